@@ -1,0 +1,76 @@
+"""How every kernel of the project is compiled and cached: the only file that imports numba or names its flags.
+
+`part` is a kernel that only kernels call: inlined, compiled without reference counting, so it can't allocate.
+`routine` is a larger one off the hot path: compiled once and called, not copied into each caller.
+`entry` is a kernel that Python calls: compiled once per state type and kept on disk.
+
+The disk cache lives in a folder named by a hash of every Python file of the three packages, of the versions of Numba,
+llvmlite, NumPy and Python, of the flags and of the CPU: Numba's own cache looks at one file only and serves stale code
+after an edit in a callee of another file. A cost or a size is therefore always data, never a global.
+"""
+
+import hashlib
+import os
+import pathlib
+import platform
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+import llvmlite
+import llvmlite.binding
+import numba
+import numpy
+import platformdirs
+
+Kernel = TypeVar("Kernel", bound=Callable)
+
+CHECKED = os.environ.get("HWMODEL_CHECKED") == "1"
+"""With HWMODEL_CHECKED=1 kernels check array bounds and divisors: so the test suite runs."""
+JIT_OFF = bool(numba.config.DISABLE_JIT)
+FLAGS = {"nogil": True, "boundscheck": CHECKED, "error_model": "python" if CHECKED else "numpy", "_nrt": False}
+PACKAGES = ("hwmodel", "workloads", "analysis")
+
+
+def cache_key() -> str:
+    """The name of the cache folder: changes with anything that may change compiled code."""
+    digest = hashlib.sha256()
+    for version in (numba.__version__, llvmlite.__version__, numpy.__version__, sys.version, platform.machine()):
+        digest.update(version.encode())
+    digest.update(repr(FLAGS).encode())
+    digest.update(llvmlite.binding.get_host_cpu_name().encode())
+    digest.update(llvmlite.binding.get_host_cpu_features().flatten().encode())
+    root = pathlib.Path(__file__).resolve().parent.parent
+    for package in PACKAGES:
+        for path in sorted((root / package).rglob("*.py")):
+            digest.update(str(path.relative_to(root)).encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:20]
+
+
+def cache_dir() -> str:
+    """The folder of this version's compiled kernels; HWMODEL_CACHE moves its parent."""
+    parent = os.environ.get("HWMODEL_CACHE") or platformdirs.user_cache_dir("hwmodel")
+    return os.path.join(parent, cache_key())
+
+
+CACHE_DIR = cache_dir()
+
+
+def part(function: Kernel) -> Kernel:
+    """Compile a kernel that only kernels call."""
+    return numba.njit(**FLAGS, forceinline=True)(function)
+
+
+def routine(function: Kernel) -> Kernel:
+    """Compile a kernel of the rare path, which its callers call."""
+    return numba.njit(**FLAGS)(function)
+
+
+def entry(function: Kernel) -> Kernel:
+    """Compile a kernel that Python calls, once per state type, cached on disk."""
+    before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, CACHE_DIR
+    try:
+        return numba.njit(**FLAGS, cache=True)(function)
+    finally:
+        numba.config.CACHE_DIR = before

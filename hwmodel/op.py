@@ -1,0 +1,185 @@
+"""The op record: its layout, kinds and units.
+
+A record is 16 bytes. An operation with more operands is followed by ARG records; together they are one *unit*:
+
+========  ==================================  ===========================================================
+kind      record                              ARG records
+========  ==================================  ===========================================================
+READ ...  address of the first access; count  none (READ, WRITE and FETCH: `count` accesses of one page)
+COMPUTE   count = instructions                none
+MMAP      address; count = pages              count = prot | mapping << 3 | grows_down << 6 |
+                                              populate << 7 | file << 8;
+                                              address = file offset in pages
+BRK       address = new break, in bytes       none
+MUNMAP    address; count = pages              none
+MPROTECT  address; count = pages              count = prot
+MADVISE   address; count = pages              count = Linux's advice number
+MREMAP    old address; count = old pages      address = new address; count = new pages
+FORK      count = the child's address space   none
+PUNCH     address = file offset and           count = file
+          count, both in pages
+SYSCALL   count = consecutive system calls    none
+========  ==================================  ===========================================================
+
+A page count that does not fit in 31 bits is -1 and one more ARG, the last, has it as its address. `gap` counts the
+instructions since the agent's previous record that no record stands for. CONTINUES is or-ed into READ, WRITE or FETCH:
+the second half of an access that crosses into the next page.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from hwmodel.jit import part
+
+OP = np.dtype((np.record, [("address", "i8"), ("count", "i4"), ("gap", "i2"), ("kind", "i1"), ("agent", "i1")]))
+"""One record of a trace: 16 bytes, signed columns."""
+COLUMNS = ("address", "count", "gap", "kind", "agent")
+
+READ, WRITE, FETCH, COMPUTE = 0, 1, 2, 3
+MMAP, BRK, MUNMAP, MPROTECT, MADVISE, MREMAP, FORK, EXIT = 8, 9, 10, 11, 12, 13, 14, 15
+PUNCH, SWAP_FREE, MIGRATE, KSM_MERGE, ATTACH, DETACH, GUEST, SYNC, SYSCALL = 16, 17, 18, 19, 20, 21, 22, 23, 24
+ARG = 31
+CONTINUES = 64
+
+NAMES = {
+    READ: "read", WRITE: "write", FETCH: "fetch", COMPUTE: "compute", MMAP: "mmap", BRK: "brk", MUNMAP: "munmap",
+    MPROTECT: "mprotect", MADVISE: "madvise", MREMAP: "mremap", FORK: "fork", EXIT: "exit", PUNCH: "punch",
+    SWAP_FREE: "swap_free", MIGRATE: "migrate", KSM_MERGE: "ksm_merge", ATTACH: "attach", DETACH: "detach",
+    GUEST: "guest", SYNC: "sync", SYSCALL: "syscall", ARG: "arg",
+}  # fmt: skip
+VMA_CHANGING = frozenset({MMAP, BRK, MUNMAP, MPROTECT, MREMAP, FORK, EXIT, ATTACH, DETACH})
+"""The kinds that open an epoch of their address space."""
+ARGS = {MMAP: 1, MPROTECT: 1, MADVISE: 1, MREMAP: 1, PUNCH: 1}
+"""ARG records that follow a kind; a kind that is not here has none."""
+
+PAGE_SHIFT = 12
+PAGE = 1 << PAGE_SHIFT
+USER_END = 1 << 47
+"""User addresses lie in [0, USER_END)."""
+PROT_READ, PROT_WRITE, PROT_EXEC = 1, 2, 4
+PRIVATE, SHARED, PRIVATE_FILE, SHARED_FILE, HUGETLB = 0, 1, 2, 3, 4
+"""Mappings of MMAP: anonymous private or shared, a file private or shared, private huge pages of 2 MiB."""
+GROWS_DOWN = 1 << 6
+POPULATE = 1 << 7
+"""In a prelude: every page of the mapping is in memory, and mapped, from the beginning."""
+FILE_SHIFT = 8
+DONTNEED, FREE, HUGEPAGE, NOHUGEPAGE, COLD, PAGEOUT = 4, 8, 14, 15, 20, 21
+"""The advice numbers of MADVISE; others change nothing here and are recorded as SYSCALL."""
+SPACES = AGENTS = 128
+"""Address spaces and agents of a trace are numbered from 0 and are fewer than this."""
+
+
+class TraceError(ValueError):
+    """A trace that cannot be used; the message names the file, if any, the record and the reason."""
+
+
+@dataclass(frozen=True)
+class Agent:
+    """Who issues records: a CPU thread or a device.
+
+    Parameters
+    ----------
+    role : "cpu" or "device"
+        A device issues only reads, writes, compute, sync, attach, detach and guest records.
+    space : int
+        Number of its address space, in [0, 128).
+    name : str
+        Shown in results and errors.
+    """
+
+    role: Literal["cpu", "device"]
+    space: int
+    name: str
+
+    def __post_init__(self) -> None:
+        if self.role not in ("cpu", "device"):
+            raise TraceError(f"agent {self.name!r}: role must be 'cpu' or 'device', not {self.role!r}")
+        if not 0 <= self.space < SPACES:
+            raise TraceError(f"agent {self.name!r}: space must be in [0, {SPACES}), not {self.space}")
+
+
+def as_records(records: np.ndarray | Iterable[tuple[int, ...]]) -> np.ndarray:
+    """The OP array of (address, count, gap, kind, agent) tuples; an OP array is returned as it is."""
+    if isinstance(records, np.ndarray):
+        if records.dtype != OP or records.ndim != 1:
+            raise TraceError(f"records must be an OP[n] array, not {records.dtype}{list(records.shape)}")
+        return records.view(OP)
+    return np.array([tuple(record) for record in records], OP)
+
+
+def count_references(ops: np.ndarray) -> int:
+    """Reads, writes and fetches in an OP array."""
+    return int(ops["count"].sum(where=(ops["kind"] & ~CONTINUES) <= FETCH, dtype=np.int64))
+
+
+def mmap_unit(
+    address: int,
+    pages: int,
+    prot: int,
+    mapping: int = PRIVATE,
+    file: int = 0,
+    offset: int = 0,
+    grows_down: bool = False,
+    agent: int = 0,
+    populate: bool = False,
+) -> list[tuple[int, int, int, int, int]]:
+    """The records of one MMAP, as tuples.
+
+    Parameters
+    ----------
+    address : int
+        First byte, page aligned.
+    pages : int
+        Size in pages of 4 KiB.
+    prot : int
+        PROT_READ | PROT_WRITE | PROT_EXEC.
+    mapping : int
+        PRIVATE, SHARED, PRIVATE_FILE, SHARED_FILE or HUGETLB.
+    file, offset : int
+        File number (0: none; a shared anonymous mapping has one) and offset in pages.
+    grows_down : bool
+        A stack.
+    agent : int
+        Who maps.
+    populate : bool
+        In a prelude: the pages are mapped from the beginning.
+    """
+    flags = prot | mapping << 3 | (GROWS_DOWN if grows_down else 0) | (POPULATE if populate else 0) | file << FILE_SHIFT
+    return paged_unit(MMAP, address, pages, [(offset, flags)], agent)
+
+
+def paged_unit(
+    kind: int, address: int, pages: int, args: Iterable[tuple[int, int]] = (), agent: int = 0, gap: int = 0
+) -> list[tuple[int, int, int, int, int]]:
+    """The records of one operation on `pages` pages, as tuples; `args` are the (address, count) of its ARG records."""
+    fits = pages < 1 << 31
+    unit = [(address, pages if fits else -1, gap, kind, agent)]
+    unit += [(first, second, 0, ARG, agent) for first, second in args]
+    return unit if fits else [*unit, (pages, 0, 0, ARG, agent)]
+
+
+@part
+def args_of(kind):
+    """ARG records that follow `kind`, without the one of a large page count."""
+    if kind == MMAP or kind == MPROTECT or kind == MADVISE or kind == MREMAP or kind == PUNCH:
+        return 1
+    return 0
+
+
+@part
+def is_paged(kind):
+    """Whether `count` is a page count, -1 if an ARG record has it."""
+    return kind == MMAP or kind == MUNMAP or kind == MPROTECT or kind == MADVISE or kind == MREMAP or kind == PUNCH
+
+
+@part
+def write(to, address, count, gap, kind, agent):
+    """Fill a record."""
+    to.address = address
+    to.count = count
+    to.gap = gap
+    to.kind = kind
+    to.agent = agent

@@ -1,0 +1,278 @@
+"""`Trace`: agents and a re-iterable stream of op records; the door to the record layout, the check and the file.
+
+The record itself is in `hwmodel.op`, the check in `hwmodel.tracecheck`, the file format in `hwmodel.tracefile`.
+"""
+
+import functools
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from hwmodel.op import (
+    AGENTS,
+    ARG,
+    ARGS,
+    ATTACH,
+    BRK,
+    COLD,
+    COLUMNS,
+    COMPUTE,
+    CONTINUES,
+    DETACH,
+    DONTNEED,
+    EXIT,
+    FETCH,
+    FILE_SHIFT,
+    FORK,
+    FREE,
+    GROWS_DOWN,
+    GUEST,
+    HUGEPAGE,
+    HUGETLB,
+    KSM_MERGE,
+    MADVISE,
+    MIGRATE,
+    MMAP,
+    MPROTECT,
+    MREMAP,
+    MUNMAP,
+    NAMES,
+    NOHUGEPAGE,
+    OP,
+    PAGE,
+    PAGE_SHIFT,
+    PAGEOUT,
+    POPULATE,
+    PRIVATE,
+    PRIVATE_FILE,
+    PROT_EXEC,
+    PROT_READ,
+    PROT_WRITE,
+    PUNCH,
+    READ,
+    SHARED,
+    SHARED_FILE,
+    SPACES,
+    SWAP_FREE,
+    SYNC,
+    SYSCALL,
+    USER_END,
+    VMA_CHANGING,
+    WRITE,
+    Agent,
+    TraceError,
+    args_of,
+    as_records,
+    count_references,
+    is_paged,
+    mmap_unit,
+    paged_unit,
+)
+from hwmodel.tracecheck import Validator
+
+__all__ = [
+    "AGENTS",
+    "ARG",
+    "ARGS",
+    "ATTACH",
+    "BRK",
+    "COLD",
+    "COLUMNS",
+    "COMPUTE",
+    "CONTINUES",
+    "DETACH",
+    "DONTNEED",
+    "EXIT",
+    "FETCH",
+    "FILE_SHIFT",
+    "FORK",
+    "FREE",
+    "GROWS_DOWN",
+    "GUEST",
+    "HUGEPAGE",
+    "HUGETLB",
+    "KSM_MERGE",
+    "MADVISE",
+    "MIGRATE",
+    "MMAP",
+    "MPROTECT",
+    "MREMAP",
+    "MUNMAP",
+    "NAMES",
+    "NOHUGEPAGE",
+    "OP",
+    "PAGE",
+    "PAGEOUT",
+    "PAGE_SHIFT",
+    "POPULATE",
+    "PRIVATE",
+    "PRIVATE_FILE",
+    "PROT_EXEC",
+    "PROT_READ",
+    "PROT_WRITE",
+    "PUNCH",
+    "READ",
+    "SHARED",
+    "SHARED_FILE",
+    "SPACES",
+    "SWAP_FREE",
+    "SYNC",
+    "SYSCALL",
+    "USER_END",
+    "VMA_CHANGING",
+    "WRITE",
+    "Agent",
+    "Trace",
+    "TraceError",
+    "Validator",
+    "args_of",
+    "as_records",
+    "count_references",
+    "is_paged",
+    "mmap_unit",
+    "paged_unit",
+    "validate"
+]
+
+
+class Trace:
+    """Records of one or more agents, streamed as often as one likes in constant memory.
+
+    Parameters
+    ----------
+    agents : iterable of Agent
+        Agent i is the one whose records have ``agent == i``.
+    source : callable
+        Returns a fresh iterator of OP arrays, of any sizes; no array ends within a unit.
+    prelude : OP[n], optional
+        MMAP and BRK units of the memory that exists before the first record.
+    info : dict, optional
+        Where the trace is from; JSON-able.
+    name : str
+        The file, for error messages.
+    records, references : int, optional
+        Their numbers where known; otherwise the first use counts them in a pass of its own.
+    """
+
+    def __init__(
+        self,
+        agents: Iterable[Agent],
+        source: Callable[[], Iterator[np.ndarray]],
+        prelude: np.ndarray | None = None,
+        info: dict[str, Any] | None = None,
+        name: str = "",
+        records: int | None = None,
+        references: int | None = None,
+    ) -> None:
+        self.agents = tuple(agents)
+        if not 0 < len(self.agents) <= AGENTS:
+            raise TraceError(f"a trace has 1 to {AGENTS} agents, not {len(self.agents)}")
+        self.prelude = np.empty(0, OP) if prelude is None else as_records(prelude)
+        self.info = dict(info or {})
+        self.name = name
+        self._source = source
+        self._size = None if records is None or references is None else (records, references)
+
+    def __len__(self) -> int:
+        """Records, ARG records included and the prelude left out."""
+        return self._sizes()[0]
+
+    def __repr__(self) -> str:
+        agents = ", ".join(f"{agent.name} ({agent.role}, space {agent.space})" for agent in self.agents)
+        return f"<Trace {self.name or self.info.get('program', '')!s}: {agents}>"
+
+    @property
+    def references(self) -> int:
+        """Reads, writes and fetches: the sum of the counts of their records."""
+        return self._sizes()[1]
+
+    def chunks(self, records: int = 1 << 18) -> Iterator[np.ndarray]:
+        """Iterate over the records, in order.
+
+        Parameters
+        ----------
+        records : int
+            No array has more records, unless one unit has.
+
+        Yields
+        ------
+        OP[n], n > 0
+            Never ends within a unit; not to be written to.
+        """
+        if records < 1:
+            raise TraceError(f"a chunk has at least 1 record, not {records}")
+        for piece in self._source():
+            start = 0
+            while start < piece.size:
+                end = _unit_boundary(piece, start, start + records)
+                yield piece[start:end]
+                start = end
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a trace file (`.hwtrace`: Parquet), checked, all of it or nothing; see `hwmodel.tracefile.save`."""
+        from hwmodel import tracefile
+
+        tracefile.save(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Trace":
+        """Open a trace file; its records are read when iterated over; see `hwmodel.tracefile.load`."""
+        from hwmodel import tracefile
+
+        return tracefile.load(path)
+
+    @classmethod
+    def from_records(
+        cls,
+        agents: Iterable[Agent],
+        records: np.ndarray | Iterable[tuple[int, ...]],
+        prelude: np.ndarray | Iterable[tuple[int, ...]] | None = None,
+        info: dict[str, Any] | None = None,
+        name: str = "",
+    ) -> "Trace":
+        """A trace in memory: an OP array, or (address, count, gap, kind, agent) tuples; neither copied nor checked."""
+        ops = as_records(records)
+        prelude = None if prelude is None else as_records(prelude)
+        return cls(agents, functools.partial(_one, ops), prelude, info, name, ops.size, count_references(ops))
+
+    def _sizes(self) -> tuple[int, int]:
+        if self._size is None:
+            records = references = 0
+            for chunk in self._source():
+                records, references = records + chunk.size, references + count_references(chunk)
+            self._size = records, references
+        return self._size
+
+
+def validate(trace: Trace) -> None:
+    """Check a whole trace, in one pass.
+
+    Raises
+    ------
+    TraceError
+        At the first invalid record: names the file, the record (from 0) and the reason.
+    """
+    validator = Validator(trace)
+    for chunk in trace.chunks():
+        validator.check(chunk)
+
+
+def _unit_boundary(ops: np.ndarray, start: int, end: int) -> int:
+    """The last index <= end where a unit that begins after `start` begins; the first one after it if there is none."""
+    if end >= ops.size:
+        return ops.size
+    cut = end
+    while cut > start and ops[cut]["kind"] == ARG:
+        cut -= 1
+    if cut > start:
+        return cut
+    while end < ops.size and ops[end]["kind"] == ARG:
+        end += 1
+    return end
+
+
+def _one(ops: np.ndarray) -> Iterator[np.ndarray]:
+    if ops.size:
+        yield ops

@@ -1,0 +1,273 @@
+"""The check of every record before a kernel sees it."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hwmodel import op as t
+from hwmodel.jit import entry, part
+
+if TYPE_CHECKING:
+    from hwmodel.trace import Trace
+
+AGENT = np.dtype((np.record, [
+    ("space", "i8"),       # its address space
+    ("is_device", "i8"),   # 1: may not change mappings
+    ("fetch_page", "i8"),  # page of the latest fetch if a second half may follow it, else NO_PAGE
+    ("data_page", "i8"),   # the same of the latest read or write
+    ("data_kind", "i8"),   # READ or WRITE: what that was
+]))  # fmt: skip
+NO_PAGE = -2
+FRESH, ALIVE, EXITED = 0, 1, 2  # states of an address space
+
+REASONS = (
+    "",
+    "unknown kind {kind}",
+    "agent {agent} is not in the trace",
+    "{name}: count must be at least 1, not {count}",
+    "negative gap {gap}",
+    "non-canonical address {address:#x}",
+    "{name}: unaligned address {address:#x}",
+    "{name}: operand is missing (an ARG record must follow)",
+    "stray ARG record",
+    "{name}: ARG record of another agent",
+    "{name}: {count} pages from {address:#x} pass the end of user memory",
+    "{name}: bad protection, mapping or file ({arg:#x})",
+    "{name}: bad advice {arg}",
+    "{name}: bad operand (address {arg_address:#x}, count {arg})",
+    "{name} by a device",
+    "address space {space} has exited",
+    "fork into address space {count}, which no agent has",
+    "fork into address space {count}, which was used or forked before",
+    "second half of a {name} without its first half on the page before",
+)
+(_OK, _KIND, _AGENT, _COUNT, _GAP, _CANONICAL, _UNALIGNED, _MISSING, _STRAY, _OTHER, _WRAP, _PROT, _ADVICE, _OPERAND,
+ _DEVICE, _EXITED, _NO_SPACE, _REFORK, _HALF) = range(len(REASONS))  # fmt: skip
+
+
+class Validator:
+    """Checks the chunks of a trace in order; keeps what must be known across chunks.
+
+    Parameters
+    ----------
+    trace : Trace
+        Whose agents and name are used; its prelude is checked here.
+
+    Raises
+    ------
+    TraceError
+        If a record is invalid; the message names the file, the record (from 0) and the reason.
+    """
+
+    def __init__(self, trace: "Trace") -> None:
+        self._trace, self._name = trace, trace.name
+        self._agents = np.empty(0, AGENT)
+        self._spaces = np.zeros(t.SPACES, np.int64)
+        self.records = 0
+        self._admit()
+        self._check_prelude(trace.prelude)
+
+    def check(self, ops: np.ndarray) -> None:
+        """Check the next OP array of the trace; raises TraceError at the first invalid record."""
+        if len(self._trace.agents) != self._agents.size:
+            self._admit()
+        at, reason = _check(ops, self._agents, self._spaces)
+        if reason:
+            raise t.TraceError(self._message(ops, at, reason, f"record {self.records + at}"))
+        self.records += ops.size
+
+    def _admit(self) -> None:
+        """Take in agents that are new: a recording learns of a forked child as it goes."""
+        new = self._trace.agents[self._agents.size :]
+        rows = [(agent.space, agent.role == "device", NO_PAGE, NO_PAGE, t.READ) for agent in new]
+        self._agents = np.concatenate([self._agents, np.array(rows, AGENT)]).view(AGENT)
+
+    def _check_prelude(self, prelude: np.ndarray) -> None:
+        for at in np.flatnonzero(~np.isin(prelude["kind"], (t.MMAP, t.BRK, t.ARG)))[:1]:
+            kind = prelude["kind"][at]
+            raise t.TraceError(f"{self._prefix()}prelude record {at}: only mmap and brk are allowed, not kind {kind}")
+        roles, self._agents["is_device"] = self._agents["is_device"].copy(), 0  # a device's memory may exist before it
+        at, reason = _check(prelude, self._agents, self._spaces)
+        self._agents["is_device"] = roles
+        if reason:
+            raise t.TraceError(self._message(prelude, at, reason, f"prelude record {at}"))
+
+    def _prefix(self) -> str:
+        return f"{self._name}: " if self._name else ""
+
+    def _message(self, ops: np.ndarray, at: int, reason: int, where: str) -> str:
+        op: dict[str, Any] = {column: int(ops[at][column]) for column in t.COLUMNS}
+        op["name"] = t.NAMES.get(op["kind"] & ~t.CONTINUES, "op")
+        op["space"] = int(self._agents[op["agent"]]["space"]) if 0 <= op["agent"] < self._agents.size else -1
+        arg = ops[min(at + 1, ops.size - 1)]
+        op["arg"], op["arg_address"] = int(arg["count"]), int(arg["address"])
+        if op["count"] == -1 and reason == _WRAP:
+            op["count"] = int(ops[at + t.ARGS.get(op["kind"], 0) + 1]["address"])
+        return f"{self._prefix()}{where}: {REASONS[reason].format(**op)}"
+
+
+@entry
+def _check(ops, agents, spaces):
+    """(index, reason) of the first invalid record; reason 0: none is."""
+    i = 0
+    while i < ops.size:
+        op = ops[i]
+        if op.agent < 0 or op.agent >= agents.size:
+            return i, _AGENT
+        if op.gap < 0:
+            return i, _GAP
+        agent = agents[op.agent]
+        if spaces[agent.space] == EXITED:
+            return i, _EXITED
+        spaces[agent.space] = ALIVE
+        kind = op.kind & ~t.CONTINUES
+        length = 1
+        if op.kind >= 0 and kind <= t.FETCH:
+            reason = _access(op, agent, kind)
+        else:
+            reason = _issuer(op, agent)
+            if reason == _OK:
+                length, reason = _unit(ops, i)
+            if reason == _OK:
+                reason = _operation(ops, i, length, agent, agents, spaces)
+        if reason != _OK:
+            return i, reason
+        i += length
+    return 0, _OK
+
+
+@part
+def _access(op, agent, kind):
+    """Why a read, write or fetch is invalid; notes what a second half needs."""
+    if op.count < 1:
+        return _COUNT
+    if op.address < 0 or op.address >= t.USER_END:
+        return _CANONICAL
+    if kind == t.FETCH and agent.is_device:
+        return _DEVICE
+    page = op.address >> t.PAGE_SHIFT
+    before = agent.fetch_page if kind == t.FETCH else agent.data_page
+    if op.kind & t.CONTINUES:
+        same = kind == t.FETCH or agent.data_kind == kind
+        if not same or before != page - 1 or op.count != 1 or op.address & (t.PAGE - 1):
+            return _HALF
+    page = page if op.count == 1 else NO_PAGE
+    if kind == t.FETCH:
+        agent.fetch_page = page
+    else:
+        agent.data_page = page
+        agent.data_kind = kind
+    return _OK
+
+
+@part
+def _issuer(op, agent):
+    """Why a record other than an access is invalid: kind and role."""
+    kind = op.kind
+    if kind == t.ARG:
+        return _STRAY
+    if kind != t.COMPUTE and (kind < t.MMAP or kind > t.SYSCALL):
+        return _KIND
+    may = kind == t.COMPUTE or kind == t.SYNC or kind == t.ATTACH or kind == t.DETACH or kind == t.GUEST
+    if agent.is_device and not may:
+        return _DEVICE
+    return _OK
+
+
+@part
+def _unit(ops, i):
+    """(records of the unit at `i`, why it is incomplete)."""
+    op = ops[i]
+    length = 1 + t.args_of(op.kind)
+    if t.is_paged(op.kind) and op.count == -1:
+        length += 1
+    for at in range(i + 1, i + length):
+        if at >= ops.size or ops[at].kind != t.ARG:
+            return length, _MISSING
+        if ops[at].agent != op.agent:
+            return length, _OTHER
+    return length, _OK
+
+
+@part
+def _operation(ops, i, length, agent, agents, spaces):
+    """Why a complete unit that is no access is invalid; notes forks and exits."""
+    op = ops[i]
+    kind = op.kind
+    if t.is_paged(kind):
+        pages = op.count if op.count != -1 else ops[i + length - 1].address
+        if pages < 1:
+            return _COUNT
+        reason = _OK if kind == t.PUNCH else _range(op.address, pages)
+        return reason if reason != _OK or kind == t.MUNMAP else _operand(op, pages, ops[i + 1])
+    if (kind == t.COMPUTE or kind == t.SYSCALL) and op.count < 1:
+        return _COUNT
+    if kind == t.BRK and (op.address < 0 or op.address >= t.USER_END):
+        return _CANONICAL
+    if kind == t.FORK:
+        return _fork(op, agents, spaces)
+    if kind == t.EXIT:
+        spaces[agent.space] = EXITED
+    return _OK
+
+
+@part
+def _range(address, pages):
+    """Why [address, address + pages) is no user range."""
+    if address < 0 or address >= t.USER_END:
+        return _CANONICAL
+    if address & (t.PAGE - 1):
+        return _UNALIGNED
+    if pages > (t.USER_END - address) >> t.PAGE_SHIFT:
+        return _WRAP
+    return _OK
+
+
+@part
+def _operand(op, pages, arg):
+    """Why the first ARG record of a unit is invalid."""
+    kind = op.kind
+    if kind == t.MMAP:
+        return _mapping(op, pages, arg)
+    if kind == t.MPROTECT and (arg.count < 0 or arg.count > 7):
+        return _PROT
+    if kind == t.MADVISE:
+        advice = arg.count
+        low = advice == t.DONTNEED or advice == t.FREE or advice == t.HUGEPAGE or advice == t.NOHUGEPAGE
+        return _OK if low or advice == t.COLD or advice == t.PAGEOUT else _ADVICE
+    if kind == t.MREMAP and (arg.count < 1 or _range(arg.address, arg.count) != _OK):
+        return _OPERAND
+    if kind == t.PUNCH and (op.address < 0 or arg.count < 1):
+        return _OPERAND
+    return _OK
+
+
+@part
+def _mapping(op, pages, arg):
+    """Why the flags of an MMAP are invalid."""
+    mapping, file = (arg.count >> 3) & 7, arg.count >> t.FILE_SHIFT
+    if arg.count < 0 or mapping > t.HUGETLB:
+        return _PROT
+    shared = mapping == t.SHARED or mapping == t.PRIVATE_FILE or mapping == t.SHARED_FILE
+    if shared != (file > 0):
+        return _PROT
+    if arg.address < 0:
+        return _OPERAND
+    if mapping == t.HUGETLB and (op.address >> t.PAGE_SHIFT | pages) & 511:
+        return _UNALIGNED
+    return _OK
+
+
+@part
+def _fork(op, agents, spaces):
+    """Why the child of a fork is invalid."""
+    child = op.count
+    known = False
+    for agent in range(agents.size):
+        known = known or agents[agent].space == child
+    if not known:
+        return _NO_SPACE
+    if spaces[child] != FRESH:
+        return _REFORK
+    spaces[child] = ALIVE
+    return _OK

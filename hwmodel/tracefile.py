@@ -1,0 +1,205 @@
+"""The trace file: Parquet, one row group per quarter million records, read and written as a stream."""
+
+import functools
+import inspect
+import json
+import os
+import pathlib
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from hwmodel import trace as t
+from hwmodel.jit import entry, part
+from hwmodel.tracecheck import Validator
+
+SUFFIX = ".hwtrace"
+VERSION = 1
+GROUP = 1 << 18
+KEY = b"hwmodel.trace"
+
+
+def save(trace: t.Trace, path: str | os.PathLike[str]) -> None:
+    """Write a trace file; it is complete or not there.
+
+    Parameters
+    ----------
+    trace : Trace
+        Checked record by record on the way. Agents, prelude and info are written last, so a source may complete them.
+    path : path
+        By custom ends in ``.hwtrace``. An existing file is replaced at the end.
+
+    Raises
+    ------
+    TraceError
+        If a record is invalid or `info` is not JSON.
+    OSError
+        If the file cannot be written.
+    """
+    path = pathlib.Path(path)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            _write(trace, file, path)
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's 0600 is for secrets
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def load(path: str | os.PathLike[str]) -> t.Trace:
+    """Open a trace file; its records are read when iterated over.
+
+    Parameters
+    ----------
+    path : path
+        Written by `save`.
+
+    Returns
+    -------
+    Trace
+        With `name` the file's path; its records are not checked yet.
+
+    Raises
+    ------
+    TraceError
+        If it is no trace file, is damaged, or was written by a newer version. Damaged records raise when read.
+    FileNotFoundError
+        If there is none.
+    """
+    name = os.fspath(path)
+    with _open(name) as file:
+        meta = _metadata(file, name)
+    agents = [t.Agent(**agent) for agent in meta["agents"]]
+    sizes = {"records": meta["records"], "references": meta["references"]}
+    prelude = t.as_records(map(tuple, meta["prelude"]))
+    return t.Trace(agents, functools.partial(_read, name), prelude, meta["info"], name, **sizes)
+
+
+def _write(trace: t.Trace, file: Any, path: pathlib.Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    schema = pa.schema([(column, pa.from_numpy_dtype(t.OP[column])) for column in t.COLUMNS])
+    options: dict[str, Any] = {
+        "compression": "zstd",
+        "compression_level": 9,
+        "use_dictionary": ["kind"],  # Parquet has no bytes: a plain kind takes four
+        "data_page_size": 1 << 24,
+        "write_page_checksum": True,
+    }
+    if "max_rows_per_page" in inspect.signature(parquet.write_table).parameters:
+        options["max_rows_per_page"] = GROUP  # newer versions' pages of 20,000 rows compress half as well
+    validator, references = Validator(trace), 0
+    with parquet.ParquetWriter(file, schema, **options) as writer:
+        for chunk in trace.chunks(GROUP):
+            validator.check(chunk)
+            references += t.count_references(chunk)
+            ops = chunk.copy()
+            _difference(ops, _no_last())
+            arrays = [pa.array(np.ascontiguousarray(ops[column])) for column in t.COLUMNS]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema), row_group_size=ops.size)
+        Validator(trace)  # the prelude may be new
+        writer.add_key_value_metadata({KEY: _json(_describe(trace, validator.records, references), path)})
+
+
+def _describe(trace: t.Trace, records: int, references: int) -> dict[str, Any]:
+    return {
+        "version": VERSION,
+        "records": records,
+        "references": references,
+        "agents": [{"role": agent.role, "space": agent.space, "name": agent.name} for agent in trace.agents],
+        "prelude": trace.prelude.tolist(),
+        "info": trace.info,
+    }
+
+
+def _json(value: Any, path: pathlib.Path) -> str:
+    try:
+        return json.dumps(value)
+    except (TypeError, ValueError) as error:
+        raise t.TraceError(f"{path}: info is not JSON: {error}") from None
+
+
+def _open(name: str) -> Any:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    if not os.path.isfile(name):
+        raise FileNotFoundError(f"{name}: no such file")
+    try:
+        return parquet.ParquetFile(name, page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
+        raise t.TraceError(f"{name}: not a trace file, or cut short ({_line(error)})") from None
+
+
+def _metadata(file: Any, name: str) -> dict[str, Any]:
+    text = (file.metadata.metadata or {}).get(KEY)
+    if text is None:
+        raise t.TraceError(f"{name}: a Parquet file, but not a trace")
+    meta = json.loads(text)
+    if meta["version"] > VERSION:
+        raise t.TraceError(f"{name}: format version {meta['version']} is newer than {VERSION}, the newest known here")
+    return meta
+
+
+def _read(name: str) -> Iterator[np.ndarray]:
+    import pyarrow as pa
+
+    with _open(name) as file:
+        for group in range(file.num_row_groups):
+            try:
+                table = file.read_row_group(group, use_threads=False)
+                ops = np.empty(table.num_rows, t.OP)
+                for column in t.COLUMNS:
+                    ops[column] = table.column(column).to_numpy()
+            except (pa.ArrowException, OSError, KeyError) as error:
+                raise t.TraceError(f"{name}: damaged in row group {group} ({_line(error)})") from None
+            _accumulate(ops, _no_last())
+            yield ops
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip("'\"").splitlines()[0][:120]
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _no_last() -> np.ndarray:
+    return np.zeros((t.AGENTS, 3), np.int64)
+
+
+@part
+def _stream(kind):
+    """Addresses are near the previous one of the same stream: fetches, data, operations."""
+    kind = kind & ~t.CONTINUES
+    return 0 if kind == t.FETCH else 1 if kind <= t.COMPUTE else 2
+
+
+@entry
+def _difference(ops, last):
+    """Replace each address by its distance from the stream's previous one."""
+    for i in range(ops.size):
+        op = ops[i]
+        stream = _stream(op.kind)
+        address = op.address
+        op.address = address - last[op.agent, stream]
+        last[op.agent, stream] = address
+
+
+@entry
+def _accumulate(ops, last):
+    """Undo `_difference`."""
+    for i in range(ops.size):
+        op = ops[i]
+        stream = _stream(op.kind)
+        agent = op.agent & (t.AGENTS - 1)  # a damaged file must not index outside
+        op.address += last[agent, stream]
+        last[agent, stream] = op.address

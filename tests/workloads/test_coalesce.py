@@ -1,0 +1,127 @@
+"""Coalescing loses nothing, and does not depend on how the stream is cut."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tlbs import misses
+
+from hwmodel import op as t
+from hwmodel.trace import Agent, Trace, validate
+from workloads.coalesce import LIMIT, coalesce
+
+KINDS = (t.READ, t.WRITE, t.FETCH)
+
+
+def access(kind, page, offset=0, gap=0, agent=0):
+    return [(page << 12 | offset, 1, gap, kind, agent)]
+
+
+def crossing(kind, page, agent=0):
+    return [(page << 12 | 4092, 1, 0, kind, agent), ((page + 1) << 12, 1, 0, kind | t.CONTINUES, agent)]
+
+
+def run(units, cuts=(), spaces=(0,)):
+    """Coalesced records of units, cut into pieces before the units numbered `cuts`."""
+    edges = [0, *sorted(cuts), len(units)]
+    pieces = (
+        t.as_records(record for unit in units[a:b] for record in unit)
+        for a, b in itertools.pairwise(edges)
+        if b > a
+    )
+    return [tuple(record) for piece in coalesce(pieces, spaces) for record in piece.tolist()]
+
+
+def flat(units):
+    return [record for unit in units for record in unit]
+
+
+UNITS = st.one_of(
+    st.builds(access, st.sampled_from(KINDS), st.integers(0, 9), st.integers(0, 4095), st.sampled_from((0, 0, 0, 5))),
+    st.builds(access, st.sampled_from(KINDS), st.integers(0, 1)),
+    st.builds(crossing, st.sampled_from(KINDS), st.integers(0, 9)),
+    st.sampled_from([[(0, 1, 0, t.SYSCALL, 0)], [(0, 9, 0, t.COMPUTE, 0)], t.mmap_unit(0, 1, 3)]),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(UNITS, max_size=200), st.sets(st.integers(0, 200)))
+def test_every_lru_tlb_misses_as_often(units, cuts):
+    records = run(units, [cut for cut in cuts if cut < len(units)])
+    for first, second in (((1, 1), (1, 2)), ((2, 2), (4, 2)), ((1, 3), (2, 2)), ((4, 1), (2, 4))):
+        assert misses(records, first, second) == misses(flat(units), first, second)
+
+
+@settings(deadline=None)
+@given(st.lists(UNITS, max_size=200), st.sets(st.integers(0, 200)))
+def test_cuts_do_not_matter(units, cuts):
+    assert run(units, [cut for cut in cuts if cut < len(units)]) == run(units)
+
+
+@settings(deadline=None)
+@given(st.lists(UNITS, max_size=200))
+def test_accesses_operations_and_instructions_are_all_there(units):
+    before, after = flat(units), run(units)
+    for kind in {record[3] for record in before}:
+        if kind != t.COMPUTE:
+            assert sum(r[1] for r in before if r[3] == kind) == sum(r[1] for r in after if r[3] == kind)
+    gaps = [sum(r[2] + (r[1] if r[3] == t.COMPUTE else 0) for r in records) for records in (before, after)]
+    assert gaps[0] == gaps[1]
+    validate(Trace.from_records([Agent("cpu", 0, "x")], after))
+
+
+@pytest.mark.jit_off
+@pytest.mark.as_shipped
+def test_a_run_is_one_record_where_it_began_and_the_other_stream_does_not_end_it():
+    units = [access(t.FETCH, 1, 8), access(t.READ, 5), access(t.FETCH, 1, 12), access(t.READ, 5, 4), access(t.FETCH, 2)]
+    assert run(units) == [
+        (0x1008, 2, 0, t.FETCH, 0),
+        (0x5000, 2, 0, t.READ, 0),
+        (0x2000, 1, 0, t.FETCH, 0),
+    ]
+
+
+def test_a_write_ends_a_run_of_reads():
+    assert [record[1] for record in run([access(t.READ, 1), access(t.WRITE, 1), access(t.READ, 1)])] == [1, 1, 1]
+
+
+@pytest.mark.jit_off
+@pytest.mark.as_shipped
+def test_an_operation_ends_the_runs_of_its_space_only():
+    units = [access(t.READ, 1), access(t.READ, 1, agent=1), access(t.READ, 1, agent=2)]
+    again = [*units, [(0, 0, 0, t.BRK, 1)], *units]
+    assert [r[1] for r in run(again, spaces=(0, 0, 1)) if r[3] == t.READ] == [1, 1, 2, 1, 1]
+
+
+def test_a_crossing_access_is_merged_with_nothing():
+    units = [access(t.READ, 1), crossing(t.READ, 1), access(t.READ, 2), access(t.READ, 2)]
+    assert [record[1] for record in run(units)] == [1, 1, 1, 2]
+
+
+@pytest.mark.jit_off
+@pytest.mark.as_shipped
+def test_gaps_of_merged_accesses_go_to_the_next_record():
+    units = [access(t.READ, 1, gap=1), *[access(t.READ, 1, gap=20_000)] * 2, access(t.READ, 2, gap=3)]
+    assert run(units) == [
+        (0x1000, 3, 1, t.READ, 0),
+        (0, 40_003, 0, t.COMPUTE, 0),
+        (0x2000, 1, 0, t.READ, 0),
+    ]
+    assert run(units[:3])[-1] == (0, 40_000, 0, t.COMPUTE, 0)
+
+
+@pytest.mark.parametrize("cut", [13, 100, 9999])
+def test_what_is_held_back_is_bounded(cut):
+    units = [unit for i in range(3 * LIMIT) for unit in (access(t.FETCH, 1), access(t.READ, i % 7))]
+    records = run(units, range(cut, len(units), cut))
+    assert records == run(units)
+    assert sum(r[3] == t.FETCH for r in records) == pytest.approx(3, abs=1)
+    assert misses(records) == misses(flat(units))
+
+
+def test_counts_do_not_overflow():
+    half = np.zeros(3, t.OP)
+    half["count"] = 1 << 30
+    assert [r[1] for piece in coalesce([half], (0,)) for r in piece.tolist()] == [1 << 30] * 3

@@ -1,0 +1,281 @@
+"""The memory that existed before a recording's first record: from valgrind's own list of it, else inferred from use."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hwmodel import op as t
+from hwmodel.jit import entry, part
+from workloads.readers.syscalls import Files, Unit
+
+SEGMENT = re.compile(
+    r"--\d+:\d+:\s*aspacem\s+\d+: (\S+) ([0-9a-f]+)-([0-9a-f]+)\s+\S+ ([-r])([-w])([-x])\S*"
+    r"(?: Sm(\w+)|.* o=(\d+)\s+\((\d+),)?"
+)
+SEGMENT_NAME = re.compile(r"--\d+:\d+:\s*aspacem \((\d+),\d+,\d+\) (.*)")
+JOIN = 64  # untouched pages between touched ones that are still taken to be of one mapping
+READ_USE, WRITE_USE, FETCH_USE = 1, 2, 4
+EMPTY = -1
+
+USED = np.dtype((np.record, [("page", "i8"), ("uses", "i8")]))
+"""A slot of the hash table of pages that no known mapping covers."""
+SEEN = np.dtype((np.record, [
+    ("used", "i8"),        # filled slots
+    ("fetch_page", "i8"),  # page of the latest fetch
+    ("data_page", "i8"),
+    ("data_uses", "i8"),   # uses of that page already noted
+]))  # fmt: skip
+
+
+@dataclass
+class Layout:
+    """The client's memory as valgrind lists it with -d, before the client runs."""
+
+    units: list[Unit] = field(default_factory=list)
+    covered: list[tuple[int, int]] = field(default_factory=list)  # pages, with the room a stack may grow into
+    break_: int | None = None
+
+
+def parse_layout(lines: Iterable[str], files: Files) -> Layout:
+    """The layout at client startup in debug output of valgrind -d; empty if there is none."""
+    layout, names, rows = Layout(), dict[str, str](), list[re.Match[str]]()
+    inside = False
+    for line in lines:
+        inside = inside or "Memory layout at client startup" in line
+        if not inside:
+            continue
+        if "aspacem >>>" in line:
+            break
+        name, segment = SEGMENT_NAME.match(line), SEGMENT.match(line)
+        if name:
+            names[name[1]] = name[2].strip()
+        elif segment:
+            rows.append(segment)
+    for before, row, after in zip([None, *rows], rows, [*rows[1:], None], strict=False):
+        _add_segment(layout, names, files, before, row, after)
+    return layout
+
+
+def _add_segment(
+    layout: Layout,
+    names: dict[str, str],
+    files: Files,
+    before: re.Match[str] | None,
+    row: re.Match[str],
+    after: re.Match[str] | None,
+) -> None:
+    """Lower-case segments are the client's; a reservation beside one tells what may grow."""
+    start, end = int(row[2], 16), int(row[3], 16) + 1
+    if row[1] not in ("file", "anon") or end > t.USER_END:
+        return
+    pages = (end - start) >> t.PAGE_SHIFT
+    prot = sum(bit for bit, letter in zip((1, 2, 4), row.group(4, 5, 6), strict=True) if letter != "-")
+    if after is not None and after[7] == "Lower":  # the heap: valgrind backs its first page before the first brk
+        layout.break_ = start
+        return
+    below = before if before is not None and before[7] == "Upper" else None
+    room = start if below is None else int(below[2], 16)
+    layout.covered.append((room >> t.PAGE_SHIFT, end >> t.PAGE_SHIFT))
+    if row[1] == "file":
+        number, offset = files.number(names.get(row[9], ("segment", row[9]))), int(row[8]) >> t.PAGE_SHIFT
+        layout.units.append(t.mmap_unit(start, pages, prot, t.PRIVATE_FILE, number, offset))
+    else:
+        layout.units.append(t.mmap_unit(start, pages, prot, grows_down=below is not None))
+
+
+class Coverage:
+    """Pages of one process that known mappings cover; notes those that are used but not covered.
+
+    Parameters
+    ----------
+    watch : bool
+        False: do nothing.
+    uses : Uses, optional
+        Shared with the process this one was forked from.
+    """
+
+    def __init__(self, watch: bool = True, uses: "Uses | None" = None) -> None:
+        self.uses = uses or Uses()
+        self._watch = watch
+        self._ranges = np.empty((0, 2), np.int64)
+        self._break: int | None = None
+        self._noted = 0
+
+    def start(self, covered: Iterable[tuple[int, int]], break_: int | None) -> None:
+        """Set the page ranges [first, end) mapped at the start, and the program break if known."""
+        self._ranges = np.array(sorted(covered), np.int64).reshape(-1, 2)
+        self._break = break_
+
+    def fork(self) -> "Coverage":
+        """The coverage of a forked process."""
+        child = Coverage(self._watch, self.uses)
+        child._ranges, child._break = self._ranges, self._break
+        return child
+
+    def follow(self, batch: np.ndarray, unit: Unit | None = None, break_: int | None = None) -> None:
+        """Note what the new records of a growing batch use, then apply an operation behind them.
+
+        `break_` is the initial program break where only the first call told it.
+        """
+        if not self._watch or (unit and unit[0][3] not in (t.MMAP, t.MUNMAP, t.MREMAP, t.BRK)):
+            return
+        self.uses.note(batch[self._noted :], self._ranges)
+        self._noted = batch.size
+        if unit:
+            self._break = break_ if self._break is None else self._break
+            self._apply(unit)
+
+    def rewind(self) -> None:
+        """The batch is empty again."""
+        self._noted = 0
+
+    def _apply(self, unit: Unit) -> None:
+        address, pages, _, kind, _ = unit[0]
+        page = address >> t.PAGE_SHIFT
+        if kind == t.BRK:
+            self._move_break(address)
+            return
+        pages = unit[-1][0] if pages == -1 else pages
+        self._remove(page, page + pages)
+        if kind == t.MMAP:
+            self._add(page, page + pages)
+        elif kind == t.MREMAP:
+            first = unit[1][0] >> t.PAGE_SHIFT
+            self._remove(first, first + unit[1][1])
+            self._add(first, first + unit[1][1])
+
+    def _move_break(self, address: int) -> None:
+        before, self._break = address if self._break is None else self._break, address
+        old, new = -(-before // t.PAGE), -(-address // t.PAGE)
+        self._remove(min(old, new), max(old, new))
+        if new > old:
+            self._add(old, new)
+
+    def _add(self, first: int, end: int) -> None:
+        at = np.searchsorted(self._ranges[:, 0], first)
+        self._ranges = np.insert(self._ranges, at, (first, end), axis=0)
+
+    def _remove(self, first: int, end: int) -> None:
+        low, high = self._ranges[:, 0], self._ranges[:, 1]
+        keep = self._ranges[(high <= first) | (low >= end)]
+        left = self._ranges[(low < first) & (high > first)].copy()
+        right = self._ranges[(low < end) & (high > end)].copy()
+        left[:, 1], right[:, 0] = first, end
+        ranges = np.concatenate([keep, left, right])
+        self._ranges = ranges[np.argsort(ranges[:, 0])]
+
+
+class Uses:
+    """Pages that were used while no known mapping covered them, and how."""
+
+    def __init__(self) -> None:
+        self._table = np.zeros(1 << 10, USED)
+        self._table["page"] = EMPTY
+        self._seen = np.zeros(1, SEEN)
+        self.first_write = -1  # the first page a program writes is its stack's: the loader is called
+
+    def note(self, ops: np.ndarray, ranges: np.ndarray) -> None:
+        """Note the uncovered pages of `ops`."""
+        if self.first_write < 0:
+            writes = np.flatnonzero(ops["kind"] == t.WRITE)[:1]
+            self.first_write = int(ops["address"][writes[0]]) >> t.PAGE_SHIFT if writes.size else -1
+        self._seen["fetch_page"] = self._seen["data_page"] = EMPTY
+        at = _note(ops, 0, ranges, self._table, self._seen)
+        while at < ops.size:
+            self._grow()
+            at = _note(ops, at, ranges, self._table, self._seen)
+
+    def pages(self) -> tuple[np.ndarray, np.ndarray]:
+        """(int64[n] pages in ascending order, int64[n] their uses)."""
+        rows = np.sort(self._table[self._table["page"] != EMPTY], order="page")
+        return rows["page"], rows["uses"]
+
+    def _grow(self) -> None:
+        old = self._table
+        self._table = np.zeros(2 * old.size, USED)
+        self._table["page"] = EMPTY
+        self._seen["used"] = 0
+        _rehash(old, self._table, self._seen)
+
+
+def inferred_units(uses: Uses, files: Files) -> list[Unit]:
+    """Mappings that hold the noted pages: neighbours of one use are one mapping.
+
+    Written pages are anonymous memory, pages only fetched from or read are a file's; everything is readable.
+    The mapping of the first page written is the stack.
+    """
+    pages, bits = uses.pages()
+    prot = 1 | np.where(bits & WRITE_USE, t.PROT_WRITE, 0) | np.where(bits & FETCH_USE, t.PROT_EXEC, 0)
+    breaks = np.flatnonzero((np.diff(pages) > JOIN) | (np.diff(prot) != 0)) + 1
+    units = []
+    for group in np.split(np.arange(pages.size), breaks) if pages.size else []:
+        first, last, rights = int(pages[group[0]]), int(pages[group[-1]]), int(prot[group[0]])
+        written = bool(rights & t.PROT_WRITE)
+        mapping, file = (t.PRIVATE, 0) if written else (t.PRIVATE_FILE, files.new())
+        stack = written and first <= uses.first_write <= last
+        units.append(t.mmap_unit(first << t.PAGE_SHIFT, last + 1 - first, rights, mapping, file, grows_down=stack))
+    return units
+
+
+@entry
+def _note(ops, at, ranges, table, seen):
+    """Note uncovered pages from ops[at] on; where it stopped for want of room, or ops.size."""
+    s = seen[0]
+    for i in range(at, ops.size):
+        op = ops[i]
+        kind = op.kind & ~t.CONTINUES
+        if kind > t.FETCH:
+            continue
+        page = op.address >> t.PAGE_SHIFT
+        use = 1 << kind
+        if kind == t.FETCH:
+            if page == s.fetch_page:
+                continue
+        elif page == s.data_page and s.data_uses & use:
+            continue
+        if not _is_covered(page, ranges):
+            if 2 * s.used >= table.size:
+                return i
+            _mark(page, use, table, s)
+        if kind == t.FETCH:
+            s.fetch_page = page
+        else:
+            s.data_uses = use if page != s.data_page else s.data_uses | use
+            s.data_page = page
+    return ops.size
+
+
+@part
+def _is_covered(page, ranges):
+    """Whether one of the sorted, disjoint ranges holds `page`."""
+    low, high = 0, ranges.shape[0]
+    while low < high:
+        middle = (low + high) >> 1
+        if ranges[middle, 0] <= page:
+            low = middle + 1
+        else:
+            high = middle
+    return low > 0 and page < ranges[low - 1, 1]
+
+
+@part
+def _mark(page, use, table, s):
+    """Note a use of a page in the hash table."""
+    mask = table.size - 1
+    slot = (page ^ page >> 16) * 40503 & mask
+    while table[slot].page != EMPTY and table[slot].page != page:
+        slot = (slot + 1) & mask
+    if table[slot].page == EMPTY:
+        table[slot].page = page
+        s.used += 1
+    table[slot].uses |= use
+
+
+@entry
+def _rehash(old, table, seen):
+    """Copy the filled slots of a smaller table."""
+    for i in range(old.size):
+        if old[i].page != EMPTY:
+            _mark(old[i].page, old[i].uses, table, seen[0])

@@ -1,0 +1,194 @@
+"""The lines of a valgrind lackey log: accesses parsed by a kernel, other lines handed out."""
+
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import numpy as np
+
+from hwmodel import op as t
+from hwmodel.jit import entry, part
+from workloads.streams import DAMAGED
+
+BUFFER = 1 << 23  # bytes of text parsed at once
+BATCH = 1 << 19  # records of a batch
+ROOM = 16  # records a line may need: the longest access spans fewer pages
+LONGEST = (ROOM - 1) * t.PAGE
+SLACK = 64  # zero bytes behind the text, so that the kernel need not look where it ends
+END, FULL, OTHER = 0, 1, 2
+NEWLINE, RETURN, SPACE, COMMA = 10, 13, 32, 44
+EXECVE = b"](59) "
+DIGITS = np.full(256, -1, np.int64)
+"""The value of a hexadecimal digit by its character, else -1."""
+DIGITS[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
+
+CURSOR = np.dtype((np.record, [
+    ("at", "i8"),      # next byte
+    ("end", "i8"),     # end of the text
+    ("filled", "i8"),  # records in the batch
+    ("line", "i8"),    # lines behind
+]))  # fmt: skip
+
+
+class Log:
+    """A log being parsed; its accesses become READ, WRITE and FETCH records of count 1 in `batch`.
+
+    Parameters
+    ----------
+    text : BinaryIO
+        The log, uncompressed.
+    name : str
+        Its file, for errors.
+    agent : int
+        Of the records.
+    """
+
+    def __init__(self, text: BinaryIO, name: str, agent: int) -> None:
+        self._text, self._name, self._agent = text, name, agent
+        self._bytes = bytearray(BUFFER + SLACK)
+        self._codes = np.frombuffer(self._bytes, np.uint8)  # as an index it needs no check of its sign
+        self._ops = np.empty(BATCH, t.OP)
+        self._cursor = np.zeros(1, CURSOR)
+        self._row = self._cursor[0]
+
+    @property
+    def line(self) -> int:
+        """Lines parsed or handed out so far."""
+        return int(self._row["line"])
+
+    @property
+    def batch(self) -> np.ndarray:
+        """The records since the last `clear`: a view."""
+        return self._ops[: int(self._row["filled"])]
+
+    def append(self, unit: list[tuple[int, int, int, int, int]]) -> None:
+        """Add a unit to the batch."""
+        filled = int(self._row["filled"])
+        self._ops[filled : filled + len(unit)] = unit
+        self._row["filled"] = filled + len(unit)
+
+    def clear(self) -> None:
+        """Empty the batch."""
+        self._row["filled"] = 0
+
+    def stops(self) -> Iterator[bytes | None]:
+        """Each line that is no access; None where the batch is full (then clear it) and at the end.
+
+        Raises
+        ------
+        TraceError
+            If the log is damaged or ends within a line.
+        """
+        more = True
+        while more:
+            reason = _parse(self._codes, DIGITS, self._ops, self._cursor, self._agent)
+            line = self._next_line() if reason == OTHER else None
+            if line is not None or reason == FULL:
+                yield line
+            else:
+                more = self._refill()
+        rest = bytes(self._bytes[int(self._row["at"]) : int(self._row["end"])])
+        if rest:
+            self._row["line"] += 1
+            if EXECVE not in rest:  # the one call that returns to nobody
+                raise t.TraceError(f"{self._name}: truncated at line {self.line}: {shorten(rest)}")
+            yield rest
+        yield None
+
+    def _next_line(self) -> bytes | None:
+        """The line at the cursor, which moves behind it; None if its end is not there yet."""
+        at, end = int(self._row["at"]), int(self._row["end"])
+        newline = self._bytes.find(b"\n", at, end)
+        if newline < 0:
+            return None
+        self._row["at"], self._row["line"] = newline + 1, self.line + 1
+        return bytes(self._bytes[at:newline])
+
+    def _refill(self) -> bool:
+        """Read more text behind what is left; whether there was any."""
+        at, end = int(self._row["at"]), int(self._row["end"])
+        left = end - at
+        if left == BUFFER:
+            raise t.TraceError(f"{self._name}: line {self.line + 1} is longer than {BUFFER} bytes")
+        self._bytes[:left] = self._bytes[at:end]
+        try:
+            with memoryview(self._bytes) as view:
+                got = self._text.readinto(view[left:BUFFER])  # type: ignore[attr-defined]
+        except DAMAGED as error:
+            raise t.TraceError(f"{self._name}: damaged after line {self.line} ({error})") from None
+        self._row["at"], self._row["end"] = 0, left + got
+        self._bytes[left + got : left + got + SLACK] = bytes(SLACK)
+        return bool(got)
+
+
+def shorten(line: bytes) -> str:
+    """A line as an error shows it."""
+    text = line.decode("utf-8", "replace")
+    return repr(text if len(text) <= 60 else f"{text[:57]}...")
+
+
+@entry
+def _parse(text, digits, ops, cursor, agent):
+    """Parse access lines; END: no whole line is left, FULL: no room for another, OTHER: at a line that is none."""
+    row = cursor[0]
+    begin, end, filled, line = row.at, row.end, row.filled, row.line  # locals: 1.5 times as fast as the columns
+    reason = END
+    while begin < end:
+        if filled + ROOM > ops.size:
+            reason = FULL
+            break
+        kind = _kind(text, begin)
+        at = begin + 3
+        address = 0
+        digit = digits[text[at]]
+        while digit >= 0 and at < begin + 15:  # 12 digits hold every user address
+            address = address << 4 | digit
+            at += 1
+            digit = digits[text[at]]
+        length = 0
+        comma = at
+        if text[at] == COMMA:
+            at += 1
+            digit = digits[text[at]]
+            while digit >= 0 and digit <= 9 and length < LONGEST:
+                length = length * 10 + digit
+                at += 1
+                digit = digits[text[at]]
+            if text[at] == RETURN:
+                at += 1
+        whole = kind >= 0 and comma > begin + 3 and text[at] == NEWLINE and at < end
+        if not whole or length < 1 or length > LONGEST or address > t.USER_END - length:
+            reason = OTHER
+            break
+        filled = _access(ops, filled, address, length, kind, agent)
+        begin = at + 1
+        line += 1
+    row.at = begin
+    row.filled = filled
+    row.line = line
+    return reason
+
+
+@part
+def _kind(text, at):
+    """The kind of the access in the line at `at`, or -1."""
+    first, second, third = text[at], text[at + 1], text[at + 2]
+    if first == 73 and second == SPACE and third == SPACE:  # I
+        return t.FETCH
+    if first != SPACE or third != SPACE:
+        return -1
+    if second == 76:  # L
+        return t.READ
+    return t.WRITE if second == 83 or second == 77 else -1  # S, M
+
+
+@part
+def _access(ops, filled, address, length, kind, agent):
+    """Write an access, one record per page; the records then filled."""
+    t.write(ops[filled], address, 1, 0, kind, agent)
+    filled += 1
+    page = (address >> t.PAGE_SHIFT) + 1
+    while page << t.PAGE_SHIFT < address + length:
+        t.write(ops[filled], page << t.PAGE_SHIFT, 1, 0, kind | t.CONTINUES, agent)
+        filled += 1
+        page += 1
+    return filled

@@ -1,0 +1,122 @@
+"""Make the recordings of this folder: `python -m workloads.recorded.make [NAME ...]` (needs valgrind).
+
+Each recording is of a program on inputs that are generated here, in an empty directory and environment.
+"""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+
+from hwmodel.trace import Trace, TraceError
+from workloads.record import record
+
+HERE = pathlib.Path(__file__).resolve().parent
+ENV = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "HOME": "."}
+
+SQL = """\
+.output /dev/null
+PRAGMA mmap_size = 16777216;
+PRAGMA cache_size = 200;
+PRAGMA synchronous = OFF;
+CREATE TABLE customer (id INTEGER PRIMARY KEY, name TEXT, city INTEGER);
+CREATE TABLE item (id INTEGER PRIMARY KEY, customer INTEGER, price REAL, note TEXT);
+BEGIN;
+WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {customers})
+  INSERT INTO customer SELECT i, printf('customer %05d', i * 7919 % 99991), i * 31 % 50 FROM n;
+WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {items})
+  INSERT INTO item SELECT i, 1 + i * 7919 % {customers}, i * 613 % 10007 / 100.0, hex(zeroblob(40 + i % 80)) FROM n;
+COMMIT;
+CREATE INDEX by_customer ON item (customer, price);
+CREATE INDEX by_name ON customer (name);
+SELECT city, count(*), avg(price) FROM customer JOIN item ON item.customer = customer.id GROUP BY city ORDER BY 3;
+SELECT name, sum(price) FROM customer JOIN item ON item.customer = customer.id GROUP BY name ORDER BY 2 DESC LIMIT 20;
+UPDATE item SET price = price * 1.1 WHERE customer % 5 = 0;
+DELETE FROM item WHERE id % 3 = 0;
+VACUUM;
+SELECT count(*), max(note) FROM item WHERE price > 50;
+"""
+
+
+def main(names: list[str]) -> None:
+    """Make the named recordings, or all."""
+    for name in names or PROGRAMS:
+        if name not in PROGRAMS:
+            raise TraceError(f"no recording {name!r}; there are {', '.join(PROGRAMS)}")
+        with tempfile.TemporaryDirectory() as folder:
+            trace = PROGRAMS[name](pathlib.Path(folder), HERE / f"{name}.hwtrace")
+        sys.stdout.write(f"{name}: {len(trace)} records, {trace.references} references, {trace.info['operations']}\n")
+
+
+def sqlite(folder: pathlib.Path, out: pathlib.Path) -> Trace:
+    """A sqlite3 shell fills, indexes, joins, thins out and vacuums a database in a file that it maps."""
+    (folder / "work.sql").write_text(SQL.format(customers=280, items=960))
+    return record([_program("sqlite3"), "work.db", ".read work.sql"], out, cwd=folder, env=ENV)
+
+
+def gcc(folder: pathlib.Path, out: pathlib.Path) -> Trace:
+    """The front end of the C compiler reads a generated file and builds its functions; code generation is left out."""
+    (folder / "work.c").write_text(c_source(functions=10))
+    found = subprocess.run([_program("gcc"), "-print-prog-name=cc1"], capture_output=True, text=True, check=True)
+    return record([found.stdout.strip(), "-quiet", "-fsyntax-only", "work.c"], out, cwd=folder, env=ENV)
+
+
+def c_source(functions: int) -> str:
+    """A C file of hash, sort and matrix functions, each a little different."""
+    parts = ["typedef unsigned long word;", "struct node { word key; struct node *left, *right; };"]
+    for i in range(functions):
+        parts.append(C_FUNCTIONS.replace("@", str(i)).replace("$", str(2 * i + 3)))
+    return "\n".join(parts)
+
+
+C_FUNCTIONS = """
+word hash_@(const char *text, word length) {
+  word h = $;
+  for (word i = 0; i < length; i++) h = (h ^ (word) text[i]) * 1099511628211UL + (h >> $);
+  return h;
+}
+static void swap_@(word *a, word *b) { word t = *a; *a = *b; *b = t; }
+void sort_@(word *values, int low, int high) {
+  while (low < high) {
+    word pivot = values[low + (high - low) / 2];
+    int i = low, j = high;
+    while (i <= j) {
+      while (values[i] % $ < pivot % $) i++;
+      while (values[j] % $ > pivot % $) j--;
+      if (i <= j) swap_@(&values[i++], &values[j--]);
+    }
+    sort_@(values, low, j);
+    low = i;
+  }
+}
+struct node *insert_@(struct node *tree, struct node *new) {
+  if (!tree) return new;
+  if (new->key * $ < tree->key) tree->left = insert_@(tree->left, new);
+  else tree->right = insert_@(tree->right, new);
+  return tree;
+}
+void multiply_@(double *out, const double *a, const double *b, int n) {
+  for (int i = 0; i < n; i++)
+    for (int j = 0; j < n; j++) {
+      double sum = 0;
+      for (int k = 0; k < n; k++) sum += a[i * n + k] * b[k * n + j] * $;
+      out[i * n + j] = sum;
+    }
+}
+"""
+
+PROGRAMS: dict[str, Callable[[pathlib.Path, pathlib.Path], Trace]] = {"sqlite": sqlite, "gcc": gcc}
+
+
+def _program(name: str) -> str:
+    path = shutil.which(name)
+    if path is None:
+        raise TraceError(f"this recording needs {name}, which is not installed")
+    return os.fspath(path)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,101 @@
+"""What the generators share: who issues accesses, the region, and blocks of records drawn independently."""
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from hwmodel import op as t
+from hwmodel.trace import Trace
+
+BASE = 0x10_0000_0000
+"""Where the region of every synthetic workload begins."""
+BLOCK = 1 << 16
+"""Accesses drawn from one seeded generator: part of what a seed means, so never changed."""
+
+Draw = Callable[[np.random.Generator, int, int], np.ndarray]
+"""(generator, first access, accesses) -> int64[accesses], their pages in the region."""
+
+
+def stream_trace(
+    draw: Draw, *, pages: int, accesses: int, writes: float, cpus: int, devices: int, seed: int, info: dict[str, Any]
+) -> Trace:
+    """A trace of accesses to random pages of one region, dealt out to its agents in turn.
+
+    Parameters
+    ----------
+    draw : callable
+        The pages of some consecutive accesses.
+    pages : int
+        Size of the region in pages of 4 KiB.
+    accesses : int
+        In all, over all agents.
+    writes : float
+        Part of them that are writes, in [0, 1].
+    cpus, devices : int
+        Agents of one address space. If there are devices, they alone access memory.
+    seed : int
+        At least 0.
+    info : dict
+        Goes to the trace.
+
+    Raises
+    ------
+    TraceError
+        If an argument is out of range.
+    """
+    check_range("pages", pages, 1, (t.USER_END - BASE) >> t.PAGE_SHIFT)
+    check_range("accesses", accesses, 1)
+    check_range("writes", writes, 0, 1)
+    check_range("seed", seed, 0)
+    agents = make_agents(cpus, devices)
+    source = functools.partial(_blocks, draw, accesses, writes, issuers(cpus, devices), seed)
+    info = info | {"pages": pages, "accesses": accesses, "writes": writes, "seed": seed}
+    prelude = t.as_records(t.mmap_unit(BASE, pages, t.PROT_READ | t.PROT_WRITE))
+    return Trace(agents, source, prelude, info, records=accesses, references=accesses)
+
+
+def make_agents(cpus: int, devices: int) -> list[t.Agent]:
+    """CPUs, then devices, of address space 0."""
+    check_range("cpus", cpus, 1)
+    check_range("devices", devices, 0)
+    check_range("cpus + devices", cpus + devices, 1, t.AGENTS)
+    names = [("cpu", i) for i in range(cpus)] + [("device", i) for i in range(devices)]
+    return [t.Agent(role, 0, f"{role}{i}") for role, i in names]  # type: ignore[arg-type]
+
+
+def issuers(cpus: int, devices: int) -> np.ndarray:
+    """The agents that access memory: the devices, or the CPUs if there are none."""
+    return np.arange(cpus, cpus + devices) if devices else np.arange(cpus)
+
+
+def check_range(name: str, value: float, low: float, high: float | None = None) -> None:
+    """Refuse a parameter out of range, by its name."""
+    if value < low or (high is not None and value > high):
+        wanted = f"at least {low}" if high is None else f"in [{low}, {high}]"
+        raise t.TraceError(f"{name} must be {wanted}, not {value}")
+
+
+def generator(seed: int, block: int) -> np.random.Generator:
+    """The random numbers of one block, whatever was drawn before."""
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(block,))))
+
+
+def block_records(
+    draw: Draw, block: int, first: int, size: int, writes: float, agents: np.ndarray, seed: int
+) -> np.ndarray:
+    """The OP records of one block of accesses."""
+    random = generator(seed, block)
+    ops = np.zeros(size, t.OP)
+    ops["address"] = BASE + (draw(random, first, size) << t.PAGE_SHIFT)
+    ops["address"] += random.integers(0, t.PAGE // 8, size) * 8  # aligned words: none crosses a page
+    ops["kind"] = random.random(size) < writes  # WRITE is 1
+    ops["agent"] = agents[(first + np.arange(size)) % agents.size]
+    ops["count"] = 1
+    return ops
+
+
+def _blocks(draw: Draw, accesses: int, writes: float, agents: np.ndarray, seed: int) -> Iterator[np.ndarray]:
+    for first in range(0, accesses, BLOCK):
+        yield block_records(draw, first // BLOCK, first, min(BLOCK, accesses - first), writes, agents, seed)

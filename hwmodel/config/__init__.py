@@ -1,0 +1,34 @@
+"""What a user declares: frozen, validated sections with units in the names, and presets that name their sources."""
+
+from hwmodel.config.errors import ConfigError, SettingError
+from hwmodel.config.section import (
+    CONFIDENCE,
+    FREE,
+    Cycles,
+    DesignSpec,
+    Nanoseconds,
+    Scalar,
+    Section,
+    associativity,
+    cost_cycles,
+    cost_ns,
+    setting,
+    size,
+)
+
+__all__ = [
+    "CONFIDENCE",
+    "FREE",
+    "ConfigError",
+    "Cycles",
+    "DesignSpec",
+    "Nanoseconds",
+    "Scalar",
+    "Section",
+    "SettingError",
+    "associativity",
+    "cost_cycles",
+    "cost_ns",
+    "setting",
+    "size",
+]

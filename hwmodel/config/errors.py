@@ -1,0 +1,49 @@
+"""How a refused setting is told: one line, the dotted name first, then the reason."""
+
+import difflib
+from collections.abc import Iterable
+
+from pydantic import ValidationError
+
+
+class ConfigError(ValueError):
+    """A setting, a preset or a configuration file that can't be used; one line that names it."""
+
+
+class SettingError(ValueError):
+    """What a validator inside a section raises: a setting of that section and why it is refused.
+
+    The section doesn't know under which name it is used, so `{}` in `reason` stands for its dotted prefix.
+    """
+
+    def __init__(self, setting: str, reason: str):
+        super().__init__(f"{setting}: {reason.format('')}")
+        self.setting, self.reason = setting, reason
+
+
+def explained(error: ValidationError) -> ConfigError:
+    """Return pydantic's complaint as one line that begins with the dotted name."""
+    problems = error.errors()
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return ConfigError(_line(problems[0]) + more)
+
+
+def _line(problem) -> str:
+    path = ".".join(str(step) for step in problem["loc"])
+    cause = problem.get("ctx", {}).get("error")
+    if isinstance(cause, SettingError):
+        prefix = f"{path}." if path else ""
+        return f"{prefix}{cause.setting}: {cause.reason.format(prefix)}"
+    if isinstance(cause, Exception):
+        return f"{path}: {cause}"
+    reason = problem["msg"].replace("Input should be", "must be")
+    return f"{path}: {reason}, not {problem['input']!r}"
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return "; did you mean x?" for the closest known name, or nothing."""
+    known = tuple(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    # Someone who gives only the last part of a dotted name ("entries") means one that ends so.
+    close = close or [other for other in known if other.endswith(f".{name}")]
+    return f"; did you mean {close[0]}?" if close else ""

@@ -1,0 +1,155 @@
+"""Configuration files: the presets that come with the project and a user's own, read into dotted settings.
+
+A file is TOML: `name`, `design`, `description`, `extends` (presets or parts, later ones win), and the settings, each
+a plain value or an inline table with `value` and, of it, `source`, `confidence`, `low`, `high`.
+"""
+
+import math
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+from hwmodel.config.errors import ConfigError, suggestion
+from hwmodel.config.section import CONFIDENCE, FREE
+
+KEYS = ("value", "source", "confidence", "low", "high")
+HEAD = ("name", "design", "description", "extends")
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A value as a file or a user gives it, and what is known about it."""
+
+    value: Any
+    source: str
+    confidence: str = "U"
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(slots=True)
+class Draft:
+    """What a file and those it extends say, not yet checked."""
+
+    name: str = ""
+    design: str = ""
+    description: str = ""
+    settings: dict[str, Given] = field(default_factory=dict)
+
+    def take(self, other: "Draft") -> None:
+        """Let `other` win wherever it says something."""
+        self.design = other.design or self.design
+        self.description = other.description or self.description
+        self.settings.update(other.settings)
+
+
+def _folder() -> Traversable:
+    return resources.files("hwmodel.config") / "presets"
+
+
+def names(folder: Traversable | None = None) -> tuple[str, ...]:
+    """Return the names of the presets; of the parts they are made of with `folder=parts()`."""
+    files = (folder or _folder()).iterdir()
+    return tuple(sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml")))
+
+
+def parts() -> Traversable:
+    """Return the folder of what presets share."""
+    return _folder() / "parts"
+
+
+def packaged(name: str) -> Draft:
+    """Return what the preset `name` says."""
+    if name not in names():
+        raise ConfigError(f"there is no preset {name!r}{suggestion(name, names())} (presets: {', '.join(names())})")
+    return _draft(_folder() / f"{name}.toml", f"{name}.toml")
+
+
+def own(path: Path) -> Draft:
+    """Return what a user's file says."""
+    return _draft(path, path.name)
+
+
+def _draft(file: Traversable, name: str) -> Draft:
+    table = _table(file, name)
+    head = {key: table.pop(key) for key in HEAD if key in table}
+    draft = Draft()
+    for base in _extends(head.get("extends", []), name):
+        draft.take(_base(base, name))
+    said = {key: _text(head, key, name) for key in ("name", "design", "description")}
+    draft.take(Draft(**said, settings=dict(_settings(table, "", name))))
+    draft.name = said["name"]  # a name is a file's own
+    return draft
+
+
+def _text(head: dict[str, Any], key: str, name: str) -> str:
+    if not isinstance(head.get(key, ""), str):
+        raise ConfigError(f"{name}: {key}: must be a text, not {head[key]!r}")
+    return head.get(key, "")
+
+
+def _table(file: Traversable, name: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{name}: {error.strerror}") from None
+    except ValueError as error:  # not TOML, or not UTF-8
+        raise ConfigError(f"{name}: {error}") from None
+
+
+def _extends(bases: object, name: str) -> list[str]:
+    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
+        raise ConfigError(f"{name}: extends: must be a list of names, not {bases!r}")
+    return bases
+
+
+def _base(base: str, name: str) -> Draft:
+    if base in names():
+        return packaged(base)
+    if base in names(parts()):
+        return _draft(parts() / f"{base}.toml", f"{base}.toml")
+    known = names() + names(parts())
+    raise ConfigError(f"{name}: extends: there is no {base!r}{suggestion(base, known)} (names: {', '.join(known)})")
+
+
+def _settings(table: dict[str, Any], prefix: str, name: str) -> Iterator[tuple[str, Given]]:
+    for key, value in table.items():
+        dotted = prefix + key
+        if not isinstance(value, dict):
+            yield dotted, Given(value, f"set in {name}")
+        elif "value" in value:
+            yield dotted, _given(dotted, value, name)
+        else:
+            yield from _settings(value, f"{dotted}.", name)
+
+
+def _given(dotted: str, entry: dict[str, Any], name: str) -> Given:
+    for key in entry:
+        if key not in KEYS:
+            raise ConfigError(f"{name}: {dotted}: unknown key {key!r}{suggestion(key, KEYS)} (keys: {', '.join(KEYS)})")
+    given = Given(**{"source": f"set in {name}", **entry})
+    problem = _doubt(given)
+    if problem:
+        raise ConfigError(f"{name}: {dotted}: {problem}")
+    return given
+
+
+def _doubt(given: Given) -> str | None:
+    """What is wrong with what is said about a value; the value itself is checked with its setting."""
+    if not isinstance(given.source, str) or not given.source:
+        return f"source: must be a text, not {given.source!r}"
+    if not isinstance(given.confidence, str) or given.confidence not in CONFIDENCE:
+        return f"confidence: must be a letter of {', '.join(CONFIDENCE)}, not {given.confidence!r}"
+    for bound in (given.low, given.high):
+        if bound is not None and (isinstance(bound, bool) or not isinstance(bound, int | float)):
+            return f"low and high: must be numbers, not {bound!r}"
+    value = 0 if given.value == FREE else given.value
+    low = -math.inf if given.low is None else given.low
+    high = math.inf if given.high is None else given.high
+    if isinstance(value, int | float) and not low <= value <= high:
+        return f"{value} is not between low ({given.low}) and high ({given.high})"
+    return None

@@ -1,0 +1,282 @@
+"""A machine: the common sections and those of its design, checked together, each value with its provenance.
+
+Get one with `preset(name)` or `load(path)` and change it with `Machine.with_`.
+"""
+
+import functools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from pydantic import ValidationError
+
+from hwmodel import secondary
+from hwmodel.config import files
+from hwmodel.config.common import Common
+from hwmodel.config.errors import ConfigError, SettingError, explained, suggestion
+from hwmodel.config.files import Given
+from hwmodel.config.section import Declared, DesignSpec, Scalar, Section, cycles, declared, flat, nested
+
+__all__ = ["ConfigError", "Machine", "Provenance", "load", "preset", "presets"]
+
+Checked = TypeVar("Checked", bound=Section)
+
+PRIMARY = ("clock.", "engine.", "cpu.", "memory.", "kernel.")
+"""The prefixes of the common sections."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """A setting's value and where it comes from.
+
+    Attributes
+    ----------
+    value : int, float, str or bool
+        The value.
+    unit, source, confidence : str
+        Its unit; who says so; a letter of `hwmodel.config.CONFIDENCE`.
+    low, high : float or None
+        The range in which the truth is believed to lie, where one is known.
+    description : str
+        What the setting is.
+    """
+
+    value: Scalar
+    unit: str
+    source: str
+    confidence: str
+    low: float | None
+    high: float | None
+    description: str
+
+
+@dataclass(frozen=True, repr=False)
+class Machine:
+    """A checked configuration of the primary MMU, the kernel and one design of secondary MMU.
+
+    Machines compare equal when name, design and all settings do; where the values come from makes no difference.
+
+    Attributes
+    ----------
+    name, design, description : str
+        Name of the preset or file; of the design's module; a line about it.
+    common : Common
+        The sections that every machine has.
+    spec : DesignSpec
+        The design's own sections.
+    """
+
+    name: str
+    design: str
+    description: str = field(compare=False)
+    common: Common
+    spec: DesignSpec
+    origins: Mapping[str, Provenance] = field(compare=False)
+
+    def get(self, name: str) -> Any:
+        """Return a setting's value, or a section, by its dotted name.
+
+        Parameters
+        ----------
+        name : str
+            "cpu.stlb.entries" gives a value, "cpu.stlb" the section.
+
+        Returns
+        -------
+        int, float, str, bool or Section
+            A cost of nothing is the word "free".
+        """
+        first, *rest = name.split(".")
+        owner: Any = self.common if first in Common.model_fields else self.spec
+        for step in (first, *rest):
+            if not isinstance(owner, Section) or step not in type(owner).model_fields:
+                raise ConfigError(_unknown(name, self.design, self.origins))
+            owner = getattr(owner, step)
+        return owner
+
+    def flat(self) -> dict[str, Scalar]:
+        """Return every setting by dotted name: the common ones, then the design's, as they are declared."""
+        return {**dict(flat(self.common)), **dict(flat(self.spec))}
+
+    def provenance(self) -> dict[str, Provenance]:
+        """Return where every setting comes from, in the order of `flat`."""
+        return dict(self.origins)
+
+    def rows(self) -> list[tuple[str, Scalar, str, str, str, str]]:
+        """Return (name, value, unit, confidence, source, description) of every setting, to be shown."""
+        return [(n, p.value, p.unit, p.confidence, p.source, p.description) for n, p in self.origins.items()]
+
+    def costs(self) -> dict[str, int]:
+        """Return every cost of docs/model.md section 13 that this machine has, in cycles of its clock."""
+        mhz, values = self.common.clock.mhz, self.flat()
+        return {
+            about.cost: cycles(values[name], about.unit, mhz)  # type: ignore[arg-type]  # costs are never bool
+            for name, about in _declared(self.design).items()
+            if about.cost
+        }
+
+    def with_(self, **changes: Scalar) -> "Machine":
+        """Return a machine with other values for some settings.
+
+        Parameters
+        ----------
+        **changes : int, float, str or bool
+            By dotted name, so mostly as `with_(**{"cpu.stlb.entries": 1024})`. A value that differs from the
+            machine's has the source "set by user", the confidence "U" and no range.
+
+        Returns
+        -------
+        Machine
+            This machine is unchanged.
+        """
+        mine = {n: Given(p.value, p.source, p.confidence, p.low, p.high) for n, p in self.origins.items()}
+        given = {name: Given(value, "set by user") for name, value in changes.items()}
+        other = _built(self.name, self.design, self.description, {**mine, **given})
+        same = {name: about for name, about in self.origins.items() if other.origins[name].value == about.value}
+        return replace(other, origins={**other.origins, **same})
+
+    def differences(
+        self, other: "Machine", prefixes: Iterable[str] = ("cpu.", "kernel.", "memory.")
+    ) -> dict[str, tuple[Scalar | None, Scalar | None]]:
+        """Return the settings in which two machines differ.
+
+        Parameters
+        ----------
+        other : Machine
+            The other machine.
+        prefixes : iterable of str
+            Which settings to look at, by the beginning of their names; "" looks at all.
+
+        Returns
+        -------
+        dict
+            (this machine's value, the other's) by name; None where a machine lacks the setting.
+        """
+        mine, theirs, prefixes = self.flat(), other.flat(), tuple(prefixes)
+        names = [name for name in {**mine, **theirs} if name.startswith(prefixes)]
+        return {n: (mine.get(n), theirs.get(n)) for n in names if mine.get(n) != theirs.get(n)}
+
+    def same_primary(self, other: "Machine") -> "Machine":
+        """Return this machine with the clock, engine, CPUs, memory and kernel of `other`: designs on equal terms."""
+        kept = {name: about for name, about in self.origins.items() if not name.startswith(PRIMARY)}
+        taken = {name: about for name, about in other.origins.items() if name.startswith(PRIMARY)}
+        _check(self.spec, other.common)
+        return replace(self, common=other.common, origins={**taken, **kept})
+
+    def check_engines(self, engines: int) -> None:
+        """Raise `ConfigError` if this machine can't have so many engines (device agents)."""
+        self.spec.check_engines(engines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return name, design and settings as plain nested tables, as in a configuration file."""
+        return {"name": self.name, "design": self.design, **nested(self.flat())}
+
+    def __repr__(self) -> str:
+        changed = [f"{name}={about.value}" for name, about in self.origins.items() if about.confidence == "U"]
+        listed = ", ".join(changed) if len(changed) <= 3 else f"{len(changed)} settings of the user's"
+        cpus = f"{self.common.cpu.count} CPUs at {self.common.clock.mhz} MHz"
+        return f"Machine({self.name}: {self.design}, {cpus}{'; ' + listed if listed else ''})"
+
+
+def presets() -> tuple[str, ...]:
+    """Return the names of the presets."""
+    return files.names()
+
+
+@functools.cache
+def preset(name: str) -> Machine:
+    """Return a machine that comes with the project; `presets()` lists them.
+
+    Parameters
+    ----------
+    name : str
+        For example "gru-2008".
+
+    Returns
+    -------
+    Machine
+        Every setting is set by the preset and says where it comes from.
+    """
+    draft = files.packaged(name)
+    return _built(name, draft.design, draft.description, draft.settings)
+
+
+def load(path: str | Path) -> Machine:
+    """Return the machine that a TOML file describes.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file. `extends = ["gru-2008"]` begins from a preset, `design = "gru"` from the defaults of a design; then
+        the settings, plain (`tlb.entries = 256`) or as `{value, source, confidence, low, high}`.
+
+    Returns
+    -------
+    Machine
+        Named after the file if that gives no `name`.
+    """
+    path = Path(path)
+    draft = files.own(path)
+    if not draft.design:
+        known = ", ".join(secondary.names())
+        raise ConfigError(f"{path.name}: design: is missing, and no preset is extended (designs: {known})")
+    try:
+        return _built(draft.name or path.stem, draft.design, draft.description, draft.settings)
+    except ConfigError as error:
+        raise ConfigError(f"{path.name}: {error}") from None
+
+
+@functools.cache
+def _declared(design: str) -> dict[str, Declared]:
+    """Every setting of a machine of this design, in order."""
+    return {**dict(declared(Common)), **dict(declared(secondary.design(design).Spec))}
+
+
+def _built(name: str, design: str, description: str, given: Mapping[str, Given]) -> Machine:
+    known = _declared(design)
+    for setting in given:
+        if setting not in known:
+            raise ConfigError(_unknown(setting, design, known))
+    values = nested({setting: _plain(entry.value) for setting, entry in given.items()})
+    shared = {section: values.pop(section) for section in Common.model_fields if section in values}
+    common, spec = _validated(Common, shared), _validated(secondary.design(design).Spec, values)
+    _check(spec, common)
+    settled = {**dict(flat(common)), **dict(flat(spec))}
+    origins = {setting: _provenance(value, known[setting], given.get(setting)) for setting, value in settled.items()}
+    return Machine(name, design, description, common, spec, origins)
+
+
+def _validated(section: type[Checked], values: dict[str, Any]) -> Checked:
+    try:
+        return section.model_validate(values)
+    except ValidationError as error:
+        raise explained(error) from None
+
+
+def _check(spec: DesignSpec, common: Common) -> None:
+    try:
+        spec.check(common)
+    except SettingError as problem:
+        raise ConfigError(str(problem)) from None
+
+
+def _provenance(value: Scalar, about: Declared, given: Given | None) -> Provenance:
+    said: Given | Declared = about if given is None else given
+    low, high = said.low, said.high
+    if given is not None and given.confidence != "U" and low is None and high is None:
+        low, high = about.low, about.high  # a preset need not repeat the range of the declaration
+    return Provenance(value, about.unit, said.source, said.confidence, low, high, about.description)
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's scalars, as sweeps bring them, as Python's."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _unknown(name: str, design: str, known: Iterable[str]) -> str:
+    known = tuple(known)
+    if any(other.startswith(f"{name}.") for other in known):
+        return f"{name}: is a section, not a setting"
+    return f"{name}: design {design} has no such setting{suggestion(name, known)}"

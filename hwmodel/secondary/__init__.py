@@ -1,0 +1,28 @@
+"""The designs of secondary MMUs: one module each, found by looking at the files beside this one.
+
+A design's module has `Spec` and the kernels that docs/model.md sections 10 and 11 describe. Designs never import one
+another.
+"""
+
+import importlib
+import pkgutil
+from types import ModuleType
+
+from hwmodel.config.errors import ConfigError, suggestion
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of the designs, without importing them."""
+    return tuple(sorted(found.name for found in pkgutil.iter_modules(__path__) if not found.name.startswith("_")))
+
+
+def design(name: str) -> ModuleType:
+    """Return the module of a design; imported at first use, since its kernels bring Numba along."""
+    if name not in names():
+        raise ConfigError(f"design: there is no {name!r}{suggestion(name, names())} (designs: {', '.join(names())})")
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def designs() -> dict[str, ModuleType]:
+    """Return every design's module by name."""
+    return {name: design(name) for name in names()}

@@ -15,6 +15,7 @@ import pathlib
 import platform
 import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import TypeVar
 
 import llvmlite
@@ -29,6 +30,8 @@ CHECKED = os.environ.get("HWMODEL_CHECKED") == "1"
 """With HWMODEL_CHECKED=1 kernels check array bounds and divisors: so the test suite runs."""
 JIT_OFF = bool(numba.config.DISABLE_JIT)
 FLAGS = {"nogil": True, "boundscheck": CHECKED, "error_model": "python" if CHECKED else "numpy", "_nrt": False}
+INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+"""For kernels that Python never calls: half the time to compile them went into the means of calling them from there."""
 PACKAGES = ("hwmodel", "workloads", "analysis")
 
 
@@ -59,12 +62,12 @@ CACHE_DIR = cache_dir()
 
 def part(function: Kernel) -> Kernel:
     """Compile a kernel that only kernels call."""
-    return numba.njit(**FLAGS, forceinline=True)(function)
+    return numba.njit(**FLAGS, **INNER, forceinline=True)(function)
 
 
 def routine(function: Kernel) -> Kernel:
     """Compile a kernel of the rare path, which its callers call."""
-    return numba.njit(**FLAGS)(function)
+    return numba.njit(**FLAGS, **INNER)(function)
 
 
 def entry(function: Kernel) -> Kernel:
@@ -74,3 +77,16 @@ def entry(function: Kernel) -> Kernel:
         return numba.njit(**FLAGS, cache=True)(function)
     finally:
         numba.config.CACHE_DIR = before
+
+
+def numba_extension() -> SimpleNamespace:
+    """Numba's extension interface, for `hwmodel.byref`."""
+    from numba.core import cgutils, types
+    from numba.core.datamodel import models
+    from numba.core.typing.templates import AttributeTemplate
+    from numba.extending import infer_getattr, intrinsic, lower_getattr_generic, overload, register_model
+
+    return SimpleNamespace(
+        AttributeTemplate=AttributeTemplate, cgutils=cgutils, infer_getattr=infer_getattr, intrinsic=intrinsic,
+        lower_getattr_generic=lower_getattr_generic, models=models, overload=overload, register_model=register_model, types=types,
+    )  # fmt: skip

@@ -1,0 +1,36 @@
+# Every target makes its own environment; nothing has to be installed by hand but Python and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: compare test test-full notebooks bench lint clean
+
+compare: $(READY)  ## GRU against KVM EPT on a shipped recording: a table, and out/
+	$(BIN)/hwmodel compare --trace sqlite --machines gru-2008,kvm-ept-2008 --out out
+
+test: lint  ## the suite with bounds checks, then subsets as shipped and without the JIT
+	HWMODEL_CHECKED=1 $(PYTEST) -m "not long and not notebook" --ignore=tests/benchmarks
+	$(PYTEST) -m "as_shipped and not long"
+	NUMBA_DISABLE_JIT=1 $(PYTEST) -m "jit_off and not long" --ignore=tests/benchmarks
+
+test-full: test  ## the long random runs too
+	HWMODEL_CHECKED=1 $(PYTEST) -m long --ignore=tests/benchmarks
+
+notebooks: $(READY)  ## run every notebook
+	$(PYTEST) -m notebook tests/test_notebooks.py
+
+bench: $(READY)  ## how fast the engine is here
+	$(PYTEST) tests/benchmarks
+
+lint: $(READY)
+	$(BIN)/ruff check .
+
+clean:
+	rm -rf $(VENV) out
+
+$(READY): pyproject.toml
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test]"
+	touch $@

@@ -1,0 +1,229 @@
+"""The command line: `hwmodel compare | sweep | record | inspect | presets | show`."""
+
+import os
+import sys
+import tomllib
+import warnings
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from hwmodel.machine import ConfigError, Machine, load, preset, presets
+
+WIDTH = 100
+app = typer.Typer(
+    name="hwmodel",
+    help="What keeping a secondary MMU coherent costs: GRU, KVM and others behind Linux mmu notifiers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+TraceOption = Annotated[str, typer.Option("--trace", help="A shipped recording's name, or a file.", show_default=False)]
+ShareOption = Annotated[
+    float, typer.Option("--share", help="Data accesses that an engine gets if the trace has no device agent.")
+]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Those of the process by default.
+
+    Returns
+    -------
+    int
+        Exit status: 0, or 2 for bad input, which is told in one line on standard error.
+    """
+    from hwmodel.trace import TraceError
+
+    usage_error: Any = typer.BadParameter.__mro__[2]  # ClickException, of whichever click this typer brings
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            status = app(arguments, prog_name="hwmodel", standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ConfigError, TraceError) as error:
+        return _refuse(str(error))
+    except OSError as error:
+        return _refuse(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
+    except (usage_error, typer.Abort) as error:
+        return _refuse(error.format_message() if hasattr(error, "format_message") else "aborted")
+
+
+@app.command()
+def compare(
+    trace: TraceOption,
+    machines: Annotated[
+        str, typer.Option("--machines", help="Presets or TOML files, separated by commas.", show_default=False)
+    ],
+    out: Annotated[str, typer.Option("--out", help="Folder for tables and pictures.", show_default=False)],
+    share: ShareOption = 0.5,
+    same_primary: Annotated[
+        str | None,
+        typer.Option("--same-primary", help="Preset or file whose clock, CPUs, memory and kernel every machine gets."),
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="SETTING=VALUE, for every machine that has the setting; may be repeated."),
+    ] = None,
+) -> None:
+    """Run machines on a trace; print a table, leave it and two pictures in a folder."""
+    from analysis import comparison, views
+
+    named = comparison.by_name([_machine(name) for name in _listed("--machines", machines)])
+    base = None if same_primary is None else named.get(same_primary) or _machine(same_primary)
+    named = _changed(named, changes or [])
+    base = base if base is None else named.get(base.name, base)
+    if os.path.exists(out) and not os.path.isdir(out):
+        raise ConfigError(f"--out: {out} is not a folder")
+    found = comparison.compare(named, _trace(trace), same_primary=base, share=share)
+    written = found.save(out)
+    console = _console()
+    views.show_comparison(console, found)
+    console.print(f"Written: {', '.join(written)}", style="dim")
+
+
+@app.command()
+def sweep(
+    trace: TraceOption,
+    machine: Annotated[str, typer.Option("--machine", help="A preset or a TOML file.", show_default=False)],
+    settings: Annotated[
+        list[str], typer.Option("--set", help="SETTING=VALUE,VALUE,...; may be repeated.", show_default=False)
+    ],
+    out: Annotated[str | None, typer.Option("--out", help="CSV or Parquet file for every metric.")] = None,
+    share: ShareOption = 0.5,
+    threads: Annotated[int, typer.Option("--threads", help="Points that run at the same time.")] = 2,
+) -> None:
+    """Run a machine with every combination of some settings' values."""
+    from analysis import files, sweeps, views
+
+    if out is not None and not out.endswith((".csv", ".parquet")):
+        raise ConfigError(f"--out: {out} ends neither in .csv nor in .parquet")
+    points = dict(_assignment(text, several=True) for text in settings)
+    frame = sweeps.sweep(_machine(machine), points, _trace(trace), threads=threads, share=share)
+    console = _console()
+    views.show_sweep(console, frame)
+    if out is not None:
+        write = frame.to_csv if out.endswith(".csv") else frame.to_parquet
+        files.write_all({out: lambda path: write(path, index=False)})
+        console.print(f"Written: {out}", style="dim")
+
+
+@app.command()
+def record(
+    command: Annotated[list[str], typer.Argument(help="Program and arguments, after --.", show_default=False)],
+    out: Annotated[str, typer.Option("--out", help="Trace file to write.", show_default=False)],
+) -> None:
+    """Record a program's accesses and memory operations with valgrind."""
+    import workloads
+    from analysis import views
+
+    views.show_trace(_console(), workloads.record(command, out))
+
+
+@app.command()
+def inspect(file: Annotated[str, typer.Argument(help="A shipped recording's name, or a file.")]) -> None:
+    """Show what a trace has: agents, records, references."""
+    from analysis import views
+
+    views.show_trace(_console(), _trace(file))
+
+
+@app.command("presets")
+def list_presets() -> None:
+    """List the machines that come with the project."""
+    from analysis import views
+
+    views.show_presets(_console(), [preset(name) for name in presets()])
+
+
+@app.command()
+def show(
+    machine: Annotated[str, typer.Argument(help="A preset or a TOML file.")],
+) -> None:
+    """Show every setting of a machine: value, unit, source and confidence."""
+    from analysis import views
+
+    views.show_machine(_console(), _machine(machine))
+
+
+def _machine(name: str) -> Machine:
+    return load(name) if name.endswith(".toml") or os.sep in name else preset(name)
+
+
+def _trace(name: str) -> Any:
+    from workloads.readers import read
+    from workloads.recorded import load as recorded
+    from workloads.recorded import names
+
+    if name in names():
+        return recorded(name)
+    if not os.path.exists(name):
+        raise FileNotFoundError(f"{name}: no such file, nor a shipped recording ({', '.join(names())})")
+    return read(name)
+
+
+def _listed(option: str, text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise ConfigError(f"{option}: {text!r} has an empty name")
+    return names
+
+
+def _changed(machines: dict[str, Machine], changes: Sequence[str]) -> dict[str, Machine]:
+    for text in changes:
+        name, value = _assignment(text)
+        having = [key for key, machine in machines.items() if name in machine.flat()]
+        if not having:
+            next(iter(machines.values())).with_(**{name: value})  # raises: it knows what was meant
+        machines = {key: m.with_(**{name: value}) if key in having else m for key, m in machines.items()}
+    return machines
+
+
+def _assignment(text: str, several: bool = False) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip() or not value.strip():
+        raise ConfigError(f"--set: {text!r} is not of the form SETTING=VALUE{',VALUE' if several else ''}")
+    return name.strip(), [_value(part) for part in value.split(",")] if several else _value(value)
+
+
+def _value(text: str) -> Any:
+    """A number, true, false, or else the text itself."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text.strip()
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=WIDTH)
+
+
+def _refuse(message: str) -> int:
+    _to_stderr(message)
+    return 2
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    _to_stderr(f"warning: {message}")
+
+
+def _to_stderr(message: str) -> None:
+    line = " ".join(message.split())
+    Console(stderr=True, soft_wrap=True, markup=False, highlight=False).print(f"hwmodel: {line}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,246 @@
+"""Comparing machines on one trace: `compare`, and the `Comparison` it returns."""
+
+import functools
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from analysis import files, runs, tables
+from analysis.metrics import accesses, accounts_frame, headline
+from hwmodel.machine import ConfigError, Machine
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from hwmodel.result import Result
+    from hwmodel.trace import Trace
+
+PRIMARY = ("clock.", "engine.", "cpu.", "memory.", "kernel.")
+"""Prefixes of the settings that a fair comparison has in common."""
+
+
+def compare(
+    machines: Mapping[str, Machine] | Iterable[Machine],
+    trace: "Trace",
+    same_primary: str | Machine | None = None,
+    share: float = 0.5,
+    progress: bool | None = None,
+) -> "Comparison":
+    """Run several machines on one trace.
+
+    Parameters
+    ----------
+    machines : mapping of str to Machine, or iterable of Machine
+        What to compare, by the name to show it under; an iterable's machines are shown under their own.
+    trace : Trace
+        What they run. If it has no device agent, machines that can have engines get it offloaded
+        (`workloads.offload`), and the comparison says so.
+    same_primary : str or Machine, optional
+        Give every machine the clock, CPUs, memory and kernel of this one; a string names one of `machines`.
+    share : float
+        Part of the data accesses that an engine gets where the trace has to be offloaded.
+    progress : bool, optional
+        Show progress bars; by default as `hwmodel.simulate` decides.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    ConfigError
+        If names repeat, `same_primary` is unknown, or a machine can't run the trace. Nothing has run then.
+    TraceError
+        If the trace is invalid.
+    """
+    named, base = equal_terms(by_name(machines), same_primary)
+    plain, shared, note = runs.offloaded(trace, named.values(), share)
+    notes = [f"Clock, CPUs, memory and kernel of {base} on every machine."] if base else []
+    notes += [note] if note else []
+    results = {
+        name: runs.simulate(machine, shared if runs.has_engines(machine) else plain, progress)
+        for name, machine in named.items()
+    }
+    return Comparison(results, tuple(notes))
+
+
+def by_name(machines: Mapping[str, Machine] | Iterable[Machine]) -> dict[str, Machine]:
+    """The machines by the names they are shown under; raises ConfigError if there is none or if names repeat."""
+    if isinstance(machines, Mapping):
+        named = dict(machines)
+    else:
+        listed = list(machines)
+        named = {machine.name: machine for machine in listed}
+        if len(named) < len(listed):
+            raise ConfigError("machines: two have the same name; give a dict with names of your own")
+    if not named:
+        raise ConfigError("machines: there is none")
+    return named
+
+
+def equal_terms(machines: dict[str, Machine], base: str | Machine | None) -> tuple[dict[str, Machine], str]:
+    """The machines with the primary MMU of `base`, and the name of that; unchanged without one."""
+    if base is None:
+        return machines, ""
+    if isinstance(base, str):
+        if base not in machines:
+            raise ConfigError(f"same_primary: {base!r} is none of {', '.join(machines)}")
+        base = machines[base]
+    return {name: machine.same_primary(base) for name, machine in machines.items()}, base.name
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison:
+    """Runs of several machines on one trace, side by side.
+
+    Parameters
+    ----------
+    results : dict of str to Result
+        By the name they are shown under, in order.
+    notes : tuple of str
+        What was done to machines or trace, a line each.
+    """
+
+    results: dict[str, "Result"]
+    notes: tuple[str, ...] = ()
+
+    @functools.cached_property
+    def table(self) -> "pd.DataFrame":
+        """One row for each machine.
+
+        Returns
+        -------
+        DataFrame
+            Columns: design, clock_mhz, every metric of ``analysis.METRICS``, then where the cycles went:
+            ``engine.ACCOUNT_ns_per_access`` (of the device accesses), ``cpu.ACCOUNT_ns_per_access`` (of the CPUs').
+            ``attrs["configuration"]`` has the settings of each machine, ``attrs["trace"]`` what is known of the trace.
+        """
+        import pandas as pd
+
+        rows = []
+        for result in self.results.values():
+            machine = result.machine
+            rows.append({"design": machine.design, "clock_mhz": machine.get("clock.mhz"), **headline(result)})
+        frame = pd.DataFrame(rows, pd.Index(list(self.results), name="machine"))
+        wide = self.accounts.assign(column=lambda a: a["side"] + "." + a["account"] + "_ns_per_access")
+        wide = wide.pivot(index="machine", columns="column", values="ns_per_access")
+        columns = list(dict.fromkeys(_in_order(self.accounts)))
+        frame = frame.join(wide.reindex(index=frame.index, columns=columns).fillna(0.0))
+        frame.attrs = {
+            "configuration": {name: result.machine.flat() for name, result in self.results.items()},
+            "trace": self._any.trace_info,
+        }
+        return frame
+
+    @functools.cached_property
+    def accounts(self) -> "pd.DataFrame":
+        """Where the cycles went, tidy: machine, side, account, waiting, cycles, ns, ns_per_access of that side."""
+        return accounts_frame(self.results)
+
+    @functools.cached_property
+    def differences(self) -> "pd.DataFrame":
+        """Every setting of clock, engine, CPUs, memory and kernel in which the machines differ; a column for each."""
+        import pandas as pd
+
+        settings = {name: result.machine.flat() for name, result in self.results.items()}
+        names = dict.fromkeys(name for values in settings.values() for name in values if name.startswith(PRIMARY))
+        rows = {name: [values.get(name) for values in settings.values()] for name in names}
+        rows = {name: values for name, values in rows.items() if any(value != values[0] for value in values)}
+        frame = pd.DataFrame.from_dict(rows, orient="index", columns=list(settings), dtype=object)
+        return frame.rename_axis(index="setting")
+
+    @functools.cached_property
+    def settings(self) -> "pd.DataFrame":
+        """Every setting of every machine, tidy: machine, setting, value, unit, confidence, source."""
+        import pandas as pd
+
+        rows = [(name, *row[:5]) for name, result in self.results.items() for row in result.machine.rows()]
+        return pd.DataFrame(rows, columns=["machine", "setting", "value", "unit", "confidence", "source"])
+
+    @property
+    def subtitle(self) -> str:
+        """What was run, in a line."""
+        size = self._any.references or accesses(self._any)
+        offloads = [result.trace_info["offload"] for result in self.results.values() if "offload" in result.trace_info]
+        given = f", {100 * offloads[0]['share']:g} % of the data accesses given to an engine" if offloads else ""
+        return f"{runs.title(self._any)}: {size / 1e6:,.1f} M references{given}"
+
+    def warnings(self) -> list[str]:
+        """What a reader of the figures must know: accesses without a right, operations that were not carried out."""
+        found = []
+        for name, result in self.results.items():
+            counts = result.counters
+            if counts["segv"]:
+                found.append(f"{name}: {counts['segv']:,} accesses without a right (segv) were not carried out.")
+            if counts["unsupported_ops"]:
+                found.append(f"{name}: {counts['unsupported_ops']:,} operations failed or are not supported.")
+        return found
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write `table`, complete or not at all."""
+        files.write_all({path: self._csv})
+
+    def to_markdown(self, path: str | os.PathLike[str] | None = None) -> str:
+        """The comparison as a Markdown page; written too if a path is given."""
+        text = tables.markdown(self)
+        if path is not None:
+            files.write_all({path: lambda target: files.text(target, text)})
+        return text
+
+    def plot(self) -> Any:
+        """Where the time goes, and how long misses take.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            A notebook shows it; ``savefig`` writes it.
+        """
+        from analysis import plots
+
+        return plots.draw_both(self.accounts, self.results, self.subtitle)
+
+    def save(self, out: str | os.PathLike[str]) -> list[str]:
+        """Write the tables and the pictures into a folder.
+
+        Parameters
+        ----------
+        out : path
+            The folder; made if it is not there. Files of the same names are replaced once all are complete.
+
+        Returns
+        -------
+        list of str
+            compare.csv, compare.md, settings.csv, costs.png, latency.png: their paths.
+        """
+        from analysis import plots
+
+        costs = plots.draw_costs(self.accounts, list(self.results), self.subtitle)
+        latencies = plots.draw_latencies(self.results, self.subtitle)
+        writers = {
+            "compare.csv": self._csv,
+            "compare.md": lambda target: files.text(target, tables.markdown(self, pictures=True)),
+            "settings.csv": lambda target: self.settings.to_csv(target, index=False),
+            "costs.png": lambda target: plots.save(costs, target),
+            "latency.png": lambda target: plots.save(latencies, target),
+        }
+        return files.write_all({os.path.join(out, name): writer for name, writer in writers.items()})
+
+    def __repr__(self) -> str:
+        return f"<Comparison of {', '.join(self.results)} on {runs.title(self._any)}>"
+
+    @property
+    def _any(self) -> "Result":
+        return next(iter(self.results.values()))
+
+    def _csv(self, target: str) -> None:
+        self.table.to_csv(target, float_format="%.10g")
+
+
+def _in_order(accounts: "pd.DataFrame") -> list[str]:
+    """The columns of the accounts: the engine's, then the CPUs', each as the ledger has them."""
+    from hwmodel.ledger import ACCOUNTS
+
+    present = set(zip(accounts["side"], accounts["account"], strict=True))
+    return [f"{s}.{a}_ns_per_access" for s in ("engine", "cpu") for a in ACCOUNTS if (s, a) in present]
+

@@ -1,0 +1,216 @@
+"""The figures by which machines are compared, each with a unit and a written definition."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hwmodel.ledger import ACCOUNTS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from hwmodel.result import Result
+
+SIDES = {"engine": ("device", "device.accesses"), "cpu": ("cpu", "cpu.accesses")}
+"""Side to the role of its agents and the counter of its accesses."""
+WAITING = ("order_wait", "gate_wait", "idle")
+"""Accounts in which an agent waits for the trace's other agents, not for anything the machine does."""
+WORK = ("instruction", "access")
+"""Accounts of what the program itself does; the others are what its memory costs."""
+SHOOTDOWN = ("flush", "ipi_send", "ipi_wait", "ipi_respond", "kick")
+NOTIFICATION = ("notify", "invalidate")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One figure of a run.
+
+    Parameters
+    ----------
+    name : str
+        Column name; it carries the unit, a plain number has none.
+    title : str
+        As it stands in a table for people.
+    group : str
+        Heading it stands under.
+    definition : str
+        What is measured.
+    value : callable
+        From a `Result`; NaN where there is nothing to measure.
+    """
+
+    name: str
+    title: str
+    group: str
+    definition: str
+    value: Callable[["Result"], float]
+
+
+def busy_cycles(result: "Result", side: str) -> int:
+    """Cycles of one side's agents, WAITING left out."""
+    role = SIDES[side][0]
+    return sum(result.ledger.total(name, role) for name in ACCOUNTS if name not in WAITING)
+
+
+def accesses(result: "Result", side: str | None = None) -> int:
+    """Accesses of one side, or of both."""
+    return sum(result.counters[SIDES[s][1]] for s in ([side] if side else SIDES))
+
+
+def _count(*names: str) -> Callable[["Result"], float]:
+    return lambda result: sum(result.counters[name] for name in names)
+
+
+def _cycles(*accounts: str) -> Callable[["Result"], float]:
+    return lambda result: sum(result.ledger[name] for name in accounts)
+
+
+def _percent(part: str, whole: str) -> Callable[["Result"], float]:
+    return lambda result: 100 * _ratio(result.counters[part], result.counters[whole])
+
+
+def _per_access(side: str, unit: str) -> Callable[["Result"], float]:
+    def value(result: "Result") -> float:
+        return _ratio(busy_cycles(result, side), accesses(result, side)) * _scale(result, unit)
+
+    return value
+
+
+def _beyond(side: str) -> Callable[["Result"], float]:
+    def value(result: "Result") -> float:
+        work = sum(result.ledger.total(name, SIDES[side][0]) for name in WORK)
+        return _ratio(busy_cycles(result, side) - work, accesses(result, side)) * result.ns_per_cycle
+
+    return value
+
+
+def _elapsed(unit: str) -> Callable[["Result"], float]:
+    return lambda result: _ratio(result.cycles, accesses(result)) * _scale(result, unit)
+
+
+def _fault(percent: float) -> Callable[["Result"], float]:
+    return lambda result: result.latency("fault").ns.percentile(percent)
+
+
+def _scale(result: "Result", unit: str) -> float:
+    return result.ns_per_cycle if unit == "ns" else 1
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else math.nan
+
+
+_TIME, _MISS, _SOFTWARE = "Time", "Translation", "Misses resolved in software"
+_COHERENCE, _FAULTS = "Invalidation", "Faults and failures"
+_BOTH = "from the first access to the last, divided by the accesses of both sides"
+_ENGINE = "time of the engines, waiting for the program order or the gate left out, per access of theirs"
+_CPU = "time of all CPUs, the service for engines included, waiting and idling left out, per access of theirs"
+
+METRICS = (
+    Metric("time_ms", "time, end to end, ms", _TIME, "the latest clock", lambda r: r.ns / 1e6),
+    Metric("ns_per_access", "ns per access, end to end", _TIME, _BOTH, _elapsed("ns")),
+    Metric("cycles_per_access", "cycles per access, end to end", _TIME, _BOTH, _elapsed("cycles")),
+    Metric("device_ns_per_access", "ns per device access", _TIME, _ENGINE, _per_access("engine", "ns")),
+    Metric("device_cycles_per_access", "cycles per device access", _TIME, _ENGINE, _per_access("engine", "cycles")),
+    Metric(
+        "device_overhead_ns_per_access", "of these beyond its work, ns", _TIME,
+        "the same without the account access: translation, its misses and what invalidations do to it",
+        _beyond("engine"),
+    ),
+    Metric("cpu_ns_per_access", "ns per CPU access", _TIME, _CPU, _per_access("cpu", "ns")),
+    Metric("cpu_cycles_per_access", "cycles per CPU access", _TIME, _CPU, _per_access("cpu", "cycles")),
+    Metric(
+        "cpu_overhead_ns_per_access", "of these beyond its work, ns", _TIME,
+        "the same without the accounts instruction and access: translation, the kernel, service for engines",
+        _beyond("cpu"),
+    ),
+    Metric("device_accesses", "device accesses", _MISS, "accesses of engines", _count("device.accesses")),
+    Metric(
+        "device_miss_rate_percent", "device TLB miss rate, %", _MISS,
+        "accesses of engines that missed the first-level TLB", _percent("device.tlb.misses", "device.accesses"),
+    ),
+    Metric("device_walks", "device walks by hardware", _MISS, "two-dimensional walks", _count("device.walks")),
+    Metric("cpu_accesses", "CPU accesses", _MISS, "data accesses and fetches of CPUs", _count("cpu.accesses")),
+    Metric(
+        "cpu_miss_rate_percent", "CPU TLB miss rate, %", _MISS,
+        "accesses of CPUs that missed every TLB level", _percent("cpu.stlb.misses", "cpu.accesses"),
+    ),
+    Metric(
+        "software_faults", "software-resolved misses", _SOFTWARE,
+        "misses of engines that needed software, from the first miss to the access", lambda r: r.latency("fault").count,
+    ),
+    Metric(
+        "traps", "interrupts or VM exits", _SOFTWARE, "GRU interrupts, EPT violations", _count("gru.intr", "kvm.exits")
+    ),
+    Metric("fault_p50_ns", "resolution p50, ns", _SOFTWARE, "median latency of such a miss", _fault(50)),
+    Metric("fault_p99_ns", "resolution p99, ns", _SOFTWARE, "99th percentile of the same", _fault(99)),
+    Metric("fault_max_ns", "resolution max, ns", _SOFTWARE, "the longest", lambda r: r.latency("fault").ns.max),
+    Metric(
+        "retries", "retries", _SOFTWARE,
+        "resolutions begun again because of an invalidation", _count("kvm.retries", "gru.fail_range_active"),
+    ),
+    Metric("kills", "kills", _SOFTWARE, "GRU drop-ins cancelled by the kill bit", _count("gru.kills")),
+    Metric("notices", "notices", _COHERENCE, "invalidate_range_start calls", _count("notices.start")),
+    Metric(
+        "invalidation_cycles", "invalidation, cycles", _COHERENCE,
+        "cycles of CPUs in mmu-notifier callbacks (accounts notify, invalidate)", _cycles(*NOTIFICATION),
+    ),
+    Metric("ipis", "IPIs", _COHERENCE, "interrupts sent for TLB flushes and kicks", _count("ipis.sent")),
+    Metric(
+        "shootdown_cycles", "TLB shootdown, cycles", _COHERENCE,
+        f"cycles in the accounts {', '.join(SHOOTDOWN)}", _cycles(*SHOOTDOWN),
+    ),
+    Metric(
+        "page_faults", "page faults of CPUs", _FAULTS, "faults of CPU agents", lambda r: r.latency("cpu_fault").count
+    ),
+    Metric("segv", "segv", _FAULTS, "accesses without a right", _count("segv")),
+    Metric(
+        "unsupported_ops", "unsupported operations", _FAULTS,
+        "operations that failed, or that the chosen kernel lacks", _count("unsupported_ops"),
+    ),
+)  # fmt: skip
+"""In the order in which they are shown."""
+
+
+def headline(result: "Result") -> dict[str, float]:
+    """Every metric of a run: column name to value."""
+    return {metric.name: metric.value(result) for metric in METRICS}
+
+
+def account_rows(machine: str, result: "Result") -> Iterable[dict[str, Any]]:
+    """Where one machine's cycles went: a row for each side and account that is not 0."""
+    for side, (role, _) in SIDES.items():
+        number = accesses(result, side)
+        for account in ACCOUNTS:
+            cycles = result.ledger.total(account, role)
+            if cycles:
+                yield {
+                    "machine": machine,
+                    "side": side,
+                    "account": account,
+                    "waiting": account in WAITING,
+                    "cycles": cycles,
+                    "ns": cycles * result.ns_per_cycle,
+                    "ns_per_access": _ratio(cycles, number) * result.ns_per_cycle,
+                }
+
+
+def accounts_frame(results: dict[str, "Result"]) -> "pd.DataFrame":
+    """Where the cycles went, tidy.
+
+    Parameters
+    ----------
+    results : dict of str to Result
+        Machines by the name they are shown under.
+
+    Returns
+    -------
+    DataFrame
+        Columns machine, side ("engine", "cpu"), account, waiting, cycles, ns, ns_per_access (of that side).
+    """
+    import pandas as pd
+
+    columns = ["machine", "side", "account", "waiting", "cycles", "ns", "ns_per_access"]
+    rows = [row for name, result in results.items() for row in account_rows(name, result)]
+    return pd.DataFrame(rows, columns=columns)

@@ -1,0 +1,198 @@
+"""Where the time goes: one stacked bar for each machine and side."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from matplotlib import rc_context
+
+from analysis.metrics import WORK
+from analysis.plots.figure import INK, MUTED, PAPER, STYLE, Picture, heading, inches, number
+from analysis.plots.layout import spread
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FAMILIES = {
+    "#3d8fc9": "translation by hardware",
+    "#8e4585": "software that serves the engine",
+    "#e08a00": "coherence",
+    "#2d9c7c": "the kernel otherwise",
+}
+"""A colour for each family of accounts, as the picture's key shows it."""
+COLOURS = {
+    "stlb": "#a9d2ef", "walk": "#3d8fc9",
+    "irq": "#8e4585", "driver": "#b5679f", "gup": "#d79dc3", "exit": "#8e4585", "map": "#b5679f", "entry": "#5e2a58",
+    "stall_trap": "#8e4585", "stall_driver": "#b5679f", "stall_gup": "#d79dc3",
+    "notify": "#f3c27a", "invalidate": "#e08a00", "flush": "#f0a83c", "ipi_send": "#c65a11", "ipi_wait": "#d9752f",
+    "ipi_respond": "#e89a66", "kick": "#9c3d00", "stall_window": "#e08a00",
+    "fault": "#00795a", "syscall": "#5cb99a", "vma": "#8fd3ba", "clear": "#2d9c7c", "free": "#b9e4d5",
+    "fork": "#005a43", "lock_wait": "#c9b458",
+}  # fmt: skip
+"""Accounts by family; what the program itself does is no cost of its memory.
+
+What an engine's stall waits for and what a CPU does meanwhile have one colour."""
+OTHER = "#d5d9de"
+SHOWN = 0.02
+"""A smaller part of a bar goes to "other"."""
+SIDES = {
+    "engine": ("Secondary engine", "ns per device access, beyond the access", "the access itself"),
+    "cpu": ("CPUs", "ns per CPU access, beyond the program", "the program itself"),
+}
+"""Heading of each side, what its bars show, and what they leave out."""
+BAR, STEP, LABEL = 0.34, 1.0, 0.09
+"""Width of a bar, distance between bars, gap before the labels."""
+PANEL_HEIGHT, TOP, WIDTH = 4.6, 1.15, 9.2
+"""Inches: one panel with its heading and machine names; title, subtitle and key above them; at least so wide."""
+
+
+def draw_costs(accounts: "pd.DataFrame", machines: Sequence[str], subtitle: str, figure: Any = None) -> Any:
+    """Draw the stacked accounts of each machine, engine and CPU apart.
+
+    Parameters
+    ----------
+    accounts : DataFrame
+        As `analysis.metrics.accounts_frame` returns it.
+    machines : sequence of str
+        Order of the bars.
+    subtitle : str
+        Says what was run.
+    figure : Figure or SubFigure, optional
+        Where to draw; its size should be `costs_size`.
+
+    Returns
+    -------
+    Figure or SubFigure
+    """
+    sides = sides_of(accounts)
+    with rc_context(STYLE):
+        figure = figure or Picture(figsize=costs_size(len(machines), len(sides)))
+        width, height = inches(figure)
+        heading(figure, "Where the time goes, beyond the program itself", subtitle)
+        _key(figure)
+        panel_width = _panel_width(len(machines))
+        for i, side in enumerate(sides):
+            across, down = (i, 0) if _abreast(len(machines)) else (0, i)
+            left, bottom = across * panel_width + 0.25, height - TOP - (down + 1) * PANEL_HEIGHT + 0.95
+            size = (panel_width - 0.35, PANEL_HEIGHT - 1.55)
+            axes = figure.add_axes((left / width, bottom / height, size[0] / width, size[1] / height))
+            _panel(axes, accounts[accounts["side"] == side], machines, side, size)
+    return figure
+
+
+def costs_size(machines: int, sides: int) -> tuple[float, float]:
+    """Width and height of the picture, in inches."""
+    across, down = (sides, 1) if _abreast(machines) else (1, sides)
+    return max(WIDTH, _panel_width(machines) * across), TOP + PANEL_HEIGHT * down
+
+
+def sides_of(accounts: "pd.DataFrame") -> list[str]:
+    """The sides that have anything to show."""
+    return [side for side in SIDES if ((accounts["side"] == side) & ~accounts["waiting"]).any()] or ["cpu"]
+
+
+def stack(accounts: "pd.DataFrame", machine: str) -> tuple[list[tuple[str, float]], float, float]:
+    """One bar, and what stands under it.
+
+    Parameters
+    ----------
+    accounts : DataFrame
+        Those of one side.
+    machine : str
+        Whose bar.
+
+    Returns
+    -------
+    parts : list of (str, float)
+        From the bottom up: account and ns per access, in the same order in all bars, "other" last.
+    work, waiting : float
+        ns per access that are not in the bar: the program's own, and waiting for the other side.
+    """
+    costs = accounts[~accounts["waiting"] & ~accounts["account"].isin(WORK)]
+    order = costs.groupby("account")["ns_per_access"].sum().sort_values(ascending=False, kind="stable").index
+    own = accounts[accounts["machine"] == machine].set_index("account")
+    waiting = own[own["waiting"] & (own.index != "idle")]["ns_per_access"].sum()
+    work = own[own.index.isin(WORK)]["ns_per_access"].sum()
+    values = costs[costs["machine"] == machine].set_index("account")["ns_per_access"]
+    total = values.sum()
+    parts = [(name, float(values[name])) for name in order if name in values.index and values[name] >= SHOWN * total]
+    rest = total - sum(value for _, value in parts)
+    if rest > 1e-9 * total:
+        parts.append(("other", float(rest)))
+    return parts, float(work), float(waiting)
+
+
+def _panel_width(machines: int) -> float:
+    return max(3.2, 0.5 + 2.05 * machines)
+
+
+def _abreast(machines: int) -> bool:
+    return machines <= 3
+
+
+def _key(figure: Any) -> None:
+    last, (width, height) = None, inches(figure)
+    for colour, name in FAMILIES.items():
+        place: dict[str, Any] = {"va": "top", "fontsize": 9}
+        if last is None:
+            square = figure.text(0.25 / width, 1 - 0.80 / height, "■", color=colour, **place)
+        else:
+            square = _beside(figure, last, 14, "■", colour)
+        last = _beside(figure, square, 4, name, MUTED)
+
+
+def _beside(figure: Any, text: Any, points: float, label: str, colour: str) -> Any:
+    """Write a label to the right of another."""
+    from matplotlib.text import Annotation
+
+    note = Annotation(
+        label, (1, 0.5), xycoords=text, xytext=(points, 0), textcoords="offset points",
+        va="center", fontsize=9, color=colour,
+    )  # fmt: skip
+    figure.add_artist(note)
+    return note
+
+
+def _panel(axes: Any, accounts: "pd.DataFrame", machines: Sequence[str], side: str, size: tuple[float, float]) -> None:
+    stacks = [stack(accounts, machine) for machine in machines]
+    top = max((sum(value for _, value in parts) for parts, *_ in stacks), default=0.0) or 1.0
+    axes.set_xlim(-BAR / 2, (len(machines) - 1) * STEP + 0.80)
+    axes.set_ylim(0, top * 1.16)
+    axes.axis("off")  # every part has its number
+    axes.set_title(SIDES[side][0], loc="left", fontsize=12, fontweight="bold", color=INK, pad=20)
+    axes.text(0, 1.025, SIDES[side][1], transform=axes.transAxes, fontsize=9.5, color=MUTED)
+    for i, (machine, (parts, work, waiting)) in enumerate(zip(machines, stacks, strict=True)):
+        _bar(axes, i * STEP, parts, top, size[1])
+        notes = [f"+ {number(work)} ns {SIDES[side][2]}"] if work else []
+        notes += [f"+ {number(waiting)} ns waiting for others"] if waiting else []
+        _foot(axes, i * STEP, machine, notes or ["no accesses"])
+
+
+def _bar(axes: Any, x: float, parts: list[tuple[str, float]], top: float, height: float) -> None:
+    middles, at = [], 0.0
+    for name, value in parts:
+        axes.bar(x, value, BAR, bottom=at, color=COLOURS.get(name, OTHER), edgecolor=PAPER, linewidth=0.7)
+        middles.append(at + value / 2)
+        at += value
+    line = 0.185 * top * 1.16 / height  # height of a label, in data units
+    places = spread(middles, [line] * len(parts), 0.0, top * 1.16)
+    edge, text_at = x + BAR / 2, x + BAR / 2 + LABEL
+    for (name, value), middle, place in zip(parts, middles, places, strict=True):
+        colour = COLOURS.get(name, OTHER)
+        axes.plot([edge + 0.01, text_at - 0.015], [middle, place], color=colour, linewidth=1, solid_capstyle="round")
+        text = axes.annotate(number(value), (text_at, place), va="center", fontsize=9, fontweight="bold", color=INK)
+        axes.annotate(
+            name.replace("_", " "), (1, 0.5), xycoords=text, xytext=(4, 0), textcoords="offset points",
+            va="center", fontsize=9, color=MUTED,
+        )  # fmt: skip
+    if parts:
+        axes.annotate(
+            f"{number(at)} ns", (x, at), xytext=(0, 4), textcoords="offset points",
+            ha="center", va="bottom", fontsize=12, fontweight="bold", color=INK,
+        )  # fmt: skip
+
+
+def _foot(axes: Any, x: float, machine: str, notes: list[str]) -> None:
+    frame = axes.get_xaxis_transform()
+    axes.plot([x - BAR / 2, x + BAR / 2], [0, 0], color=MUTED, linewidth=1.2, clip_on=False)
+    axes.text(x - BAR / 2, -0.045, machine, transform=frame, fontsize=11, fontweight="bold", va="top", color=INK)
+    axes.text(x - BAR / 2, -0.13, "\n".join(notes), transform=frame, fontsize=9, va="top", color=MUTED, linespacing=1.4)

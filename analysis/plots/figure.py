@@ -1,0 +1,77 @@
+"""The look of every picture: type, ink and colours, and how a picture is written."""
+
+import io
+import os
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+INK, MUTED, FAINT, PAPER = "#1f2328", "#6b7280", "#dfe3e8", "#ffffff"
+MACHINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4d4d4d")
+"""Okabe and Ito's colours, told apart with every kind of colour blindness."""
+STYLE: Any = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["Inter", "Source Sans 3", "Helvetica Neue", "DejaVu Sans"],
+    "font.size": 10.5,
+    "text.color": INK,
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": FAINT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.8,
+    "figure.facecolor": PAPER,
+    "savefig.facecolor": PAPER,
+}
+DPI = 160
+
+
+class Picture(Figure):
+    """A figure that a notebook shows without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        target = io.BytesIO()
+        save(self, target)
+        return target.getvalue()
+
+
+def save(figure: Figure, target: str | os.PathLike[str] | io.BytesIO) -> None:
+    """Write a picture as PNG; the same picture gives the same bytes."""
+    with rc_context(STYLE):
+        figure.savefig(target, format="png", dpi=DPI, metadata={"Software": None})
+
+
+def inches(figure: Any) -> tuple[float, float]:
+    """Width and height of a figure or subfigure."""
+    return figure.bbox.width / figure.dpi, figure.bbox.height / figure.dpi
+
+
+def heading(figure: Any, title: str, subtitle: str) -> None:
+    """Write title and subtitle at the top left of a figure or subfigure."""
+    width, height = inches(figure)
+    figure.text(0.25 / width, 1 - 0.16 / height, title, fontsize=15, fontweight="bold", va="top")
+    figure.text(0.25 / width, 1 - 0.50 / height, subtitle, fontsize=10, color=MUTED, va="top")
+
+
+def number(value: float) -> str:
+    """Three digits, never in powers of ten."""
+    if value >= 1000:
+        return f"{value:,.0f}"
+    digits = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 0.1 else 3
+    return f"{value:.{digits}f}"
+
+
+def duration(ns: float) -> str:
+    """A time with its unit: 870 ns, 1.52 µs, 12.0 ms."""
+    for unit, scale in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
+        if ns >= 0.9995 * scale:
+            return f"{_digits(ns / scale)} {unit}"
+    return f"{_digits(ns)} ns"
+
+
+def _digits(value: float) -> str:
+    return f"{value:#.3g}".rstrip(".")

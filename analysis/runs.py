@@ -1,0 +1,125 @@
+"""Running machines on a trace: which trace each one gets, and what is said about it."""
+
+import os
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from hwmodel.machine import ConfigError, Machine
+
+if TYPE_CHECKING:
+    from hwmodel.result import Result
+    from hwmodel.trace import Trace
+
+
+def has_engines(machine: Machine) -> bool:
+    """Whether a machine's design can have engines at all."""
+    try:
+        machine.check_engines(1)
+    except ConfigError:
+        return False
+    return True
+
+
+def offloaded(trace: "Trace", machines: Iterable[Machine], share: float) -> "tuple[Trace, Trace, str]":
+    """The trace for machines without engines, the one for machines with them, and a note on the difference.
+
+    Parameters
+    ----------
+    trace : Trace
+        What the user gave.
+    machines : iterable of Machine
+        What will run.
+    share : float
+        Part of the data accesses that an engine gets if the trace has no device agent.
+
+    Returns
+    -------
+    plain, shared : Trace
+        Both are `trace` if it has a device agent, or if no machine has engines.
+    note : str
+        One line for people; empty if nothing was done.
+
+    Raises
+    ------
+    ConfigError
+        If a machine can't have as many engines as its trace has device agents, or if `share` is not in (0, 1].
+    """
+    machines = list(machines)
+    if not 0 < share <= 1:
+        raise ConfigError(f"share: must be in (0, 1], not {share}")
+    able = [machine.name for machine in machines if has_engines(machine)]
+    if any(agent.role == "device" for agent in trace.agents) or not able:
+        shared, note = trace, ""
+    else:
+        from workloads.offload import offload
+
+        shared = offload(trace, share)
+        percent = f"{100 * share:g} %"
+        note = f"The trace has no device agent: an engine gets {percent} of the data accesses on {', '.join(able)}."
+    plain = trace
+    for machine in machines:
+        chosen = shared if has_engines(machine) else plain
+        machine.check_engines(sum(agent.role == "device" for agent in chosen.agents))
+    return plain, shared, note
+
+
+def simulate(machine: Machine, trace: "Trace", progress: bool | None = None) -> "Result":
+    """Run one machine: `hwmodel.simulate`, imported when first needed since it brings the kernels along."""
+    from hwmodel.simulate import simulate
+
+    return simulate(machine, trace, progress=progress)
+
+
+def head(trace: "Trace", records: int) -> "Trace":
+    """The first part of a trace, in memory.
+
+    Parameters
+    ----------
+    trace : Trace
+        The whole; it is read up to where it is cut.
+    records : int
+        How many records at most, unless one operation has more.
+
+    Returns
+    -------
+    Trace
+        With the agents and the initial memory of the whole.
+
+    Raises
+    ------
+    TraceError
+        If `records` is less than 1.
+    """
+    import numpy as np
+
+    from hwmodel.trace import Trace, TraceError
+
+    if records < 1:
+        raise TraceError(f"the head of a trace has at least 1 record, not {records}")
+
+    taken, left = [], records
+    for chunk in trace.chunks():
+        if chunk.size > left:  # cut as a trace cuts: never within an operation
+            chunk = next(Trace.from_records(trace.agents, chunk).chunks(left))
+        taken.append(chunk)
+        left -= chunk.size
+        if left <= 0:
+            break
+    ops = np.concatenate(taken) if taken else np.empty(0, trace.prelude.dtype)
+    return Trace.from_records(trace.agents, ops, trace.prelude, {**trace.info, "first_records": len(ops)}, trace.name)
+
+
+def interactive() -> bool:
+    """Whether someone is watching: a terminal or a notebook."""
+    return "ipykernel" in sys.modules or sys.stderr.isatty()
+
+
+def title(result: "Result") -> str:
+    """What a run's trace is, in a few words."""
+    info = result.trace_info
+    for key in ("title", "name", "program", "generator"):
+        words = str(info.get(key) or "").split()
+        if words:
+            return os.path.basename(words[0])
+    return "trace"

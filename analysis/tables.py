@@ -1,0 +1,92 @@
+"""The comparison as tables for people: metrics as rows, machines as columns."""
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from analysis.metrics import METRICS, SIDES, WAITING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.comparison import Comparison
+
+SIDE_TITLES = {"engine": "Engine, ns per device access", "cpu": "CPUs, ns per CPU access"}
+NOTHING = "–"
+
+
+def cell(value: Any) -> str:
+    """A value as a reader wants it: thousands set apart, four digits of what is not whole, a dash for nothing."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return NOTHING
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if float(value).is_integer():
+        return f"{int(value):,}"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    digits = max(0, 3 - math.floor(math.log10(abs(value)))) if value else 0
+    return f"{value:.{min(digits, 6)}f}"
+
+
+def metric_rows(comparison: "Comparison") -> Iterator[tuple[str, str, list[str]]]:
+    """(group, title, cells) of every metric, in order."""
+    table = comparison.table
+    yield "Machine", "design", [str(value) for value in table["design"]]
+    yield "Machine", "clock, MHz", [cell(value) for value in table["clock_mhz"].tolist()]
+    for metric in METRICS:
+        yield metric.group, metric.title, [cell(value) for value in table[metric.name].tolist()]
+
+
+def account_rows(comparison: "Comparison", side: str) -> Iterator[tuple[str, list[str]]]:
+    """(account, cells) of one side in ns per access, the largest first, waiting last; idle time is left out."""
+    own = comparison.accounts[(comparison.accounts["side"] == side) & (comparison.accounts["account"] != "idle")]
+    wide = own.pivot(index="account", columns="machine", values="ns_per_access")
+    wide = wide.reindex(columns=list(comparison.results))
+    order = wide.sum(axis=1).sort_values(ascending=False, kind="stable").index
+    for account in sorted(order, key=lambda name: name in WAITING):
+        cells = [cell(value) for value in wide.loc[account].tolist()]
+        yield f"{account} (waiting)" if account in WAITING else account, cells
+
+
+def markdown(comparison: "Comparison", pictures: bool = False) -> str:
+    """The whole comparison as a Markdown page; `pictures` refers to costs.png and latency.png beside it."""
+    names = list(comparison.results)
+    parts = [f"# {' against '.join(names)}", comparison.subtitle]
+    parts.append("\n".join(f"- {note}" for note in (*comparison.notes, *comparison.warnings())))
+    parts.append(_grouped(comparison, names))
+    if pictures:
+        parts.append("![Where the time goes](costs.png)")
+        parts.append("![How long a miss takes that needs software](latency.png)")
+    parts.append("## Where the cycles went")
+    for side in SIDES:
+        rows = list(account_rows(comparison, side))
+        if rows:
+            parts += [f"### {SIDE_TITLES[side]}", _table(["account", *names], [[name, *cells] for name, cells in rows])]
+    parts += ["## Settings of clock, CPUs, memory and kernel that differ", _differences(comparison.differences)]
+    parts += ["## What is measured", "\n".join(f"- **{m.title}**: {m.definition}" for m in METRICS)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _grouped(comparison: "Comparison", names: list[str]) -> str:
+    rows, last = [], ""
+    for group, title, cells in metric_rows(comparison):
+        if group != last:
+            rows.append([f"**{group}**", *[""] * len(names)])
+            last = group
+        rows.append([title, *cells])
+    return _table(["", *names], rows)
+
+
+def _differences(frame: "pd.DataFrame") -> str:
+    if frame.empty:
+        return "None."
+    rows = [[setting, *map(cell, values)] for setting, *values in frame.itertuples()]
+    return _table(["setting", *frame.columns], rows)
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    from tabulate import tabulate
+
+    align = ["left", *["right"] * (len(header) - 1)]
+    return tabulate(rows, header, tablefmt="pipe", disable_numparse=True, colalign=align)

@@ -1,0 +1,120 @@
+"""What the command line prints: tables that fit a terminal of 100 columns."""
+
+import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from analysis import tables
+from hwmodel.machine import Machine
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.comparison import Comparison
+    from hwmodel.trace import Trace
+
+SWEEP = ("ns_per_access", "device_ns_per_access", "device_miss_rate_percent", "fault_p50_ns", "fault_p99_ns", "traps")
+"""Metrics that a sweep prints; its file has all."""
+
+
+def show_comparison(console: Console, comparison: "Comparison") -> None:
+    """Print the metrics, where the cycles went, and in which settings the machines differ."""
+    names = list(comparison.results)
+    console.print(comparison.subtitle, style="bold")
+    table = _table("", names)
+    for group, metrics in itertools.groupby(tables.metric_rows(comparison), key=lambda row: row[0]):
+        table.add_row(f"[bold]{group}[/]")
+        for _, title, cells in metrics:
+            table.add_row(f"  {title}", *cells)
+    console.print(table)
+    for side, title in tables.SIDE_TITLES.items():
+        rows = list(tables.account_rows(comparison, side))
+        if rows:
+            _show(console, title, names, rows)
+    differences = comparison.differences.itertuples()
+    differing = [(str(name), [tables.cell(value) for value in values]) for name, *values in differences]
+    if differing:
+        _show(console, "Settings that differ", names, differing)
+    elif len(names) > 1:
+        console.print("Clock, CPUs, memory and kernel are the same on all machines.")
+    for note in comparison.notes:
+        console.print(note)
+    for warning in comparison.warnings():
+        console.print(warning, style="yellow")
+
+
+def show_sweep(console: Console, frame: "pd.DataFrame") -> None:
+    """Print a sweep's settings and main metrics."""
+    columns = [*frame.attrs["swept"], *SWEEP]
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column.replace("_", " "), justify="right")
+    for values in frame[columns].itertuples(index=False):
+        table.add_row(*[tables.cell(value) for value in values])
+    console.print(table)
+    for note in frame.attrs["notes"]:
+        console.print(note)
+
+
+def show_trace(console: Console, trace: "Trace") -> None:
+    """Print a trace's agents, sizes and origin."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("agent", "role", "space", "name"):
+        table.add_column(column)
+    for number, agent in enumerate(trace.agents):
+        table.add_row(str(number), agent.role, str(agent.space), agent.name)
+    console.print(table)
+    sizes = f"{len(trace):,} records for {trace.references:,} references"
+    console.print(f"{sizes}; {len(trace.prelude):,} records of initial memory")
+    for key, value in trace.info.items():
+        console.print(f"{key}: {value}", style="dim", markup=False)
+
+
+def show_presets(console: Console, machines: Sequence[Machine]) -> None:
+    """Print names, designs and descriptions."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("preset", "design", "what it is"):
+        table.add_column(column)
+    for machine in machines:
+        table.add_row(f"[bold]{machine.name}[/]", machine.design, machine.description)
+    console.print(table)
+
+
+def show_machine(console: Console, machine: Machine) -> None:
+    """Print every setting with its provenance."""
+    from hwmodel.config import CONFIDENCE
+
+    table = Table(box=None, pad_edge=False, title=f"{machine.name}: {machine.description}", title_justify="left")
+    table.add_column("setting", no_wrap=True, style="bold")
+    table.add_column("value", justify="right")
+    table.add_column("unit")
+    table.add_column("", no_wrap=True)
+    table.add_column("source", overflow="fold", style="dim")
+    last = ""
+    for name, value, unit, confidence, source, _ in machine.rows():
+        section = name.partition(".")[0]
+        if last and section != last:
+            table.add_row()
+        last = section
+        table.add_row(name, tables.cell(value), unit, confidence, source)
+    console.print(table)
+    console.print(" · ".join(f"{letter} {meaning}" for letter, meaning in CONFIDENCE.items()), style="dim")
+
+
+def _show(console: Console, title: str, names: Sequence[str], rows: Sequence[tuple[str, list[str]]]) -> None:
+    table = _table(title, names)
+    for name, cells in rows:
+        table.add_row(f"  {name}", *cells)
+    console.print()
+    console.print(table)
+
+
+def _table(title: str, names: Sequence[str]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column(title)
+    for name in names:
+        table.add_column(name, justify="right")
+    return table

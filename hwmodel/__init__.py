@@ -1,0 +1,13 @@
+"""A cycle-approximate model of secondary MMUs behind Linux mmu notifiers: GRU against KVM, in numbers.
+
+>>> import hwmodel, workloads
+>>> result = hwmodel.simulate(hwmodel.preset("gru-2008"), workloads.offload(workloads.recorded("sqlite")))  # doctest: +SKIP
+"""
+
+from hwmodel.config import ConfigError
+from hwmodel.machine import Machine, load, preset, presets
+from hwmodel.result import Result
+from hwmodel.simulate import simulate
+from hwmodel.trace import Agent, Trace, TraceError
+
+__all__ = ["Agent", "ConfigError", "Machine", "Result", "Trace", "TraceError", "load", "preset", "presets", "simulate"]

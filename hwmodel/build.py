@@ -1,0 +1,151 @@
+"""A machine's tables as they are at power-on, and how they grow."""
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from hwmodel.ledger import ACCOUNTS, BUCKETS, COUNTERS, HEAD, LATENCIES
+from hwmodel.op import Agent
+from hwmodel.parts import bank
+from hwmodel.parts.walker import CPU_BANKS, cache_bank, cpu_banks
+from hwmodel.tables import (
+    COST_NAMES, COSTS, CPU, CTL, DONE, ENGINE, ENTRY, FRAME, I64, LINK, LOCKROW, NEVER, QUEUED, REQUEST, ROW, SPACE, VACANT,
+    VMA, Machine,
+)  # fmt: skip
+
+CAPACITY = {"nodes": 256, "frames": 8192, "links": 2048, "entries": 1024, "vmas": 256}
+"""Rows of the growing tables at the start; growth changes no result."""
+THP = {"never": 0, "madvise": 1, "always": 2}
+
+
+def build(machine: Any, design: ModuleType, agents: tuple[Agent, ...], capacity: int | None = None) -> tuple[Machine, Any, np.ndarray]:
+    """Make the tables of a machine that runs a trace with these agents.
+
+    Parameters
+    ----------
+    machine : Machine
+        The configuration.
+    design : module
+        Its design.
+    agents : tuple of Agent
+        The trace's.
+    capacity : int, optional
+        Rows of every growing table at the start.
+
+    Returns
+    -------
+    m : hwmodel.tables.Machine
+    dev : the design's own tables
+    row_of : int64[agent of the trace]
+        The row of each agent.
+    """
+    roles = np.array([agent.role == "device" for agent in agents])
+    engines, threads = int(roles.sum()), int((~roles).sum())
+    cpus = max(machine.get("cpu.count"), threads)
+    row_of = np.where(roles, cpus + np.cumsum(roles) - 1, np.cumsum(~roles) - 1).astype(I64)
+    spaces = 1 + max(agent.space for agent in agents)
+    geometry = [cache_bank(machine, "llc")] + cpu_banks(machine) * cpus
+    first_bank = len(geometry)
+    outstanding = design.outstanding(machine)
+    banks, ways = bank.build(geometry + design.geometry(machine, engines))
+    n = cpus + engines
+    rows = n + engines * outstanding
+    size = dict.fromkeys(CAPACITY, capacity) if capacity else CAPACITY
+    m = Machine(
+        ctl=np.zeros(1, CTL), costs=np.zeros(1, COSTS), due=np.full(rows, NEVER, I64), rows=np.zeros(rows, ROW),
+        queue=np.zeros(1, QUEUED), ledger=np.zeros((n, len(ACCOUNTS)), I64), counts=np.zeros((n, len(COUNTERS)), I64),
+        hists=np.zeros((len(LATENCIES), HEAD + BUCKETS), I64), spaces=np.zeros(spaces, SPACE),
+        vmas=np.zeros(size["vmas"], VMA), nodes=np.zeros((max(size["nodes"], 2 * spaces), 512), I64),
+        frames=np.zeros(size["frames"], FRAME), links=np.zeros(size["links"], LINK), entries=np.zeros(size["entries"], ENTRY),
+        banks=banks, ways=ways, locks=np.zeros(2 * spaces + engines, LOCKROW), pending=np.zeros((n, rows), I64),
+        files=np.zeros(1, I64),
+    )  # fmt: skip
+    set_control(machine, m, cpus, engines, outstanding)
+    costs = machine.costs()
+    for name in COST_NAMES:
+        m.costs[name] = costs.get(name, 0)
+    m.locks["writer"] = -1
+    set_rows(machine, m, agents, row_of)
+    set_spaces(m, agents)
+    dev = design.build(machine, m, first_bank)
+    m.ctl["cross"] = cross(m)
+    set_lazy(machine, m)
+    return m, dev, row_of
+
+
+def set_control(machine: Any, m: Machine, cpus: int, engines: int, outstanding: int) -> None:
+    """Fill CTL from the configuration."""
+    ctl = m.ctl[0]
+    ctl.cpus, ctl.engines, ctl.agents, ctl.outstanding, ctl.spaces = cpus, engines, cpus + engines, outstanding, m.spaces.size
+    ctl.shift = machine.get("engine.lookahead_records").bit_length() - 2  # two blocks are the lookahead
+    ctl.total = ctl.first_segv = NEVER
+    ctl.node_free = ctl.frame_free = ctl.block_free = ctl.link_free = ctl.entry_free = -1
+    ctl.frame_limit = machine.get("memory.size_mib") * 256
+    ctl.thp, ctl.fault_around = THP[machine.get("kernel.thp")], machine.get("kernel.fault_around_pages")
+    ctl.gather_pages, ctl.ceiling = machine.get("kernel.gather_pages"), machine.get("kernel.flush_ceiling_pages")
+    ctl.bau, ctl.per_socket = machine.get("kernel.shootdown.kind") == "bau", machine.get("cpu.per_socket")
+    ctl.stlb_huge = machine.get("cpu.stlb.huge")
+
+
+def set_rows(machine: Any, m: Machine, agents: tuple[Agent, ...], row_of: np.ndarray) -> None:
+    """Say who each row is."""
+    ctl = m.ctl[0]
+    for r, row in enumerate(m.rows):
+        row.role = CPU if r < ctl.cpus else ENGINE if r < ctl.agents else REQUEST
+        row.agent = r if r < ctl.agents else ctl.cpus + (r - ctl.agents) // ctl.outstanding
+        row.cpu, row.group, row.socket, row.unused = r, r, r // ctl.per_socket, 1
+        row.banks, row.access_cost = 1 + r * CPU_BANKS, m.costs[0].access
+        row.phase, row.block = DONE if row.role != REQUEST else VACANT, NEVER
+    for agent, r in zip(agents, row_of, strict=True):
+        row = m.rows[r]
+        row.unused = row.phase = row.block = 0
+        row.space, m.due[r] = agent.space, 0
+    for row in m.rows[ctl.agents :]:
+        row.space = m.rows[row.agent].space
+
+
+def set_spaces(m: Machine, agents: tuple[Agent, ...]) -> None:
+    """Give each address space its root table; which are born by a fork is known from the trace."""
+    for number, space in enumerate(m.spaces):
+        space.root, space.born = number, 1
+    m.ctl["node_top"] = m.spaces.size
+
+
+def set_lazy(machine: Any, m: Machine) -> None:
+    """Let the first CPUs without an agent be lazy in space 0."""
+    spare = [row for row in m.rows[: m.ctl[0].cpus] if row.unused]
+    for row in m.rows[: m.ctl[0].cpus]:
+        if row.unused:
+            row.space = -1
+    for row in spare[: machine.get("kernel.lazy_cpus")]:
+        row.space, row.in_mask, row.lazy = 0, 1, 1
+
+
+def cross(m: Machine) -> int:
+    """The soonest that an ordinary step of one row can reach another agent, in cycles."""
+    costs = m.costs[0]
+    interrupt = costs.bau_send + costs.bau if m.ctl[0].bau else costs.ipi_send + costs.ipi_delivery
+    reach = [costs.notice, interrupt]
+    if m.ctl[0].engines:
+        reach.append(costs.irq_delivery if m.ctl[0].outstanding else costs.ipi_send + costs.ipi_delivery)
+    return int(min(reach))
+
+
+def grow(m: Machine) -> Machine:
+    """Double the growing tables that may be too short for a step."""
+    from hwmodel import engine
+
+    ctl = m.ctl[0]
+    tables = {
+        "nodes": (ctl.node_top, engine.NODES), "frames": (ctl.frame_top, engine.FRAMES), "links": (ctl.link_top, engine.LINKS),
+        "entries": (ctl.entry_top, engine.ENTRIES), "vmas": (ctl.vma_count, engine.VMAS),
+    }  # fmt: skip
+    longer = {}
+    for name, (used, need) in tables.items():
+        old = getattr(m, name)
+        if used + need > old.shape[0]:
+            new = np.zeros((max(2 * old.shape[0], used + need), *old.shape[1:]), old.dtype)
+            new[: old.shape[0]] = old
+            longer[name] = new
+    return m._replace(**longer)

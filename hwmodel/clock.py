@@ -1,0 +1,121 @@
+"""Clocks move in three ways only, and each books what it moves: spend, wait, steal (docs/model.md section 2)."""
+
+from hwmodel.jit import part, routine
+from hwmodel.tables import DONE, NEVER, REQUEST
+
+
+@part
+def spend(m, r, account, cycles):
+    """Row r works; a request's work is done by its server CPU."""
+    row = m.rows[r]
+    if row.role == REQUEST:
+        if cycles > 0:
+            m.due[r] = steal(m, row.cpu, account, m.due[r], cycles)
+    else:
+        row.clock += cycles
+        m.ledger[r, account] += cycles
+        m.due[r] = row.clock
+
+
+@part
+def time(m, r):
+    """The time that row r has reached in its step."""
+    row = m.rows[r]
+    return m.due[r] if row.role == REQUEST else row.clock
+
+
+@part
+def wait(m, r, account, until):
+    """Row r waits; `until` may lie in its past."""
+    row = m.rows[r]
+    if row.role == REQUEST:
+        m.due[r] = max(m.due[r], until)
+    else:
+        row.wait_from, row.wait_until, row.wait_account = row.clock, max(until, row.clock), account
+        m.ledger[r, account] += row.wait_until - row.clock
+        row.clock = row.wait_until
+        m.due[r] = row.clock
+
+
+@part
+def block(m, r, account):
+    """Row r waits for an event whose time isn't known yet."""
+    row = m.rows[r]
+    m.due[r] = NEVER
+    if row.role != REQUEST:
+        row.blocked, row.wait_account, row.served = 1, account, 0
+        row.wait_from, row.wait_until = row.clock, NEVER
+
+
+@routine
+def wake(m, r, until):
+    """The event came: what the row served meanwhile is booked already; a service still running is the overhang."""
+    row = m.rows[r]
+    if row.role == REQUEST:
+        m.due[r] = until
+        return
+    if row.owned:
+        row.woken, row.wake_at = 1, until
+        return
+    end = max(until, row.clock)
+    if row.served > 0:
+        end = max(end, row.busy_until)
+    m.ledger[r, row.wait_account] += end - row.clock - row.served
+    row.wait_until, row.blocked, row.served = end, 0, 0
+    row.clock = end
+    m.due[r] = end
+
+
+@routine
+def shift(m, c, start, cycles):
+    """Service took `cycles` of agent c's time from `start` on: inside a wait it costs only the overhang."""
+    row = m.rows[c]
+    if start < row.done_at:
+        row.done_at += cycles  # the record in progress ends later
+    if row.blocked:
+        if start >= row.wait_from:
+            row.served += cycles
+        else:  # it interrupts the work before the wait
+            row.clock += cycles
+            row.wait_from = row.clock
+        return
+    if start < row.wait_from:
+        overlap = min(cycles, row.wait_until - row.wait_from)
+        row.wait_from += overlap
+    else:
+        overlap = max(0, min(start + cycles, row.wait_until) - start)
+    m.ledger[c, row.wait_account] -= overlap
+    row.clock += cycles - overlap
+    if row.phase != DONE and not row.owned:
+        m.due[c] = row.clock
+
+
+@routine
+def steal(m, c, account, at, cycles):
+    """Service on agent c from `at` on, or when its latest service ends; returns the service's end."""
+    row = m.rows[c]
+    start = max(at, row.busy_until)
+    row.busy_until = start + cycles
+    m.ledger[c, account] += cycles
+    shift(m, c, start, cycles)
+    return start + cycles
+
+
+@part
+def own(m, c, since):
+    """A handler with interrupts off takes CPU c."""
+    row = m.rows[c]
+    row.own_from, row.owned = max(since, row.busy_until), 1
+    if not row.effect:
+        m.due[c] = NEVER
+
+
+@routine
+def disown(m, c, end):
+    """The handler's last cycle was before `end`."""
+    row = m.rows[c]
+    row.busy_until, row.owned = end, 0
+    shift(m, c, row.own_from, end - row.own_from)
+    if row.woken:
+        row.woken = 0
+        wake(m, c, row.wake_at)

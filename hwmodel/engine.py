@@ -1,0 +1,220 @@
+"""The loop: the row with the smallest (due, id) acts; what only it sees it may do ahead; notices are delivered at one site."""
+
+from hwmodel import clock, order
+from hwmodel.jit import part, routine
+from hwmodel.ledger import account, counter
+from hwmodel.op import COMPUTE, CONTINUES, FETCH, SYSCALL, WRITE
+from hwmodel.primary import access, fault, notify, operations, shootdown, split
+from hwmodel.records import next_record
+from hwmodel.tables import (
+    BIRTH, CPU, DESIGN, DIRTY, EPOCH, FLUSH, FLUSH_ACKED, FLUSH_ARRIVES, LOCK, NEVER, NOTICE, NOTICE_ARRIVES, READY,
+    REQUEST, SPLIT, VACANT, DONE,
+)  # fmt: skip
+
+FINISHED, NEED_INPUT, NEED_ROOM, DEADLOCK, EXHAUSTED = range(5)
+INSTRUCTION, ACCESS, STLB, SYSCALLS = account("instruction"), account("access"), account("stlb"), account("syscall")
+SYSCALL_COUNT = counter("ops.syscall")
+DEVICE_ACCESSES, DEVICE_HITS = counter("device.accesses"), counter("device.tlb.hits")
+
+# The most rows that one step takes: a huge page and the frames skipped to align it, its reverse map, a table's pages
+NODES, FRAMES, LINKS, ENTRIES, VMAS = 24, 1040, 1040, 520, 8
+
+
+@part
+def drive(m, dev, translate, request, advance, deliver):
+    """Run until the trace ends, or Python must do something; returns why."""
+    ctl = m.ctl[0]
+    while True:
+        i = earliest(m)
+        if i < 0:
+            return FINISHED if all_done(m) else DEADLOCK
+        row, ctl.now = m.rows[i], m.due[i]
+        if row.phase == READY:
+            ahead(m, dev, i, horizon(m, i), translate)
+            if m.due[i] > ctl.now:  # perhaps no longer first: what comes now may touch what others see
+                if ctl.waiting > 0:
+                    order.release_waiting(m)
+                continue
+            if not order.known(m, i):
+                return NEED_INPUT
+            if is_short(m):
+                return NEED_ROOM
+            turn(m, dev, i, request)
+        else:
+            if is_short(m):
+                return NEED_ROOM
+            chain(m, dev, i, advance, deliver)
+        if row.owned and not row.effect:
+            m.due[i] = NEVER  # a message of its own was on the way; now it parks
+        if ctl.waiting > 0:
+            order.release_waiting(m)
+        if ctl.exhausted:
+            return EXHAUSTED
+
+
+@part
+def earliest(m):
+    """The row to act: smallest due, then smallest id; -1 if none can."""
+    best, due = -1, NEVER
+    for j in range(m.due.size):
+        if m.due[j] < due:
+            best, due = j, m.due[j]
+    return best
+
+
+@part
+def horizon(m, i):
+    """Private steps of row i that begin before this time come before everything that others could do to it."""
+    ctl, group, limit, mine = m.ctl[0], m.rows[i].group, NEVER, NEVER
+    for j in range(m.due.size):
+        due = m.due[j]
+        if j != i and due < NEVER:
+            first = due + (1 if i < j else 0)
+            mine = min(mine, first)
+            limit = min(limit, first if m.rows[j].effect or m.rows[j].group == group else due + ctl.cross)
+    return max(limit, mine) if ctl.runahead else mine
+
+
+@part
+def ahead(m, dev, i, limit, translate):
+    """Take row i's private steps until `limit`: gaps, computation, system calls, and hits in its TLBs."""
+    row, ctl, costs = m.rows[i], m.ctl[0], m.costs[0]
+    space, gate = m.spaces[row.space], (row.block + 1) << ctl.shift
+    now, is_cpu = row.clock, row.role == CPU
+    while row.head < row.tail and row.want == 0:
+        op = m.queue[row.head]
+        if op.index >= gate or now >= limit:
+            break
+        if not row.charged:
+            row.charged = 1
+            if op.gap > 0:
+                now += op.gap * costs.instruction
+                m.ledger[i, INSTRUCTION] += op.gap * costs.instruction
+                continue
+        kind = op.kind & ~CONTINUES
+        if op.epoch > space.epoch or not space.born:
+            break
+        if kind <= FETCH:
+            vpn = op.address >> 12
+            if is_cpu:
+                found = access.look_up(m, i, kind, vpn, op.kind & CONTINUES != 0)
+            else:
+                found = translate(m, dev, i, kind, vpn, now)
+            if found == access.HIT:
+                fetch = kind == FETCH
+                cost = costs.instruction if fetch else row.access_cost
+                n = op.count - row.taken
+                if cost > 0:
+                    n = min(n, (limit - now + cost - 1) // cost)
+                now += n * cost
+                m.ledger[i, INSTRUCTION if fetch else ACCESS] += n * cost
+                count_hits(m, i, is_cpu, fetch, n - 1)
+                row.taken += n
+                row.retried = 0
+                if row.taken == op.count:
+                    next_record(m, i)
+                    row.done_at = max(row.done_at, now)
+            elif found == access.REFILLED:
+                now += costs.stlb_hit
+                m.ledger[i, STLB] += costs.stlb_hit
+        elif kind == COMPUTE or kind == SYSCALL:
+            cost = op.count * (costs.instruction if kind == COMPUTE else costs.syscall)
+            now += cost
+            m.ledger[i, INSTRUCTION if kind == COMPUTE else SYSCALLS] += cost
+            m.counts[i, SYSCALL_COUNT] += op.count if kind == SYSCALL else 0
+            next_record(m, i)
+            row.done_at = max(row.done_at, now)
+        else:
+            break
+    row.clock = now
+    m.due[i] = now
+
+
+@part
+def count_hits(m, i, is_cpu, fetch, n):
+    """Further accesses of a run, on the page just hit."""
+    counts = m.counts[i]
+    if is_cpu:
+        counts[access.ACCESSES] += n
+        counts[access.ITLB_HITS if fetch else access.DTLB_HITS] += n
+    else:
+        counts[DEVICE_ACCESSES] += n
+        counts[DEVICE_HITS] += n
+
+
+@part
+def turn(m, dev, i, request):
+    """Row i is first, and what its head record needs is not private."""
+    row, ctl = m.rows[i], m.ctl[0]
+    if row.head == row.tail or m.queue[row.head].index >= (row.block + 1) << ctl.shift:
+        order.enter(m, i)
+        return
+    op, space = m.queue[row.head], m.spaces[row.space]
+    kind = op.kind & ~CONTINUES
+    if not space.born:
+        order.hold_back(m, i, BIRTH, order.IDLE)
+    elif op.epoch > space.epoch:
+        order.hold_back(m, i, EPOCH, order.ORDER_WAIT)
+    elif kind <= FETCH:
+        if row.role != CPU:
+            request(m, dev, i, kind, op.address >> 12)
+        elif row.want == DIRTY:
+            access.set_dirty(m, i, op.address >> 12)
+        else:
+            access.walk(m, i, kind, op.address >> 12)
+    elif not order.opens(kind) or order.may_open(m, i):
+        operations.begin(m, i)
+
+
+@part
+def chain(m, dev, i, advance, deliver):
+    """One step of what row i is in the middle of."""
+    row = m.rows[i]
+    phase = row.phase
+    if phase >= DESIGN or row.role == REQUEST:
+        advance(m, dev, i)
+    elif phase == NOTICE_ARRIVES:
+        deliver(m, dev, i)
+    else:
+        kernel_step(m, i, phase)
+
+
+@routine
+def kernel_step(m, i, phase):
+    """One step of the kernel's own chains."""
+    if phase < SPLIT:
+        fault.step(m, i)
+    elif phase < NOTICE:
+        split.step(m, i)
+    elif phase == NOTICE:
+        notify.send(m, i)
+    elif phase == FLUSH:
+        shootdown.start(m, i)
+    elif phase == FLUSH_ARRIVES:
+        shootdown.arrive(m, i)
+    elif phase == FLUSH_ACKED:
+        shootdown.acked(m, i)
+    else:
+        operations.step(m, i)
+
+
+@part
+def is_short(m):
+    """Might this step need more rows of a table than are free? Python doubles it then."""
+    ctl = m.ctl[0]
+    return (
+        ctl.node_top + NODES > m.nodes.shape[0]
+        or ctl.frame_top + FRAMES > m.frames.size
+        or ctl.link_top + LINKS > m.links.size
+        or ctl.entry_top + ENTRIES > m.entries.size
+        or ctl.vma_count + VMAS > m.vmas.size
+    )
+
+
+@part
+def all_done(m):
+    """Is every agent done and every request vacant?"""
+    for j in range(m.rows.size):
+        if m.rows[j].phase != (VACANT if m.rows[j].role == REQUEST else DONE):
+            return False
+    return True

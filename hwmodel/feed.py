@@ -1,0 +1,128 @@
+"""Records on their way into the engine: each agent's queue, the epochs; and what is mapped before time 0."""
+
+from hwmodel.byref import by_reference
+from hwmodel.jit import entry, part
+from hwmodel.op import ARG, BRK, CONTINUES, FILE_SHIFT, GROWS_DOWN, HUGETLB, MMAP, POPULATE, PRIVATE, PRIVATE_FILE, PROT_WRITE, SYNC
+from hwmodel.order import opens
+from hwmodel.parts import radix
+from hwmodel.primary import fault, fork, frames, vmas
+from hwmodel.tables import HUGE, PFN, ZERO, A, D, P, W
+
+
+@entry
+def feed(tables, queue, chunk, row_of):
+    """Move what the agents have left into `queue`, and split a chunk of the trace by agent behind it.
+
+    Parameters
+    ----------
+    queue : QUEUED[at least left + chunk.size]
+    chunk : OP[n]
+    row_of : int64[agent of the trace]
+        The row that each agent has.
+    """
+    m = by_reference(tables)
+    ctl = m.ctl[0]
+    at = 0
+    for i in range(ctl.agents):
+        row = m.rows[i]
+        start = at
+        for k in range(row.head, row.tail):
+            copy(queue[at], m.queue[k])
+            at += 1
+        row.head, row.tail = start, at
+        for k in range(chunk.size):
+            if row_of[chunk[k].agent] == i:
+                at += 1
+    for k in range(chunk.size):
+        op = chunk[k]
+        i = row_of[op.agent]
+        row = m.rows[i]
+        q, space = queue[row.tail], m.spaces[row.space]
+        q.kind, q.address, q.count, q.gap, q.index, q.epoch = op.kind, op.address, op.count, op.gap, ctl.fed, space.opened
+        row.tail += 1
+        ctl.fed += 1
+        if op.kind == SYNC:
+            for s in range(m.spaces.size):
+                m.spaces[s].opened += 1
+        elif op.kind != ARG and opens(op.kind & ~CONTINUES):
+            space.opened += 1
+
+
+@part
+def copy(to, q):
+    to.kind, to.address, to.count, to.gap, to.index, to.epoch = q.kind, q.address, q.count, q.gap, q.index, q.epoch
+
+
+@entry
+def load_spaces(tables):
+    """Every agent's CPU has its address space loaded from the beginning, unless a fork has yet to make it."""
+    m = by_reference(tables)
+    for c in range(m.ctl[0].agents):
+        row = m.rows[c]
+        if not row.unused and m.spaces[row.space].born:
+            fork.enter_mask(m, c, row.space)
+
+
+@entry
+def declare(tables, space, ops, k):
+    """The unit at row k of a prelude: a VMA, or the program break."""
+    m = by_reference(tables)
+    op = ops[k]
+    if op.kind == BRK:
+        new = (op.address + 4095) >> 12
+        old = m.spaces[space].brk
+        if 0 < old < new:
+            vmas.insert(m, space, old, new, 3, PRIVATE, 0, 0, 0, 0)
+        m.spaces[space].brk = new
+        return
+    arg = ops[k + 1]
+    first, pages = op.address >> 12, op.count if op.count >= 0 else ops[k + 2].address
+    grows = 1 if arg.count & GROWS_DOWN else 0
+    vmas.remove(m, space, first, first + pages)
+    vmas.insert(m, space, first, first + pages, arg.count & 7, arg.count >> 3 & 7, arg.count >> FILE_SHIFT, arg.address, 0, grows)
+
+
+@entry
+def populate(tables, space, first, last):
+    """Map pages of [first, last) that a VMA holds, as far as the tables have room; returns the first one not done."""
+    m = by_reference(tables)
+    root, at = m.spaces[space].root, first
+    while at < last and m.ctl[0].exhausted == 0:
+        if is_full(m):
+            return at
+        k = vmas.find(m, space, at)
+        v = m.vmas[k]
+        if v.mapping == HUGETLB:
+            radix.make(m, root, at, 2)
+            pte = fault.map_block(m, space, at) | (W | D if v.prot & PROT_WRITE else 0)
+            radix.put(m, root, at, 2, pte)
+            v.anon = 1
+            at += 512
+        else:
+            radix.make(m, root, at, 1)
+            radix.put(m, root, at, 1, page_for(m, v, space, at))
+            at += 1
+    return last
+
+
+@part
+def page_for(m, v, space, vpn):
+    """The pte of a populated page: a private writable one is written, others are as after a read."""
+    private = v.mapping == PRIVATE or v.mapping == PRIVATE_FILE
+    if private and v.prot & PROT_WRITE:
+        pfn = frames.take(m)
+        frames.mapped(m, pfn, space, vpn)
+        v.anon = 1
+        return pfn << PFN | P | W | A | D
+    if v.mapping == PRIVATE:
+        return P | A | ZERO
+    return fault.map_cached(m, v, space, vpn) | A | (W if not private and v.prot & PROT_WRITE else 0)
+
+
+@part
+def is_full(tables):
+    """Might the next page need more rows than are free?"""
+    ctl = m.ctl[0]
+    return (
+        ctl.node_top + 8 > m.nodes.shape[0] or ctl.frame_top + 1040 > m.frames.size or ctl.link_top + 520 > m.links.size
+    )  # fmt: skip

@@ -1,0 +1,135 @@
+"""`Latency`: one log-linear histogram, read."""
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from hwmodel.ledger import BUCKETS, HEAD, LINEAR
+
+HALF = 32
+"""Buckets for each power of two from LINEAR on."""
+
+
+def bucket_bounds(bucket: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
+    """The lowest and the highest value that a bucket counts.
+
+    Parameters
+    ----------
+    bucket : int64[n] or int
+        Numbers of buckets, in [0, BUCKETS).
+
+    Returns
+    -------
+    low, high : int64[n]
+        Both inclusive, in cycles.
+    """
+    bucket = np.asarray(bucket, np.int64)
+    shift = np.maximum(bucket - LINEAR, 0) // HALF + 1
+    step = np.where(bucket < LINEAR, 1, np.int64(1) << shift)
+    low = np.where(bucket < LINEAR, bucket, ((bucket - LINEAR) % HALF + HALF) * step)
+    return low, low + (step - 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Latency:
+    """A distribution of latencies, in cycles; `.ns` is the same one in nanoseconds.
+
+    Parameters
+    ----------
+    kind : str
+        A key of ``hwmodel.ledger.LATENCIES``.
+    row : int64[HEAD + BUCKETS]
+        Count, sum, minimum and maximum, then the count of each bucket (``hwmodel.ledger.bucket_of``).
+    ns_per_cycle : float
+        1000 / the machine's clock in MHz.
+    unit : "cycles" or "ns"
+        Of everything the object returns.
+
+    Notes
+    -----
+    Count, mean, minimum and maximum are exact. A percentile is known to the width of a bucket: one cycle below 64
+    cycles, less than 3.2 % above. An empty distribution has a count of 0, and NaN for everything else.
+    """
+
+    kind: str
+    row: np.ndarray
+    ns_per_cycle: float
+    unit: str = "cycles"
+
+    @property
+    def ns(self) -> "Latency":
+        """The same distribution in nanoseconds."""
+        return Latency(self.kind, self.row, self.ns_per_cycle, "ns")
+
+    @property
+    def count(self) -> int:
+        """How many were measured."""
+        return int(self.row[0])
+
+    @property
+    def mean(self) -> float:
+        """Their mean."""
+        return self._scaled(int(self.row[1]) / self.count) if self.count else math.nan
+
+    @property
+    def min(self) -> float:
+        """The shortest."""
+        return self._scaled(int(self.row[2])) if self.count else math.nan
+
+    @property
+    def max(self) -> float:
+        """The longest."""
+        return self._scaled(int(self.row[3])) if self.count else math.nan
+
+    def percentile(self, percent: float) -> float:
+        """The latency that `percent` of the measured ones do not exceed.
+
+        Parameters
+        ----------
+        percent : float
+            In [0, 100].
+
+        Returns
+        -------
+        float
+            As HdrHistogram has it: of the bucket that holds the ceil(percent / 100 x count)-th shortest one (at least
+            the first), the highest value that counts in it; never more than the maximum. In cycles it is an integer.
+
+        Raises
+        ------
+        ValueError
+            If `percent` is outside [0, 100].
+        """
+        if not 0 <= percent <= 100:
+            raise ValueError(f"a percentile lies in [0, 100], not at {percent}")
+        if not self.count:
+            return math.nan
+        rank = max(1, math.ceil(Fraction(str(percent)) * self.count / 100))  # exact: 99.9 % of 1000 is the 999th
+        bucket = int(np.searchsorted(np.cumsum(self.row[HEAD:]), rank))
+        return self._scaled(min(int(bucket_bounds(bucket)[1]), int(self.row[3])))
+
+    def buckets(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The buckets in use.
+
+        Returns
+        -------
+        low, high : float64[n]
+            What each counts is in [low, high).
+        count : int64[n]
+            How many; none is 0.
+        """
+        used = np.flatnonzero(self.row[HEAD : HEAD + BUCKETS])
+        low, high = bucket_bounds(used)
+        scale = self._scaled(1)
+        return low * float(scale), (high + 1.0) * scale, self.row[HEAD:][used]
+
+    def __repr__(self) -> str:
+        if not self.count:
+            return f"<Latency {self.kind}: none>"
+        numbers = f"p50 {self.percentile(50):.6g}, p99 {self.percentile(99):.6g}, max {self.max:.6g} {self.unit}"
+        return f"<Latency {self.kind}: {self.count} measured, {numbers}>"
+
+    def _scaled(self, cycles: float) -> float:
+        return cycles * self.ns_per_cycle if self.unit == "ns" else cycles

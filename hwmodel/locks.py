@@ -1,0 +1,87 @@
+"""Locks held across steps: a writer or readers, and a queue in order of (request time, row) (docs/model.md section 7).
+
+`acquire` is the first thing of a step; a row that must wait repeats the step when it is woken, and has the lock then.
+"""
+
+from hwmodel import clock
+from hwmodel.jit import part, routine
+from hwmodel.ledger import account
+from hwmodel.tables import NEVER
+
+READ, WRITE = 1, 2
+LOCK_WAIT = account("lock_wait")
+
+
+@part
+def grantable(m, lock, mode):
+    """Could a row have the lock, but for the queue?"""
+    l = m.locks[lock]
+    return l.writer < 0 and (mode == READ or l.readers == 0)
+
+
+@part
+def available(m, lock, mode):
+    """Would it be granted at once?"""
+    return m.locks[lock].waiting == 0 and grantable(m, lock, mode)
+
+
+@part
+def hold(m, r, lock, mode):
+    if mode == WRITE:
+        m.locks[lock].writer = r
+    else:
+        m.locks[lock].readers += 1
+
+
+@routine
+def acquire(m, r, lock, mode):
+    """True if row r has the lock; else it is blocked until it has."""
+    row = m.rows[r]
+    if row.granted:
+        row.granted = 0
+        return True
+    if available(m, lock, mode):
+        hold(m, r, lock, mode)
+        return True
+    row.lock, row.lock_mode, row.lock_since = lock, mode, clock.time(m, r)
+    m.locks[lock].waiting += 1
+    clock.block(m, r, LOCK_WAIT)
+    return False
+
+
+@routine
+def grant(m, lock, at):
+    """Give the lock to the head of its queue, as long as that is possible."""
+    while m.locks[lock].waiting > 0:
+        head, since = -1, NEVER
+        for r in range(m.rows.size):
+            row = m.rows[r]
+            if row.lock_mode > 0 and row.lock == lock and row.lock_since < since:
+                head, since = r, row.lock_since
+        row = m.rows[head]
+        if not grantable(m, lock, row.lock_mode):
+            return
+        hold(m, head, lock, row.lock_mode)
+        m.locks[lock].waiting -= 1
+        row.lock_mode, row.granted = 0, 1
+        clock.wake(m, head, at)
+
+
+@routine
+def release(m, r, lock):
+    """Row r gives the lock up, now."""
+    l = m.locks[lock]
+    if l.writer == r:
+        l.writer = -1
+    else:
+        l.readers -= 1
+    grant(m, lock, clock.time(m, r))
+
+
+@routine
+def downgrade(m, r, lock):
+    """The writer becomes a reader, now."""
+    l = m.locks[lock]
+    l.writer = -1
+    l.readers += 1
+    grant(m, lock, clock.time(m, r))

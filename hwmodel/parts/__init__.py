@@ -1,0 +1,1 @@
+"""Hardware used on either side: each part knows only its tables."""

@@ -1,0 +1,94 @@
+"""A bank: sets x ways, least recently used. Every TLB, walk cache and cache of the model is one.
+
+A hit sets the way's `used` to the bank's next tick; a fill takes the way that already has the tag, else the one used longest ago
+(an empty way has used 0).
+"""
+
+import numpy as np
+
+from hwmodel.jit import part
+from hwmodel.tables import BANK, WAY
+
+
+def build(geometry: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Banks of the given (entries, ways), empty.
+
+    Returns
+    -------
+    banks : BANK[len(geometry)]
+    ways : WAY[sum of entries]
+    """
+    banks = np.zeros(len(geometry), BANK)
+    offset = 0
+    for bank, (entries, ways) in zip(banks, geometry, strict=True):
+        bank.offset, bank.mask, bank.ways = offset, entries // ways - 1, ways
+        offset += entries
+    table = np.zeros(offset, WAY)
+    table["tag"] = -1
+    return banks, table
+
+
+@part
+def find(m, b, index, tag):
+    """The row of the way that holds `tag`, or -1; touches nothing."""
+    bank = m.banks[b]
+    at = bank.offset + (index & bank.mask) * bank.ways
+    for k in range(at, at + bank.ways):
+        if m.ways[k].tag == tag:
+            return k
+    return -1
+
+
+@part
+def look(m, b, index, tag):
+    """The row of the way that holds `tag`, now the most recently used, or -1."""
+    k = find(m, b, index, tag)
+    if k >= 0:
+        bank = m.banks[b]
+        bank.tick += 1
+        m.ways[k].used = bank.tick
+    return k
+
+
+@part
+def fill(m, b, index, tag, pfn, w):
+    """Put an entry in."""
+    bank = m.banks[b]
+    at = bank.offset + (index & bank.mask) * bank.ways
+    victim = at
+    for k in range(at, at + bank.ways):
+        if m.ways[k].tag == tag:
+            victim = k
+            break
+        if m.ways[k].used < m.ways[victim].used:
+            victim = k
+    way = m.ways[victim]
+    bank.tick += 1
+    way.tag, way.pfn, way.w, way.used = tag, pfn, w, bank.tick
+
+
+@part
+def drop(m, b, index, tag):
+    """Forget one entry."""
+    k = find(m, b, index, tag)
+    if k >= 0:
+        m.ways[k].tag, m.ways[k].used = -1, 0
+
+
+@part
+def empty(m, b):
+    """Forget every entry."""
+    bank = m.banks[b]
+    if bank.tick > 0:
+        for k in range(bank.offset, bank.offset + (bank.mask + 1) * bank.ways):
+            m.ways[k].tag, m.ways[k].used = -1, 0
+        bank.tick = 0  # ticks order the ways only; none is left
+
+
+@part
+def probe_fill(m, b, line, tag):
+    """Reference a line of a cache: true if it was there; it is afterwards."""
+    if look(m, b, line, tag) >= 0:
+        return True
+    fill(m, b, line, tag, 0, 0)
+    return False

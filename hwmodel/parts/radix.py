@@ -1,0 +1,118 @@
+"""A radix table of 4 levels x 512 entries: CPU page tables, EPTs and page caches alike, all in one pool of nodes.
+
+An entry is 0 (absent), a table (node << PFN | TABLE) or a leaf with flags of `tables`; at level 2 a leaf is a huge page.
+"""
+
+from hwmodel.jit import part, routine
+from hwmodel.tables import PFN, TABLE
+
+
+@part
+def index(vpn, level):
+    """The entry of `vpn` in its table of `level`."""
+    return (vpn >> (9 * (level - 1))) & 511
+
+
+@routine
+def new_node(m):
+    """An empty table: the one freed last, else the next never used."""
+    ctl = m.ctl[0]
+    if ctl.node_free >= 0:
+        node = ctl.node_free
+        ctl.node_free = m.nodes[node, 0]
+        m.nodes[node, 0] = 0
+        return node
+    ctl.node_top += 1
+    return ctl.node_top - 1
+
+
+@part
+def free_node(m, node):
+    """Give an empty table back."""
+    ctl = m.ctl[0]
+    m.nodes[node, 0] = ctl.node_free
+    ctl.node_free = node
+
+
+@part
+def table_at(m, root, vpn, level):
+    """The node of the table of `level` that `vpn` falls in, or -1."""
+    node = root
+    for above in range(4, level, -1):
+        entry = m.nodes[node, index(vpn, above)]
+        if not entry & TABLE:
+            return -1
+        node = entry >> PFN
+    return node
+
+
+@part
+def leaf_level(m, root, vpn):
+    """1 if `vpn` has a table of level 1, else 2: where its leaf is, or would be looked for (0: no table of level 2)."""
+    node = table_at(m, root, vpn, 2)
+    if node < 0:
+        return 0
+    return 1 if m.nodes[node, index(vpn, 2)] & TABLE else 2
+
+
+@part
+def get(m, root, vpn):
+    """The leaf that maps `vpn`, of either size, or 0."""
+    node = table_at(m, root, vpn, 2)
+    if node < 0:
+        return 0
+    entry = m.nodes[node, index(vpn, 2)]
+    if entry & TABLE:
+        return m.nodes[entry >> PFN, index(vpn, 1)]
+    return entry
+
+
+@part
+def put(m, root, vpn, level, leaf):
+    """Write the leaf of `vpn` at `level`, whose table is there."""
+    m.nodes[table_at(m, root, vpn, level), index(vpn, level)] = leaf
+
+
+@routine
+def make(m, root, vpn, level):
+    """See that `vpn` has a table of `level`; returns how many tables were made."""
+    node, made = root, 0
+    for above in range(4, level, -1):
+        i = index(vpn, above)
+        entry = m.nodes[node, i]
+        if not entry & TABLE:
+            entry = new_node(m) << PFN | TABLE
+            m.nodes[node, i] = entry
+            made += 1
+        node = entry >> PFN
+    return made
+
+
+@part
+def reach_end(m, root, vpn):
+    """The first page behind the largest absent subtree that holds `vpn`; `vpn` itself if it has a level-2 entry."""
+    node = root
+    for above in range(4, 1, -1):
+        entry = m.nodes[node, index(vpn, above)]
+        if not entry & TABLE:
+            if above == 2 and entry != 0:
+                return vpn
+            span = 9 * (above - 1)
+            return ((vpn >> span) + 1) << span
+        node = entry >> PFN
+    return vpn
+
+
+@routine
+def free_tables(m, root, base, level):
+    """Unhook and free the table of `level` whose first page is `base`, if there is one; returns whether there was."""
+    above = table_at(m, root, base, level + 1)
+    if above < 0:
+        return False
+    i = index(base, level + 1)
+    entry = m.nodes[above, i]
+    if not entry & TABLE:
+        return False
+    m.nodes[above, i] = 0
+    free_node(m, entry >> PFN)
+    return True

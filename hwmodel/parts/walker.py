@@ -1,0 +1,63 @@
+"""What walkers share: the caches that their references go through, and paging-structure caches (docs/model.md 4.4, 4.6)."""
+
+from hwmodel.jit import part, routine
+from hwmodel.parts import bank
+
+# Banks of a CPU or vCPU, from its first one on; the TLBs of huge pages follow those of 4 KiB pages
+ITLB, ITLB_HUGE, DTLB, DTLB_HUGE, STLB, PDE, PDPTE, PML4E, L1, L2, NTLB, NPDE, NPDPTE, NPML4E = range(14)
+CPU_BANKS, VCPU_BANKS = 10, 14
+LLC = 0
+"""The machine's one last-level cache is bank 0."""
+
+
+@routine
+def refer(m, banks, line, guest):
+    """The latency of a reference to a line of page tables (guest 1: of a guest's) through l1, l2, llc."""
+    costs = m.costs[0]
+    tag = line << 1 | guest
+    if bank.look(m, banks + L1, line, tag) >= 0:
+        return costs.l1
+    latency = costs.l2
+    if bank.look(m, banks + L2, line, tag) < 0:
+        latency = costs.llc
+        if not bank.probe_fill(m, LLC, line, tag):
+            latency = costs.dram
+        bank.fill(m, banks + L2, line, tag, 0, 0)
+    bank.fill(m, banks + L1, line, tag, 0, 0)
+    return latency
+
+
+@part
+def entry_line(table, index):
+    """The line of an entry of a table."""
+    return table << 6 | index >> 3
+
+
+@routine
+def start_level(m, pde, vpn):
+    """The level at which a walk begins; `pde` is the first of three paging-structure caches."""
+    for level in range(1, 4):
+        tag = vpn >> (9 * level)
+        if bank.look(m, pde + level - 1, tag, tag) >= 0:
+            return level
+    return 4
+
+
+@part
+def fill_structure(m, pde, vpn, level, table):
+    """Remember the table that the entry of `vpn` at `level` (4, 3, 2) names."""
+    tag = vpn >> (9 * (level - 1))
+    bank.fill(m, pde + level - 2, tag, tag, table, 0)
+
+
+def cpu_banks(machine) -> list[tuple[int, int]]:
+    """Return (entries, ways) of the banks of a CPU, in the order above."""
+    tlbs = [("cpu.itlb.", ""), ("cpu.itlb.", "huge_"), ("cpu.dtlb.", ""), ("cpu.dtlb.", "huge_"), ("cpu.stlb.", "")]
+    tlbs += [("cpu.pwc.", "pde_"), ("cpu.pwc.", "pdpte_"), ("cpu.pwc.", "pml4e_")]
+    banks = [(machine.get(f"{section}{size}entries"), machine.get(f"{section}{size}ways")) for section, size in tlbs]
+    return banks + [cache_bank(machine, level) for level in ("l1", "l2")]
+
+
+def cache_bank(machine, level: str) -> tuple[int, int]:
+    """Return (lines, ways) of a cache level."""
+    return machine.get(f"memory.{level}.lines"), machine.get(f"memory.{level}.ways")

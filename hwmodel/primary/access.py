@@ -1,0 +1,210 @@
+"""CPU accesses: look-ups in the TLBs, walks, the dirty bit (docs/model.md section 4).
+
+A look-up that hits at either level is private to its CPU; a walk reads page tables and is an ordered step.
+"""
+
+from hwmodel import clock
+from hwmodel.jit import part, routine
+from hwmodel.ledger import account, counter
+from hwmodel.op import FETCH, WRITE
+from hwmodel.parts import bank, radix, tlb
+from hwmodel.parts.walker import DTLB, ITLB, PDE, STLB, entry_line, fill_structure, refer, start_level
+from hwmodel.tables import DIRTY, FAULT, HUGE, PFN, READY, TABLE, WALK, A, D, P, W
+
+HIT, REFILLED, ORDERED = 0, 1, 2
+ACCESSES = counter("cpu.accesses")
+ITLB_HITS, ITLB_MISSES = counter("cpu.itlb.hits"), counter("cpu.itlb.misses")
+DTLB_HITS, DTLB_MISSES = counter("cpu.dtlb.hits"), counter("cpu.dtlb.misses")
+STLB_HITS, STLB_MISSES = counter("cpu.stlb.hits"), counter("cpu.stlb.misses")
+WALKS, WALK_REFS, ASSISTS = counter("cpu.walks"), counter("cpu.walk_refs"), counter("cpu.dirty_assists")
+WALKING, FAULTING = account("walk"), account("fault")
+
+
+@part
+def look_up(m, i, kind, vpn, second):
+    """Look for the head access of CPU i: HIT, REFILLED from the second level (look again), or ORDERED (row.want says what)."""
+    row, fetch = m.rows[i], kind == FETCH
+    small = row.banks + (ITLB if fetch else DTLB)
+    k = tlb.look_split(m, small, 0, vpn)
+    if not row.retried and second:
+        return cross(m, i, fetch, kind, vpn, k)
+    hit = k >= 0
+    counts = m.counts[i]
+    if not row.retried:
+        row.retried = 1
+        remember(row, fetch, not hit, False)
+        counts[ACCESSES] += 1
+        if fetch:
+            counts[ITLB_HITS] += hit
+            counts[ITLB_MISSES] += not hit
+        else:
+            counts[DTLB_HITS] += hit
+            counts[DTLB_MISSES] += not hit
+        if not hit:
+            s = tlb.look_joint(m, row.banks + STLB, 0, vpn)
+            remember(row, fetch, True, s < 0)
+            counts[STLB_HITS] += s >= 0
+            counts[STLB_MISSES] += s < 0
+            return refill(m, i, small, vpn, s)
+    elif not hit:
+        return refill(m, i, small, vpn, tlb.look_joint(m, row.banks + STLB, 0, vpn))
+    if kind == WRITE and not m.ways[k].w:
+        row.want = DIRTY
+        return ORDERED
+    return HIT
+
+
+@part
+def refill(m, i, small, vpn, s):
+    """After a first-level miss: fill it from the second level's way s, or ask for a walk."""
+    if s < 0:
+        m.rows[i].want = WALK
+        return ORDERED
+    way = m.ways[s]
+    huge = way.tag & 1
+    bank.fill(m, small + huge, tlb.set_of(vpn, huge), way.tag, way.pfn, way.w)
+    return REFILLED
+
+
+@routine
+def cross(m, i, fetch, kind, vpn, k):
+    """First look-up of the second half of a crossing access: one access, at most one miss at each level (cachegrind's rule)."""
+    row, counts = m.rows[i], m.counts[i]
+    small = row.banks + (ITLB if fetch else DTLB)
+    row.retried = 1
+    missed = row.missed1 >> fetch & 1  # at the first level, by the first half
+    counted = row.missed2 >> fetch & 1  # as a second-level miss
+    if k >= 0:
+        if missed:
+            late = touch_second(m, i, small, vpn, k)
+            count_late_miss(counts, late and not counted)
+            remember(row, fetch, True, late or counted)
+        if kind == WRITE and not m.ways[k].w:
+            row.want = DIRTY
+            return ORDERED
+        return HIT
+    absent = False
+    if not missed:
+        counts[ITLB_HITS if fetch else DTLB_HITS] -= 1
+        counts[ITLB_MISSES if fetch else DTLB_MISSES] += 1
+        absent = touch_second(m, i, small, vpn - 1, find_first_level(m, small, vpn - 1))
+    s = tlb.look_joint(m, row.banks + STLB, 0, vpn)
+    absent |= s < 0
+    if missed:
+        count_late_miss(counts, absent and not counted)
+    else:
+        counts[STLB_HITS] += not absent
+        counts[STLB_MISSES] += absent
+    remember(row, fetch, True, absent or counted)
+    return refill(m, i, small, vpn, s)
+
+
+@part
+def remember(row, fetch, first, second):
+    """What the first half of a crossing access missed; a bit for each stream, data and fetch."""
+    bit = 1 << fetch
+    row.missed1 = row.missed1 & ~bit | (bit if first else 0)
+    row.missed2 = row.missed2 & ~bit | (bit if second else 0)
+
+
+@part
+def count_late_miss(counts, late):
+    """A second-level hit turns out to be a miss."""
+    counts[STLB_HITS] -= late
+    counts[STLB_MISSES] += late
+
+
+@part
+def find_first_level(m, small, vpn):
+    """The first-level way of `vpn`, untouched, or -1."""
+    k = bank.find(m, small, vpn, tlb.tag_of(0, vpn, 0))
+    if k < 0:
+        k = bank.find(m, small + 1, vpn >> 9, tlb.tag_of(0, vpn, 1))
+    return k
+
+
+@routine
+def touch_second(m, i, small, vpn, k):
+    """Reference `vpn` in the second level, putting first-level way k there if it is absent; returns whether it was."""
+    stlb = m.rows[i].banks + STLB
+    if tlb.look_joint(m, stlb, 0, vpn) >= 0:
+        return False
+    if k >= 0:
+        fill_second(m, i, vpn, m.ways[k].tag, m.ways[k].pfn, m.ways[k].w)
+    return True
+
+
+@part
+def fill_second(m, i, vpn, tag, pfn, w):
+    """Fill the second level, which may hold 4 KiB entries only."""
+    huge = tag & 1
+    if not huge or m.ctl[0].stlb_huge:
+        bank.fill(m, m.rows[i].banks + STLB, tlb.set_of(vpn, huge), tag, pfn, w)
+
+
+@part
+def fill_levels(m, i, small, vpn, huge, pfn, w):
+    """A walk's result goes into both levels."""
+    tag = tlb.tag_of(0, vpn, huge)
+    fill_second(m, i, vpn, tag, pfn, w)
+    bank.fill(m, small + huge, tlb.set_of(vpn, huge), tag, pfn, w)
+
+
+@routine
+def walk(m, i, kind, vpn):
+    """CPU i's hardware walks the page table; the leaf is filled in, or a page fault begins."""
+    row, root = m.rows[i], m.spaces[m.rows[i].space].root
+    m.counts[i, WALKS] += 1
+    level = start_level(m, row.banks + PDE, vpn)
+    node = radix.table_at(m, root, vpn, level)
+    if node < 0:
+        level, node = 4, root
+    latency = 0
+    while True:
+        at = radix.index(vpn, level)
+        m.counts[i, WALK_REFS] += 1
+        latency += refer(m, row.banks, entry_line(node, at), 0)
+        pte = m.nodes[node, at]
+        if not pte & TABLE:
+            break
+        fill_structure(m, row.banks + PDE, vpn, level, pte >> PFN)
+        node = pte >> PFN
+        level -= 1
+    clock.spend(m, i, WALKING, latency)
+    row.want = 0
+    if pte & P and (kind != WRITE or pte & W):
+        pte |= A | D if kind == WRITE else A
+        m.nodes[node, at] = pte
+        small = row.banks + (ITLB if kind == FETCH else DTLB)
+        fill_levels(m, i, small, vpn, 1 if pte & HUGE else 0, pte >> PFN, 1 if pte & W and pte & D else 0)
+    else:
+        raise_fault(m, i, kind, vpn)
+
+
+@routine
+def set_dirty(m, i, vpn):
+    """A write through an entry that may not write without asking: set the dirty bit, or fault."""
+    row, root = m.rows[i], m.spaces[m.rows[i].space].root
+    m.counts[i, ASSISTS] += 1
+    row.want = 0
+    pte = radix.get(m, root, vpn)
+    if not (pte & P and pte & W):
+        raise_fault(m, i, WRITE, vpn)
+        return
+    radix.put(m, root, vpn, 2 if pte & HUGE else 1, pte | A | D)
+    for huge in range(2):
+        tag, at = tlb.tag_of(0, vpn, huge), tlb.set_of(vpn, huge)
+        for b in (row.banks + DTLB + huge, row.banks + STLB):
+            k = bank.find(m, b, at, tag)
+            if k >= 0:
+                m.ways[k].w = 1
+    clock.spend(m, i, WALKING, m.costs[0].assist)
+
+
+@part
+def raise_fault(m, i, kind, vpn):
+    """The CPU raises a page fault; afterwards the access is tried again."""
+    row = m.rows[i]
+    clock.spend(m, i, FAULTING, m.costs[0].exception)
+    row.phase, row.fault_then, row.fault_bad = FAULT, READY, READY
+    row.fault_vpn, row.fault_write, row.fault_exec = vpn, kind == WRITE, kind == FETCH

@@ -1,0 +1,122 @@
+"""madvise: DONTNEED, FREE, COLD piece by piece under the read lock; huge-page advice under the write lock (mm/madvise.c)."""
+
+from hwmodel import clock
+from hwmodel.jit import part, routine
+from hwmodel.ledger import account
+from hwmodel.op import COLD, DONTNEED, FREE, HUGEPAGE, HUGETLB, PRIVATE
+from hwmodel.parts import radix
+from hwmodel.primary import gather, notify, split, vmas, zap
+from hwmodel.tables import ADVISE, AGE, AGED, LAZY, PIECE, UNLOCK, ZERO, A, D, P
+
+CLEARING, VMAS = account("clear"), account("vma")
+
+
+@routine
+def next_piece(m, r):
+    """PIECE: the part of the next VMA that the advice is about."""
+    row = m.rows[r]
+    k = vmas.above(m, row.space, row.piece_next)
+    if row.piece_next >= row.last or not vmas.is_of(m, k, row.space) or m.vmas[k].first >= row.last:
+        row.phase = UNLOCK
+        return
+    v = m.vmas[k]
+    row.zap_first, row.zap_last = max(v.first, row.piece_next), min(v.last, row.last)
+    row.piece_next, row.at = row.zap_last, row.zap_first
+    if row.advice == DONTNEED:
+        zap.open_window(m, r, AGED)
+    elif row.advice == FREE:
+        if v.mapping == PRIVATE:
+            notify.tell(m, r, notify.START, row.zap_first, row.zap_last, AGE)
+    elif v.mapping != HUGETLB:
+        row.phase = AGE
+
+
+@routine
+def age(m, r):
+    """AGE: one table or huge leaf loses its accessed (and, for FREE, dirty) bits."""
+    row = m.rows[r]
+    root = m.spaces[row.space].root
+    kind, at, end = zap.piece(m, root, row.at, row.zap_last)
+    row.at = at
+    if kind == zap.NOTHING_LEFT:
+        if row.advice == COLD or notify.tell(m, r, notify.STOP, row.zap_first, row.zap_last, AGED):
+            flush(m, r)
+        return
+    if kind == zap.CUT_HUGE:
+        split.ask(m, r, at, AGE, CLEARING)
+        return
+    row.at, leaves = end, 0
+    if kind == zap.WHOLE_HUGE:
+        pte = radix.get(m, root, at)
+        leaves = is_subject(pte)
+        new = aged(pte, row.advice)
+        if new != pte:
+            radix.put(m, root, at, 2, new)
+            gather.cover(row, at, 512)
+    else:
+        node = radix.table_at(m, root, at, 1)
+        for vpn in range(at, end):
+            pte = m.nodes[node, vpn & 511]
+            new = aged(pte, row.advice)
+            leaves += is_subject(pte)
+            if new != pte:
+                m.nodes[node, vpn & 511] = new
+                gather.cover(row, vpn, 1)
+    clock.spend(m, r, CLEARING, leaves * m.costs[0].clear + m.costs[0].table_scan)
+
+
+@part
+def is_subject(pte):
+    """Is the leaf one that FREE and COLD are about: a page that is present?"""
+    return pte & P != 0 and pte & ZERO == 0
+
+
+@part
+def aged(pte, advice):
+    """A pte after FREE or COLD."""
+    if not is_subject(pte):
+        return pte
+    if advice == FREE:
+        return pte & ~(A | D) | LAZY
+    return pte & ~A
+
+
+@part
+def flush(m, r):
+    """AGED: the piece is flushed and freed, then comes the next."""
+    if gather.finish(m, r, 0, PIECE):
+        next_piece(m, r)
+
+
+@routine
+def advise(m, r):
+    """ADVISE: set huge-page advice on the VMAs of the range, cut at its ends."""
+    row = m.rows[r]
+    advice = 1 if row.advice == HUGEPAGE else 2
+    at, changed = row.first, 0
+    while at < row.last:
+        k = vmas.above(m, row.space, at)
+        if not vmas.is_of(m, k, row.space) or m.vmas[k].first >= row.last:
+            break
+        at = min(m.vmas[k].last, row.last)
+        if m.vmas[k].advice != advice and m.vmas[k].mapping != HUGETLB:
+            k = vmas.isolate(m, k, row.first, row.last)
+            m.vmas[k].advice = advice
+            vmas.merge(m, k)
+            changed += 1
+    row.phase = UNLOCK
+    clock.spend(m, r, VMAS, changed * m.costs[0].vma)
+
+
+@routine
+def step(m, r):
+    """One step of madvise."""
+    phase = m.rows[r].phase
+    if phase == PIECE:
+        next_piece(m, r)
+    elif phase == AGE:
+        age(m, r)
+    elif phase == AGED:
+        flush(m, r)
+    elif phase == ADVISE:
+        advise(m, r)

@@ -1,0 +1,357 @@
+"""Page faults in any row: FAULT chooses, COMMIT installs, COW goes through a notice and a flush (docs/model.md section 6).
+
+Linux 6.12 mm/memory.c handle_mm_fault, do_anonymous_page, do_wp_page, do_fault_around; mm/huge_memory.c.
+"""
+
+from hwmodel import clock, locks
+from hwmodel.jit import part, routine
+from hwmodel.ledger import account, counter, latency, record
+from hwmodel.op import HUGETLB, PRIVATE, PRIVATE_FILE, PROT_EXEC, PROT_READ, PROT_WRITE
+from hwmodel.parts import radix
+from hwmodel.primary import frames, notify, shootdown, split, vmas
+from hwmodel.records import complete_access
+from hwmodel.tables import (
+    COMMIT, COW_DONE, COW_END, COW_SET, CPU, FAULT, FAULT_LOCKED, HUGE, PFN, READY, ZERO, A, D, P, W,
+)  # fmt: skip
+
+ZEROED, ANON, FILE, FILE_COW, REUSE, COW, HUGE_ZEROED, HUGE_ANON, HUGE_REUSE, HUGE_COPY, HUGE_ZERO_COW = range(1, 12)
+OK, SEGV = 0, 1
+FAULTING = account("fault")
+COUNT_ZERO, COUNT_ANON, COUNT_FILE = counter("faults.zero"), counter("faults.anon"), counter("faults.file")
+COUNT_FILE_COW, COUNT_REUSE, COUNT_COW = counter("faults.file_cow"), counter("faults.reuse"), counter("faults.cow")
+COUNT_HUGE, COUNT_SPURIOUS, COUNT_SEGV = counter("faults.huge"), counter("faults.spurious"), counter("segv")
+CPU_FAULT = latency("cpu_fault")
+
+
+@part
+def call(m, r, vpn, write, then, bad):
+    """Row r's next step faults on `vpn`, then it goes on with `then`, or without a right with `bad`."""
+    row = m.rows[r]
+    row.phase, row.fault_then, row.fault_bad = FAULT, then, bad
+    row.fault_vpn, row.fault_write, row.fault_exec = vpn, write, 0
+
+
+@routine
+def begin(m, r):
+    """FAULT: take the mmap lock if the VMA is write-locked, then choose."""
+    row = m.rows[r]
+    row.fault_from, row.fault_lock = clock.time(m, r), 0
+    again(m, r)
+
+
+@routine
+def again(m, r):
+    """FAULT, also after a split or the wait for the lock."""
+    row = m.rows[r]
+    if row.fault_lock == 0 and is_write_locked(m, row.space, row.fault_vpn):
+        row.phase = FAULT_LOCKED
+        if not locks.acquire(m, r, row.space, locks.READ):
+            return
+        row.fault_lock = 1
+    choose(m, r)
+
+
+@part
+def is_write_locked(m, space, vpn):
+    """Is an operation that changes VMAs under way where `vpn` lies (vma_start_write)?"""
+    s = m.spaces[space]
+    return m.locks[space].writer >= 0 and (
+        s.wlock_first <= vpn < s.wlock_last or s.wlock_to <= vpn < s.wlock_to_last
+    )
+
+
+@routine
+def locked(m, r):
+    """FAULT_LOCKED: woken with the lock."""
+    if locks.acquire(m, r, m.rows[r].space, locks.READ):
+        m.rows[r].fault_lock = 1
+        choose(m, r)
+
+
+@routine
+def choose(m, r):
+    """What kind of fault is it? Its work takes its time; then COMMIT."""
+    row, costs = m.rows[r], m.costs[0]
+    space, vpn, write = row.space, row.fault_vpn, row.fault_write
+    k = vmas.find(m, space, vpn)
+    if k < 0:
+        k = vmas.grow(m, space, vpn)
+    if k < 0 or not m.vmas[k].prot & need_of(row):
+        leave(m, r, SEGV, costs.fault)
+        return
+    root = m.spaces[space].root
+    pte = radix.get(m, root, vpn)
+    if pte & P and (not write or pte & W):
+        m.counts[row.agent, COUNT_SPURIOUS] += 1
+        radix.put(m, root, vpn, 2 if pte & HUGE else 1, pte | A | (D if write else 0))
+        leave(m, r, OK, costs.fault)
+        return
+    kind = of_absent(m, m.vmas[k], space, vpn, write) if pte == 0 else of_present(m, m.vmas[k], pte)
+    if kind == 0:
+        split.ask(m, r, vpn, FAULT, FAULTING)
+        row.fault_done = 1
+        return
+    row.fault_kind, row.fault_pte, row.phase = kind, pte, COMMIT
+    clock.spend(m, r, FAULTING, costs.fault + work_of(m, m.vmas[k], kind, pte, vpn))
+
+
+@routine
+def of_absent(m, v, space, vpn, write):
+    """The kind of a fault without a pte."""
+    if v.mapping == HUGETLB:
+        return HUGE_ANON
+    if v.mapping == PRIVATE:
+        if huge_possible(m, v, space, vpn):
+            return HUGE_ANON if write else HUGE_ZEROED
+        return ANON if write else ZEROED
+    return FILE_COW if write and v.mapping == PRIVATE_FILE else FILE
+
+
+@routine
+def huge_possible(m, v, space, vpn):
+    """May an absent page of this VMA be faulted in as a huge page?"""
+    thp, base = m.ctl[0].thp, vpn >> 9 << 9
+    if v.advice == 2 or thp == 0 or (thp == 1 and v.advice != 1):
+        return False
+    return v.first <= base and base + 512 <= v.last and radix.leaf_level(m, m.spaces[space].root, vpn) != 1
+
+
+@routine
+def of_present(m, v, pte):
+    """The kind of a write fault on a read-only pte; 0: its huge page must be split first."""
+    if vmas.is_shared(v):
+        return REUSE
+    if pte & HUGE:
+        if pte & ZERO:
+            return HUGE_ZERO_COW
+        if frames.block_is_exclusive(m, pte >> PFN):
+            return HUGE_REUSE
+        return HUGE_COPY if v.mapping == HUGETLB else 0
+    if not pte & ZERO and m.frames[pte >> PFN].refs == 1 and not m.frames[pte >> PFN].cached:
+        return REUSE
+    return COW
+
+
+@routine
+def work_of(m, v, kind, pte, vpn):
+    """The cycles of zeroing, copying and filling the page cache."""
+    costs = m.costs[0]
+    if kind == ANON:
+        return costs.zero_page
+    if kind == HUGE_ANON or kind == HUGE_ZERO_COW:
+        return costs.zero_huge
+    if kind == HUGE_COPY:
+        return costs.copy_huge
+    if kind == COW:
+        return costs.zero_page if pte & ZERO else costs.copy_page
+    if kind == FILE or kind == FILE_COW:
+        fill = costs.cache_page if frames.cached(m, v.file, page_of(v, vpn)) < 0 else 0
+        return fill + (costs.copy_page if kind == FILE_COW else 0)
+    return 0
+
+
+@part
+def page_of(v, vpn):
+    """The page of its file that `vpn` of a file mapping is."""
+    return v.offset + vpn - v.first
+
+
+@part
+def leave(m, r, result, cycles):
+    """The fault returns in this step, which takes `cycles` more."""
+    row = m.rows[r]
+    if row.fault_lock:
+        row.fault_lock = 0
+        locks.release(m, r, row.space)
+    if row.role == CPU:
+        record(m.hists, CPU_FAULT, clock.time(m, r) - row.fault_from)
+    row.phase = row.fault_bad if result == SEGV else row.fault_then
+    clock.spend(m, r, FAULTING, cycles)
+    if result == SEGV and row.phase == READY:
+        m.counts[r, COUNT_SEGV] += 1
+        note_segv(m, m.queue[row.head].index)
+        complete_access(m, r)
+
+
+@part
+def note_segv(m, index):
+    """Remember the first record that had no right."""
+    ctl = m.ctl[0]
+    ctl.first_segv = min(ctl.first_segv, index)
+
+
+@part
+def is_stale(m, row):
+    """Has the VMA or its right gone, or the pte changed, since FAULT looked?"""
+    k, root = vmas.find(m, row.space, row.fault_vpn), m.spaces[row.space].root
+    if k < 0 or not m.vmas[k].prot & need_of(row) or radix.get(m, root, row.fault_vpn) != row.fault_pte:
+        return True
+    huge = row.fault_kind == HUGE_ANON or row.fault_kind == HUGE_ZEROED
+    return huge and radix.leaf_level(m, root, row.fault_vpn) == 1
+
+
+@part
+def need_of(row):
+    """The right that the access needs."""
+    return PROT_WRITE if row.fault_write else PROT_EXEC if row.fault_exec else PROT_READ
+
+
+@routine
+def commit(m, r):
+    """COMMIT: install, unless the pte changed meanwhile; a copy on write tells the notifier first."""
+    row, kind = m.rows[r], m.rows[r].fault_kind
+    if is_stale(m, row):
+        m.counts[row.agent, COUNT_SPURIOUS] += 1
+        leave(m, r, OK, 0)
+        return
+    if kind == COW or kind == HUGE_COPY or kind == HUGE_ZERO_COW:
+        first, pages = cow_range(row)
+        if not notify.tell(m, r, notify.START, first, first + pages, COW_SET):
+            return
+        cow_set(m, r)
+        return
+    leave(m, r, OK, install(m, r, m.vmas[vmas.find(m, row.space, row.fault_vpn)]))
+
+
+@part
+def cow_range(row):
+    """First page and number of pages that a copy on write replaces."""
+    if row.fault_kind == COW:
+        return row.fault_vpn, 1
+    return row.fault_vpn >> 9 << 9, 512
+
+
+@routine
+def install(m, r, v):
+    """Put the page of a fault in; returns the cycles of page tables made and of fault-around."""
+    row, kind, vpn = m.rows[r], m.rows[r].fault_kind, m.rows[r].fault_vpn
+    root, counts = m.spaces[row.space].root, m.counts[row.agent]
+    writable = W if v.prot & PROT_WRITE else 0
+    level = 2 if kind == HUGE_ANON or kind == HUGE_ZEROED or kind == HUGE_REUSE else 1
+    cycles = radix.make(m, root, vpn, level) * m.costs[0].table
+    pte = row.fault_pte
+    if kind == REUSE or kind == HUGE_REUSE:
+        counts[COUNT_REUSE] += 1
+        pte |= W | A | D
+    elif kind == ZEROED or kind == HUGE_ZEROED:
+        counts[COUNT_ZERO if kind == ZEROED else COUNT_HUGE] += 1
+        pte = P | A | ZERO | (HUGE if kind == HUGE_ZEROED else 0)
+    elif kind == ANON or kind == FILE_COW:
+        if kind == FILE_COW:
+            frames.cache(m, v.file, page_of(v, vpn))
+        counts[COUNT_ANON if kind == ANON else COUNT_FILE_COW] += 1
+        pfn = frames.take(m)
+        frames.mapped(m, pfn, row.space, vpn)
+        pte = pfn << PFN | P | W | A | D
+        v.anon = 1
+    elif kind == HUGE_ANON:
+        counts[COUNT_HUGE] += 1
+        pte = map_block(m, row.space, vpn) | writable | (D if row.fault_write else 0)
+        v.anon = 1
+    else:
+        counts[COUNT_FILE] += 1
+        shared = writable if vmas.is_shared(v) else 0
+        pte = map_cached(m, v, row.space, vpn) | A | shared | (D if shared and row.fault_write else 0)
+        if not row.fault_write:
+            cycles += map_around(m, v, row.space, vpn, shared) * m.costs[0].map_page
+    radix.put(m, root, vpn, level, pte)
+    return cycles
+
+
+@part
+def map_cached(m, v, space, vpn):
+    """A present pte of the page-cache page of `vpn`, which counts the mapping."""
+    pfn = frames.cache(m, v.file, page_of(v, vpn))
+    frames.mapped(m, pfn, space, vpn)
+    return pfn << PFN | P
+
+
+@routine
+def map_around(m, v, space, vpn, shared):
+    """Fault-around: map the neighbours that are in the page cache already; returns how many (mm/filemap.c filemap_map_pages)."""
+    window, root, done = m.ctl[0].fault_around, m.spaces[space].root, 0
+    start = vpn & -window
+    for page in range(max(start, v.first), min(start + window, v.last)):
+        if page != vpn and radix.get(m, root, page) == 0 and frames.cached(m, v.file, page_of(v, page)) >= 0:
+            radix.put(m, root, page, 1, map_cached(m, v, space, page) | shared)
+            done += 1
+    return done
+
+
+@routine
+def map_block(m, space, vpn):
+    """A huge leaf of a fresh block, present and accessed."""
+    first, base = frames.take_block(m), vpn >> 9 << 9
+    for k in range(512):
+        frames.mapped(m, first + k, space, base + k)
+    return first << PFN | P | A | HUGE
+
+
+@routine
+def cow_set(m, r):
+    """COW_SET: the new page replaces the old one, then the old translation is flushed everywhere."""
+    row, kind, vpn = m.rows[r], m.rows[r].fault_kind, m.rows[r].fault_vpn
+    first, pages = cow_range(row)
+    row.old_pte = 0
+    if is_stale(m, row):
+        m.counts[row.agent, COUNT_SPURIOUS] += 1
+        if notify.tell(m, r, notify.STOP, first, first + pages, COW_DONE):
+            cow_done(m, r)
+        return
+    m.counts[row.agent, COUNT_COW] += 1
+    root = m.spaces[row.space].root
+    old = row.fault_pte
+    if not old & ZERO:
+        for k in range(pages):
+            frames.unmapped(m, (old >> PFN) + k, row.space, first + k)
+    if kind == COW:
+        pfn = frames.take(m)
+        frames.mapped(m, pfn, row.space, vpn)
+        radix.put(m, root, vpn, 1, pfn << PFN | P | W | A | D)
+    else:
+        radix.put(m, root, vpn, 2, map_block(m, row.space, vpn) | W | D)
+    m.vmas[vmas.find(m, row.space, vpn)].anon = 1
+    row.old_pte = old
+    shootdown.ask(m, r, first, first + pages, 1, 0, 0, COW_END)
+
+
+@routine
+def cow_end(m, r):
+    """COW_END: the window closes."""
+    first, pages = cow_range(m.rows[r])
+    if notify.tell(m, r, notify.STOP, first, first + pages, COW_DONE):
+        cow_done(m, r)
+
+
+@routine
+def cow_done(m, r):
+    """COW_DONE: nobody translates to the old page any more: its reference goes."""
+    old = m.rows[r].old_pte
+    if old != 0 and not old & ZERO:
+        if old & HUGE:
+            frames.drop_block(m, old >> PFN)
+        else:
+            frames.drop(m, old >> PFN)
+    leave(m, r, OK, 0)
+
+
+@routine
+def step(m, r):
+    """One step of a fault."""
+    phase = m.rows[r].phase
+    if phase == FAULT:
+        if m.rows[r].fault_done:
+            m.rows[r].fault_done = 0
+            again(m, r)
+        else:
+            begin(m, r)
+    elif phase == FAULT_LOCKED:
+        locked(m, r)
+    elif phase == COMMIT:
+        commit(m, r)
+    elif phase == COW_SET:
+        cow_set(m, r)
+    elif phase == COW_END:
+        cow_end(m, r)
+    else:
+        cow_done(m, r)

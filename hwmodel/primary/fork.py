@@ -1,0 +1,147 @@
+"""fork and exit: VMAs and page tables of an address space copied, or gone (docs/model.md 9.6, 9.7; mm/memory.c copy_page_range)."""
+
+from hwmodel import clock
+from hwmodel.jit import part, routine
+from hwmodel.ledger import account
+from hwmodel.op import HUGETLB, PRIVATE, PRIVATE_FILE
+from hwmodel.parts import radix
+from hwmodel.primary import frames, gather, notify, shootdown, vmas, zap
+from hwmodel.tables import (
+    COPIED, COPY, CPU, DONE, DUP, EXIT_TABLES, EXIT_ZAP, FREE_PAGES, HUGE, NEVER, PFN, UNLOCK, ZERO, A, W,
+)  # fmt: skip
+
+FORKING, VMAS, CLEARING = account("fork"), account("vma"), account("clear")
+USER_PAGES = 1 << 35
+
+
+@routine
+def dup(m, r):
+    """DUP: the next VMA of the parent is copied; a private one that has anonymous pages, page tables included."""
+    row = m.rows[r]
+    k = vmas.above(m, row.space, row.at)
+    if not vmas.is_of(m, k, row.space):
+        shootdown.ask(m, r, 0, USER_PAGES, 1, 0, 1, UNLOCK)
+        return
+    to = vmas.above(m, row.child, m.vmas[k].first)
+    vmas.open_row(m, to)
+    if to <= k:
+        k += 1
+    vmas.copy_row(m, to, k)
+    m.vmas[to].space = row.child
+    v = m.vmas[k]
+    private = v.mapping == PRIVATE or v.mapping == PRIVATE_FILE or v.mapping == HUGETLB
+    row.at = v.last
+    if private and v.anon:
+        row.at = row.zap_first = v.first
+        row.zap_last = v.last
+        notify.tell(m, r, notify.START, v.first, v.last, COPY)
+    clock.spend(m, r, VMAS, m.costs[0].vma)
+
+
+@routine
+def copy(m, r):
+    """COPY: one table or huge leaf is write-protected and shared with the child."""
+    row = m.rows[r]
+    root, child = m.spaces[row.space].root, m.spaces[row.child].root
+    kind, at, end = zap.piece(m, root, row.at, row.zap_last)
+    row.at = at
+    if kind == zap.NOTHING_LEFT:
+        row.at = row.zap_last
+        if notify.tell(m, r, notify.STOP, row.zap_first, row.zap_last, DUP):
+            dup(m, r)
+        return
+    row.at, leaves, made = end, 0, 0
+    if kind == zap.IN_TABLE:
+        node = radix.table_at(m, root, at, 1)
+        for vpn in range(at, end):
+            pte = m.nodes[node, vpn & 511]
+            if pte != 0:
+                leaves += 1
+                m.nodes[node, vpn & 511] = pte & ~W
+                made += radix.make(m, child, vpn, 1)
+                radix.put(m, child, vpn, 1, shared(m, row, pte, vpn, 1))
+    else:
+        leaves = 1
+        pte = radix.get(m, root, at)
+        radix.put(m, root, at, 2, pte & ~W)
+        made = radix.make(m, child, at, 2)
+        radix.put(m, child, at, 2, shared(m, row, pte, at, 512))
+    costs = m.costs[0]
+    clock.spend(m, r, FORKING, leaves * costs.fork_pte + made * costs.table + costs.table_scan)
+
+
+@part
+def shared(m, row, pte, vpn, pages):
+    """The child's pte, which counts as a mapping of its frames."""
+    if not pte & ZERO:
+        for k in range(pages):
+            frames.mapped(m, (pte >> PFN) + k, row.child, vpn + k)
+    return pte & ~(W | A)
+
+
+@routine
+def born(m, parent, child):
+    """The child's address space is complete: its agents may run, its CPUs have it loaded."""
+    space = m.spaces[child]
+    space.born, space.brk = 1, m.spaces[parent].brk
+    for c in range(m.ctl[0].agents):
+        enter_mask(m, c, child)
+
+
+@routine
+def enter_mask(m, c, space):
+    """An agent's CPU (and a vCPU's own) has its space loaded."""
+    row = m.rows[c]
+    if row.space == space and (row.role == CPU or m.ctl[0].mask_engines):
+        row.in_mask, row.lazy, row.local_gen = 1, row.phase == DONE, m.spaces[space].tlb_gen
+
+
+@routine
+def exit_zap(m, r):
+    """EXIT_ZAP: clear one table or huge leaf of the dying space; nobody can use it, so nothing is flushed."""
+    row = m.rows[r]
+    kind, at, end = zap.piece(m, m.spaces[row.space].root, row.at, USER_PAGES)
+    row.at = at
+    if kind == zap.NOTHING_LEFT:
+        row.phase = row.free_then = EXIT_TABLES
+        if row.gathered > 0:
+            row.phase = FREE_PAGES
+        else:
+            exit_tables(m, r)
+        return
+    cleared = zap.clear(m, row, at, end, kind)
+    if row.gathered >= m.ctl[0].gather_pages:
+        row.phase, row.free_then = FREE_PAGES, EXIT_ZAP
+    clock.spend(m, r, CLEARING, cleared * m.costs[0].clear + m.costs[0].table_scan)
+
+
+@routine
+def exit_tables(m, r):
+    """EXIT_TABLES: VMAs, page tables and mm_cpumask of the space are gone."""
+    row, costs = m.rows[r], m.costs[0]
+    removed = vmas.remove(m, row.space, 0, NEVER)
+    freed = zap.free_between(m, row, 0, USER_PAGES, 0, NEVER) + 1
+    radix.free_node(m, m.spaces[row.space].root)
+    gather.forget_range(row)
+    for c in range(m.ctl[0].agents):
+        if m.rows[c].in_mask and m.rows[c].space == row.space:
+            m.rows[c].in_mask = 0
+            shootdown.empty_tlbs(m, c)
+    m.spaces[row.space].dead = 1
+    row.phase = UNLOCK
+    clock.spend(m, r, VMAS, removed * costs.vma)
+    clock.spend(m, r, gather.FREEING, freed * costs.table)
+
+
+@routine
+def step(m, r):
+    """One step of fork or exit."""
+    phase = m.rows[r].phase
+    if phase == DUP:
+        dup(m, r)
+    elif phase == COPY:
+        copy(m, r)
+    elif phase == EXIT_ZAP:
+        exit_zap(m, r)
+    elif phase == EXIT_TABLES:
+        exit_tables(m, r)

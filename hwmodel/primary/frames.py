@@ -1,0 +1,173 @@
+"""Page frames: references, reverse map, single frames and blocks of 512 (docs/model.md 5.3), and the page cache (5.4)."""
+
+from hwmodel.jit import part, routine
+from hwmodel.parts import radix
+from hwmodel.tables import PFN, P
+
+SPACE_SHIFT = 40
+
+
+@part
+def owner_of(space, vpn):
+    """How the reverse map names a mapping."""
+    return space << SPACE_SHIFT | vpn
+
+
+@part
+def reset(m, pfn):
+    frame = m.frames[pfn]
+    frame.refs, frame.owner, frame.more, frame.cached = 0, -1, -1, 0
+
+
+@routine
+def take(m):
+    """A frame without references: the one freed last, else the next never used."""
+    ctl = m.ctl[0]
+    pfn = ctl.frame_free
+    if pfn >= 0:
+        ctl.frame_free = m.frames[pfn].more
+    else:
+        pfn = ctl.frame_top
+        ctl.frame_top += 1
+        if ctl.frame_top > ctl.frame_limit:
+            ctl.exhausted = 1
+    reset(m, pfn)
+    return pfn
+
+
+@routine
+def take_block(m):
+    """The first of 512 aligned frames without references."""
+    ctl = m.ctl[0]
+    first = ctl.block_free
+    if first >= 0:
+        ctl.block_free = m.frames[first].more
+    else:
+        first = (ctl.frame_top + 511) >> 9 << 9
+        for pfn in range(ctl.frame_top, first):
+            push(m, pfn)
+        ctl.frame_top = first + 512
+        if ctl.frame_top > ctl.frame_limit:
+            ctl.exhausted = 1
+    for pfn in range(first, first + 512):
+        reset(m, pfn)
+    return first
+
+
+@part
+def push(m, pfn):
+    """Put a frame on the free list."""
+    m.frames[pfn].more = m.ctl[0].frame_free
+    m.frames[pfn].owner = -1
+    m.ctl[0].frame_free = pfn
+
+
+@part
+def mapped(m, pfn, space, vpn):
+    """A pte maps the frame: one reference, one entry of the reverse map."""
+    frame = m.frames[pfn]
+    frame.refs += 1
+    if frame.owner < 0:
+        frame.owner = owner_of(space, vpn)
+    else:
+        ctl = m.ctl[0]
+        link = ctl.link_free
+        if link >= 0:
+            ctl.link_free = m.links[link].more
+        else:
+            link = ctl.link_top
+            ctl.link_top += 1
+        m.links[link].owner, m.links[link].more = owner_of(space, vpn), frame.more
+        frame.more = link
+
+
+@routine
+def unmapped(m, pfn, space, vpn):
+    """A pte is gone: its entry of the reverse map goes, its reference stays with the caller."""
+    frame, owner, ctl = m.frames[pfn], owner_of(space, vpn), m.ctl[0]
+    link = frame.more
+    if frame.owner == owner:
+        if link < 0:
+            frame.owner = -1
+            return
+        frame.owner, frame.more = m.links[link].owner, m.links[link].more
+    else:
+        before = -1
+        while m.links[link].owner != owner:
+            before, link = link, m.links[link].more
+        if before < 0:
+            frame.more = m.links[link].more
+        else:
+            m.links[before].more = m.links[link].more
+    m.links[link].more = ctl.link_free
+    ctl.link_free = link
+
+
+@routine
+def moved(m, pfn, space, vpn, to):
+    """A pte moved within its space: its entry of the reverse map follows."""
+    frame, owner = m.frames[pfn], owner_of(space, vpn)
+    if frame.owner == owner:
+        frame.owner = owner_of(space, to)
+        return
+    link = frame.more
+    while m.links[link].owner != owner:
+        link = m.links[link].more
+    m.links[link].owner = owner_of(space, to)
+
+
+@routine
+def drop(m, pfn):
+    """Give back one reference; the last one frees the frame."""
+    frame = m.frames[pfn]
+    frame.refs -= 1
+    if frame.refs == 0:
+        push(m, pfn)
+
+
+@routine
+def drop_block(m, first):
+    """Give back one reference on each frame of a huge page."""
+    free = 0
+    for pfn in range(first, first + 512):
+        m.frames[pfn].refs -= 1
+        free += m.frames[pfn].refs == 0
+    if free == 512:
+        m.frames[first].more, m.frames[first].owner = m.ctl[0].block_free, -1
+        m.ctl[0].block_free = first
+        return
+    for pfn in range(first, first + 512):
+        if m.frames[pfn].refs == 0:
+            push(m, pfn)
+
+
+@part
+def block_is_exclusive(m, first):
+    """Has each frame of a huge page just one reference?"""
+    for pfn in range(first, first + 512):
+        if m.frames[pfn].refs != 1:
+            return False
+    return True
+
+
+@routine
+def cached(m, file, page):
+    """The frame of a page of a file, or -1 if the page cache hasn't got it."""
+    if m.files[file] == 0:
+        return -1
+    entry = radix.get(m, m.files[file], page)
+    return entry >> PFN if entry & P else -1
+
+
+@routine
+def cache(m, file, page):
+    """The frame of a page of a file, brought into the page cache if needed."""
+    if m.files[file] == 0:
+        m.files[file] = radix.new_node(m)
+    pfn = cached(m, file, page)
+    if pfn < 0:
+        pfn = take(m)
+        m.frames[pfn].refs, m.frames[pfn].cached = 1, 1
+        radix.make(m, m.files[file], page, 1)
+        radix.put(m, m.files[file], page, 1, pfn << PFN | P)
+    return pfn

@@ -1,0 +1,102 @@
+"""The gather: pages whose ptes are gone wait here until every TLB has forgotten them (docs/model.md section 9).
+
+Linux 6.12 mm/mmu_gather.c, include/asm-generic/tlb.h: one range, one stride, freed pages in order.
+"""
+
+from hwmodel import clock
+from hwmodel.jit import part, routine
+from hwmodel.ledger import account
+from hwmodel.primary import frames, shootdown
+from hwmodel.tables import FREE_PAGES, HUGE, NEVER, PFN
+
+FREEING = account("free")
+
+
+@part
+def open_gather(row):
+    """An empty gather."""
+    row.gather, row.gather_last, row.gathered = -1, -1, 0
+    forget_range(row)
+
+
+@part
+def forget_range(row):
+    """Nothing is left to flush."""
+    row.gather_min, row.gather_max, row.gather_small, row.gather_huge, row.freed = NEVER, 0, 0, 0, 0
+
+
+@part
+def cover(row, first, pages):
+    """The ptes of `pages` pages from `first` on changed: they must be flushed."""
+    row.gather_min = min(row.gather_min, first)
+    row.gather_max = max(row.gather_max, first + pages)
+    if pages == 512:
+        row.gather_huge = 1
+    else:
+        row.gather_small = 1
+
+
+@part
+def cover_table(row, base):
+    """A page table is freed: its first page stands for it in the range."""
+    row.gather_min = min(row.gather_min, base)
+    row.gather_max = max(row.gather_max, base + 1)
+    row.freed = 1
+
+
+@routine
+def add(m, row, pte):
+    """A page, or huge page, loses its mapping: it is freed after the flush."""
+    ctl = m.ctl[0]
+    k = ctl.entry_free
+    if k >= 0:
+        ctl.entry_free = m.entries[k].more
+    else:
+        k = ctl.entry_top
+        ctl.entry_top += 1
+    m.entries[k].pte, m.entries[k].more = pte, -1
+    if row.gather < 0:
+        row.gather = k
+    else:
+        m.entries[row.gather_last].more = k
+    row.gather_last = k
+    row.gathered += 1
+
+
+@part
+def needs_flush(row):
+    """Is there anything to flush?"""
+    return row.gather_max > row.gather_min or row.freed == 1
+
+
+@routine
+def finish(m, r, freed, then):
+    """Flush and free what was gathered, then go on with `then`; returns whether there is nothing to do first."""
+    row = m.rows[r]
+    row.phase, row.free_then = then, then
+    if not needs_flush(row):
+        return True
+    stride = 512 if row.gather_huge and not row.gather_small else 1
+    first, last = row.gather_min, row.gather_max
+    forget_range(row)
+    shootdown.ask(m, r, first, last, stride, freed, 0, FREE_PAGES if row.gathered > 0 else then)
+    return False
+
+
+@routine
+def free_pages(m, r):
+    """FREE: the pages of the gather lose the references that their ptes had."""
+    row, ctl = m.rows[r], m.ctl[0]
+    k = row.gather
+    while k >= 0:
+        pte, more = m.entries[k].pte, m.entries[k].more
+        if pte & HUGE:
+            frames.drop_block(m, pte >> PFN)
+        else:
+            frames.drop(m, pte >> PFN)
+        m.entries[k].more = ctl.entry_free
+        ctl.entry_free = k
+        k = more
+    clock.spend(m, r, FREEING, row.gathered * m.costs[0].free)
+    row.gather, row.gather_last, row.gathered = -1, -1, 0
+    row.phase = row.free_then

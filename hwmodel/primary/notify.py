@@ -1,0 +1,47 @@
+"""mmu-notifier points: a step ends and leaves a notice in its row; the engine delivers it to the design (docs/model.md 8.5).
+
+Linux 6.12 mm/mmu_notifier.c. A row's notice: pages [note_first, note_last), note_end 0 start, 1 end, 2 release.
+"""
+
+from hwmodel import clock
+from hwmodel.jit import part, routine
+from hwmodel.ledger import account, counter, latency, record
+from hwmodel.tables import NOTICE, NOTICE_ARRIVES, REQUEST
+
+START, STOP, RELEASE = 0, 1, 2
+NOTIFY = account("notify")
+STARTS, STOPS, RELEASES = counter("notices.start"), counter("notices.end"), counter("notices.release")
+ROUND_TRIP = latency("notice")
+
+
+
+@part
+def tell(m, r, kind, first, last, then):
+    """Row r's next step tells the space's subscriber; without one it goes on with `then` at once: returns whether it does."""
+    row = m.rows[r]
+    row.phase = then
+    if m.spaces[row.space].subscribers == 0:
+        return True
+    row.phase, row.note_then = NOTICE, then
+    row.note_end, row.note_first, row.note_last, row.note_stage = kind, first, last, 0
+    return False
+
+
+@routine
+def send(m, r):
+    """NOTICE: the call begins; it arrives when the row is due again."""
+    row = m.rows[r]
+    row.note_from = clock.time(m, r)
+    m.counts[row.agent, STARTS if row.note_end == START else STOPS if row.note_end == STOP else RELEASES] += 1
+    row.phase, row.effect = NOTICE_ARRIVES, 1
+    clock.spend(m, r, NOTIFY, m.costs[0].notice)
+
+
+@part
+def returned(m, r):
+    """The subscriber is done with the notice."""
+    row = m.rows[r]
+    row.effect = 1 if row.role == REQUEST else 0
+    row.phase = row.note_then
+    if row.note_end == START:
+        record(m.hists, ROUND_TRIP, clock.time(m, r) - row.note_from)

@@ -1,0 +1,123 @@
+"""mprotect: VMA by VMA, one window each, one flush at the end (docs/model.md 9.4; Linux 6.12 mm/mprotect.c)."""
+
+from hwmodel import clock
+from hwmodel.jit import part, routine
+from hwmodel.ledger import account
+from hwmodel.op import PROT_WRITE
+from hwmodel.parts import radix
+from hwmodel.primary import frames, gather, notify, split, vmas, zap
+from hwmodel.tables import CHANGE, CHANGED, HUGE, NONE, PFN, PROTECT, PROTECT_CUT, UNLOCK, ZERO, P, W
+
+CLEARING, VMAS = account("clear"), account("vma")
+
+
+@routine
+def next_piece(m, r):
+    """PROTECT: the part of the next VMA whose rights change; at the end the flush."""
+    row = m.rows[r]
+    at = row.at
+    while True:
+        k = vmas.above(m, row.space, at)
+        if at >= row.last or not vmas.is_of(m, k, row.space) or m.vmas[k].first >= row.last:
+            gather.finish(m, r, 0, UNLOCK)
+            return
+        if m.vmas[k].prot != row.prot:
+            break
+        at = m.vmas[k].last
+    first, last = max(m.vmas[k].first, row.first), min(m.vmas[k].last, row.last)
+    row.zap_first, row.zap_last = first, last
+    zap.split_ends(row, first, last, PROTECT_CUT)
+
+
+@routine
+def cut(m, r):
+    """PROTECT_CUT: the piece becomes a VMA of the new rights; page tables that exist are gone through inside a window."""
+    row = m.rows[r]
+    first, last = row.zap_first, row.zap_last
+    k = vmas.isolate(m, vmas.find(m, row.space, first), first, last)
+    m.vmas[k].prot = row.prot
+    vmas.merge(m, k)
+    row.at, row.phase = last, PROTECT
+    start = first_table(m, m.spaces[row.space].root, first, last)
+    if start < last:
+        row.at = row.zap_first = start
+        notify.tell(m, r, notify.START, start, last, CHANGE)
+    clock.spend(m, r, VMAS, m.costs[0].vma)
+
+
+@routine
+def first_table(m, root, first, last):
+    """The first page of [first, last) whose 2^18 pages have a table of level 2 (change_pud_range notifies from there)."""
+    at = first
+    while at < last and radix.table_at(m, root, at, 2) < 0:
+        at = radix.reach_end(m, root, at)
+    return min(at, last)
+
+
+@routine
+def change(m, r):
+    """CHANGE: one table or huge leaf gets the new rights."""
+    row = m.rows[r]
+    root = m.spaces[row.space].root
+    kind, at, end = zap.piece(m, root, row.at, row.zap_last)
+    row.at = at
+    if kind == zap.NOTHING_LEFT:
+        if notify.tell(m, r, notify.STOP, row.zap_first, row.zap_last, CHANGED):
+            next_piece(m, r)
+        return
+    if kind == zap.CUT_HUGE:
+        split.ask(m, r, at, CHANGE, CLEARING)
+        return
+    v = m.vmas[vmas.find(m, row.space, at)]
+    row.at, leaves = end, 0
+    if kind == zap.WHOLE_HUGE:
+        leaves = 1
+        radix.put(m, root, at, 2, changed(m, row, v, at, radix.get(m, root, at), 512))
+    else:
+        node = radix.table_at(m, root, at, 1)
+        for vpn in range(at, end):
+            pte = m.nodes[node, vpn & 511]
+            if pte != 0:
+                leaves += 1
+                m.nodes[node, vpn & 511] = changed(m, row, v, vpn, pte, 1)
+    clock.spend(m, r, CLEARING, leaves * m.costs[0].clear + m.costs[0].table_scan)
+
+
+@routine
+def changed(m, row, v, vpn, pte, pages):
+    """The leaf with the rights of its VMA; what a TLB may hold too much of must be flushed."""
+    if row.prot == 0:
+        new = pte & ~P | NONE
+    else:
+        new = pte & ~NONE | P
+        if not row.prot & PROT_WRITE:
+            new &= ~W
+        elif may_write(m, v, pte):
+            new |= W
+    if pte & P and (new ^ pte) & (P | W):
+        gather.cover(row, vpn, pages)
+    return new
+
+
+@part
+def may_write(m, v, pte):
+    """May a leaf become writable without a fault? (can_change_pte_writable: shared, or an anonymous page nobody shares)"""
+    if vmas.is_shared(v):
+        return True
+    if pte & ZERO:
+        return False
+    if pte & HUGE:
+        return frames.block_is_exclusive(m, pte >> PFN)
+    return m.frames[pte >> PFN].refs == 1 and not m.frames[pte >> PFN].cached
+
+
+@routine
+def step(m, r):
+    """One step of mprotect."""
+    phase = m.rows[r].phase
+    if phase == PROTECT or phase == CHANGED:
+        next_piece(m, r)
+    elif phase == PROTECT_CUT:
+        cut(m, r)
+    elif phase == CHANGE:
+        change(m, r)

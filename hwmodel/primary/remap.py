@@ -1,0 +1,155 @@
+"""mremap: moving page tables or ptes under the window of the old range (docs/model.md 9.5; Linux 6.12 mm/mremap.c)."""
+
+from hwmodel import clock
+from hwmodel.jit import part, routine
+from hwmodel.ledger import account
+from hwmodel.op import HUGETLB
+from hwmodel.parts import radix
+from hwmodel.primary import frames, notify, shootdown, split, vmas, zap
+from hwmodel.tables import CUT, HUGE, MOVE, MOVED, PFN, REMAP, REMAP_INSERT, TABLE, UNLOCK, ZERO
+
+BEGIN = REMAP
+CLEARING, VMAS = account("clear"), account("vma")
+
+
+@routine
+def begin(m, r):
+    """MREMAP with the lock held: grow or shrink in place, or move."""
+    row = m.rows[r]
+    first, last, new, new_last = row.first, row.last, row.target, row.target_last
+    k = vmas.find(m, row.space, first)
+    if k < 0 or m.vmas[k].last < last or last == first or new_last == new:
+        row.failed = 1
+    elif m.vmas[k].mapping == HUGETLB and (new | new_last) & 511:
+        row.failed = 1
+    elif new == first:
+        resize(m, r, k)
+    elif new < last and first < new_last:
+        row.failed = 1
+    elif cuts_huge(m, row.space, new) or cuts_huge(m, row.space, new_last):
+        row.failed = 1
+    elif vmas.intersects(m, row.space, new, new_last):
+        zap.unmap(m, r, new, new_last, REMAP)
+    else:
+        row.phase = REMAP
+
+
+@part
+def cuts_huge(m, space, page):
+    """Would a VMA of huge pages be cut inside one?"""
+    k = vmas.find(m, space, page)
+    return page & 511 != 0 and k >= 0 and m.vmas[k].mapping == HUGETLB
+
+
+@part
+def resize(m, r, k):
+    """The old range keeps its place."""
+    row = m.rows[r]
+    last, new_last = row.last, row.target_last
+    if new_last < last:
+        row.keep_lock = 0
+        zap.unmap(m, r, new_last, last, UNLOCK)
+    elif new_last > last:
+        if m.vmas[k].last != last or vmas.intersects(m, row.space, last, new_last):
+            row.failed = 1
+        else:
+            m.vmas[k].last = new_last
+            vmas.merge(m, k)
+            clock.spend(m, r, VMAS, m.costs[0].vma)
+
+
+@routine
+def insert(m, r):
+    """REMAP_INSERT: the new VMA; then the window of the old range opens."""
+    row = m.rows[r]
+    k = vmas.find(m, row.space, row.first)
+    v = m.vmas[k]
+    offset = v.offset + row.first - v.first if v.file > 0 else 0
+    anon = v.anon
+    k = vmas.insert(m, row.space, row.target, row.target_last, v.prot, v.mapping, v.file, offset, v.advice, v.grows)
+    m.vmas[k].anon |= anon
+    row.at = row.first
+    notify.tell(m, r, notify.START, row.first, row.last, MOVE)
+    clock.spend(m, r, VMAS, m.costs[0].vma)
+
+
+@routine
+def move(m, r):
+    """MOVE: one table, or as many ptes as lie in one old and one new table."""
+    row = m.rows[r]
+    root = m.spaces[row.space].root
+    end = row.first + min(row.last - row.first, row.target_last - row.target)
+    kind, at, stop = zap.piece(m, root, row.at, end)
+    row.at = at
+    if kind == zap.NOTHING_LEFT:
+        if notify.tell(m, r, notify.STOP, row.first, row.last, MOVED):
+            unmap_old(m, r)
+        return
+    to = at - row.first + row.target
+    if not (at | to) & 511 and at + 512 <= end and radix.leaf_level(m, root, to) != 1 and radix.get(m, root, to) == 0:
+        move_table(m, r, root, at, to)
+    elif kind != zap.IN_TABLE:
+        split.ask(m, r, at, MOVE, CLEARING)
+    else:
+        move_ptes(m, r, root, at, min(stop, at + 512 - (to & 511)), to)
+
+
+@routine
+def move_table(m, r, root, at, to):
+    """The entry of level 2, table or huge leaf, moves as it is."""
+    row = m.rows[r]
+    made = radix.make(m, root, to, 2)
+    node = radix.table_at(m, root, at, 2)
+    entry = m.nodes[node, radix.index(at, 2)]
+    m.nodes[node, radix.index(at, 2)] = 0
+    radix.put(m, root, to, 2, entry)
+    for k in range(512):
+        pte = m.nodes[entry >> PFN, k] if entry & TABLE else entry
+        if pte != 0 and not pte & ZERO:
+            frames.moved(m, (pte >> PFN) + (k if pte & HUGE else 0), row.space, at + k, to + k)
+    row.at = at + 512
+    shootdown.ask(m, r, at, at + 512, 1, 0, 0, MOVE)
+    clock.spend(m, r, CLEARING, m.costs[0].clear + made * m.costs[0].table)
+
+
+@routine
+def move_ptes(m, r, root, at, stop, to):
+    """The ptes of [at, stop) move one by one; what moved is flushed."""
+    row = m.rows[r]
+    node, leaves, made = radix.table_at(m, root, at, 1), 0, 0
+    for vpn in range(at, stop):
+        pte = m.nodes[node, vpn & 511]
+        if pte != 0:
+            there = vpn - at + to
+            made += radix.make(m, root, there, 1)
+            m.nodes[node, vpn & 511] = 0
+            radix.put(m, root, there, 1, pte)
+            if not pte & ZERO:
+                frames.moved(m, pte >> PFN, row.space, vpn, there)
+            leaves += 1
+    row.at = stop
+    if leaves > 0:
+        shootdown.ask(m, r, at, stop, 1, 0, 0, MOVE)
+    clock.spend(m, r, CLEARING, leaves * m.costs[0].clear + made * m.costs[0].table)
+
+
+@part
+def unmap_old(m, r):
+    """MOVED: what is left of the old range is unmapped as munmap does."""
+    row = m.rows[r]
+    row.zap_first, row.zap_last, row.unmap_then, row.phase = row.first, row.last, UNLOCK, CUT
+    zap.cut(m, r)
+
+
+@routine
+def step(m, r):
+    """One step of mremap."""
+    row = m.rows[r]
+    if row.phase == REMAP:
+        zap.split_ends(row, row.first, row.last, REMAP_INSERT)
+    elif row.phase == REMAP_INSERT:
+        insert(m, r)
+    elif row.phase == MOVE:
+        move(m, r)
+    else:
+        unmap_old(m, r)

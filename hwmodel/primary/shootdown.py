@@ -1,0 +1,207 @@
+"""TLB flushes of an address space and the interrupts they send (docs/model.md section 8).
+
+Linux 6.12 arch/x86/mm/tlb.c flush_tlb_mm_range, flush_tlb_func; kernel/smp.c smp_call_function_many_cond: the initiator flushes its
+own TLB while the interrupts travel, then waits for all answers.
+"""
+
+from hwmodel import clock
+from hwmodel.jit import part, routine
+from hwmodel.ledger import account, counter, latency, record
+from hwmodel.parts import bank, tlb
+from hwmodel.parts.walker import DTLB, ITLB, PDE, PML4E, STLB
+from hwmodel.tables import CPU, ENGINE, FLUSH, FLUSH_ACKED, FLUSH_ARRIVES, NEVER, REQUEST
+
+FLUSHING, SENDING = account("flush"), account("ipi_send")
+WAITING, RESPONDING = account("ipi_wait"), account("ipi_respond")
+FULL, RANGED, PAGES = counter("flushes.full"), counter("flushes.ranged"), counter("flushes.pages")
+SENT, ACKED = counter("ipis.sent"), counter("ipis.acked")
+SHOOTDOWN = latency("shootdown")
+IN_FLIGHT = -1
+"""In the table of pending interrupts: sent and not yet arrived (its targets are those of the moment of sending)."""
+
+
+@part
+def ask(m, r, first, last, stride, freed, full, then):
+    """Row r's next step flushes pages [first, last) of its space, then it goes on with `then`."""
+    row = m.rows[r]
+    row.phase, row.flush_then = FLUSH, then
+    row.flush_first, row.flush_last, row.flush_stride = first, last, stride
+    row.flush_full, row.tables = full, freed
+
+
+@part
+def is_target(m, r, c):
+    """Must CPU c hear of row r's flush?"""
+    row, cpu = m.rows[r], m.rows[c]
+    return c != row.cpu and cpu.in_mask == 1 and cpu.space == row.space and (cpu.lazy == 0 or row.tables == 1)
+
+
+@part
+def is_far(m, r, c):
+    """Is CPU c on another socket than row r's?"""
+    return m.ctl[0].bau == 0 and m.rows[c].socket != m.rows[m.rows[r].cpu].socket
+
+
+@routine
+def start(m, r):
+    """FLUSH: choose full or ranged, flush here, send the interrupts."""
+    row, ctl, costs = m.rows[r], m.ctl[0], m.costs[0]
+    space, counts = m.spaces[row.space], m.counts[row.agent]
+    pages = (row.flush_last - row.flush_first) // row.flush_stride
+    if pages > ctl.ceiling:
+        row.flush_full = 1
+    space.tlb_gen += 1
+    row.flush_gen, row.flush_from = space.tlb_gen, clock.time(m, r)
+    counts[FULL] += row.flush_full
+    if not row.flush_full:
+        counts[RANGED] += 1
+        counts[PAGES] += pages
+    near = far = 0
+    for c in range(ctl.agents):
+        if is_target(m, r, c):
+            m.pending[c, r] = IN_FLIGHT
+            if is_far(m, r, c):
+                far += 1
+            else:
+                near += 1
+    here = m.rows[row.cpu]
+    row.flush_local = 0
+    if here.in_mask and not here.lazy and here.space == row.space:
+        row.flush_local = flush_here(m, row.cpu, r)
+    row.phase = row.flush_then
+    if near + far == 0:
+        clock.spend(m, r, FLUSHING, row.flush_local)
+        return
+    counts[SENT] += near + far
+    if ctl.bau:
+        clock.spend(m, r, SENDING, costs.bau_send)
+    else:
+        clock.spend(m, r, SENDING, costs.ipi_send + (near + far - 1) * costs.ipi_send_more)
+    row.flush_t1, row.flush_far = clock.time(m, r), far > 0
+    row.ack, row.acks, row.effect, row.phase = 0, 0, 1, FLUSH_ARRIVES
+    overlap_until(m, r, row.flush_t1 + (costs.bau if ctl.bau else costs.ipi_delivery if near else costs.ipi_delivery + costs.ipi_far))
+    row.flush_stage = 0 if near else 1
+
+
+@part
+def overlap_until(m, r, arrival):
+    """The local flush goes on until the interrupts arrive; then the row waits."""
+    row = m.rows[r]
+    piece = max(0, min(row.flush_local, arrival - clock.time(m, r)))
+    clock.spend(m, r, FLUSHING, piece)
+    row.flush_local -= piece
+    clock.wait(m, r, WAITING, arrival)
+
+
+@routine
+def arrive(m, r):
+    """FLUSH_ARRIVES: the interrupts of one hop class arrive."""
+    row, ctl, costs = m.rows[r], m.ctl[0], m.costs[0]
+    now = m.due[r]
+    for c in range(ctl.agents):
+        if m.pending[c, r] == IN_FLIGHT and is_far(m, r, c) == row.flush_stage:
+            if m.rows[c].owned:
+                m.pending[c, r] = now + 1
+                row.acks += 1
+            else:
+                m.pending[c, r] = 0
+                respond(m, c, now, r)
+    if row.flush_stage == 0 and row.flush_far:
+        row.flush_stage = 1
+        overlap_until(m, r, row.flush_t1 + costs.ipi_delivery + costs.ipi_far)
+        return
+    row.effect = 1 if row.role == REQUEST else 0
+    clock.spend(m, r, FLUSHING, row.flush_local)
+    row.phase = FLUSH_ACKED
+    if row.acks > 0:
+        clock.block(m, r, WAITING)
+    else:
+        finish(m, r)
+
+
+@part
+def finish(m, r):
+    """All answered: wait for the last answer and go on."""
+    row = m.rows[r]
+    clock.wait(m, r, WAITING, row.ack)
+    row.phase = row.flush_then
+    record(m.hists, SHOOTDOWN, clock.time(m, r) - row.flush_from)
+
+
+@routine
+def acked(m, r):
+    """FLUSH_ACKED, for a row that waited for a handler's end: it was woken by the last answer."""
+    row = m.rows[r]
+    row.phase = row.flush_then
+    end = row.ack if row.role == REQUEST else row.wait_until
+    record(m.hists, SHOOTDOWN, end - row.flush_from)
+
+
+@routine
+def respond(m, c, arrival, r):
+    """CPU c answers the flush of row r."""
+    row, cpu, costs = m.rows[r], m.rows[c], m.costs[0]
+    cycles = costs.ipi_respond + flush_here(m, c, r)
+    if cpu.role == ENGINE and cpu.in_guest:
+        cycles += costs.exit + costs.entry
+    end = clock.steal(m, c, RESPONDING, arrival, cycles)
+    m.counts[row.agent, ACKED] += 1
+    row.ack = max(row.ack, end + costs.ipi_ack)
+
+
+@routine
+def flush_here(m, c, r):
+    """CPU c does what the flush of row r asks of it; returns its cycles (flush_tlb_func)."""
+    cpu, row, costs = m.rows[c], m.rows[r], m.costs[0]
+    space = m.spaces[row.space]
+    if not cpu.in_mask:
+        return 0
+    if cpu.lazy:
+        cpu.in_mask = 0
+        empty_tlbs(m, c)
+        return costs.flush_full
+    if cpu.local_gen >= space.tlb_gen:
+        return 0
+    behind = space.tlb_gen - cpu.local_gen
+    cpu.local_gen = space.tlb_gen
+    if row.flush_full or behind != 1 or row.flush_gen != space.tlb_gen:
+        empty_tlbs(m, c)
+        return costs.flush_full
+    pages = (row.flush_last - row.flush_first) // row.flush_stride
+    if cpu.role == CPU:
+        for k in range(pages):
+            tlb.drop_page(m, cpu.banks + ITLB, -1, row.flush_first + k * row.flush_stride)
+            tlb.drop_page(m, cpu.banks + DTLB, cpu.banks + STLB, row.flush_first + k * row.flush_stride)
+        for b in range(cpu.banks + PDE, cpu.banks + PML4E + 1):
+            bank.empty(m, b)
+    return costs.flush_fixed + pages * costs.flush_page
+
+
+@routine
+def empty_tlbs(m, c):
+    """CPU c forgets all translations (a vCPU's own are its guest's and stay)."""
+    if m.rows[c].role == CPU:
+        for b in range(m.rows[c].banks + ITLB, m.rows[c].banks + PML4E + 1):
+            bank.empty(m, b)
+
+
+@routine
+def answer_pending(m, c, r):
+    """CPU c, no longer owned, answers the flush of row r that waited; wakes the row at the last answer."""
+    row = m.rows[r]
+    arrival = m.pending[c, r] - 1
+    m.pending[c, r] = 0
+    respond(m, c, arrival, r)
+    row.acks -= 1
+    if row.acks == 0:
+        clock.wake(m, r, row.ack)
+
+
+@part
+def earliest_pending(m, c):
+    """The row whose interrupt has waited longest on CPU c, or -1."""
+    best, since = -1, NEVER
+    for r in range(m.rows.size):
+        if 0 < m.pending[c, r] < since:
+            best, since = r, m.pending[c, r]
+    return best

@@ -1,0 +1,57 @@
+"""Splitting a huge leaf into a table, with its notice and its flush (docs/model.md 6.2, 6.3; Linux 6.12 mm/huge_memory.c)."""
+
+from hwmodel import clock
+from hwmodel.jit import part, routine
+from hwmodel.ledger import counter
+from hwmodel.parts import radix
+from hwmodel.primary import notify, shootdown
+from hwmodel.tables import HUGE, PFN, SPLIT, SPLIT_DONE, SPLIT_END, SPLIT_SET, TABLE, ZERO
+
+SPLITS = counter("huge_splits")
+
+
+@part
+def ask(m, r, vpn, then, account):
+    """Row r's next step splits the huge page at `vpn`, then it goes on with `then`; work is booked to `account`."""
+    row = m.rows[r]
+    row.phase, row.split_then, row.split_account, row.split_vpn = SPLIT, then, account, vpn >> 9 << 9
+
+
+@part
+def needed(m, space, vpn):
+    """Would a boundary at `vpn` cut a huge leaf in two?"""
+    return vpn & 511 != 0 and radix.get(m, m.spaces[space].root, vpn) & HUGE != 0
+
+
+@routine
+def split(m, space, vpn):
+    """Replace a huge leaf by a table of 512 ptes with the same rights."""
+    root = m.spaces[space].root
+    leaf = radix.get(m, root, vpn)
+    flags, pfn = leaf & ((1 << PFN) - 1) & ~HUGE, leaf >> PFN
+    node = radix.new_node(m)
+    for k in range(512):
+        m.nodes[node, k] = flags if flags & ZERO else (pfn + k) << PFN | flags
+    radix.put(m, root, vpn, 2, node << PFN | TABLE)
+
+
+@routine
+def step(m, r):
+    """One step of a split."""
+    row = m.rows[r]
+    base, phase = row.split_vpn, row.phase
+    if phase == SPLIT:
+        if not notify.tell(m, r, notify.START, base, base + 512, SPLIT_SET):
+            return
+        phase = SPLIT_SET
+    if phase == SPLIT_SET:
+        if radix.get(m, m.spaces[row.space].root, base) & HUGE:
+            split(m, row.space, base)
+            m.counts[row.agent, SPLITS] += 1
+            shootdown.ask(m, r, base, base + 512, 1, 0, 0, SPLIT_END)
+            clock.spend(m, r, row.split_account, m.costs[0].table)
+            return
+        phase = SPLIT_END
+    if phase == SPLIT_END and not notify.tell(m, r, notify.STOP, base, base + 512, SPLIT_DONE):
+        return
+    row.phase = row.split_then

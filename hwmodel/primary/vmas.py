@@ -1,0 +1,164 @@
+"""VMAs: a table sorted by (space, first page); inserting, cutting, merging, removing (docs/model.md 5.1)."""
+
+from hwmodel.jit import part, routine
+from hwmodel.op import SHARED, SHARED_FILE
+from hwmodel.tables import VMA
+
+COPIED = tuple(name for name in VMA.names)
+
+
+@part
+def copy_row(m, to, at):
+    """Row `to` becomes what row `at` is."""
+    a, b = m.vmas[to], m.vmas[at]
+    a.space, a.first, a.last, a.prot, a.mapping = b.space, b.first, b.last, b.prot, b.mapping
+    a.file, a.offset, a.advice, a.anon, a.grows = b.file, b.offset, b.advice, b.anon, b.grows
+
+
+@routine
+def above(m, space, page):
+    """The row of the first VMA of `space` that ends after `page`; the row where one would be inserted if there is none."""
+    low, high = 0, m.ctl[0].vma_count
+    while low < high:
+        mid = (low + high) >> 1
+        v = m.vmas[mid]
+        if v.space < space or (v.space == space and v.last <= page):
+            low = mid + 1
+        else:
+            high = mid
+    return low
+
+
+@part
+def is_of(m, k, space):
+    """Is row k a VMA of `space`?"""
+    return k < m.ctl[0].vma_count and m.vmas[k].space == space
+
+
+@part
+def find(m, space, page):
+    """The row of the VMA that holds `page`, or -1."""
+    k = above(m, space, page)
+    return k if is_of(m, k, space) and m.vmas[k].first <= page else -1
+
+
+@part
+def intersects(m, space, first, last):
+    """Does a VMA of `space` have pages in [first, last)?"""
+    k = above(m, space, first)
+    return is_of(m, k, space) and m.vmas[k].first < last
+
+
+@part
+def is_shared(v):
+    """Does a write to this VMA go to the file or the shared memory itself?"""
+    return v.mapping == SHARED or v.mapping == SHARED_FILE
+
+
+@routine
+def open_row(m, k):
+    """Make room at row k."""
+    ctl = m.ctl[0]
+    for j in range(ctl.vma_count, k, -1):
+        copy_row(m, j, j - 1)
+    ctl.vma_count += 1
+
+
+@routine
+def close_row(m, k):
+    """Remove row k."""
+    ctl = m.ctl[0]
+    ctl.vma_count -= 1
+    for j in range(k, ctl.vma_count):
+        copy_row(m, j, j + 1)
+
+
+@routine
+def cut(m, k, page):
+    """Row k becomes two at `page`, which lies inside it."""
+    open_row(m, k)
+    copy_row(m, k, k + 1)
+    left, right = m.vmas[k], m.vmas[k + 1]
+    left.last = page
+    if right.file > 0:
+        right.offset += page - right.first
+    right.first = page
+
+
+@part
+def alike(m, k):
+    """May rows k and k + 1 be one VMA?"""
+    a, b = m.vmas[k], m.vmas[k + 1]
+    if a.space != b.space or a.last != b.first or a.prot != b.prot or a.mapping != b.mapping or a.file != b.file:
+        return False
+    if a.advice != b.advice or a.grows != b.grows:
+        return False
+    return a.file == 0 or b.offset == a.offset + a.last - a.first
+
+
+@routine
+def merge_at(m, k):
+    """Merge rows k and k + 1 if they are alike; returns whether they were."""
+    if k < 0 or k + 1 >= m.ctl[0].vma_count or not alike(m, k):
+        return False
+    m.vmas[k].last = m.vmas[k + 1].last
+    m.vmas[k].anon |= m.vmas[k + 1].anon
+    close_row(m, k + 1)
+    return True
+
+
+@routine
+def merge(m, k):
+    """Merge row k with its left, then its right neighbour; returns the row it is in then."""
+    if merge_at(m, k - 1):
+        k -= 1
+    merge_at(m, k)
+    return k
+
+
+@routine
+def insert(m, space, first, last, prot, mapping, file, offset, advice, grows):
+    """Add a VMA where none is; returns its row."""
+    k = above(m, space, first)
+    open_row(m, k)
+    v = m.vmas[k]
+    v.space, v.first, v.last, v.prot, v.mapping = space, first, last, prot, mapping
+    v.file, v.offset, v.advice, v.anon, v.grows = file, offset, advice, 0, grows
+    return merge(m, k)
+
+
+@routine
+def remove(m, space, first, last):
+    """Remove the pages [first, last) from the space's VMAs; returns how many VMAs were removed or cut."""
+    changed = 0
+    k = above(m, space, first)
+    while is_of(m, k, space) and m.vmas[k].first < last:
+        changed += 1
+        if m.vmas[k].first < first:
+            cut(m, k, first)
+            k += 1
+        if m.vmas[k].last > last:
+            cut(m, k, last)
+        close_row(m, k)
+    return changed
+
+
+@routine
+def grow(m, space, page):
+    """Extend a stack VMA within 256 pages above down to `page`; returns its row, or -1."""
+    k = above(m, space, page)
+    if is_of(m, k, space) and m.vmas[k].grows and m.vmas[k].first - page <= 256:
+        m.vmas[k].first = page
+        return merge(m, k)
+    return -1
+
+
+@routine
+def isolate(m, k, first, last):
+    """Cut row k so that its part in [first, last) is a VMA of its own; returns that one's row."""
+    if m.vmas[k].first < first:
+        cut(m, k, first)
+        k += 1
+    if m.vmas[k].last > last:
+        cut(m, k, last)
+    return k

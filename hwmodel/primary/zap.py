@@ -1,0 +1,186 @@
+"""Unmapping a range: boundary splits, VMAs, the window with its ZAP steps, page tables, flush and free (docs/model.md section 9).
+
+Linux 6.12 mm/vma.c vms_complete_munmap_vmas, mm/memory.c unmap_vmas, zap_pte_range, free_pgtables.
+"""
+
+from hwmodel import clock, locks
+from hwmodel.jit import part, routine
+from hwmodel.ledger import account
+from hwmodel.parts import radix
+from hwmodel.primary import frames, gather, notify, split, vmas
+from hwmodel.tables import (
+    CUT, FREE_PAGES, FREE_TABLES, HUGE, NEVER, PFN, SPLIT_FIRST, SPLIT_LAST, UNLOCK, ZAP, ZAPPED, ZERO,
+)  # fmt: skip
+
+CLEARING, VMAS = account("clear"), account("vma")
+NOTHING_LEFT, IN_TABLE, WHOLE_HUGE, CUT_HUGE = 0, 1, 2, 3
+
+
+@routine
+def piece(m, root, at, last):
+    """What a step on [at, last) works on: its kind, its first page, the end of its table or huge page."""
+    while at < last:
+        skip = radix.reach_end(m, root, at)
+        if skip <= at:
+            base = at >> 9 << 9
+            if radix.leaf_level(m, root, at) == 1:
+                return IN_TABLE, at, min(last, base + 512)
+            whole = at == base and base + 512 <= last
+            return WHOLE_HUGE if whole else CUT_HUGE, at, base + 512
+        at = skip
+    return NOTHING_LEFT, last, last
+
+
+@part
+def unmap(m, r, first, last, then):
+    """Row r's next steps unmap [first, last), VMAs included, then it goes on with `then`."""
+    row = m.rows[r]
+    row.zap_first, row.zap_last, row.unmap_then = first, last, then
+    split_ends(row, first, last, CUT)
+
+
+@part
+def split_ends(row, first, last, then):
+    """Row r's next steps split huge pages that lie across an end of [first, last), before VMAs are cut there."""
+    row.piece_first, row.piece_last, row.cut_then, row.phase = first, last, then, SPLIT_FIRST
+
+
+@routine
+def split_boundaries(m, r):
+    """SPLIT_FIRST, SPLIT_LAST; returns whether there is nothing left to split."""
+    row = m.rows[r]
+    if row.phase == SPLIT_FIRST:
+        row.phase = SPLIT_LAST
+        if split.needed(m, row.space, row.piece_first):
+            split.ask(m, r, row.piece_first, SPLIT_LAST, CLEARING)
+            return False
+    row.phase = row.cut_then
+    if split.needed(m, row.space, row.piece_last):
+        split.ask(m, r, row.piece_last, row.cut_then, CLEARING)
+        return False
+    return True
+
+
+@routine
+def cut(m, r):
+    """CUT: the VMAs are detached; what is left of the work needs the lock for reading only (mmap_write_downgrade)."""
+    row = m.rows[r]
+    changed = vmas.remove(m, row.space, row.zap_first, row.zap_last)
+    if changed == 0:
+        row.phase = UNLOCK
+        return
+    if not row.keep_lock:
+        locks.downgrade(m, r, row.space)
+    open_window(m, r, FREE_TABLES)
+    clock.spend(m, r, VMAS, changed * m.costs[0].vma)
+
+
+@part
+def open_window(m, r, then):
+    """Row r's next steps clear [zap_first, zap_last) inside a window, then it goes on with `then`."""
+    row = m.rows[r]
+    row.at, row.zap_then = row.zap_first, then
+    gather.open_gather(row)
+    notify.tell(m, r, notify.START, row.zap_first, row.zap_last, ZAP)
+
+
+@routine
+def zap(m, r):
+    """ZAP: clear one table or huge leaf; a full gather is flushed and freed inside the window."""
+    row = m.rows[r]
+    kind, at, end = piece(m, m.spaces[row.space].root, row.at, row.zap_last)
+    row.at = at
+    if kind == NOTHING_LEFT:
+        if notify.tell(m, r, notify.STOP, row.zap_first, row.zap_last, ZAPPED):
+            zapped(m, r)
+        return
+    if kind == CUT_HUGE:
+        split.ask(m, r, at, ZAP, CLEARING)
+        return
+    cleared = clear(m, row, at, end, kind)
+    if row.gathered >= m.ctl[0].gather_pages:
+        gather.finish(m, r, 0, ZAP)
+    clock.spend(m, r, CLEARING, cleared * m.costs[0].clear + m.costs[0].table_scan)
+
+
+@routine
+def clear(m, row, at, end, kind):
+    """Clear the leaves of [at, end) into the gather until that is full; returns how many, and moves row.at."""
+    root = m.spaces[row.space].root
+    if kind == WHOLE_HUGE:
+        pte = radix.get(m, root, at)
+        radix.put(m, root, at, 2, 0)
+        gather.cover(row, at, 512)
+        if not pte & ZERO:
+            for k in range(512):
+                frames.unmapped(m, (pte >> PFN) + k, row.space, at + k)
+            gather.add(m, row, pte)
+        row.at = end
+        return 1
+    node, cleared = radix.table_at(m, root, at, 1), 0
+    limit = m.ctl[0].gather_pages
+    while at < end and row.gathered < limit:
+        pte = m.nodes[node, at & 511]
+        if pte != 0:
+            m.nodes[node, at & 511] = 0
+            gather.cover(row, at, 1)
+            cleared += 1
+            if not pte & ZERO:
+                frames.unmapped(m, pte >> PFN, row.space, at)
+                gather.add(m, row, pte & ~HUGE)
+        at += 1
+    row.at = at
+    return cleared
+
+
+@part
+def zapped(m, r):
+    """ZAPPED: the window is closed."""
+    row = m.rows[r]
+    row.phase = row.zap_then
+    if row.phase == FREE_TABLES:
+        free_tables(m, r)
+
+
+@routine
+def free_tables(m, r):
+    """FREE_TABLES: tables that no VMA needs any more go with the same flush (free_pgtables)."""
+    row = m.rows[r]
+    first, last = row.zap_first, row.zap_last
+    k = vmas.above(m, row.space, first)
+    floor = m.vmas[k - 1].last if k > 0 and m.vmas[k - 1].space == row.space else 0
+    ceiling = m.vmas[k].first if vmas.is_of(m, k, row.space) else NEVER
+    freed = free_between(m, row, first, last, floor, ceiling)
+    gather.finish(m, r, row.freed, row.unmap_then)
+    clock.spend(m, r, gather.FREEING, freed * m.costs[0].table)
+
+
+@routine
+def free_between(m, row, first, last, floor, ceiling):
+    """Free the tables of [first, last) whose whole reach lies between floor and ceiling; returns how many."""
+    root, freed = m.spaces[row.space].root, 0
+    for level in range(1, 4):
+        reach = 1 << (9 * level)
+        base = first & -reach
+        while base < last:
+            if base >= floor and base + reach <= ceiling and radix.free_tables(m, root, base, level):
+                gather.cover_table(row, base)
+                freed += 1
+            base = max(base + reach, radix.reach_end(m, root, base) & -reach) if level == 1 else base + reach
+    return freed
+
+
+@routine
+def step(m, r):
+    """One step of an unmapping."""
+    phase = m.rows[r].phase
+    if phase == CUT:
+        cut(m, r)
+    elif phase == ZAP:
+        zap(m, r)
+    elif phase == ZAPPED:
+        zapped(m, r)
+    elif phase == FREE_PAGES:
+        gather.free_pages(m, r)
+    else:
+        free_tables(m, r)

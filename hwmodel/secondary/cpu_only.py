@@ -1,0 +1,69 @@
+"""No secondary MMU: the CPUs and the kernel alone, the base line of every comparison."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hwmodel.byref import by_reference
+from hwmodel.config import ConfigError, DesignSpec
+from hwmodel.engine import drive
+from hwmodel.jit import entry, part
+from hwmodel.primary import access
+from hwmodel.tables import I64
+
+
+class Spec(DesignSpec):
+    """Nothing to set beside the common sections."""
+
+    def check_engines(self, engines: int) -> None:
+        """Raise `ConfigError` if there are device agents: nothing could translate for them."""
+        if engines:
+            raise ConfigError(f"design: cpu_only has no engines, but {engines} device agents need one")
+
+
+class State(NamedTuple):
+    """Nothing: kernels want a table."""
+
+    nothing: np.ndarray  # int64[1]
+
+
+def outstanding(machine: Any) -> int:
+    """Return how many requests an engine may have outstanding."""
+    return 0
+
+
+def geometry(machine: Any, engines: int) -> list[tuple[int, int]]:
+    """Return (entries, ways) of the banks that the design adds."""
+    return []
+
+
+def build(machine: Any, m: Any, first_bank: int) -> State:
+    """Return the design's own tables."""
+    return State(np.zeros(1, I64))
+
+
+@part
+def translate(m, dev, i, kind, vpn, now):
+    """Never called: there are no engines."""
+    return access.ORDERED
+
+
+@part
+def request(m, dev, i, kind, vpn):
+    """Never called: there are no engines."""
+
+
+@part
+def advance(m, dev, r):
+    """Never called: there are no requests."""
+
+
+@part
+def deliver(m, dev, r):
+    """Never called: there are no subscribers."""
+
+
+@entry
+def run(m, dev):
+    """Drive the machine with this design; returns why the engine stopped."""
+    return drive(by_reference(m), by_reference(dev), translate, request, advance, deliver)

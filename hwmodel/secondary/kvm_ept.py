@@ -1,0 +1,520 @@
+"""KVM with EPT (virt/kvm, arch/x86/kvm/mmu): hardware walks guest and host tables, only a missing host entry exits."""
+
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from hwmodel import clock, locks
+from hwmodel.byref import by_reference
+from hwmodel.config import (
+    Cycles,
+    DesignSpec,
+    Nanoseconds,
+    Section,
+    associativity,
+    cost_cycles,
+    cost_ns,
+    setting,
+    size,
+)
+from hwmodel.engine import drive
+from hwmodel.jit import entry, part, routine
+from hwmodel.ledger import account, counter, latency, record
+from hwmodel.op import WRITE
+from hwmodel.parts import bank, radix, tlb
+from hwmodel.parts.walker import (
+    DTLB, NPDE, NTLB, PDE, PML4E, STLB, VCPU_BANKS, cpu_banks, entry_line, fill_structure, refer, start_level,
+)  # fmt: skip
+from hwmodel.primary import access, fault, notify
+from hwmodel.primary.fork import USER_PAGES
+from hwmodel.primary.shootdown import ACKED, RESPONDING, SENDING, SENT, WAITING
+from hwmodel.records import complete_access
+from hwmodel.tables import DESIGN, ENGINE, HUGE, PFN, READY, TABLE, WALK, A, D, P, W, table
+
+
+class Guest(Section):
+    """The guest."""
+
+    page_size: Literal["4K", "2M"] = setting("4K", "bytes", "page size of the guest's own page tables", "E")
+
+
+class Nested(Section):
+    """The walk caches of the second dimension, of each vCPU."""
+
+    tlb_entries: int = size(16, "entries", "nested TLB: guest-physical page to host page", "M")
+    tlb_ways: int = associativity(16, "E")
+    pde_entries: int = size(32, "entries", "cached EPT entries of level 2 (2 MiB each)", "E")
+    pde_ways: int = associativity(4, "E")
+    pdpte_entries: int = size(4, "entries", "cached EPT entries of level 3 (1 GiB each)", "E")
+    pdpte_ways: int = associativity(4, "E")
+    pml4e_entries: int = size(2, "entries", "cached EPT entries of level 4 (512 GiB each)", "E")
+    pml4e_ways: int = associativity(2, "E")
+
+
+class Vm(Section):
+    """What exits, EPT violations and zaps cost."""
+
+    exit_cycles: Cycles = cost_cycles(505, "exit", "VM exit, hardware part", "M", low=380, high=800)
+    entry_cycles: Cycles = cost_cycles(504, "entry", "VM entry, hardware part", "M", low=380, high=800)
+    invept_cycles: Cycles = cost_cycles(
+        500, "invept", "invalidating the guest's translations before an entry (INVEPT)", "E", low=100, high=2300
+    )
+    violation_ns: Nanoseconds = cost_ns(
+        1370, "violation", "software of an EPT violation, but for GUP and the spte", "E", low=600, high=2500
+    )
+    zap_ns: Nanoseconds = cost_ns(
+        90, "zap", "a callback: memslots and range, under the mmu lock", "E", low=60, high=200
+    )
+    zap_spte_ns: Nanoseconds = cost_ns(44, "zap_spte", "zapping one spte", "E", low=17, high=66)
+    map_spte_ns: Nanoseconds = cost_ns(100, "map_spte", "installing one spte", "E", low=50, high=300)
+
+
+class Spec(DesignSpec):
+    """The settings of the KVM EPT design; a vCPU has the TLBs and walk caches of `cpu` beside these.
+
+    Attributes
+    ----------
+    guest, nested, vm : Section
+        See the sections.
+    """
+
+    guest: Guest = Guest()
+    nested: Nested = Nested()
+    vm: Vm = Vm()
+
+
+GUEST_TABLES = 0x6_0000_0000
+"""First host page of the memslot with the guest's own page tables: level 1, then 2, 3, 4, each as one linear table."""
+LEVEL_PAGES = (1 << 26, 1 << 17, 1 << 8, 1)
+VIOLATION, SLOW, SLOW_LOCK, SLOW2, NO_RIGHT, SLOW_UNLOCK, MAP, MAPPED, MAP_UNLOCK, ENTER = range(DESIGN, DESIGN + 10)
+WALKING, EXITING, GUPS, MAPPING = account("walk"), account("exit"), account("gup"), account("map")
+ENTERING, INVALIDATE, KICKING = account("entry"), account("invalidate"), account("kick")
+ACCESSES, HITS, MISSES = counter("device.accesses"), counter("device.tlb.hits"), counter("device.tlb.misses")
+STLB_HITS, STLB_MISSES = counter("device.stlb.hits"), counter("device.stlb.misses")
+WALKS, WALK_REFS = counter("device.walks"), counter("device.walk_refs")
+EXITS, RETRIES, SPTES = counter("kvm.exits"), counter("kvm.retries"), counter("kvm.sptes")
+ZAPPED, KICKS, SEGVS = counter("kvm.zapped"), counter("kvm.kicks"), counter("segv")
+FAULT_TIME, VIOLATION_TIME = latency("fault"), latency("fault.violation")
+VM = table("ept", "seq", "in_progress", "low", "high")
+"""A VM, one for each address space with vCPUs: its EPT, mmu_invalidate_seq, and the envelope of open invalidations."""
+
+
+class State(NamedTuple):
+    """What KVM keeps."""
+
+    vms: np.ndarray  # VM[space]
+
+
+def outstanding(machine: Any) -> int:
+    """Return how many requests an engine may have outstanding: a vCPU's faults are synchronous."""
+    return 0
+
+
+def geometry(machine: Any, engines: int) -> list[tuple[int, int]]:
+    """Return (entries, ways) of the banks of the vCPUs: those of a CPU, and for nested translations."""
+    nested = [(machine.get(f"nested.{n}_entries"), machine.get(f"nested.{n}_ways")) for n in ("tlb", "pde", "pdpte", "pml4e")]
+    return (cpu_banks(machine) + nested) * engines
+
+
+def build(machine: Any, m: Any, first_bank: int) -> State:
+    """Make the vCPUs of each space a VM; return the design's own tables."""
+    ctl = m.ctl[0]
+    ctl.mask_engines, ctl.guest_huge = 1, machine.get("guest.page_size") == "2M"
+    vms = np.zeros(ctl.spaces, VM)
+    for unit, row in enumerate(m.rows[ctl.cpus : ctl.agents]):
+        row.banks, row.in_guest, row.access_cost = first_bank + unit * VCPU_BANKS, 1, m.costs[0].access
+        m.spaces[row.space].subscribers = 1
+    for space in sorted({int(row.space) for row in m.rows[ctl.cpus : ctl.agents]}):
+        vms[space].ept = ctl.node_top
+        ctl.node_top += 1
+    return State(vms)
+
+
+def extra_vma() -> tuple[int, int]:
+    """Return (first, last) page of the memslot that every address space gets."""
+    return GUEST_TABLES, GUEST_TABLES + sum(LEVEL_PAGES)
+
+
+@part
+def mmu_lock(m, space):
+    """KVM's lock of a VM."""
+    return m.ctl[0].spaces + space
+
+
+@part
+def table_page(vpn, level):
+    """The guest-physical page of the guest's table of `level` for `vpn`."""
+    page = GUEST_TABLES + (vpn >> (9 * level))
+    if level > 1:
+        page += LEVEL_PAGES[0]
+    if level > 2:
+        page += LEVEL_PAGES[1]
+    if level > 3:
+        page += LEVEL_PAGES[2]
+    return page
+
+
+@part
+def translate(m, dev, i, kind, vpn, now):
+    """A look-up for vCPU i's head access."""
+    row, counts = m.rows[i], m.counts[i]
+    small = row.banks + DTLB
+    k = tlb.look_split(m, small, 0, vpn)
+    first, hit = not row.retried, k >= 0
+    if first:
+        row.retried = 1
+        counts[ACCESSES] += 1
+        counts[HITS] += hit
+        counts[MISSES] += not hit
+    if not hit:
+        s = tlb.look_joint(m, row.banks + STLB, 0, vpn)
+        if first:
+            counts[STLB_HITS] += s >= 0
+            counts[STLB_MISSES] += s < 0
+        return access.refill(m, i, small, vpn, s)
+    if kind == WRITE and not m.ways[k].w:
+        row.want = WALK
+        return access.ORDERED
+    if row.open:
+        row.open = 0
+        record(m.hists, FAULT_TIME, now - row.issued)
+        record(m.hists, VIOLATION_TIME, now - row.issued)
+    return access.HIT
+
+
+@routine
+def request(m, dev, i, kind, vpn):
+    """WALK2D: the guest's tables, each of whose pages the nested walk finds, then the page itself."""
+    row = m.rows[i]
+    now = row.clock
+    m.counts[i, WALKS] += 1
+    row.want, row.walked = 0, 0
+    leaf = walk_guest(m, dev, i, kind, vpn)
+    clock.spend(m, i, WALKING, row.walked)
+    if leaf >= 0:
+        huge = 1 if m.ctl[0].guest_huge and leaf & HUGE else 0
+        page = leaf >> PFN
+        access.fill_levels(m, i, row.banks + DTLB, vpn, huge, page - (vpn & 511) * huge, 1 if leaf & W else 0)
+        return
+    if not row.open:
+        row.open, row.issued = 1, now
+    row.in_guest, row.phase = 0, VIOLATION
+    m.counts[i, EXITS] += 1
+    clock.spend(m, i, EXITING, m.costs[0].exit + m.costs[0].violation)
+
+
+@routine
+def walk_guest(m, dev, i, kind, vpn):
+    """The page of `vpn` as `nested` returns it, or -1 after a violation."""
+    row, last = m.rows[i], 2 if m.ctl[0].guest_huge else 1
+    level, known = start_level(m, row.banks + PDE, vpn), -1
+    if level < 4:
+        tag = vpn >> (9 * level)
+        known = m.ways[bank.find(m, row.banks + PDE + level - 1, tag, tag)].pfn
+    while level >= last:
+        if known < 0:
+            leaf = nested(m, dev, i, table_page(vpn, level), True)
+            if leaf < 0:
+                return leaf
+            known = leaf >> PFN
+            if level < 4:
+                fill_structure(m, row.banks + PDE, vpn, level + 1, known)
+        reference(m, i, entry_line(known, radix.index(vpn, level)), 1)
+        known = -1
+        level -= 1
+    return nested(m, dev, i, vpn, kind == WRITE)
+
+
+@part
+def reference(m, i, line, guest):
+    """One reference of a walk of vCPU i."""
+    row = m.rows[i]
+    m.counts[i, WALK_REFS] += 1
+    row.walked += refer(m, row.banks, line, guest)
+
+
+@routine
+def nested(m, dev, i, gfn, write):
+    """The host page of `gfn` (pfn << PFN, with W and HUGE as its spte), or -1 and a violation to resolve."""
+    row = m.rows[i]
+    k = tlb.look_joint(m, row.banks + NTLB, 0, gfn)
+    if k >= 0 and (not write or m.ways[k].w):
+        huge = m.ways[k].tag & 1
+        return (m.ways[k].pfn + (gfn & 511) * huge) << PFN | (W if m.ways[k].w else 0) | (HUGE if huge else 0)
+    root = dev.vms[row.space].ept
+    level = start_level(m, row.banks + NPDE, gfn)
+    node = radix.table_at(m, root, gfn, level)
+    if node < 0:
+        level, node = 4, root
+    while True:
+        at = radix.index(gfn, level)
+        reference(m, i, entry_line(node, at), 0)
+        spte = m.nodes[node, at]
+        if not spte & TABLE:
+            break
+        fill_structure(m, row.banks + NPDE, gfn, level, spte >> PFN)
+        node = spte >> PFN
+        level -= 1
+    if not spte & P or (write and not spte & W):
+        row.gfn, row.gfn_write = gfn, write
+        return -1
+    huge = 1 if spte & HUGE else 0
+    tag = tlb.tag_of(0, gfn, huge)
+    bank.fill(m, row.banks + NTLB, tlb.set_of(gfn, huge), tag, spte >> PFN, 1 if spte & W else 0)
+    return ((spte >> PFN) + (gfn & 511) * huge) << PFN | spte & (W | HUGE)
+
+
+@part
+def is_invalidating(vm, gfn):
+    """Is an invalidation open whose envelope holds `gfn`?"""
+    return vm.in_progress > 0 and vm.low <= gfn < vm.high
+
+
+@part
+def advance(m, dev, i):
+    """One step of vCPU i's violation."""
+    violate(m, dev, i, m.rows[i].phase)
+
+
+@routine
+def violate(m, dev, i, phase):
+    """One step of vCPU i's violation: kvm_tdp_mmu_page_fault."""
+    row, costs = m.rows[i], m.costs[0]
+    if phase == VIOLATION:
+        begin(m, dev, i)
+    elif phase == SLOW:
+        row.phase = SLOW_LOCK
+        clock.spend(m, i, GUPS, costs.gup)
+    elif phase == SLOW_LOCK:
+        if locks.acquire(m, i, row.space, locks.READ):
+            row.phase = SLOW2
+    elif phase == SLOW2 or phase == NO_RIGHT:
+        look(m, i)
+    elif phase == SLOW_UNLOCK:
+        locks.release(m, i, row.space)
+        row.phase = MAP
+        if locks.acquire(m, i, mmu_lock(m, row.space), locks.READ):
+            row.phase = MAPPED
+    elif phase == MAP:
+        if locks.acquire(m, i, mmu_lock(m, row.space), locks.READ):
+            row.phase = MAPPED
+    elif phase == MAPPED:
+        map_page(m, dev, i)
+    elif phase == MAP_UNLOCK:
+        locks.release(m, i, mmu_lock(m, row.space))
+        row.phase = ENTER
+    else:
+        enter(m, i)
+
+
+@part
+def begin(m, dev, i):
+    """VIOLATION: the snapshot, the unlocked check, and the fast look at the CPU's page table."""
+    row, root, vm = m.rows[i], m.spaces[m.rows[i].space].root, dev.vms[m.rows[i].space]
+    row.snapshot, row.no_right = vm.seq, 0
+    if is_invalidating(vm, row.gfn):
+        m.counts[i, RETRIES] += 1
+        row.phase = ENTER
+        return
+    pte = radix.get(m, root, row.gfn)
+    row.phase = SLOW
+    if pte & P and pte & W:
+        radix.put(m, root, row.gfn, 2 if pte & HUGE else 1, pte | A | D)
+        row.gfn_pte, row.phase = pte, MAP
+        clock.spend(m, i, GUPS, m.costs[0].gup_fast)
+
+
+@part
+def look(m, i):
+    """SLOW2: the page as the CPU's page table has it, after a fault if need be."""
+    row, root = m.rows[i], m.spaces[m.rows[i].space].root
+    pte = radix.get(m, root, row.gfn)
+    if row.phase == NO_RIGHT:
+        m.counts[i, SEGVS] += 1
+        fault.note_segv(m, m.queue[row.head].index)
+        locks.release(m, i, row.space)
+        row.no_right, row.phase = 1, ENTER
+    elif pte & P and (not row.gfn_write or pte & W):
+        if row.gfn_write:
+            radix.put(m, root, row.gfn, 2 if pte & HUGE else 1, pte | A | D)
+        row.gfn_pte, row.phase = pte, SLOW_UNLOCK
+    else:
+        fault.call(m, i, row.gfn, row.gfn_write, SLOW2, NO_RIGHT)
+
+
+@part
+def map_page(m, dev, i):
+    """MAPPED: install the spte, unless an invalidation came between."""
+    row, vm, costs = m.rows[i], dev.vms[m.rows[i].space], m.costs[0]
+    if vm.seq != row.snapshot or is_invalidating(vm, row.gfn):
+        m.counts[i, RETRIES] += 1
+        locks.release(m, i, mmu_lock(m, row.space))
+        row.phase = ENTER
+        return
+    level = 2 if row.gfn_pte & HUGE else 1
+    made = radix.make(m, vm.ept, row.gfn, level)
+    if level == 2:
+        drop_table(m, vm.ept, row.gfn)
+    radix.put(m, vm.ept, row.gfn, level, row.gfn_pte & ~((1 << PFN) - 1) | P | row.gfn_pte & (W | HUGE))
+    m.counts[i, SPTES] += 1
+    row.phase = MAP_UNLOCK
+    clock.spend(m, i, MAPPING, costs.map_spte + made * costs.table)
+
+
+@part
+def drop_table(m, ept, gfn):
+    """A table of level 1 makes way for a huge spte."""
+    node = radix.table_at(m, ept, gfn, 1)
+    if node >= 0:
+        for k in range(512):
+            m.nodes[node, k] = 0
+        radix.free_tables(m, ept, gfn, 1)
+
+
+@part
+def enter(m, i):
+    """ENTER: back to the guest, with the TLB flush that was asked for meanwhile."""
+    row, costs = m.rows[i], m.costs[0]
+    row.in_guest, row.phase = 1, READY
+    if row.flush_pending:
+        row.flush_pending = 0
+        empty_guest(m, i)
+        clock.spend(m, i, ENTERING, costs.invept)
+    clock.spend(m, i, ENTERING, costs.entry)
+    if row.no_right:
+        row.no_right = row.open = 0
+        complete_access(m, i)
+
+
+@routine
+def empty_guest(m, i):
+    """All translations of vCPU i go (INVEPT); cached lines of tables stay."""
+    banks = m.rows[i].banks
+    for b in range(banks, banks + PML4E + 1):
+        bank.empty(m, b)
+    for b in range(banks + NTLB, banks + VCPU_BANKS):
+        bank.empty(m, b)
+
+
+@part
+def deliver(m, dev, r):
+    """A notice arrives in row r."""
+    receive(m, dev, r)
+
+
+@routine
+def receive(m, dev, r):
+    """One step of kvm_mmu_notifier_invalidate_range_start, _end, or release."""
+    row, vm, costs = m.rows[r], dev.vms[m.rows[r].space], m.costs[0]
+    row.effect = 0
+    if row.note_end == notify.RELEASE:
+        forget(m, dev, row.space)
+        notify.returned(m, r)
+    elif row.note_stage == 0:
+        if locks.acquire(m, r, mmu_lock(m, row.space), locks.WRITE):
+            row.note_stage = 1
+    elif row.note_stage == 1 and row.note_end == notify.STOP:
+        vm.seq += 1
+        vm.in_progress -= 1
+        row.note_stage = 4
+        clock.spend(m, r, INVALIDATE, costs.zap)
+    elif row.note_stage == 1:
+        zap(m, vm, r)
+    elif row.note_stage == 2:
+        kick(m, r)
+    elif row.note_stage == 3:
+        kicked(m, r)
+    else:
+        locks.release(m, r, mmu_lock(m, row.space))
+        notify.returned(m, r)
+
+
+@part
+def zap(m, vm, r):
+    """Clear the sptes of the range; vCPUs in their guest must be kicked, others flush when they enter."""
+    row, costs = m.rows[r], m.costs[0]
+    if vm.in_progress == 0:
+        vm.low, vm.high = row.note_first, row.note_last
+    else:
+        vm.low, vm.high = min(vm.low, row.note_first), max(vm.high, row.note_last)
+    vm.in_progress += 1
+    zapped = clear(m, vm.ept, row.note_first, row.note_last)
+    m.counts[row.agent, ZAPPED] += zapped
+    row.note_stage = 4
+    if zapped > 0:
+        for c in range(m.ctl[0].cpus, m.ctl[0].agents):
+            vcpu = m.rows[c]
+            if vcpu.space == row.space:
+                if vcpu.in_guest and c != r:
+                    vcpu.kicked = r + 1
+                    row.note_stage, row.effect = 2, 1
+                else:
+                    vcpu.flush_pending = 1
+    clock.spend(m, r, INVALIDATE, costs.zap + zapped * costs.zap_spte)
+
+
+@routine
+def clear(m, ept, first, last):
+    """Clear every leaf spte that intersects [first, last); returns how many there were."""
+    at, zapped = first, 0
+    while at < last:
+        skip = radix.reach_end(m, ept, at)
+        if skip > at:
+            at = skip
+            continue
+        level = radix.leaf_level(m, ept, at)
+        if radix.get(m, ept, at) != 0:
+            radix.put(m, ept, at, level, 0)
+            zapped += 1
+        at = at + 1 if level == 1 else ((at >> 9) + 1) << 9
+    return zapped
+
+
+@part
+def kick(m, r):
+    """KICK: kvm_flush_remote_tlbs sends its interrupts, with the mmu lock held."""
+    row, costs = m.rows[r], m.costs[0]
+    targets = 0
+    for c in range(m.ctl[0].cpus, m.ctl[0].agents):
+        targets += m.rows[c].kicked == r + 1
+    m.counts[row.agent, SENT] += targets
+    m.counts[row.agent, KICKS] += 1
+    row.note_stage, row.effect = 3, 1
+    clock.spend(m, r, SENDING, costs.ipi_send + (targets - 1) * costs.ipi_send_more)
+    clock.wait(m, r, WAITING, clock.time(m, r) + costs.ipi_delivery)
+
+
+@part
+def kicked(m, r):
+    """KICKED: the vCPUs leave their guest, flush, and go back; the last answer ends the wait."""
+    row, costs, now = m.rows[r], m.costs[0], m.due[r]
+    ack = 0
+    for c in range(m.ctl[0].cpus, m.ctl[0].agents):
+        vcpu = m.rows[c]
+        if vcpu.kicked == r + 1:
+            vcpu.kicked = 0
+            cycles = costs.ipi_respond
+            if vcpu.in_guest:
+                empty_guest(m, c)
+                cycles += costs.exit + costs.invept + costs.entry
+            else:
+                vcpu.flush_pending = 1
+            ack = max(ack, clock.steal(m, c, KICKING, now, cycles) + costs.ipi_ack)
+            m.counts[row.agent, ACKED] += 1
+    row.note_stage = 4
+    clock.wait(m, r, WAITING, ack)
+
+
+@part
+def forget(m, dev, space):
+    """The address space is gone."""
+    clear(m, dev.vms[space].ept, 0, USER_PAGES)
+    for c in range(m.ctl[0].cpus, m.ctl[0].agents):
+        if m.rows[c].space == space:
+            empty_guest(m, c)
+
+
+@entry
+def run(m, dev):
+    """Drive the machine with this design; returns why the engine stopped."""
+    return drive(by_reference(m), by_reference(dev), translate, request, advance, deliver)

@@ -1,0 +1,139 @@
+"""The state of a machine: structured arrays, one for each table of the hardware or the kernel.
+
+Columns are int64: Numba's unsigned plus signed wraps silently. A machine is one NamedTuple of tables; what there is only one of
+stands in the one-row table CTL; costs and geometry are data too, so that changing one compiles nothing.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+I64 = np.int64
+NEVER = 1 << 60
+"""A time that does not come."""
+
+
+def table(*columns: str) -> np.dtype:
+    """A row type of int64 columns.
+
+    Raises
+    ------
+    ValueError
+        If a column has the name of a method of NumPy's records, which would hide it where the JIT is off.
+    """
+    for name in columns:
+        if hasattr(np.record, name):
+            raise ValueError(f"a column can't be named {name!r}: numpy's records have a method of that name")
+    return np.dtype((np.record, [(name, I64) for name in columns]))
+
+
+CPU, ENGINE, REQUEST = 0, 1, 2
+"""Roles of a row: a CPU, a secondary engine, an outstanding request of an engine."""
+
+# What a READY row still owes its head access: nothing, a walk, a look at the dirty bit
+NOTHING, WALK, DIRTY = 0, 1, 2
+# Why a row is blocked, where the engine must look for the end of it (locks and acknowledgements wake by themselves)
+NO_REASON, GATE, BIRTH, EPOCH, OPENER = 0, 1, 2, 3, 4
+
+# Phases. The engine's and the kernel's chains; a design's own begin at DESIGN
+READY, DONE, VACANT = 0, 1, 2
+FAULT, FAULT_LOCKED, COMMIT, COW_SET, COW_END, COW_DONE = 10, 11, 12, 13, 14, 15
+SPLIT, SPLIT_SET, SPLIT_END, SPLIT_DONE = 20, 21, 22, 23
+NOTICE, NOTICE_ARRIVES, FLUSH, FLUSH_ARRIVES, FLUSH_ACKED = 30, 31, 32, 33, 34
+LOCK, UNLOCK, END = 40, 41, 42
+SPLIT_FIRST, SPLIT_LAST, CUT, ZAP, ZAPPED, FREE_TABLES, FREE_PAGES, INSERT = 50, 51, 52, 53, 54, 55, 56, 57
+PIECE, AGE, AGED, ADVISE = 60, 61, 62, 63
+PROTECT, PROTECT_LAST, PROTECT_CUT, CHANGE, CHANGED = 70, 71, 72, 73, 74
+REMAP, REMAP_LAST, REMAP_INSERT, MOVE, MOVED = 80, 81, 82, 83, 84
+DUP, COPY, COPIED, FORKED, EXIT_ZAP, EXIT_TABLES = 90, 91, 92, 93, 94, 95
+DESIGN = 100
+PROCESS = 120
+"""A request's phases below DESIGN and from here on run in process context on its server CPU."""
+
+CTL = table(
+    "cpus", "engines", "agents", "outstanding", "spaces",  # rows: cpus + engines = agents, then outstanding for each engine
+    "shift", "cross", "runahead", "fed", "total", "waiting", "now", "short",  # block = index >> shift; total: NEVER until known
+    "node_top", "node_free", "frame_top", "frame_free", "block_free", "frame_limit", "exhausted",
+    "link_top", "link_free", "entry_top", "entry_free", "vma_count",
+    "first_segv", "thp", "fault_around", "gather_pages", "ceiling", "bau", "per_socket", "banks", "mask_engines", "guest_huge", "stlb_huge",
+)  # fmt: skip
+"""What there is one of. `short`: the step that needs tables to grow; thp: 0 never, 1 madvise, 2 always."""
+
+COST_NAMES = (
+    "instruction access assist exception stlb_hit flush_fixed flush_page flush_full l1 l2 llc dram "
+    "syscall fault zero_page zero_huge copy_page copy_huge cache_page map_page table vma clear table_scan free fork fork_pte gup gup_fast "
+    "notice wakeup ipi_send ipi_send_more ipi_delivery ipi_far ipi_respond ipi_ack bau_send bau "
+    "access_gru irq_delivery irq_entry irq_exit tfh_read upm_switch poll dropin restart cch_update tgh tgh_page "
+    "exit entry invept violation zap zap_spte map_spte"
+).split()
+COSTS = table(*COST_NAMES)
+"""Every cost, in cycles; docs/model.md section 13 names the setting of each."""
+
+ROW = table(
+    "role", "agent", "space", "unused", "cpu", "group", "banks", "socket", "access_cost",  # who it is; cpu: the row its kernel code runs on
+    "head", "tail", "charged", "taken", "retried", "missed1", "missed2", "want", "block", "why",  # its queue and its head record
+    "phase", "effect", "clock", "done_at", "busy_until", "wait_from", "wait_until", "wait_account", "blocked", "served",
+    "owned", "own_from", "woken", "wake_at",
+    "in_mask", "lazy", "local_gen",  # mm_cpumask of its space
+    "lock", "lock_mode", "lock_since", "granted",  # the lock it waits for: mode 1 read, 2 write
+    "fault_vpn", "fault_write", "fault_exec", "fault_kind", "fault_pte", "fault_then", "fault_bad", "fault_from", "fault_lock", "fault_done", "old_pte",
+    "split_vpn", "split_then", "split_account",
+    "note_first", "note_last", "note_end", "note_then", "note_from", "note_stage", "note_at", "note_ack",
+    "flush_first", "flush_last", "flush_stride", "flush_gen", "flush_full", "flush_then", "flush_from", "flush_far", "flush_local", "flush_t1", "flush_stage", "acks", "ack",
+    "op", "op_from", "first", "last", "failed",  # its operation and the pages that it locks
+    "zap_first", "zap_last", "at", "zap_then", "unmap_then", "keep_lock",  # unmapping
+    "piece_first", "piece_last", "cut_then", "piece_next", "prot", "advice", "target", "target_last", "child", "mapping", "file", "offset", "grows",
+    "gather", "gather_last", "gathered", "gather_min", "gather_max", "gather_small", "gather_huge", "freed", "tables", "free_then",
+    "index", "vpn", "write", "issued", "killed", "reading", "upm", "huge", "pte",  # requests
+    "sleeping", "waiting", "since", "member",  # asleep in a window; pending on its server since; in the running handler's batch
+    "chiplet", "stalled", "big",  # engines
+    "in_guest", "flush_pending", "snapshot", "gfn", "gfn_write", "gfn_pte", "no_right", "open", "kicked", "walked",  # vCPUs
+)  # fmt: skip
+"""An agent, or one outstanding request of an engine."""
+
+QUEUED = table("kind", "address", "count", "gap", "index", "epoch")
+"""One record of an agent as the engine queues it; ARG records follow their operation."""
+SPACE = table(
+    "root", "epoch", "opened", "born", "dead", "subscribers", "brk", "tlb_gen", "wlock_first", "wlock_last", "wlock_to", "wlock_to_last"
+)
+VMA = table("space", "first", "last", "prot", "mapping", "file", "offset", "advice", "anon", "grows")
+"""Pages [first, last) of a space, sorted by (space, first)."""
+FRAME = table("refs", "owner", "more", "cached")
+"""A page frame: references; its first mapping (space << 40 | vpn, -1 none) and its further ones (LINK row, -1); in the page cache?"""
+LINK = table("owner", "more")
+"""A further mapping of a frame."""
+ENTRY = table("pte", "more")
+"""A page, or huge page, in the gather of a range operation."""
+BANK = table("offset", "mask", "ways", "tick")
+"""One set-associative structure: its ways are rows [offset, offset + (mask + 1) * ways) of the table of ways."""
+WAY = table("tag", "pfn", "w", "used")
+LOCKROW = table("writer", "readers", "waiting")
+
+# pte: flags, and the frame or the next table from PFN on
+P, W, A, D, HUGE, ZERO, NONE, LAZY, TABLE = 1, 2, 4, 8, 16, 32, 64, 128, 256
+PFN = 12
+FLAG_MASK = (1 << PFN) - 1
+
+
+class Machine(NamedTuple):
+    """Agents, time, and the primary MMU that every design shares."""
+
+    ctl: np.ndarray  # CTL[1]
+    costs: np.ndarray  # COSTS[1]
+    due: np.ndarray  # int64[row]  when it acts next
+    rows: np.ndarray  # ROW[row]  CPUs, engines, requests
+    queue: np.ndarray  # QUEUED[n]  records not yet begun; an agent's are [head, tail)
+    ledger: np.ndarray  # int64[agent, account]
+    counts: np.ndarray  # int64[agent, counter]
+    hists: np.ndarray  # int64[latency, HEAD + BUCKETS]
+    spaces: np.ndarray  # SPACE[space]
+    vmas: np.ndarray  # VMA[n]
+    nodes: np.ndarray  # int64[node, 512]  page-table pages of all spaces, EPTs and page caches
+    frames: np.ndarray  # FRAME[pfn]
+    links: np.ndarray  # LINK[n]
+    entries: np.ndarray  # ENTRY[n]
+    banks: np.ndarray  # BANK[n]
+    ways: np.ndarray  # WAY[n]
+    locks: np.ndarray  # LOCKROW[n]  the mmap lock of space s is s; a design's own follow
+    pending: np.ndarray  # int64[agent, row]  IPI of a row: 0 none, -1 in flight, else arrival + 1: it waits for the end of a handler
+    files: np.ndarray  # int64[file]  root of its page cache, 0: none yet

@@ -1,0 +1,28 @@
+"""Runs that cost nothing: fabricated results in place of the simulation, a trace of four records."""
+
+import fabricated
+import pytest
+
+from hwmodel.trace import READ, WRITE, Agent, Trace, mmap_unit
+
+
+@pytest.fixture
+def trace():
+    """A CPU that maps sixteen pages and touches two."""
+    base = 1 << 32
+    records = [*mmap_unit(base, 16, 3), (base, 3, 0, WRITE, 0), (base + 4096, 1, 0, READ, 0)]
+    return Trace.from_records([Agent("cpu", 0, "main")], records, info={"program": "toy"}, name="toy.hwtrace")
+
+
+@pytest.fixture
+def simulated(monkeypatch):
+    """The machines that were run, each with its trace, in order; their results are fabricated."""
+    ran = []
+
+    def simulate(machine, trace, progress=None):
+        ran.append((machine, trace))
+        made = {"gru": fabricated.gru, "kvm_ept": fabricated.kvm}
+        return made.get(machine.design, lambda machine: fabricated.cpu_only(machine))(machine)
+
+    monkeypatch.setattr("analysis.runs.simulate", simulate)
+    return ran

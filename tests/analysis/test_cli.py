@@ -1,0 +1,166 @@
+"""The command line: bad input is told in one line, with exit status 2, and nothing is written."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from analysis import cli
+from hwmodel.machine import presets
+from hwmodel.trace import Trace
+
+COMPARE = ["compare", "--trace", "toy.hwtrace", "--machines", "gru-2008,kvm-ept-2008", "--out", "out"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, trace):
+    """A folder with a good trace and several bad files."""
+    monkeypatch.chdir(tmp_path)
+    trace.save("toy.hwtrace")
+    whole = (tmp_path / "toy.hwtrace").read_bytes()
+    (tmp_path / "cut.hwtrace").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "garbled.hwtrace").write_bytes(b"PAR1" + os.urandom(200))
+    (tmp_path / "text.trace").write_text("one two\nthree\n")
+    (tmp_path / "bad.toml").write_text("design = [\n")
+    (tmp_path / "empty.toml").write_text("")
+    (tmp_path / "file").write_text("in the way")
+    return tmp_path
+
+
+def with_(*options, **changes):
+    """COMPARE with other values for some options, and more options."""
+    arguments = list(COMPARE)
+    for name, value in changes.items():
+        arguments[arguments.index(f"--{name}") + 1] = value
+    return [*arguments, *options]
+
+
+BAD = {
+    "unknown preset": (with_(machines="gru-2009"), "did you mean gru-2008"),
+    "one preset unknown": (with_(machines="gru-2008,nonsense"), "no preset 'nonsense'"),
+    "a preset twice": (with_(machines="gru-2008,gru-2008"), "same name"),
+    "empty name": (with_(machines="gru-2008,,kvm-ept-2008"), "empty name"),
+    "no trace": (with_(trace="missing.hwtrace"), "missing.hwtrace: no such file"),
+    "cut trace": (with_(trace="cut.hwtrace"), "cut.hwtrace"),
+    "garbled trace": (with_(trace="garbled.hwtrace"), "garbled.hwtrace"),
+    "not a trace": (with_(trace="text.trace"), "text.trace"),
+    "a folder as trace": (with_(trace="."), "."),
+    "no TOML": (with_(machines="bad.toml"), "bad.toml"),
+    "TOML without a design": (with_(machines="empty.toml"), "empty.toml: design"),
+    "missing TOML": (with_(machines="missing.toml"), "missing.toml"),
+    "out is a file": (with_(out="file"), "not a folder"),
+    "ways that do not divide": (with_("--set", "tlb.ways=3"), "tlb.ways"),
+    "sets not a power of two": (with_("--set", "cpu.stlb.entries=1000"), "cpu.stlb.ways"),
+    "unknown setting": (with_("--set", "tlb.entires=3"), "did you mean tlb.entries"),
+    "no value": (with_("--set", "tlb.entries="), "not of the form"),
+    "a cost of 0": (with_("--set", "driver.interrupt_ns=0"), "free"),
+    "no share": (with_("--share", "0"), "share"),
+    "unknown primary": (with_("--same-primary", "gru-1999"), "gru-1999"),
+    "option missing": (["compare", "--trace", "toy.hwtrace"], "Missing option"),
+    "no such option": (["presets", "--all"], "--all"),
+    "no such command": (["compete"], "compete"),
+    "a word for a number": (with_("--share", "half"), "--share"),
+    "show nothing": (["show", "nonsense"], "nonsense"),
+    "inspect nothing": (["inspect", "missing"], "missing: no such file"),
+    "sweep without a value": (
+        ["sweep", "--trace", "toy.hwtrace", "--machine", "gru-2008", "--set", "tlb.entries"], "not of the form",
+    ),
+    "sweep with a bad point": (
+        ["sweep", "--trace", "toy.hwtrace", "--machine", "gru-2008", "--set", "tlb.entries=64,65"], "tlb",
+    ),
+    "sweep to a strange file": (
+        ["sweep", "--trace", "toy.hwtrace", "--machine", "gru-2008", "--set", "tlb.entries=64", "--out", "x.xls"],
+        "x.xls",
+    ),
+    "record nothing that exists": (["record", "--out", "x.hwtrace", "--", "/no/such/program"], "no such program"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "complaint"), BAD.values(), ids=list(BAD))
+def test_bad_input(folder, simulated, capfd, arguments, complaint):
+    before = sorted(os.listdir(folder))
+    assert cli.main(arguments) == 2
+    told = capfd.readouterr()
+    assert not told.out and told.err.count("\n") == 1, told
+    assert told.err.startswith("hwmodel: ") and complaint in told.err, told.err
+    assert sorted(os.listdir(folder)) == before, "something was written"
+    assert not simulated, "something was run"
+
+
+def test_a_process_ends_with_status_2(folder):
+    command = [sys.executable, "-m", "analysis.cli", *with_(machines="nonsense")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1), ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_compare_prints_a_table_that_fits_and_writes_its_files(folder, simulated, capfd):
+    assert cli.main(with_("--set", "tlb.entries=256", "--share", "0.25")) == 0
+    told = capfd.readouterr().out
+    assert max(len(line.rstrip()) for line in told.splitlines()) <= 100
+    for part in ("gru-2008", "kvm-ept-2008", "ns per device access", "resolution p99", "stall_trap", "25 % of the"):
+        assert part in told
+    assert sorted(os.listdir("out")) == ["compare.csv", "compare.md", "costs.png", "latency.png", "settings.csv"]
+    machines = [machine for machine, _ in simulated]
+    assert machines[0].get("tlb.entries") == 256 and machines[1].name == "kvm-ept-2008"
+
+
+def test_five_machines_fit(folder, simulated, capfd):
+    (folder / "own.toml").write_text('extends = ["gru-2008"]\ntlb.entries = 512\n')
+    assert cli.main(with_(machines=",".join([*presets(), "own.toml"]))) == 0
+    told = capfd.readouterr().out
+    assert max(len(line.rstrip()) for line in told.splitlines()) <= 100
+    assert "cpu.stlb.entries" in told and "own" in told
+
+
+def test_same_primary(folder, simulated, capfd):
+    assert cli.main(with_("--same-primary", "kvm-ept-2024")) == 0
+    told = capfd.readouterr().out
+    assert "Clock, CPUs, memory and kernel of kvm-ept-2024" in told and "are the same" in told
+    assert {machine.get("clock.mhz") for machine, _ in simulated} == {simulated[0][0].get("clock.mhz")}
+
+
+def test_sweep_prints_and_writes(folder, simulated, capfd):
+    arguments = ["sweep", "--trace", "toy.hwtrace", "--machine", "gru-2008", "--out", "sweep.csv"]
+    assert cli.main([*arguments, "--set", "tlb.entries=64,256", "--set", "kernel.thp=never,always"]) == 0
+    told = capfd.readouterr().out
+    assert "kernel.thp" in told and "always" in told
+    assert len((folder / "sweep.csv").read_text().splitlines()) == 5
+    assert [machine.get("kernel.thp") for machine, _ in simulated].count("always") == 2
+
+
+def test_presets_and_show(capfd):
+    assert cli.main(["presets"]) == 0
+    told = capfd.readouterr().out
+    assert all(name in told for name in presets())
+    for name in presets():
+        assert cli.main(["show", name]) == 0
+        told = capfd.readouterr().out
+        assert max(len(line.rstrip()) for line in told.splitlines()) <= 100
+        assert "cpu.stlb.entries" in told and "estimate" in told
+
+
+def test_inspect(folder, capfd):
+    assert cli.main(["inspect", "toy.hwtrace"]) == 0
+    told = capfd.readouterr().out
+    assert "4 records for 4 references" in told and "main" in told and "program: toy" in told
+
+
+def test_record(folder, monkeypatch, capfd):
+    def record(command, out):
+        assert command == ["prog", "-x", "--out", "y"]
+        return Trace.load("toy.hwtrace")
+
+    monkeypatch.setattr("workloads.record", record)
+    assert cli.main(["record", "--out", "new.hwtrace", "--", "prog", "-x", "--out", "y"]) == 0
+    assert "4 records" in capfd.readouterr().out
+
+
+def test_help_needs_no_pandas():
+    show = "from analysis.cli import main; main(['presets'])"
+    program = f"import sys; {show}; print({{'pandas', 'matplotlib'}} & set(sys.modules))"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
+    assert ended.stdout.endswith("set()\n")

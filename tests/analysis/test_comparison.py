@@ -1,0 +1,191 @@
+"""Comparisons and sweeps: what runs on what, and the figures of fabricated results."""
+
+import math
+import os
+
+import fabricated
+import pandas as pd
+import pytest
+
+import analysis
+from analysis import files, metrics, tables
+from analysis.comparison import Comparison
+from hwmodel.machine import ConfigError, preset
+from hwmodel.trace import TraceError
+
+
+@pytest.fixture
+def comparison():
+    return Comparison({"GRU": fabricated.gru(), "KVM": fabricated.kvm()}, ("A note.",))
+
+
+def test_figures_per_access(comparison):
+    table = comparison.table
+    busy = 40 + 31 + 14 + 9 + 1.9  # million cycles of the engine, waiting left out
+    assert table.loc["GRU", "device_cycles_per_access"] == pytest.approx(busy / 5)
+    assert table.loc["GRU", "device_ns_per_access"] == pytest.approx(busy / 5 / 2)
+    assert table.loc["GRU", "device_overhead_ns_per_access"] == pytest.approx((busy - 40) / 5 / 2)
+    run = fabricated.gru()
+    assert table.loc["GRU", "ns_per_access"] == pytest.approx(run.ns / 20e6)
+    assert table.loc["KVM", "device_miss_rate_percent"] == pytest.approx(6.0)
+    assert table.loc["KVM", "cpu_miss_rate_percent"] == pytest.approx(100 * 10 / 15_000)
+    assert table.loc["GRU", "software_faults"] == 10_000
+    assert table.loc["GRU", "fault_max_ns"] == run.latency("fault").ns.max
+    assert table.loc["GRU", ["retries", "kills", "traps", "notices", "ipis"]].tolist() == [17, 3, 9500, 420, 40]
+    assert table.loc["KVM", "invalidation_cycles"] == 800_000
+    assert table.loc["KVM", "shootdown_cycles"] == 120_000 + 350_000 + 900_000 + 70_000 + 1_000_000
+
+
+def test_accounts_add_up_to_the_figures(comparison):
+    work = comparison.accounts[~comparison.accounts["waiting"]]
+    sums = work.groupby(["machine", "side"])["ns_per_access"].sum()
+    for name in ("GRU", "KVM"):
+        assert sums[name, "engine"] == pytest.approx(comparison.table.loc[name, "device_ns_per_access"])
+        assert sums[name, "cpu"] == pytest.approx(comparison.table.loc[name, "cpu_ns_per_access"])
+    assert comparison.table.loc["GRU", "engine.stall_trap_ns_per_access"] == pytest.approx(3.1)
+    assert comparison.table.loc["KVM", "engine.stall_trap_ns_per_access"] == 0
+
+
+def test_a_machine_without_engines_has_no_device_figures():
+    table = Comparison({"CPU": fabricated.cpu_only()}).table
+    assert math.isnan(table.loc["CPU", "device_ns_per_access"]) and math.isnan(table.loc["CPU", "fault_p50_ns"])
+    assert table.loc["CPU", "cpu_cycles_per_access"] == pytest.approx(10 / 7)
+
+
+def test_every_metric_has_a_unit_a_definition_and_one_name():
+    names = [metric.name for metric in metrics.METRICS]
+    assert len(set(names)) == len(names)
+    assert all(metric.definition and metric.title and metric.group for metric in metrics.METRICS)
+
+
+def test_no_account_is_forgotten_by_the_picture():
+    from analysis.plots.costs import COLOURS
+
+    assert set(COLOURS) | set(metrics.WAITING) | set(metrics.WORK) == set(metrics.ACCOUNTS)
+
+
+def test_the_trace_is_offloaded_for_machines_with_engines_only(simulated, trace):
+    found = analysis.compare([preset("gru-2008"), preset("cpu-only")], trace)
+    (gru, shared), (cpu, plain) = simulated
+    assert (gru.name, cpu.name) == ("gru-2008", "cpu-only") and plain is trace
+    assert [agent.role for agent in shared.agents] == ["cpu", "device"]
+    assert "50 % of the data accesses on gru-2008" in found.notes[0]
+
+
+def test_a_trace_with_devices_is_left_alone(simulated, trace):
+    from workloads.offload import offload
+
+    shared = offload(trace, 0.3)
+    found = analysis.compare({"GRU": preset("gru-2008")}, shared)
+    assert simulated[0][1] is shared and not found.notes
+    with pytest.raises(ConfigError, match="no engines"):
+        analysis.compare([preset("cpu-only")], shared)
+
+
+def test_the_same_primary(simulated, trace):
+    machines = {"GRU": preset("gru-2008"), "new": preset("kvm-ept-2024")}
+    assert "cpu.stlb.entries" in analysis.compare(machines, trace).differences.index
+    found = analysis.compare(machines, trace, same_primary="GRU")
+    assert found.differences.empty and found.notes[0].startswith("Clock, CPUs, memory and kernel of gru-2008")
+    assert analysis.compare(machines, trace, same_primary=preset("kvm-ept-2024")).differences.empty
+    with pytest.raises(ConfigError, match="same_primary: 'XPMEM' is none of GRU, new"):
+        analysis.compare(machines, trace, same_primary="XPMEM")
+
+
+def test_differences_name_every_setting(simulated, trace):
+    changed = preset("gru-2008").with_(**{"kernel.thp": "always", "tlb.entries": 256})
+    found = analysis.compare({"a": preset("gru-2008"), "b": changed}, trace).differences
+    assert found.to_dict("index") == {"kernel.thp": {"a": "never", "b": "always"}}
+
+
+def test_machines_of_one_name_are_refused(simulated, trace):
+    with pytest.raises(ConfigError, match="same name"):
+        analysis.compare([preset("gru-2008"), preset("gru-2008")], trace)
+    with pytest.raises(ConfigError, match="there is none"):
+        analysis.compare({}, trace)
+    with pytest.raises(ConfigError, match="share"):
+        analysis.compare([preset("gru-2008")], trace, share=0)
+    assert not simulated
+
+
+def test_saved_files(comparison, tmp_path):
+    written = comparison.save(tmp_path / "new" / "out")
+    assert [os.path.basename(path) for path in written] == [
+        "compare.csv", "compare.md", "settings.csv", "costs.png", "latency.png"
+    ]  # fmt: skip
+    assert sorted(os.listdir(tmp_path / "new" / "out")) == sorted(os.path.basename(path) for path in written)
+    table = pd.read_csv(tmp_path / "new" / "out" / "compare.csv", index_col="machine")
+    assert table.loc["KVM", "traps"] == 3150 and list(table) == list(comparison.table)
+    page = (tmp_path / "new" / "out" / "compare.md").read_text()
+    for part in ("# GRU against KVM", "| resolution p99, ns", "stall_trap", "A note.", "![", "2 operations failed"):
+        assert part in page
+    assert comparison.to_markdown().count("![") == 0
+
+
+def test_an_error_leaves_nothing_behind(tmp_path):
+    def fails(path):
+        raise OSError("disk full")
+
+    old = tmp_path / "old"
+    old.mkdir()
+    (old / "a").write_text("before")
+    for folder in (old, tmp_path / "new" / "deep"):
+        with pytest.raises(OSError, match="disk full"):
+            files.write_all({folder / "a": lambda path: files.text(path, "after"), folder / "b": fails})
+    assert os.listdir(tmp_path) == ["old"] and os.listdir(old) == ["a"] and (old / "a").read_text() == "before"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1234567, "1,234,567"), (0.012345, "0.01235"), (12.3456, "12.35"), (98765.4, "98,765"), (math.nan, "–"), (0, "0"),
+     (None, "–"), ("ipi", "ipi"), (True, "True"), (2.0, "2")],
+)  # fmt: skip
+def test_cells(value, text):
+    assert tables.cell(value) == text
+
+
+def test_a_sweep_runs_every_combination(simulated, trace):
+    frame = analysis.sweep(
+        preset("gru-2008"), {"tlb.entries": [64, 256], "driver.interrupt_ns": [800, 1500]}, trace, progress=False
+    )
+    assert list(frame["tlb.entries"]) == [64, 64, 256, 256] and list(frame["driver.interrupt_ns"]) == [800, 1500] * 2
+    assert len({id(used) for _, used in simulated}) == 1, "the points share one trace"
+    assert {metric.name for metric in metrics.METRICS} <= set(frame)
+    assert frame.attrs["configuration"] == preset("gru-2008").flat() and frame.attrs["swept"] == [
+        "tlb.entries", "driver.interrupt_ns"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"tlb.entries": [64, 65]}, "tlb"),
+        ({"tlb.entires": [64]}, "tlb.entires"),
+        ({"tlb.entries": []}, "no value"),
+        ({"tlb.entries": 64}, "list of values"),
+        ({"kernel.thp": "always"}, "list of values"),
+        ({}, "no setting"),
+    ],
+)
+def test_a_sweep_with_an_invalid_point_runs_nothing(simulated, trace, settings, complaint):
+    with pytest.raises(ConfigError, match=complaint):
+        analysis.sweep(preset("gru-2008"), settings, trace)
+    assert not simulated
+
+
+def test_an_error_in_one_point_ends_the_sweep(monkeypatch, trace):
+    def simulate(machine, trace, progress=None):
+        raise TraceError("damaged")
+
+    monkeypatch.setattr("analysis.runs.simulate", simulate)
+    with pytest.raises(TraceError, match="damaged"):
+        analysis.sweep(preset("gru-2008"), {"tlb.entries": [64, 128, 256]}, trace)
+
+
+def test_the_head_of_a_trace(trace):
+    assert len(analysis.head(trace, 100)) == len(trace)
+    assert len(analysis.head(trace, 3)) == 3
+    assert len(analysis.head(trace, 1)) == 2, "an operation is never cut in two"
+    assert analysis.head(trace, 3).agents == trace.agents
+    with pytest.raises(TraceError):
+        analysis.head(trace, 0)

@@ -1,0 +1,346 @@
+"""Seeded random cases: a small machine and a short trace that exercises much of it, for the oracle and the kernels."""
+
+import random
+from dataclasses import replace
+
+from hwmodel import machine as machines
+from hwmodel import op as o
+from hwmodel.trace import Agent, Trace, mmap_unit, paged_unit
+from tests.reference import vmas as v
+
+PRESETS = {"cpu_only": "cpu-only", "gru": "gru-2008", "kvm_ept": "kvm-ept-2008"}
+NEVER_FREE = ("exception", "fault_ns", "exit_cycles", "interrupt_ns", "access")
+"""Costs without which a retry could spin without time passing."""
+ARENAS = ((0x3FFD0, 96), (0x10000, 64), (0x7FFFFE0, 64))
+"""(first page, pages) where small mappings go: across a level-2 table, plain, across a level-3 table."""
+HUGE_ARENA, HUGE_PAGES = 0x80000, 4
+HEAP, STACK = 0x30000, 0x7F0000
+PROFILES = {
+    "accesses": dict(access=16, mmap=2, munmap=1, mprotect=1, madvise=1, mremap=1, brk=1, fork=1, sync=1, other=1),
+    "ranges": dict(access=6, mmap=2, munmap=2, mprotect=2, madvise=3, mremap=2, brk=1, fork=1, sync=1, other=1),
+    "races": dict(access=14, mmap=1, munmap=1, mprotect=1, madvise=5, mremap=0, brk=0, fork=1, sync=0, other=1),
+    "quiet": dict(access=30, mmap=1, munmap=1, mprotect=1, madvise=1, mremap=0, brk=0, fork=0, sync=0, other=1),
+}
+
+
+def random_case(seed, design="cpu_only", size=120):
+    """A machine and a trace.
+
+    Parameters
+    ----------
+    seed : int
+        The same seed gives the same case.
+    design : str
+        cpu_only, gru or kvm_ept.
+    size : int
+        Units of the trace, about.
+    """
+    rng = random.Random(f"{seed} {design} {size}")
+    return random_machine(rng, design), random_trace(rng, design, size)
+
+
+def random_machine(rng, design):
+    """A machine with tiny banks and costs of all sizes."""
+    base = machines.preset(PRESETS[design])
+    chosen = {}
+    for name, about in base.provenance().items():
+        if name.endswith(("_ns", "_cycles")):
+            free = not any(word in name for word in NEVER_FREE)
+            kind = rng.choices(("default", "small", "large", "free"), (6, 3, 1, 2 if free else 0))[0]
+            if kind == "large" and name == "instruction.access_ns":
+                kind = "default"  # engines of a chiplet could take their entries from each other for ever
+            if kind != "default":
+                chosen[name] = {"small": rng.randint(1, 40), "large": rng.randint(500, 20000), "free": "free"}[kind]
+                if rng.random() < 0.03 and kind == "large":
+                    chosen[name] *= 20
+        elif name.endswith("ways"):
+            entries = name.replace("ways", "lines" if f"{name[:-4]}lines" in base.flat() else "entries")
+            ways = 4 if name == "tlb.ways" else rng.choice((1, 2, 4))
+            most = {"memory.l1": 2, "memory.l2": 4, "memory.llc": 16}.get(name[:-5], 4)
+            chosen[entries], chosen[name] = ways * 2 ** rng.randint(0, most.bit_length() - 1), ways
+        assert about is not None
+    count = rng.randint(1, 5)
+    chosen |= {
+        "clock.mhz": rng.choice((1000, 2270, 3333)),
+        "engine.lookahead_records": rng.choice((4, 8, 16, 64, 65536)),
+        "cpu.count": count, "cpu.per_socket": rng.randint(1, 4), "cpu.stlb.huge": rng.random() < 0.5,
+        "memory.size_mib": 256, "kernel.thp": rng.choice(("never", "madvise", "always")),
+        "kernel.fault_around_pages": rng.choice((1, 4, 16)), "kernel.gather_pages": rng.choice((512, 520, 9678)),
+        "kernel.flush_ceiling_pages": rng.choice((0, 3, 33)), "kernel.lazy_cpus": rng.randint(0, count),
+        "kernel.shootdown.kind": rng.choice(("ipi", "ipi", "bau")),
+    }  # fmt: skip
+    if design == "gru":
+        chosen |= {"tlb.cbrs": rng.randint(1, 3), "gru.chiplets": rng.randint(1, 3),
+                   "driver.interrupt_cpu": rng.choice((-1, rng.randrange(count)))}  # fmt: skip
+    if design == "kvm_ept":
+        chosen["guest.page_size"] = rng.choice(("4K", "2M"))
+    return base.with_(**chosen)
+
+
+def random_trace(rng, design, size):
+    """A trace whose accesses are mostly legal in program order."""
+    plan = Plan(rng, design)
+    plan.prelude()
+    while len(plan.records) < size:
+        plan.unit()
+    return Trace.from_records(plan.agents, plan.records, plan.before)
+
+
+class Plan:
+    """A trace in the making; knows the VMAs of every space in program order."""
+
+    def __init__(self, rng, design):
+        self.rng, self.records, self.before, self.out = rng, [], [], None
+        roots = rng.choice((1, 1, 1, 2))
+        children = rng.choice((0, 0, 1, 1, 2))
+        self.unborn = list(range(roots, roots + children))
+        spaces = [0] * rng.randint(1, 3) + list(range(1, roots))
+        spaces += [space for space in self.unborn for _ in range(rng.randint(1, 2))]
+        self.agents = [Agent("cpu", space, f"cpu {i}") for i, space in enumerate(spaces)]
+        if design != "cpu_only":
+            where = [0] + [rng.randrange(roots + children) for _ in range(rng.randint(0, 2))]
+            self.agents += [Agent("device", space, f"engine {i}") for i, space in enumerate(where)]
+        rng.shuffle(self.agents)
+        self.vmas = {space: v.VmaList() for space in range(roots)}
+        self.breaks = dict.fromkeys(range(roots), 0)
+        self.dead = set()
+        self.weights = dict(rng.choice(list(PROFILES.values())))
+        if rng.random() < 0.3:
+            self.weights |= {rng.choice(list(self.weights)): 0}
+            self.weights["access"] = max(4, self.weights["access"])
+        self.near = rng.choice((2, 4, 12, 48))
+        self.gaps = rng.choice((0, 0, 3, 200))
+        self.recent = {}
+
+    # the units
+
+    def prelude(self):
+        """Some mappings from the start."""
+        self.out = self.before
+        for agent, about in enumerate(self.agents):
+            if about.space in self.vmas and self.rng.random() < 0.7:
+                for _ in range(self.rng.randint(1, 3)):
+                    self.mmap(agent)
+                if self.rng.random() < 0.3:
+                    self.brk(agent)
+        self.out = self.records
+
+    def unit(self):
+        """One more unit, by an agent that may issue it."""
+        alive = [i for i, agent in enumerate(self.agents) if agent.space in self.vmas and agent.space not in self.dead]
+        agent = self.rng.choice(alive)
+        kinds, weights = zip(*self.weights.items(), strict=True)
+        kind = self.rng.choices(kinds, weights)[0]
+        if self.agents[agent].role == "device" and kind not in ("access", "sync", "other"):
+            kind = "access"
+        if not self.vmas[self.agents[agent].space].items and kind == "access" and self.agents[agent].role == "cpu":
+            kind = "mmap"
+        before = len(self.out)
+        getattr(self, kind)(agent)
+        if self.gaps and len(self.out) > before and self.rng.random() < 0.5:
+            head = self.out[before]
+            self.out[before] = (*head[:2], self.rng.randint(1, self.gaps), *head[3:])
+
+    def emit(self, agent, address, count, kind):
+        """A record."""
+        self.out.append((address, count, 0, kind, agent))
+
+    def space_of(self, agent):
+        """(number, VMAs) of an agent's space."""
+        number = self.agents[agent].space
+        return number, self.vmas[number]
+
+    def access(self, agent):
+        """Accesses near each other, now and then without a right, now and then across two pages."""
+        rng, (space, vmas) = self.rng, self.space_of(agent)
+        device = self.agents[agent].role == "device"
+        for _ in range(rng.choice((1, 1, 2, 5))):
+            kind = rng.choice((o.READ, o.READ, o.WRITE, o.WRITE) + (() if device else (o.FETCH,)))
+            need = {o.READ: v.READ, o.WRITE: v.WRITE, o.FETCH: v.EXEC}[kind]
+            legal = [vma for vma in vmas.items if vma.prot & need]
+            if not legal and kind == o.FETCH:
+                kind, need = o.READ, v.READ
+                legal = [vma for vma in vmas.items if vma.prot & need]
+            if not legal or rng.random() < 0.03:
+                vpn = rng.choice(ARENAS)[0] + rng.randrange(64)
+            elif space in self.recent and rng.random() < 0.5 and vmas.find(self.recent[space]):
+                vpn = self.recent[space]
+                if not vmas.find(vpn).prot & need:
+                    kind, need = o.READ, v.READ
+            else:
+                vma = rng.choice(legal)
+                vpn = vma.first + rng.randrange(min(self.near, vma.last - vma.first))
+                if vma.grows and rng.random() < 0.3:
+                    vpn = vma.first - rng.randint(1, 20)
+                    if not vmas.find(vpn):
+                        vmas.extend_stack(vpn)
+                if vma.last - vma.first >= 512 and rng.random() < 0.3:
+                    vpn = rng.randrange(vma.first, vma.last)
+            self.recent[space] = vpn
+            second = vmas.find(vpn + 1)
+            if rng.random() < 0.15 and second and second.prot & need:
+                self.emit(agent, (vpn << 12) + 4090, 1, kind)
+                self.emit(agent, vpn + 1 << 12, 1, kind | o.CONTINUES)
+            else:
+                self.emit(agent, (vpn << 12) + 8 * rng.randrange(512), rng.choice((1, 1, 1, 2, 7)), kind)
+
+    def mmap(self, agent):
+        """A mapping of any kind, often over others."""
+        rng, (_, vmas) = self.rng, self.space_of(agent)
+        prot = rng.choice((3, 3, 3, 3, 7, 7, 1, 5, 0))
+        choice = rng.random()
+        if choice < 0.25:
+            first = HUGE_ARENA + 512 * rng.randrange(HUGE_PAGES)
+            pages = 512 * rng.randint(1, 2) + rng.choice((0, 0, 0, 100))
+            mapping = rng.choice((v.ANONYMOUS, v.ANONYMOUS, v.ANONYMOUS, v.HUGETLB, v.SHARED))
+            first += rng.choice((0, 0, 0, 40)) if mapping != v.HUGETLB else 0
+            pages -= pages % 512 if mapping == v.HUGETLB else 0
+        elif choice < 0.32:
+            first, pages, mapping = STACK + rng.randrange(8), rng.randint(1, 8), v.ANONYMOUS
+        else:
+            base, length = rng.choice(ARENAS)
+            first, pages = base + rng.randrange(length - 16), rng.choice((1, 2, 4, 16, 30))
+            mapping = rng.choice((v.ANONYMOUS, v.ANONYMOUS, v.ANONYMOUS, v.SHARED, v.PRIVATE_FILE, v.SHARED_FILE))
+        file = rng.randint(1, 3) if mapping in (v.SHARED, v.PRIVATE_FILE, v.SHARED_FILE) else 0
+        offset = rng.choice((0, 0, 2, first & 15)) if file else 0
+        grows = 0.25 <= choice < 0.32
+        refused = self.cuts_hugetlb(vmas, first, first + pages)
+        if refused and self.out is self.before:
+            return
+        self.out.extend(mmap_unit(first << 12, pages, prot, mapping, file, offset, grows, agent))
+        if refused:
+            return
+        vmas.cut(first, first + pages)
+        vmas.insert(v.Vma(first, first + pages, prot, mapping, file, offset, grows=grows))
+
+    def a_range(self, vmas):
+        """A range in, around or across some VMA."""
+        rng = self.rng
+        if not vmas.items or rng.random() < 0.05:
+            return rng.choice(ARENAS)[0], rng.randint(1, 40)
+        vma = rng.choice(vmas.items)
+        length = vma.last - vma.first
+        first = vma.first + (rng.randrange(length) if rng.random() < 0.5 else 0)
+        pages = rng.choice((1, 2, 7, length, vma.last - first, 40))
+        if length >= 512 and (vma.mapping == v.HUGETLB or rng.random() < 0.4) and rng.random() < 0.85:
+            first = max(vma.first, first & ~511)
+            pages = 512 * rng.randint(1, 2)
+        if rng.random() < 0.1:
+            first -= rng.randint(0, 3) if first & 511 else 0
+        return first, pages
+
+    def munmap(self, agent):
+        """Unmap a range."""
+        _, vmas = self.space_of(agent)
+        first, pages = self.a_range(vmas)
+        self.out.extend(paged_unit(o.MUNMAP, first << 12, pages, (), agent))
+        if not self.cuts_hugetlb(vmas, first, first + pages):
+            vmas.cut(first, first + pages)
+
+    def mprotect(self, agent):
+        """Change a protection."""
+        _, vmas = self.space_of(agent)
+        first, pages = self.a_range(vmas)
+        prot = self.rng.choice((1, 1, 3, 3, 3, 0, 5, 7))
+        self.out.extend(paged_unit(o.MPROTECT, first << 12, pages, [(0, prot)], agent))
+        if self.cuts_hugetlb(vmas, first, first + pages):
+            return
+        for vma in vmas.in_range(first, first + pages):
+            piece = vmas.isolate(max(first, vma.first), min(first + pages, vma.last))
+            piece.prot = prot
+        for vma in list(vmas.items):
+            if vma in vmas.items:
+                vmas.merge(vma)
+
+    def madvise(self, agent):
+        """Advice; changes no VMA that matters to the plan."""
+        _, vmas = self.space_of(agent)
+        first, pages = self.a_range(vmas)
+        advice = self.rng.choice((o.DONTNEED, o.DONTNEED, o.DONTNEED, o.FREE, o.COLD, o.HUGEPAGE, o.NOHUGEPAGE))
+        self.out.extend(paged_unit(o.MADVISE, first << 12, pages, [(0, advice)], agent))
+
+    def mremap(self, agent):
+        """Move, grow or shrink."""
+        rng, (_, vmas) = self.rng, self.space_of(agent)
+        first, pages = self.a_range(vmas)
+        vma = vmas.find(first)
+        if vma is not None and rng.random() < 0.9:
+            pages = min(pages, vma.last - first)
+        size = max(1, rng.choice((pages, pages, pages + 3, pages - 1, pages // 2)))
+        target = rng.choice((first, rng.choice(ARENAS)[0] + rng.randrange(40)))
+        if pages >= 512 and rng.random() < 0.8:
+            target = HUGE_ARENA + 512 * rng.randrange(2 * HUGE_PAGES) + rng.choice((0, 0, 7))
+            size = pages - rng.choice((0, 0, 9))
+        huge = vma is not None and vma.mapping == v.HUGETLB
+        if huge and target == first:
+            size = pages
+        if target != first and rng.random() < 0.9 and target < first + pages and first < target + size:
+            target = first + pages
+        self.out.extend(paged_unit(o.MREMAP, first << 12, pages, [(target << 12, size)], agent))
+        self.plan_mremap(vmas, first, pages, target, size)
+
+    def plan_mremap(self, vmas, first, pages, target, size):
+        """What an MREMAP does to the VMAs."""
+        vma = vmas.find(first)
+        if vma is None or vma.last < first + pages or self.cuts_hugetlb(vmas, first, first + pages):
+            return
+        if target == first:
+            if size < pages:
+                vmas.cut(first + size, first + pages)
+            elif size > pages and vma.last == first + pages and not vmas.in_range(first + pages, first + size):
+                vma.last = first + size
+                vmas.merge(vma)
+            return
+        unaligned = vma.mapping == v.HUGETLB and (target | size) & 511
+        overlap = target < first + pages and first < target + size
+        if overlap or unaligned or self.cuts_hugetlb(vmas, target, target + size):
+            return
+        vmas.cut(target, target + size)
+        moved = vmas.find(first).part(first, first + pages)
+        vmas.insert(replace(moved, first=target, last=target + size))
+        vmas.cut(first, first + pages)
+
+    def brk(self, agent):
+        """Move the break."""
+        space, vmas = self.space_of(agent)
+        new = HEAP + self.rng.randint(0, 20)
+        old = self.breaks[space]
+        refused = old and new > old and vmas.in_range(old, new)
+        if refused and self.out is self.before:
+            return
+        self.emit(agent, (new << 12) - self.rng.choice((0, 0, 100)), 0, o.BRK)
+        if refused:
+            return
+        if old and new > old:
+            vmas.insert(v.Vma(old, new, 3))
+        elif old and new < old:
+            vmas.cut(new, old)
+        self.breaks[space] = new
+
+    def fork(self, agent):
+        """Fork, or end a space that has others beside it."""
+        space, vmas = self.space_of(agent)
+        rng = self.rng
+        if self.unborn and rng.random() < 0.8:
+            child = self.unborn.pop()
+            self.emit(agent, 0, child, o.FORK)
+            self.vmas[child] = v.VmaList()
+            self.vmas[child].items = [replace(vma) for vma in vmas.items]
+            self.breaks[child] = self.breaks[space]
+        elif rng.random() < 0.3 and len(self.vmas) - len(self.dead) > 1 and not any(s == space for s in self.dead):
+            self.emit(agent, 0, 0, o.EXIT)
+            self.dead.add(space)
+
+    def sync(self, agent):
+        """Everybody waits for everybody."""
+        self.emit(agent, 0, 0, o.SYNC)
+
+    def other(self, agent):
+        """COMPUTE or SYSCALL."""
+        device = self.agents[agent].role == "device"
+        self.emit(agent, 0, self.rng.randint(1, 30), o.COMPUTE if device or self.rng.random() < 0.6 else o.SYSCALL)
+
+    def cuts_hugetlb(self, vmas, *pages):
+        """Whether the kernel refuses the range."""
+        found = [vmas.find(page) for page in pages if page & 511]
+        return any(vma is not None and vma.mapping == v.HUGETLB for vma in found)

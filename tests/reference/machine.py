@@ -1,0 +1,262 @@
+"""The machine of the oracle: rows, state, the loop, and what comes out (docs/model.md, sections 1, 8.1 and 12)."""
+
+from dataclasses import astuple, dataclass
+from types import SimpleNamespace
+
+from tests.reference import order, ranges
+from tests.reference import vmas as v
+from tests.reference.access import accesses
+from tests.reference.banks import Bank, Processor
+from tests.reference.flush import Member
+from tests.reference.gru import Gru
+from tests.reference.kvm import Kvm
+from tests.reference.locks import Lock
+from tests.reference.memory import Frames, PageTable, Pool
+from tests.reference.prelude import apply
+from tests.reference.rows import NEVER, Agent, step
+
+
+class DeadlockError(Exception):
+    """Nothing can act while work remains."""
+
+
+class LivelockError(Exception):
+    """More steps than the caller allows."""
+
+
+@dataclass
+class Outcome:
+    """What a run measured, and its final state."""
+
+    clocks: list
+    counters: list
+    ledger: list
+    histograms: dict
+    state: dict
+    log: list
+    names: list
+    segvs: list  # (now, agent row, index of the record), in order of time
+
+
+class Space:
+    """An address space."""
+
+    def __init__(self, world, number):
+        self.number = number
+        self.vmas = v.VmaList()
+        self.table = PageTable(world.pool)
+        self.lock = Lock(world)
+        self.brk = self.epoch = self.generation = 0
+        self.mask = {}
+        self.born, self.engines, self.first_cpu = True, [], None
+
+
+class World:
+    """Everything there is."""
+
+    def __init__(self, machine, trace, limit, log):
+        self.machine, self.limit = machine, limit
+        self.cost = SimpleNamespace(**machine.costs())
+        self.log = [] if log else None
+        self.now, self.histograms, self.segvs = 0, {}, []
+        self.pool, self.frames = Pool(), Frames(machine.get("memory.size_mib") * 256)
+        self.llc = Bank(machine.get("memory.llc.lines"), machine.get("memory.llc.ways"))
+        ops, self.records = order.units(trace.chunks())
+        order.number_epochs(ops, trace.agents)
+        self.shift = machine.get("engine.lookahead_records").bit_length() - 2
+        self._make_spaces(trace, ops)
+        self._make_rows(trace, ops)
+        design = {"gru": Gru, "kvm_ept": Kvm}.get(machine.design)
+        self.design = design(self) if design else None
+        self.rows = [*self.agents, *self.requests]
+        apply(self, trace)
+        self._fill_masks()
+        for agent in self.agents:
+            if agent.has_trace:
+                agent.program = self._program(agent)
+
+    def _make_spaces(self, trace, ops):
+        self.spaces = {n: Space(self, n) for n in range(max(agent.space for agent in trace.agents) + 1)}
+        for op in ops:
+            if op.name == "fork":
+                self.spaces[op.count].born = False
+
+    def _make_rows(self, trace, ops):
+        cpus = [i for i, agent in enumerate(trace.agents) if agent.role == "cpu"]
+        devices = [i for i, agent in enumerate(trace.agents) if agent.role == "device"]
+        assert not devices or self.machine.design != "cpu_only", "a machine without engines has no devices"
+        self.agents, self.requests = [], []
+        for k in range(max(self.machine.get("cpu.count"), len(cpus))):
+            self._add("cpu", trace, ops, cpus[k] if k < len(cpus) else None)
+        for i in devices:
+            self._add("engine", trace, ops, i)
+        self.cpus = [agent for agent in self.agents if agent.role == "cpu"]
+        self.engines = [agent for agent in self.agents if agent.role == "engine"]
+        for engine in self.engines:
+            engine.space.engines.append(engine)
+
+    def _add(self, role, trace, ops, number):
+        if number is None:
+            agent = Agent(self, len(self.agents), role, f"cpu{len(self.agents)}", self.spaces[0])
+            agent.done, agent.due = True, NEVER
+        else:
+            declared = trace.agents[number]
+            agent = Agent(self, len(self.agents), role, declared.name, self.spaces[declared.space])
+            agent.has_trace = True
+            agent.ops = [op for op in ops if op.agent == number]
+            if role == "cpu" and agent.space.first_cpu is None:
+                agent.space.first_cpu = agent
+        if role == "cpu":
+            agent.banks = Processor(self.machine)
+        self.agents.append(agent)
+
+    def _fill_masks(self):
+        for space in self.spaces.values():
+            if space.born:
+                self.join_mask(space)
+        idle = [cpu for cpu in self.cpus if not cpu.has_trace]
+        for cpu in idle[: self.machine.get("kernel.lazy_cpus")]:
+            self.spaces[0].mask[cpu] = Member(lazy=True)
+
+    def join_mask(self, space):
+        """The agents of a space that is born run there."""
+        for agent in self.agents:
+            runs = agent.role == "cpu" or self.machine.design == "kvm_ept"
+            if agent.has_trace and agent.space is space and runs:
+                space.mask[agent] = Member(lazy=agent.done)
+
+    def block_of(self, index):
+        """The lookahead block of a record."""
+        return index >> self.shift
+
+    def complete(self, agent):
+        """The agent's record is complete."""
+        agent.position += 1
+        agent.done_at = max(agent.done_at, agent.clock)
+
+    def segv(self, agent, index):
+        """An access without a right."""
+        agent.count("segv")
+        self.segvs.append((self.now, agent.id, index))
+
+    def record(self, kind, value):
+        """A value of a histogram."""
+        hist = self.histograms.setdefault(kind, {"count": 0, "sum": 0, "min": value, "max": value, "buckets": {}})
+        e = value.bit_length() - 1
+        bucket = value if value < 64 else 64 + (e - 6) * 32 + ((value >> (e - 5)) - 32)
+        hist["count"] += 1
+        hist["sum"] += value
+        hist["min"], hist["max"] = min(hist["min"], value), max(hist["max"], value)
+        hist["buckets"][bucket] = hist["buckets"].get(bucket, 0) + 1
+
+    def _program(self, agent):
+        for op in agent.ops:
+            yield from order.enter(agent, op)
+            if op.name in ("read", "write", "fetch"):
+                agent.used = False
+                yield from (accesses if agent.role == "cpu" else self.design.accesses)(agent, op)
+            elif op.name == "compute":
+                agent.spend("instruction", op.count * self.cost.instruction)
+                self.complete(agent)
+            elif op.name == "syscall":
+                agent.spend("syscall", op.count * self.cost.syscall)
+                agent.count("ops.syscall", op.count)
+                self.complete(agent)
+            elif op.name == "sync":
+                agent.count("ops.sync")
+                self.complete(agent)
+            else:
+                yield from self._operation(agent, op)
+        yield from order.done_with_trace(agent)
+
+    def _operation(self, agent, op):
+        begun = self.now
+        agent.spend("syscall", self.cost.syscall)
+        yield from ranges.OPERATIONS[op.name](agent, op)
+        yield from step(agent, "END")
+        agent.count(f"ops.{op.name}")
+        self.record(f"op.{op.name}", self.now - begun)
+        self.complete(agent)
+
+    def run(self):
+        """Act until nothing can."""
+        steps = 0
+        while True:
+            row = min(self.rows, key=lambda row: (row.due, row.id))
+            if row.due == NEVER:
+                break
+            self.now = row.due
+            self._act(row)
+            steps += 1
+            if self.limit and steps > self.limit:
+                raise LivelockError(f"{steps} steps; now {self.now}, row {row.id} at {row.phase}")
+        if not all(agent.done for agent in self.agents) or not all(request.free for request in self.requests):
+            stuck = [(row.id, row.phase) for row in self.rows if not (row.free if row.is_request else row.done)]
+            raise DeadlockError(f"at {self.now}: {stuck}")
+
+    def _act(self, row):
+        if self.log is not None:
+            self.log.append((self.now, row.id, row.phase))
+        if row.is_request:
+            self.design.book_stall(row.engine, self.now)
+            if row.process and row.server.owned:
+                row.pended = True
+                row.due = NEVER
+                row.server.pending.append((self.now, row.id, "work", row))
+                return
+            row.pended = row.sleeping = False
+        row.used = False
+        try:
+            next(row.program)
+        except StopIteration:
+            row.due = NEVER
+        if not row.is_request and row.owned and not row.effect:
+            row.due = NEVER
+        order.look_for_wakings(self)
+
+    def outcome(self):
+        """Fill up with idle time, and hand over."""
+        end = max(max(agent.clock, agent.done_at, agent.busy_until) for agent in self.agents)
+        for agent in self.agents:
+            agent.ledger["idle"] += end - agent.clock
+            agent.clock = end
+        return Outcome(
+            [agent.clock for agent in self.agents], [agent.counters for agent in self.agents],
+            [agent.ledger for agent in self.agents], self.histograms, self._state(), self.log or [],
+            [agent.name for agent in self.agents],
+            self.segvs,
+        )  # fmt: skip
+
+    def _state(self):
+        spaces, frames = self.spaces.items(), self.frames
+        leaves = {n: space.table.leaves() for n, space in spaces}
+        return {
+            "ptes": {(n, vpn): tuple(pte) for n, found in leaves.items() for vpn, pte in found.items()},
+            "vmas": {n: [astuple(vma) for vma in space.vmas.items] for n, space in spaces},
+            "brk": {n: space.brk for n, space in spaces},
+            "refs": dict(frames.refs),
+            "cache": dict(frames.cache),
+            "tables": self.pool.next - len(self.pool.free),
+            "mask": {n: {cpu.id: astuple(member) for cpu, member in space.mask.items()} for n, space in spaces},
+            "banks": {agent.id: agent.banks.dump() for agent in self.agents if hasattr(agent, "banks")},
+            "design": self.design.dump() if self.design else {},
+        }
+
+
+def simulate(machine, trace, limit=0, log=False):
+    """Run a trace on a machine.
+
+    Parameters
+    ----------
+    machine : hwmodel.Machine
+        The machine.
+    trace : hwmodel.trace.Trace
+        The trace; valid.
+    limit : int
+        Most steps; 0: any number.
+    log : bool
+        Whether to keep (due, row, phase) of every step.
+    """
+    world = World(machine, trace, limit, log)
+    world.run()
+    return world.outcome()

@@ -1,0 +1,173 @@
+"""MREMAP, FORK and EXIT of the oracle (docs/model.md, 9.5 to 9.7)."""
+
+from dataclasses import replace
+
+from tests.reference import vmas as v
+from tests.reference.banks import index_of
+from tests.reference.faults import split
+from tests.reference.flush import flush, notice, release
+from tests.reference.gather import (
+    Gather,
+    boundary_splits,
+    cuts_hugetlb,
+    free,
+    insert,
+    leaf_part,
+    unmap,
+    unmap_vmas,
+    zap,
+)
+from tests.reference.memory import A, Node, W
+from tests.reference.rows import skip, step
+
+
+def mremap(row, op):
+    """9.5."""
+    space, old, n = row.space, op.vpn, op.count
+    new, m = op.args[0][0] >> 12, op.args[0][1]
+    vma = space.vmas.find(old)
+    if vma is None or vma.last < old + n or m < 1 or cuts_hugetlb(space, old, old + n):
+        return False
+    if new == old:
+        if m > n:
+            if vma.last != old + n or space.vmas.in_range(old + n, old + m):
+                return False
+            yield from step(row, "EXTEND")
+            vma.last = old + m
+            space.vmas.merge(vma)
+            row.spend("vma", row.world.cost.vma)
+        elif m < n:
+            yield from unmap(row, old + m, old + n, downgrade=True)
+        return None
+    unaligned = vma.mapping == v.HUGETLB and (new | new + m) & 511
+    if (new < old + n and old < new + m) or unaligned or cuts_hugetlb(space, new, new + m):
+        return False
+    if space.vmas.in_range(new, new + m):
+        yield from unmap(row, new, new + m)
+    yield from boundary_splits(row, old, old + n)
+    yield from insert(row, replace(space.vmas.find(old).part(old, old + n), first=new, last=new + m))
+    yield from notice(row, "start", old, old + n, "MOVE")
+    yield from move(row, old, new, min(n, m))
+    yield from notice(row, "end", old, old + n, "VMAS")
+    yield from unmap_vmas(row, old, old + n)
+
+
+def move(row, old, new, pages):
+    """MOVE: the leaves go to their new places."""
+    table, cost, at, last = row.space.table, row.world.cost, old, old + pages
+    while True:
+        yield from step(row, "MOVE")
+        part = table.next_part(at, last)
+        if part is None:
+            skip(row)
+            return
+        at, end, huge = part
+        to = new + at - old
+        aligned = at & 511 == 0 and to & 511 == 0 and last - at >= 512
+        above = table.node(to, 2)
+        if aligned and (above is None or index_of(to, 2) not in above.entries):
+            made = move_whole(table, at, to)
+            row.spend("clear", cost.clear + cost.table * made)
+            yield from flush(row, at, at + 512, 1, "MOVE")
+            at += 512
+            continue
+        if huge:
+            skip(row)
+            yield from split(row, at, "clear", "MOVE")
+            continue
+        end = min(end, at + 512 - (to & 511))
+        leaves = made = 0
+        for vpn in range(at, end):
+            pte = table.get(vpn)
+            if pte is not None:
+                table.clear(vpn)
+                made += table.put(new + vpn - old, pte)
+                leaves += 1
+        row.spend("clear", cost.clear * leaves + cost.table * made)
+        if leaves:
+            yield from flush(row, at, end, 1, "MOVE")
+        at = end
+
+
+def move_whole(table, at, to):
+    """Move a level-1 table or a huge leaf; returns the tables made."""
+    source = table.node(at, 2)
+    thing = source.entries.pop(index_of(at, 2))
+    target, made = table.make(to, 2)
+    target.entries[index_of(to, 2)] = thing
+    if isinstance(thing, Node):
+        thing.base = to
+    return made
+
+
+def fork(row, op):
+    """9.6."""
+    world, space = row.world, row.space
+    child = world.spaces[op.count]
+    yield from step(row, "FORK")
+    row.spend("fork", world.cost.fork)
+    at = 0
+    while True:
+        yield from step(row, "DUP")
+        vma = space.vmas.next(at)
+        if vma is None:
+            skip(row)
+            break
+        at, first, last = vma.last, vma.first, vma.last
+        child.vmas.insert(replace(vma))
+        row.spend("vma", world.cost.vma)
+        if vma.private and vma.anon:
+            yield from notice(row, "start", first, last, "COPY")
+            yield from copy(row, child, first, last)
+            yield from notice(row, "end", first, last, "DUP")
+    yield from flush(row, 0, 0, 1, "UNLOCK", full=True)
+    yield from step(row, "UNLOCK")
+    child.born = True
+    child.brk = space.brk
+    world.join_mask(child)
+    skip(row)
+
+
+def copy(row, child, at, last):
+    """COPY: the child gets the parent's leaves, both without the right to write."""
+    world, table, cost = row.world, row.space.table, row.world.cost
+    while True:
+        yield from step(row, "COPY")
+        part = yield from leaf_part(row, at, last, "fork", "COPY")
+        if part is None:
+            return
+        start, at, huge = part
+        leaves = made = 0
+        for vpn in [start] if huge else range(start, at):
+            pte = table.get(vpn)
+            if pte is None:
+                continue
+            table.put(vpn, pte.minus(W))
+            made += child.table.put(vpn, pte.minus(W | A))
+            world.frames.hold(pte)
+            leaves += 1
+        row.spend("fork", cost.fork_pte * leaves + cost.table * made + cost.table_scan)
+
+
+def exit_space(row, op):
+    """9.7."""
+    world, space = row.world, row.space
+    yield from release(row)
+    gather = Gather(world.machine.get("kernel.gather_pages"))
+    for vma in list(space.vmas.items):
+        yield from zap(row, gather, vma.first, vma.last, flushing=False)
+    yield from free(row, gather)
+    yield from step(row, "TABLES")
+    for level in (1, 2, 3, 4):
+        for base in space.table.tables(level):
+            if level < 4:
+                space.table.free_table(base, level)
+            else:
+                world.pool.free.append(space.table.root.number)
+            row.spend("free", world.cost.table)
+    row.spend("vma", world.cost.vma * len(space.vmas.items))
+    space.vmas.items.clear()
+    for member in space.mask:
+        if member.role == "cpu":
+            member.banks.empty()
+    space.mask.clear()

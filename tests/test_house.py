@@ -1,0 +1,219 @@
+"""The rules of this house, as programs: a rule that only a paragraph states is broken within a month."""
+
+import ast
+import graphlib
+import importlib
+import pathlib
+import pkgutil
+import re
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PACKAGES = ("hwmodel", "workloads", "analysis")
+SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+LAYERS = (
+    {"jit", "byref"},
+    {"tables", "ledger", "op", "config"},
+    {"parts", "trace", "tracecheck", "tracefile", "latency"},
+    {"clock", "locks", "records"},
+    {"primary"},
+    {"engine", "order", "feed", "build"},
+    {"secondary"},
+    {"machine", "result", "conservation"},
+    {"simulate"},
+    {"__init__"},
+)
+"""What stands in hwmodel, from the ground up: a module imports from its own floor and from those below."""
+LONGEST = 400
+KERNELS = {"part", "routine", "entry"}
+
+
+def name(path: pathlib.Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def tree(path: pathlib.Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), name(path))
+
+
+def imports(node: ast.AST) -> Iterator[str]:
+    """Every module that is imported when the code runs, "hwmodel.clock" for `from hwmodel import clock` too."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+            continue
+        if isinstance(child, ast.Import):
+            yield from (alias.name for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            assert not child.level and child.module, "imports are absolute"
+            yield from (f"{child.module}.{alias.name}" for alias in child.names)
+        else:
+            yield from imports(child)
+
+
+def top_imports(path: pathlib.Path) -> set[str]:
+    """First names of what a module imports as soon as it is imported itself."""
+    body = [node for node in tree(path).body if not isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    return {module.split(".")[0] for module in imports(ast.Module(body, []))}
+
+
+def floor(module: str) -> int:
+    for number, modules in enumerate(LAYERS):
+        if module in modules:
+            return number
+    raise AssertionError(f"hwmodel/{module}: say in LAYERS of tests/test_house.py on which floor it stands")
+
+
+def parts_of(module: str) -> list[str]:
+    return module.split(".")
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_packages_import_one_way(path):
+    rank = {"hwmodel": 0, "workloads": 1, "analysis": 2}
+    own = rank[name(path).split("/")[0]]
+    above = [module for module in imports(tree(path)) if rank.get(parts_of(module)[0], 0) > own]
+    assert not above, f"{name(path)} imports {above}"
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if path.is_relative_to(ROOT / "hwmodel")], ids=name)
+def test_hwmodel_imports_one_way(path):
+    own = floor(path.relative_to(ROOT / "hwmodel").with_suffix("").parts[0])
+    for module in imports(tree(path)):
+        first, *rest = parts_of(module)
+        if first == "hwmodel" and rest and (ROOT / "hwmodel" / rest[0]).with_suffix("").name in known_modules():
+            assert floor(rest[0]) <= own, f"{name(path)} imports {module}, which stands above it"
+
+
+def known_modules() -> set[str]:
+    return {path.stem for path in (ROOT / "hwmodel").iterdir() if path.suffix == ".py" or path.is_dir()}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "hwmodel" / "secondary").glob("*.py")), ids=name)
+def test_designs_never_import_one_another(path):
+    others = {other.stem for other in path.parent.glob("*.py") if not other.stem.startswith("_")} - {path.stem}
+    for module in imports(tree(path)):
+        package, sibling = parts_of(module)[:2], set(parts_of(module)[2:3])
+        assert not (package == ["hwmodel", "secondary"] and sibling & others), f"{name(path)} imports {module}"
+
+
+def test_only_jit_imports_numba():
+    guilty = [
+        name(path)
+        for path in SOURCES
+        if any(parts_of(module)[0] in ("numba", "llvmlite") for module in imports(tree(path)))
+        and path != ROOT / "hwmodel" / "jit.py"
+    ]
+    assert not guilty
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_slow_imports_wait(path):
+    heavy = {"pandas", "pyarrow"} | (set() if "plots" in path.parts else {"matplotlib"})
+    assert not top_imports(path) & heavy, f"{name(path)}: imported inside the functions that need them"
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if path.is_relative_to(ROOT / "hwmodel")], ids=name)
+def test_hwmodel_does_not_plot(path):
+    assert "matplotlib" not in {parts_of(module)[0] for module in imports(tree(path))}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_nothing_prints(path):
+    calls = [node for node in ast.walk(tree(path)) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    assert "print" not in {call.func.id for call in calls}
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *TESTS], ids=name)
+def test_files_are_short(path):
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= LONGEST, f"{name(path)} has {lines} lines"
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if path.is_relative_to(ROOT / "hwmodel")], ids=name)
+def test_kernel_generations_differ_in_policy_only(path):
+    if path == ROOT / "hwmodel" / "primary" / "policy.py":
+        return
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            constants = [side.value for side in sides if isinstance(side, ast.Constant)]
+            names = [ast.unparse(side).split(".")[-1] for side in sides]
+            generations = [value for value in constants if isinstance(value, str) and value.startswith("linux-")]
+            assert not generations and "kernel" not in names and "policy" not in names, (
+                f"{name(path)}:{node.lineno}: a rule of one kernel belongs in primary/policy.py"
+            )
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_public_things_have_docstrings(path):
+    def public(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+        for node in body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                yield node
+                if isinstance(node, ast.ClassDef):
+                    yield from public(node.body)
+
+    module = tree(path)
+    assert ast.get_docstring(module), f"{name(path)} has no docstring"
+    bare = [node.name for node in public(module.body) if not ast.get_docstring(node)]
+    assert not bare, f"{name(path)}: {', '.join(bare)}"
+
+
+def kernels() -> dict[str, set[str]]:
+    """Every kernel, "hwmodel.clock.spend", and the functions that it calls or hands on."""
+    calls = {}
+    for path in SOURCES:
+        here = name(path).removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+        module = tree(path)
+        known = {alias.asname or alias.name: f"{node.module}.{alias.name}"
+                 for node in ast.walk(module) if isinstance(node, ast.ImportFrom) for alias in node.names}  # fmt: skip
+        known |= {node.name: f"{here}.{node.name}" for node in module.body if isinstance(node, ast.FunctionDef)}
+        for node in module.body:
+            if isinstance(node, ast.FunctionDef) and {ast.unparse(d) for d in node.decorator_list} & KERNELS:
+                calls[f"{here}.{node.name}"] = {
+                    ".".join([known.get(first, first), *rest])
+                    for first, *rest in (ast.unparse(leaf).split(".") for leaf in ast.walk(node)
+                                         if isinstance(leaf, ast.Name | ast.Attribute))
+                }  # fmt: skip
+    return calls
+
+
+def test_kernels_do_not_recurse():
+    """Numba keeps recursive kernels on disk with a call to nowhere: the second process that loads one crashes."""
+    calls = kernels()
+    order = graphlib.TopologicalSorter({kernel: called & calls.keys() for kernel, called in calls.items()})
+    order.prepare()
+
+
+def test_columns_are_not_methods_of_records():
+    """With the JIT off `row.sum` is numpy's method, not our column."""
+    for package in PACKAGES:
+        root = importlib.import_module(package)
+        for found in pkgutil.walk_packages(root.__path__, f"{package}."):
+            module = importlib.import_module(found.name)
+            for value in vars(module).values():
+                if isinstance(value, np.dtype) and value.names:
+                    taken = [column for column in value.names if hasattr(np.record, column)]
+                    assert not taken, f"{found.name}: {taken}"
+
+
+def test_nothing_is_left_to_do():
+    unfinished = re.compile("|".join(("TO" + "DO", "FIX" + "ME", "X" * 3)))
+    kinds = {".py", ".md", ".toml", ".ipynb", ".c", ".yml", ""}
+    skipped = {".git", ".venv", "out", ".ruff_cache", ".mypy_cache", "__pycache__", ".hypothesis"}
+    for path in ROOT.rglob("*"):
+        if path.is_file() and path.suffix in kinds and not skipped & set(path.relative_to(ROOT).parts):
+            found = unfinished.search(path.read_text(encoding="utf-8", errors="ignore"))
+            assert not found, f"{name(path)}: {found and found.group()}"
+
+
+def test_no_path_of_a_machine():
+    """What one developer's machine calls its folders helps nobody else."""
+    home = re.compile(r"(?<![\w.])/(?:" + "|".join(("home", "Users", "root")) + r")/\w")
+    for path in [*SOURCES, *TESTS, *ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("notebooks/*.ipynb")]:
+        found = home.search(path.read_text(encoding="utf-8"))
+        assert not found, f"{name(path)}: {found and found.group()}"

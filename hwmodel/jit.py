@@ -23,6 +23,8 @@ import llvmlite.binding
 import numba
 import numpy
 import platformdirs
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
 
 Kernel = TypeVar("Kernel", bound=Callable)
 
@@ -60,14 +62,65 @@ def cache_dir() -> str:
 CACHE_DIR = cache_dir()
 
 
+class InnerLibrary(JITCodeLibrary):
+    """The code of one inner kernel, kept as it was lowered until an entry links it.
+
+    Numba optimises and assembles every function together with all that it calls, before the next one does the same again: with kernels in
+    ten layers that took minutes. Here only an entry is optimised and assembled, once, with everything it reaches.
+    """
+
+    _linked = None
+
+    @property
+    def codegen(self) -> SimpleNamespace:
+        """The code generator; there is no machine code yet in which to set an environment."""
+        return SimpleNamespace(set_env=lambda name, environment: None)
+
+    def finalize(self) -> None:
+        """Leave the kernel as it is."""
+        self._finalized = True
+
+    def _reached(self) -> dict:
+        found, waiting = {}, [self]
+        while waiting:
+            library = waiting.pop()
+            if library not in found:
+                found[library] = None
+                waiting += library._linking_libraries if isinstance(library, InnerLibrary) else []
+        return found
+
+    def _get_module_for_linking(self):
+        if self._linked is None:
+            self._linked = self._final_module.clone()
+            for library in self._reached():
+                if library is not self:
+                    inner = isinstance(library, InnerLibrary)
+                    module = library._final_module if inner else library._get_module_for_linking()
+                    self._linked.link_in(module, preserve=True)
+            for function in self._linked.functions:
+                if not function.is_declaration and function.linkage == llvmlite.binding.Linkage.external:
+                    function.linkage = "linkonce_odr"
+        return self._linked
+
+
+class InnerCompiler(Compiler):
+    """Compiles a kernel into an `InnerLibrary`."""
+
+    def __init__(self, typing, target, library, *rest) -> None:
+        if library is None:
+            library = InnerLibrary(target.codegen(), "inner")
+            library.enable_object_caching()
+        super().__init__(typing, target, library, *rest)
+
+
 def part(function: Kernel) -> Kernel:
     """Compile a kernel that only kernels call."""
-    return numba.njit(**FLAGS, **INNER, forceinline=True)(function)
+    return numba.njit(**FLAGS, **INNER, forceinline=True, pipeline_class=InnerCompiler)(function)
 
 
 def routine(function: Kernel) -> Kernel:
     """Compile a kernel of the rare path, which its callers call."""
-    return numba.njit(**FLAGS, **INNER)(function)
+    return numba.njit(**FLAGS, **INNER, pipeline_class=InnerCompiler)(function)
 
 
 def entry(function: Kernel) -> Kernel:

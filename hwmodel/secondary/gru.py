@@ -345,18 +345,26 @@ def start_handler(m, r, arrived):
         other = m.rows[j]
         if j == r or (other.waiting and m.due[j] == NEVER and other.phase == IRQ and other.cpu == q.cpu and other.chiplet == q.chiplet):
             other.waiting, other.member, m.due[j] = 0, 1, NEVER
-    next_fault(m, r, m.rows[q.cpu].own_from + costs.irq_entry)
+    take_member(m, q.cpu, m.rows[q.cpu].own_from + costs.irq_entry)
+
+
+@part
+def take_member(m, s, at):
+    """The next fault of the handler's batch is read at `at`; returns whether there is one."""
+    for j in range(m.ctl[0].agents, m.rows.size):
+        q = m.rows[j]
+        if q.member and q.cpu == s:
+            q.member, q.phase, m.due[j] = 0, TFH, at
+            return True
+    return False
 
 
 @routine
 def next_fault(m, r, at):
     """The handler goes on with its next fault, or gives the CPU back."""
     s = m.rows[r].cpu
-    for j in range(m.ctl[0].agents, m.rows.size):
-        q = m.rows[j]
-        if q.member and q.cpu == s:
-            q.member, q.phase, m.due[j] = 0, TFH, at
-            return
+    if take_member(m, s, at):
+        return
     charge(m, m.rows[r], IRQS, m.costs[0].irq_exit)
     clock.disown(m, s, at + m.costs[0].irq_exit)
     serve_pending(m, s)

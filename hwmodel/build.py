@@ -10,8 +10,25 @@ from hwmodel.op import Agent
 from hwmodel.parts import bank
 from hwmodel.parts.walker import CPU_BANKS, cache_bank, cpu_banks
 from hwmodel.tables import (
-    COST_NAMES, COSTS, CPU, CTL, DONE, ENGINE, ENTRY, FRAME, I64, LINK, LOCKROW, NEVER, QUEUED, REQUEST, ROW, SPACE, VACANT,
-    VMA, Machine,
+    COST_NAMES,
+    COSTS,
+    CPU,
+    CTL,
+    DONE,
+    ENGINE,
+    ENTRY,
+    FRAME,
+    I64,
+    LINK,
+    LOCKROW,
+    NEVER,
+    QUEUED,
+    REQUEST,
+    ROW,
+    SPACE,
+    VACANT,
+    VMA,
+    Machine,
 )  # fmt: skip
 
 CAPACITY = {"nodes": 256, "frames": 8192, "links": 2048, "entries": 1024, "vmas": 256}

@@ -1,14 +1,28 @@
 """The loop: the row with the smallest (due, id) acts; what only it sees it may do ahead; notices are delivered at one site."""
 
-from hwmodel import clock, order
+from hwmodel import order
 from hwmodel.jit import part, routine
 from hwmodel.ledger import account, counter
-from hwmodel.op import COMPUTE, CONTINUES, FETCH, SYSCALL, WRITE
+from hwmodel.op import COMPUTE, CONTINUES, FETCH, SYSCALL
 from hwmodel.primary import access, fault, notify, operations, shootdown, split
 from hwmodel.records import next_record
 from hwmodel.tables import (
-    BIRTH, CPU, DESIGN, DIRTY, EPOCH, FLUSH, FLUSH_ACKED, FLUSH_ARRIVES, LOCK, NEVER, NOTICE, NOTICE_ARRIVES, READY,
-    REQUEST, SPLIT, VACANT, DONE,
+    BIRTH,
+    CPU,
+    DESIGN,
+    DIRTY,
+    DONE,
+    EPOCH,
+    FLUSH,
+    FLUSH_ACKED,
+    FLUSH_ARRIVES,
+    NEVER,
+    NOTICE,
+    NOTICE_ARRIVES,
+    READY,
+    REQUEST,
+    SPLIT,
+    VACANT,
 )  # fmt: skip
 
 FINISHED, NEED_INPUT, NEED_ROOM, DEADLOCK, EXHAUSTED = range(5)

@@ -2,11 +2,22 @@
 
 from hwmodel.byref import by_reference
 from hwmodel.jit import entry, part
-from hwmodel.op import ARG, BRK, CONTINUES, FILE_SHIFT, GROWS_DOWN, HUGETLB, MMAP, POPULATE, PRIVATE, PRIVATE_FILE, PROT_WRITE, SYNC
+from hwmodel.op import (
+    ARG,
+    BRK,
+    CONTINUES,
+    FILE_SHIFT,
+    GROWS_DOWN,
+    HUGETLB,
+    PRIVATE,
+    PRIVATE_FILE,
+    PROT_WRITE,
+    SYNC,
+)
 from hwmodel.order import opens
 from hwmodel.parts import radix
 from hwmodel.primary import fault, fork, frames, vmas
-from hwmodel.tables import HUGE, PFN, ZERO, A, D, P, W
+from hwmodel.tables import PFN, ZERO, A, D, P, W
 
 
 @entry
@@ -50,6 +61,7 @@ def feed(tables, queue, chunk, row_of):
 
 @part
 def copy(to, q):
+    """One queued record becomes another."""
     to.kind, to.address, to.count, to.gap, to.index, to.epoch = q.kind, q.address, q.count, q.gap, q.index, q.epoch
 
 
@@ -120,7 +132,7 @@ def page_for(m, v, space, vpn):
 
 
 @part
-def is_full(tables):
+def is_full(m):
     """Might the next page need more rows than are free?"""
     ctl = m.ctl[0]
     return (

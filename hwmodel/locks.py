@@ -15,8 +15,8 @@ LOCK_WAIT = account("lock_wait")
 @part
 def grantable(m, lock, mode):
     """Could a row have the lock, but for the queue?"""
-    l = m.locks[lock]
-    return l.writer < 0 and (mode == READ or l.readers == 0)
+    held = m.locks[lock]
+    return held.writer < 0 and (mode == READ or held.readers == 0)
 
 
 @part
@@ -27,6 +27,7 @@ def available(m, lock, mode):
 
 @part
 def hold(m, r, lock, mode):
+    """Row r has the lock."""
     if mode == WRITE:
         m.locks[lock].writer = r
     else:
@@ -70,18 +71,18 @@ def grant(m, lock, at):
 @routine
 def release(m, r, lock):
     """Row r gives the lock up, now."""
-    l = m.locks[lock]
-    if l.writer == r:
-        l.writer = -1
+    held = m.locks[lock]
+    if held.writer == r:
+        held.writer = -1
     else:
-        l.readers -= 1
+        held.readers -= 1
     grant(m, lock, clock.time(m, r))
 
 
 @routine
 def downgrade(m, r, lock):
     """The writer becomes a reader, now."""
-    l = m.locks[lock]
-    l.writer = -1
-    l.readers += 1
+    held = m.locks[lock]
+    held.writer = -1
+    held.readers += 1
     grant(m, lock, clock.time(m, r))

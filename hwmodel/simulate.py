@@ -14,8 +14,22 @@ from hwmodel.build import build, grow
 from hwmodel.config import ConfigError
 from hwmodel.ledger import account
 from hwmodel.op import (
-    ARG, ATTACH, DETACH, FILE_SHIFT, FORK, GUEST, KSM_MERGE, MADVISE, MIGRATE, MMAP, NAMES, PAGEOUT, POPULATE, PUNCH,
-    SWAP_FREE, TraceError,
+    ARG,
+    ATTACH,
+    DETACH,
+    FILE_SHIFT,
+    FORK,
+    GUEST,
+    KSM_MERGE,
+    MADVISE,
+    MIGRATE,
+    MMAP,
+    NAMES,
+    PAGEOUT,
+    POPULATE,
+    PUNCH,
+    SWAP_FREE,
+    TraceError,
 )  # fmt: skip
 from hwmodel.result import AgentInfo, Result
 from hwmodel.secondary import design as design_of

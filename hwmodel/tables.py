@@ -55,14 +55,15 @@ CTL = table(
     "shift", "cross", "runahead", "fed", "total", "waiting", "now", "short",  # block = index >> shift; total: NEVER until known
     "node_top", "node_free", "frame_top", "frame_free", "block_free", "frame_limit", "exhausted",
     "link_top", "link_free", "entry_top", "entry_free", "vma_count",
-    "first_segv", "thp", "fault_around", "gather_pages", "ceiling", "bau", "per_socket", "banks", "mask_engines", "guest_huge", "stlb_huge",
+    "first_segv", "thp", "fault_around", "gather_pages", "ceiling",
+    "bau", "per_socket", "banks", "mask_engines", "guest_huge", "stlb_huge",
 )  # fmt: skip
 """What there is one of. `short`: the step that needs tables to grow; thp: 0 never, 1 madvise, 2 always."""
 
 COST_NAMES = (
     "instruction access assist exception stlb_hit flush_fixed flush_page flush_full l1 l2 llc dram "
-    "syscall fault zero_page zero_huge copy_page copy_huge cache_page map_page table vma clear table_scan free fork fork_pte gup gup_fast "
-    "notice wakeup ipi_send ipi_send_more ipi_delivery ipi_far ipi_respond ipi_ack bau_send bau "
+    "syscall fault zero_page zero_huge copy_page copy_huge cache_page map_page table vma clear table_scan free fork fork_pte "
+    "gup gup_fast notice wakeup ipi_send ipi_send_more ipi_delivery ipi_far ipi_respond ipi_ack bau_send bau "
     "access_gru irq_delivery irq_entry irq_exit tfh_read upm_switch poll dropin restart cch_update tgh tgh_page "
     "exit entry invept violation zap zap_spte map_spte"
 ).split()
@@ -70,19 +71,23 @@ COSTS = table(*COST_NAMES)
 """Every cost, in cycles; docs/model.md section 13 names the setting of each."""
 
 ROW = table(
-    "role", "agent", "space", "unused", "cpu", "group", "banks", "socket", "access_cost",  # who it is; cpu: the row its kernel code runs on
+    "role", "agent", "space", "unused", "cpu",
+    "group", "banks", "socket", "access_cost",  # who it is; cpu: the row its kernel code runs on
     "head", "tail", "charged", "taken", "retried", "missed1", "missed2", "want", "block", "why",  # its queue and its head record
     "phase", "effect", "clock", "done_at", "busy_until", "wait_from", "wait_until", "wait_account", "blocked", "served",
     "owned", "own_from", "woken", "wake_at",
     "in_mask", "lazy", "local_gen",  # mm_cpumask of its space
     "lock", "lock_mode", "lock_since", "granted",  # the lock it waits for: mode 1 read, 2 write
-    "fault_vpn", "fault_write", "fault_exec", "fault_kind", "fault_pte", "fault_then", "fault_bad", "fault_from", "fault_lock", "fault_done", "old_pte",
+    "fault_vpn", "fault_write", "fault_exec", "fault_kind", "fault_pte",
+    "fault_then", "fault_bad", "fault_from", "fault_lock", "fault_done", "old_pte",
     "split_vpn", "split_then", "split_account",
     "note_first", "note_last", "note_end", "note_then", "note_from", "note_stage", "note_at", "note_ack",
-    "flush_first", "flush_last", "flush_stride", "flush_gen", "flush_full", "flush_then", "flush_from", "flush_far", "flush_local", "flush_t1", "flush_stage", "acks", "ack",
+    "flush_first", "flush_last", "flush_stride", "flush_gen", "flush_full", "flush_then",
+    "flush_from", "flush_far", "flush_local", "flush_t1", "flush_stage", "acks", "ack",
     "op", "op_from", "first", "last", "failed",  # its operation and the pages that it locks
     "zap_first", "zap_last", "at", "zap_then", "unmap_then", "keep_lock",  # unmapping
-    "piece_first", "piece_last", "cut_then", "piece_next", "prot", "advice", "target", "target_last", "child", "mapping", "file", "offset", "grows",
+    "piece_first", "piece_last", "cut_then", "piece_next", "prot", "advice",
+    "target", "target_last", "child", "mapping", "file", "offset", "grows",
     "gather", "gather_last", "gathered", "gather_min", "gather_max", "gather_small", "gather_huge", "freed", "tables", "free_then",
     "index", "vpn", "write", "issued", "killed", "reading", "upm", "huge", "pte",  # requests
     "sleeping", "waiting", "since", "member",  # asleep in a window; pending on its server since; in the running handler's batch

@@ -271,9 +271,6 @@ class Plan:
         if pages >= 512 and rng.random() < 0.8:
             target = HUGE_ARENA + 512 * rng.randrange(2 * HUGE_PAGES) + rng.choice((0, 0, 7))
             size = pages - rng.choice((0, 0, 9))
-        huge = vma is not None and vma.mapping == v.HUGETLB
-        if huge and target == first:
-            size = pages
         if target != first and rng.random() < 0.9 and target < first + pages and first < target + size:
             target = first + pages
         self.out.extend(paged_unit(o.MREMAP, first << 12, pages, [(target << 12, size)], agent))
@@ -284,6 +281,8 @@ class Plan:
         vma = vmas.find(first)
         if vma is None or vma.last < first + pages or self.cuts_hugetlb(vmas, first, first + pages):
             return
+        if vma.mapping == v.HUGETLB and (target | target + size) & 511:
+            return
         if target == first:
             if size < pages:
                 vmas.cut(first + size, first + pages)
@@ -291,9 +290,8 @@ class Plan:
                 vma.last = first + size
                 vmas.merge(vma)
             return
-        unaligned = vma.mapping == v.HUGETLB and (target | size) & 511
         overlap = target < first + pages and first < target + size
-        if overlap or unaligned or self.cuts_hugetlb(vmas, target, target + size):
+        if overlap or self.cuts_hugetlb(vmas, target, target + size):
             return
         vmas.cut(target, target + size)
         moved = vmas.find(first).part(first, first + pages)

@@ -41,7 +41,7 @@ SIDES = {
 """Heading of each side, what its bars show, and what they leave out."""
 BAR, STEP, LABEL = 0.34, 1.0, 0.09
 """Width of a bar, distance between bars, gap before the labels."""
-PANEL_HEIGHT, TOP, WIDTH = 4.6, 1.15, 9.2
+PANEL_HEIGHT, TOP, WIDTH = 4.6, 1.15, 9.6
 """Inches: one panel with its heading and machine names; title, subtitle and key above them; at least so wide."""
 
 
@@ -122,7 +122,7 @@ def stack(accounts: "pd.DataFrame", machine: str) -> tuple[list[tuple[str, float
 
 
 def _panel_width(machines: int) -> float:
-    return max(3.2, 0.5 + 2.05 * machines)
+    return max(3.2, 0.5 + 2.3 * machines)
 
 
 def _abreast(machines: int) -> bool:

@@ -11,7 +11,21 @@ from hwmodel.parts import radix
 from hwmodel.primary import frames, notify, shootdown, split, vmas
 from hwmodel.records import complete_access
 from hwmodel.tables import (
-    COMMIT, COW_DONE, COW_END, COW_SET, CPU, FAULT, FAULT_LOCKED, HUGE, PFN, READY, ZERO, A, D, P, W,
+    COMMIT,
+    COW_DONE,
+    COW_END,
+    COW_SET,
+    CPU,
+    FAULT,
+    FAULT_LOCKED,
+    HUGE,
+    PFN,
+    READY,
+    ZERO,
+    A,
+    D,
+    P,
+    W,
 )  # fmt: skip
 
 ZEROED, ANON, FILE, FILE_COW, REUSE, COW, HUGE_ZEROED, HUGE_ANON, HUGE_REUSE, HUGE_COPY, HUGE_ZERO_COW = range(1, 12)

@@ -7,7 +7,19 @@ from hwmodel.op import HUGETLB, PRIVATE, PRIVATE_FILE
 from hwmodel.parts import radix
 from hwmodel.primary import frames, gather, notify, shootdown, vmas, zap
 from hwmodel.tables import (
-    COPIED, COPY, CPU, DONE, DUP, EXIT_TABLES, EXIT_ZAP, FREE_PAGES, HUGE, NEVER, PFN, UNLOCK, ZERO, A, W,
+    COPY,
+    CPU,
+    DONE,
+    DUP,
+    EXIT_TABLES,
+    EXIT_ZAP,
+    FREE_PAGES,
+    NEVER,
+    PFN,
+    UNLOCK,
+    ZERO,
+    A,
+    W,
 )  # fmt: skip
 
 FORKING, VMAS, CLEARING = account("fork"), account("vma"), account("clear")

@@ -15,6 +15,7 @@ def owner_of(space, vpn):
 
 @part
 def reset(m, pfn):
+    """Nothing refers to the frame."""
     frame = m.frames[pfn]
     frame.refs, frame.owner, frame.more, frame.cached = 0, -1, -1, 0
 

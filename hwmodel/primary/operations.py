@@ -4,13 +4,36 @@ from hwmodel import clock, locks
 from hwmodel.jit import part, routine
 from hwmodel.ledger import account, counter, latency, record
 from hwmodel.op import (
-    BRK, DONTNEED, EXIT, FILE_SHIFT, FORK, GROWS_DOWN, HUGEPAGE, HUGETLB, MADVISE, MMAP, MPROTECT, MREMAP, MUNMAP, NOHUGEPAGE,
+    BRK,
+    EXIT,
+    FILE_SHIFT,
+    FORK,
+    GROWS_DOWN,
+    HUGEPAGE,
+    HUGETLB,
+    MADVISE,
+    MMAP,
+    MPROTECT,
+    MREMAP,
+    MUNMAP,
+    NOHUGEPAGE,
     SYNC,
 )  # fmt: skip
 from hwmodel.primary import advise, fork, gather, notify, protect, remap, vmas, zap
 from hwmodel.records import complete
 from hwmodel.tables import (
-    ADVISE, COPY, DUP, END, EXIT_ZAP, INSERT, LOCK, PIECE, PROTECT, READY, SPLIT_FIRST, SPLIT_LAST, UNLOCK,
+    ADVISE,
+    DUP,
+    END,
+    EXIT_ZAP,
+    INSERT,
+    LOCK,
+    PIECE,
+    PROTECT,
+    READY,
+    SPLIT_FIRST,
+    SPLIT_LAST,
+    UNLOCK,
 )  # fmt: skip
 
 SYSCALLS, VMAS, FORKING = account("syscall"), account("vma"), account("fork")

@@ -9,7 +9,18 @@ from hwmodel.ledger import account
 from hwmodel.parts import radix
 from hwmodel.primary import frames, gather, notify, split, vmas
 from hwmodel.tables import (
-    CUT, FREE_PAGES, FREE_TABLES, HUGE, NEVER, PFN, SPLIT_FIRST, SPLIT_LAST, UNLOCK, ZAP, ZAPPED, ZERO,
+    CUT,
+    FREE_PAGES,
+    FREE_TABLES,
+    HUGE,
+    NEVER,
+    PFN,
+    SPLIT_FIRST,
+    SPLIT_LAST,
+    UNLOCK,
+    ZAP,
+    ZAPPED,
+    ZERO,
 )  # fmt: skip
 
 CLEARING, VMAS = account("clear"), account("vma")

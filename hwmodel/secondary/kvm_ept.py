@@ -1,97 +1,39 @@
 """KVM with EPT (virt/kvm, arch/x86/kvm/mmu): hardware walks guest and host tables, only a missing host entry exits."""
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from hwmodel import clock, locks
 from hwmodel.byref import by_reference
-from hwmodel.config import (
-    Cycles,
-    DesignSpec,
-    Nanoseconds,
-    Section,
-    associativity,
-    cost_cycles,
-    cost_ns,
-    setting,
-    size,
-)
 from hwmodel.engine import drive
 from hwmodel.jit import entry, part, routine
 from hwmodel.ledger import account, counter, latency, record
 from hwmodel.op import WRITE
 from hwmodel.parts import bank, radix, tlb
 from hwmodel.parts.walker import (
-    DTLB, NPDE, NTLB, PDE, PML4E, STLB, VCPU_BANKS, cpu_banks, entry_line, fill_structure, refer, start_level,
+    DTLB,
+    NTLB,
+    PML4E,
+    STLB,
+    VCPU_BANKS,
+    cpu_banks,
 )  # fmt: skip
 from hwmodel.primary import access, fault, notify
 from hwmodel.primary.fork import USER_PAGES
-from hwmodel.primary.shootdown import ACKED, RESPONDING, SENDING, SENT, WAITING
+from hwmodel.primary.shootdown import ACKED, SENDING, SENT, WAITING
 from hwmodel.records import complete_access
-from hwmodel.tables import DESIGN, ENGINE, HUGE, PFN, READY, TABLE, WALK, A, D, P, W, table
+from hwmodel.secondary._kvm_spec import Spec
+from hwmodel.secondary._kvm_walk import GUEST_TABLES, LEVEL_PAGES, walk_guest
+from hwmodel.tables import DESIGN, HUGE, PFN, READY, WALK, A, D, P, W, table
 
-
-class Guest(Section):
-    """The guest."""
-
-    page_size: Literal["4K", "2M"] = setting("4K", "bytes", "page size of the guest's own page tables", "E")
-
-
-class Nested(Section):
-    """The walk caches of the second dimension, of each vCPU."""
-
-    tlb_entries: int = size(16, "entries", "nested TLB: guest-physical page to host page", "M")
-    tlb_ways: int = associativity(16, "E")
-    pde_entries: int = size(32, "entries", "cached EPT entries of level 2 (2 MiB each)", "E")
-    pde_ways: int = associativity(4, "E")
-    pdpte_entries: int = size(4, "entries", "cached EPT entries of level 3 (1 GiB each)", "E")
-    pdpte_ways: int = associativity(4, "E")
-    pml4e_entries: int = size(2, "entries", "cached EPT entries of level 4 (512 GiB each)", "E")
-    pml4e_ways: int = associativity(2, "E")
-
-
-class Vm(Section):
-    """What exits, EPT violations and zaps cost."""
-
-    exit_cycles: Cycles = cost_cycles(505, "exit", "VM exit, hardware part", "M", low=380, high=800)
-    entry_cycles: Cycles = cost_cycles(504, "entry", "VM entry, hardware part", "M", low=380, high=800)
-    invept_cycles: Cycles = cost_cycles(
-        500, "invept", "invalidating the guest's translations before an entry (INVEPT)", "E", low=100, high=2300
-    )
-    violation_ns: Nanoseconds = cost_ns(
-        1370, "violation", "software of an EPT violation, but for GUP and the spte", "E", low=600, high=2500
-    )
-    zap_ns: Nanoseconds = cost_ns(
-        90, "zap", "a callback: memslots and range, under the mmu lock", "E", low=60, high=200
-    )
-    zap_spte_ns: Nanoseconds = cost_ns(44, "zap_spte", "zapping one spte", "E", low=17, high=66)
-    map_spte_ns: Nanoseconds = cost_ns(100, "map_spte", "installing one spte", "E", low=50, high=300)
-
-
-class Spec(DesignSpec):
-    """The settings of the KVM EPT design; a vCPU has the TLBs and walk caches of `cpu` beside these.
-
-    Attributes
-    ----------
-    guest, nested, vm : Section
-        See the sections.
-    """
-
-    guest: Guest = Guest()
-    nested: Nested = Nested()
-    vm: Vm = Vm()
-
-
-GUEST_TABLES = 0x6_0000_0000
-"""First host page of the memslot with the guest's own page tables: level 1, then 2, 3, 4, each as one linear table."""
-LEVEL_PAGES = (1 << 26, 1 << 17, 1 << 8, 1)
+__all__ = ["Spec", "build", "extra_vma", "geometry", "outstanding", "run"]
 VIOLATION, SLOW, SLOW_LOCK, SLOW2, NO_RIGHT, SLOW_UNLOCK, MAP, MAPPED, MAP_UNLOCK, ENTER = range(DESIGN, DESIGN + 10)
 WALKING, EXITING, GUPS, MAPPING = account("walk"), account("exit"), account("gup"), account("map")
 ENTERING, INVALIDATE, KICKING = account("entry"), account("invalidate"), account("kick")
 ACCESSES, HITS, MISSES = counter("device.accesses"), counter("device.tlb.hits"), counter("device.tlb.misses")
 STLB_HITS, STLB_MISSES = counter("device.stlb.hits"), counter("device.stlb.misses")
-WALKS, WALK_REFS = counter("device.walks"), counter("device.walk_refs")
+WALKS = counter("device.walks")
 EXITS, RETRIES, SPTES = counter("kvm.exits"), counter("kvm.retries"), counter("kvm.sptes")
 ZAPPED, KICKS, SEGVS = counter("kvm.zapped"), counter("kvm.kicks"), counter("segv")
 FAULT_TIME, VIOLATION_TIME = latency("fault"), latency("fault.violation")
@@ -142,19 +84,6 @@ def mmu_lock(m, space):
 
 
 @part
-def table_page(vpn, level):
-    """The guest-physical page of the guest's table of `level` for `vpn`."""
-    page = GUEST_TABLES + (vpn >> (9 * level))
-    if level > 1:
-        page += LEVEL_PAGES[0]
-    if level > 2:
-        page += LEVEL_PAGES[1]
-    if level > 3:
-        page += LEVEL_PAGES[2]
-    return page
-
-
-@part
 def translate(m, dev, i, kind, vpn, now):
     """A look-up for vCPU i's head access."""
     row, counts = m.rows[i], m.counts[i]
@@ -201,67 +130,6 @@ def request(m, dev, i, kind, vpn):
     row.in_guest, row.phase = 0, VIOLATION
     m.counts[i, EXITS] += 1
     clock.spend(m, i, EXITING, m.costs[0].exit + m.costs[0].violation)
-
-
-@routine
-def walk_guest(m, dev, i, kind, vpn):
-    """The page of `vpn` as `nested` returns it, or -1 after a violation."""
-    row, last = m.rows[i], 2 if m.ctl[0].guest_huge else 1
-    level, known = start_level(m, row.banks + PDE, vpn), -1
-    if level < 4:
-        tag = vpn >> (9 * level)
-        known = m.ways[bank.find(m, row.banks + PDE + level - 1, tag, tag)].pfn
-    while level >= last:
-        if known < 0:
-            leaf = nested(m, dev, i, table_page(vpn, level), True)
-            if leaf < 0:
-                return leaf
-            known = leaf >> PFN
-            if level < 4:
-                fill_structure(m, row.banks + PDE, vpn, level + 1, known)
-        reference(m, i, entry_line(known, radix.index(vpn, level)), 1)
-        known = -1
-        level -= 1
-    return nested(m, dev, i, vpn, kind == WRITE)
-
-
-@part
-def reference(m, i, line, guest):
-    """One reference of a walk of vCPU i."""
-    row = m.rows[i]
-    m.counts[i, WALK_REFS] += 1
-    row.walked += refer(m, row.banks, line, guest)
-
-
-@routine
-def nested(m, dev, i, gfn, write):
-    """The host page of `gfn` (pfn << PFN, with W and HUGE as its spte), or -1 and a violation to resolve."""
-    row = m.rows[i]
-    k = tlb.look_joint(m, row.banks + NTLB, 0, gfn)
-    if k >= 0 and (not write or m.ways[k].w):
-        huge = m.ways[k].tag & 1
-        return (m.ways[k].pfn + (gfn & 511) * huge) << PFN | (W if m.ways[k].w else 0) | (HUGE if huge else 0)
-    root = dev.vms[row.space].ept
-    level = start_level(m, row.banks + NPDE, gfn)
-    node = radix.table_at(m, root, gfn, level)
-    if node < 0:
-        level, node = 4, root
-    while True:
-        at = radix.index(gfn, level)
-        reference(m, i, entry_line(node, at), 0)
-        spte = m.nodes[node, at]
-        if not spte & TABLE:
-            break
-        fill_structure(m, row.banks + NPDE, gfn, level, spte >> PFN)
-        node = spte >> PFN
-        level -= 1
-    if not spte & P or (write and not spte & W):
-        row.gfn, row.gfn_write = gfn, write
-        return -1
-    huge = 1 if spte & HUGE else 0
-    tag = tlb.tag_of(0, gfn, huge)
-    bank.fill(m, row.banks + NTLB, tlb.set_of(gfn, huge), tag, spte >> PFN, 1 if spte & W else 0)
-    return ((spte >> PFN) + (gfn & 511) * huge) << PFN | spte & (W | HUGE)
 
 
 @part

@@ -219,6 +219,7 @@ class Kvm:
         space = vcpu.space
         yield from step(vcpu, "SLOW")
         vcpu.spend("gup", self.world.cost.gup)
+        yield from step(vcpu, "SLOW_LOCK")
         space.lock.acquire(vcpu, "read")
         while True:
             yield from step(vcpu, "SLOW2")

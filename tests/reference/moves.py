@@ -28,6 +28,8 @@ def mremap(row, op):
     vma = space.vmas.find(old)
     if vma is None or vma.last < old + n or m < 1 or cuts_hugetlb(space, old, old + n):
         return False
+    if vma.mapping == v.HUGETLB and (new | new + m) & 511:
+        return False
     if new == old:
         if m > n:
             if vma.last != old + n or space.vmas.in_range(old + n, old + m):
@@ -39,8 +41,7 @@ def mremap(row, op):
         elif m < n:
             yield from unmap(row, old + m, old + n, downgrade=True)
         return None
-    unaligned = vma.mapping == v.HUGETLB and (new | new + m) & 511
-    if (new < old + n and old < new + m) or unaligned or cuts_hugetlb(space, new, new + m):
+    if (new < old + n and old < new + m) or cuts_hugetlb(space, new, new + m):
         return False
     if space.vmas.in_range(new, new + m):
         yield from unmap(row, new, new + m)

@@ -1,0 +1,134 @@
+"""The settings of the GRU design."""
+
+from typing import Any
+
+from hwmodel.config import (
+    ConfigError,
+    DesignSpec,
+    Nanoseconds,
+    Section,
+    SettingError,
+    associativity,
+    cost_ns,
+    setting,
+    size,
+)
+
+CONTEXTS = 16
+"""Contexts of a chiplet (gruhandles.h, GRU_NUM_CCH)."""
+CBRS = 128
+"""CBRs of a chiplet, shared out among its contexts (gruhandles.h, GRU_NUM_CBE)."""
+INDEX_AND_WAY = 1 << 12
+"""Entries that the 12 bits of `indexway` in a TFH can name (gruhandles.h): the TLB has no more."""
+
+
+MOST_PAGES = 1024
+"""Pages of one TGH operation; more purge everything (gruhandles.h, GRUMAXINVAL)."""
+
+
+class Tlb(Section):
+    """The TLB of a chiplet and what a context may have in flight."""
+
+    entries: int = size(
+        1024, "entries", "entries of a chiplet's TLB", "E", le=INDEX_AND_WAY, low=256, high=INDEX_AND_WAY
+    )
+    ways: int = associativity(4, "E")
+    cbrs: int = setting(
+        8, "count", "instructions that a context can have in flight (CBRs)", "E", ge=1, le=CBRS, low=2, high=CBRS
+    )
+
+
+class Gru(Section):
+    """How many GRUs there are."""
+
+    chiplets: int = setting(2, "count", "GRU chiplets, each with its own TLB and invalidations", "V", ge=1, le=1024)
+
+
+class Driver(Section):
+    """What a TLB miss costs: the interrupt and each step of the driver."""
+
+    interrupt_cpu: int = setting(
+        -1, "CPU", "the CPU that takes the interrupts; -1: that of the context's owner", "E", ge=-1
+    )
+    interrupt_ns: Nanoseconds = cost_ns(
+        900, "irq_delivery", "from a miss to the first instruction of the interrupt handler", "E", low=800, high=1500
+    )
+    irq_entry_ns: Nanoseconds = cost_ns(
+        500, "irq_entry", "interrupt entry and reading the fault map (TFM)", "E", low=300, high=1000
+    )
+    irq_exit_ns: Nanoseconds = cost_ns(400, "irq_exit", "end of interrupt and return", "E", low=100, high=600)
+    tfh_read_ns: Nanoseconds = cost_ns(250, "tfh_read", "reading a TLB fault handle (TFH)", "E", low=130, high=350)
+    upm_switch_ns: Nanoseconds = cost_ns(
+        500, "upm_switch", "switching a fault from interrupt to user polling", "E", low=250, high=1000
+    )
+    poll_ns: Nanoseconds = cost_ns(
+        800, "poll", "until the polling user sees that it must call the driver", "E", low=100, high=2000
+    )
+    dropin_ns: Nanoseconds = cost_ns(
+        150, "dropin", "writing and flushing a TFH: an entry is dropped into the TLB", "E", low=100, high=300
+    )
+    restart_ns: Nanoseconds = cost_ns(
+        500, "restart", "from the drop-in until the instruction goes on", "E", low=250, high=1000
+    )
+    cch_update_ns: Nanoseconds = cost_ns(
+        1000, "cch_update", "adding a page size to a loaded context (CCH)", "E", low=500, high=3000
+    )
+
+
+class Tgh(Section):
+    """What an invalidation costs."""
+
+    invalidate_ns: Nanoseconds = cost_ns(
+        3000, "tgh", "one TGH invalidate operation on one chiplet", "E", low=1000, high=10_000
+    )
+    page_ns: Nanoseconds = cost_ns("free", "tgh_page", "more for every page of the range", "E", low=0, high=10)
+
+
+class Instruction(Section):
+    """What an access costs that needs no driver."""
+
+    access_ns: Nanoseconds = cost_ns(
+        88, "access_gru", "one access of an instruction stream, in its turn", "E", low=50, high=700
+    )
+
+
+class Spec(DesignSpec):
+    """The settings of the GRU design.
+
+    Attributes
+    ----------
+    tlb, gru, driver, tgh, instruction : Section
+        See the sections.
+    """
+
+    tlb: Tlb = Tlb()
+    gru: Gru = Gru()
+    driver: Driver = Driver()
+    tgh: Tgh = Tgh()
+    instruction: Instruction = Instruction()
+
+    def check(self, common: Any) -> None:
+        """Raise `SettingError` if the interrupts would go to a CPU that isn't there."""
+        if self.driver.interrupt_cpu >= common.cpu.count:
+            raise SettingError(
+                "driver.interrupt_cpu", f"there is no CPU {self.driver.interrupt_cpu}: cpu.count is {common.cpu.count}"
+            )
+
+    def check_engines(self, engines: int) -> None:
+        """Raise `ConfigError` if the chiplets don't have the contexts or the CBRs for so many engines.
+
+        Parameters
+        ----------
+        engines : int
+            Device agents of the trace; engine k is a context of chiplet k % gru.chiplets.
+        """
+        contexts = -(-engines // self.gru.chiplets)
+        if contexts > CONTEXTS:
+            raise ConfigError(
+                f"gru.chiplets: {self.gru.chiplets} have {CONTEXTS * self.gru.chiplets} contexts "
+                f"({CONTEXTS} each), but there are {engines} engines"
+            )
+        if contexts * self.tlb.cbrs > CBRS:
+            raise ConfigError(
+                f"tlb.cbrs: {self.tlb.cbrs} for each of {contexts} contexts of a chiplet are more than its {CBRS}"
+            )

@@ -1,0 +1,66 @@
+"""The settings of the KVM EPT design."""
+
+from typing import Literal
+
+from hwmodel.config import (
+    Cycles,
+    DesignSpec,
+    Nanoseconds,
+    Section,
+    associativity,
+    cost_cycles,
+    cost_ns,
+    setting,
+    size,
+)
+
+
+class Guest(Section):
+    """The guest."""
+
+    page_size: Literal["4K", "2M"] = setting("4K", "bytes", "page size of the guest's own page tables", "E")
+
+
+class Nested(Section):
+    """The walk caches of the second dimension, of each vCPU."""
+
+    tlb_entries: int = size(16, "entries", "nested TLB: guest-physical page to host page", "M")
+    tlb_ways: int = associativity(16, "E")
+    pde_entries: int = size(32, "entries", "cached EPT entries of level 2 (2 MiB each)", "E")
+    pde_ways: int = associativity(4, "E")
+    pdpte_entries: int = size(4, "entries", "cached EPT entries of level 3 (1 GiB each)", "E")
+    pdpte_ways: int = associativity(4, "E")
+    pml4e_entries: int = size(2, "entries", "cached EPT entries of level 4 (512 GiB each)", "E")
+    pml4e_ways: int = associativity(2, "E")
+
+
+class Vm(Section):
+    """What exits, EPT violations and zaps cost."""
+
+    exit_cycles: Cycles = cost_cycles(505, "exit", "VM exit, hardware part", "M", low=380, high=800)
+    entry_cycles: Cycles = cost_cycles(504, "entry", "VM entry, hardware part", "M", low=380, high=800)
+    invept_cycles: Cycles = cost_cycles(
+        500, "invept", "invalidating the guest's translations before an entry (INVEPT)", "E", low=100, high=2300
+    )
+    violation_ns: Nanoseconds = cost_ns(
+        1370, "violation", "software of an EPT violation, but for GUP and the spte", "E", low=600, high=2500
+    )
+    zap_ns: Nanoseconds = cost_ns(
+        90, "zap", "a callback: memslots and range, under the mmu lock", "E", low=60, high=200
+    )
+    zap_spte_ns: Nanoseconds = cost_ns(44, "zap_spte", "zapping one spte", "E", low=17, high=66)
+    map_spte_ns: Nanoseconds = cost_ns(100, "map_spte", "installing one spte", "E", low=50, high=300)
+
+
+class Spec(DesignSpec):
+    """The settings of the KVM EPT design; a vCPU has the TLBs and walk caches of `cpu` beside these.
+
+    Attributes
+    ----------
+    guest, nested, vm : Section
+        See the sections.
+    """
+
+    guest: Guest = Guest()
+    nested: Nested = Nested()
+    vm: Vm = Vm()

@@ -1,0 +1,44 @@
+"""The kernels agree with the oracle exactly: every counter, account, histogram bucket and clock, on random cases."""
+
+import pytest
+
+from tests.equality import differences
+from tests.random_traces import random_case
+
+DESIGNS = ("cpu_only", "gru", "kvm_ept")
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+@pytest.mark.parametrize("block", range(6))
+def test_kernels_equal_the_oracle(design, block):
+    for seed in range(25 * block, 25 * block + 25):
+        assert differences(*random_case(seed, design, 80)) == [], f"seed {seed}"
+
+
+@pytest.mark.as_shipped
+@pytest.mark.parametrize("design", DESIGNS)
+def test_kernels_equal_the_oracle_as_shipped(design):
+    for seed in range(1000, 1020):
+        assert differences(*random_case(seed, design, 80)) == [], f"seed {seed}"
+
+
+@pytest.mark.jit_off
+@pytest.mark.parametrize("design", DESIGNS)
+def test_kernels_equal_the_oracle_without_the_jit(design):
+    for seed in range(2000, 2004):
+        assert differences(*random_case(seed, design, 40)) == [], f"seed {seed}"
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+@pytest.mark.parametrize("options", [{"runahead": False}, {"chunk": 7}, {"chunk": 1, "runahead": False}, {"capacity": 1}], ids=str)
+def test_what_changes_no_result(design, options):
+    for seed in range(3000, 3012):
+        assert differences(*random_case(seed, design, 80), **options) == [], f"seed {seed}"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("design", DESIGNS)
+@pytest.mark.parametrize("block", range(14))
+def test_kernels_equal_the_oracle_at_length(design, block):
+    for seed in range(10_000 + 50 * block, 10_050 + 50 * block):
+        assert differences(*random_case(seed, design, 150)) == [], f"seed {seed}"

@@ -91,7 +91,7 @@ def compare(
     written = found.save(out)
     console = _console()
     views.show_comparison(console, found)
-    console.print(f"Written: {', '.join(written)}", style="dim")
+    console.print(f"Written: {', '.join(written)}", style="dim", soft_wrap=True)
 
 
 @app.command()
@@ -117,7 +117,7 @@ def sweep(
     if out is not None:
         write = frame.to_csv if out.endswith(".csv") else frame.to_parquet
         files.write_all({out: lambda path: write(path, index=False)})
-        console.print(f"Written: {out}", style="dim")
+        console.print(f"Written: {out}", style="dim", soft_wrap=True)
 
 
 @app.command()

@@ -85,6 +85,8 @@ def declare(tables, space, ops, k):
         old = m.spaces[space].brk
         if 0 < old < new:
             vmas.insert(m, space, old, new, 3, PRIVATE, 0, 0, 0, 0)
+        elif new < old:
+            vmas.remove(m, space, new, old)
         m.spaces[space].brk = new
         return
     arg = ops[k + 1]

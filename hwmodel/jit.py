@@ -113,14 +113,27 @@ class InnerCompiler(Compiler):
         super().__init__(typing, target, library, *rest)
 
 
+def inner(function: Kernel, **flags: bool) -> Kernel:
+    """Compile a kernel that has no machine code of its own; Python may not call it (but its `py_func`)."""
+    kernel = numba.njit(**FLAGS, **INNER, **flags, pipeline_class=InnerCompiler)(function)
+    if not JIT_OFF:
+
+        def refuse(*arguments, **keywords):
+            raise TypeError(f"{function.__module__}.{function.__name__} is an inner kernel: Python calls its py_func")
+
+        kernel._insert = lambda *overload: None  # nothing to be found by a call from Python
+        kernel._compile_for_args = refuse
+    return kernel
+
+
 def part(function: Kernel) -> Kernel:
     """Compile a kernel that only kernels call."""
-    return numba.njit(**FLAGS, **INNER, forceinline=True, pipeline_class=InnerCompiler)(function)
+    return inner(function, forceinline=True)
 
 
 def routine(function: Kernel) -> Kernel:
     """Compile a kernel of the rare path, which its callers call."""
-    return numba.njit(**FLAGS, **INNER, pipeline_class=InnerCompiler)(function)
+    return inner(function)
 
 
 def entry(function: Kernel) -> Kernel:

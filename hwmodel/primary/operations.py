@@ -160,6 +160,7 @@ def set_break(m, r):
             row.failed = 1
             return
         space.brk, row.phase = new, INSERT
+        space.wlock_first, space.wlock_last = old, new
         row.first, row.last, row.prot, row.mapping, row.file, row.offset, row.grows = old, new, 3, 0, 0, 0, 0
     else:
         space.brk, row.keep_lock = new, 0

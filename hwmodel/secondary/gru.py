@@ -147,7 +147,7 @@ def settle(m, e, now):
 @part
 def stall_of(q):
     """The account of a stall on this request."""
-    if q.sleeping:
+    if q.sleeping and not q.waiting:
         return STALL_WINDOW
     if q.waiting or q.phase == IRQ or q.phase == RESTART or q.phase == ACCESS:
         return STALL_TRAP

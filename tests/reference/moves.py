@@ -155,8 +155,7 @@ def exit_space(row, op):
     world, space = row.world, row.space
     yield from release(row)
     gather = Gather(world.machine.get("kernel.gather_pages"))
-    for vma in list(space.vmas.items):
-        yield from zap(row, gather, vma.first, vma.last, flushing=False)
+    yield from zap(row, gather, 0, 1 << 35, flushing=False)
     yield from free(row, gather)
     yield from step(row, "TABLES")
     for level in (1, 2, 3, 4):

@@ -1,6 +1,8 @@
 """Running machines on a trace: which trace each one gets, and what is said about it."""
 
+import functools
 import os
+import pathlib
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -68,7 +70,18 @@ def simulate(machine: Machine, trace: "Trace", progress: bool | None = None) -> 
     """Run one machine: `hwmodel.simulate`, imported when first needed since it brings the kernels along."""
     from hwmodel.simulate import simulate
 
+    announce_compilation(machine.design)
     return simulate(machine, trace, progress=progress)
+
+
+@functools.cache
+def announce_compilation(design: str) -> None:
+    """Say, once, that a design's kernels are not on disk yet: nothing else would show for minutes."""
+    from hwmodel import jit
+
+    if not jit.JIT_OFF and not any(pathlib.Path(jit.CACHE_DIR).glob(f"*/{design}.run-*.nbi")):
+        sys.stderr.write(f"hwmodel: compiling the kernels of {design}, once for this version: a few minutes\n")
+        sys.stderr.flush()
 
 
 def head(trace: "Trace", records: int) -> "Trace":

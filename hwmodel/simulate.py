@@ -112,7 +112,7 @@ def simulate(
 
 def bar(progress: bool | None, records: int) -> Any:
     """A progress bar over the records; by default only where somebody looks, and after a second."""
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
 
     shown = sys.stderr.isatty() or "ipykernel" in sys.modules if progress is None else progress
     return tqdm(total=records, unit=" records", unit_scale=True, disable=not shown, leave=False, delay=0 if progress else 1)

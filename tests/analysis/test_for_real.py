@@ -1,0 +1,39 @@
+"""The whole way once, with the real engine: a piece of a shipped recording, both designs, tables, pictures, a sweep."""
+
+import os
+
+import numpy as np
+import pytest
+
+import analysis
+import workloads
+from hwmodel.machine import preset
+from hwmodel.simulate import simulate
+
+
+@pytest.fixture(scope="module")
+def piece():
+    return analysis.head(workloads.recorded("sqlite"), 30_000)
+
+
+@pytest.mark.as_shipped
+def test_a_comparison(piece, tmp_path):
+    found = analysis.compare([preset("gru-2008"), preset("kvm-ept-2008"), preset("cpu-only")], piece)
+    assert len(found.save(tmp_path)) == len(os.listdir(tmp_path)) == 5
+    table = found.table
+    assert (table["cpu_accesses"] + table["device_accesses"]).nunique() == 1, "every machine does all of the accesses"
+    engines = table.loc[["gru-2008", "kvm-ept-2008"]]
+    assert engines["device_accesses"].min() > 0 and engines["software_faults"].min() > 0
+    assert (engines["fault_p50_ns"] <= engines["fault_p99_ns"]).all()
+    assert (engines["fault_p99_ns"] <= engines["fault_max_ns"]).all()
+    assert np.isnan(table.loc["cpu-only", "device_ns_per_access"])
+
+
+@pytest.mark.as_shipped
+def test_a_sweep_is_what_single_runs_are(piece):
+    trace = workloads.offload(piece, share=0.5)
+    points = {"tlb.entries": [16, 64, 256], "driver.interrupt_ns": [900, 1800]}
+    swept = analysis.sweep(preset("gru-2008"), points, trace, threads=3, progress=False)
+    for row in swept.to_dict("records"):
+        machine = preset("gru-2008").with_(**{name: row[name] for name in points})
+        assert analysis.headline(simulate(machine, trace)) == {name: row[name] for name in row if name not in points}

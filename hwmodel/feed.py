@@ -113,8 +113,9 @@ def populate(tables, space, first, last):
             v.anon = 1
             at += 512
         else:
+            pte = page_for(m, v, space, at)
             radix.make(m, root, at, 1)
-            radix.put(m, root, at, 1, page_for(m, v, space, at))
+            radix.put(m, root, at, 1, pte)
             at += 1
     return last
 

@@ -241,6 +241,8 @@ def install(m, r, v):
     row, kind, vpn = m.rows[r], m.rows[r].fault_kind, m.rows[r].fault_vpn
     root, counts = m.spaces[row.space].root, m.counts[row.agent]
     writable = W if v.prot & PROT_WRITE else 0
+    if kind == FILE or kind == FILE_COW:
+        frames.cache(m, v.file, page_of(v, vpn))
     level = 2 if kind == HUGE_ANON or kind == HUGE_ZEROED or kind == HUGE_REUSE else 1
     cycles = radix.make(m, root, vpn, level) * m.costs[0].table
     pte = row.fault_pte
@@ -251,8 +253,6 @@ def install(m, r, v):
         counts[COUNT_ZERO if kind == ZEROED else COUNT_HUGE] += 1
         pte = P | A | ZERO | (HUGE if kind == HUGE_ZEROED else 0)
     elif kind == ANON or kind == FILE_COW:
-        if kind == FILE_COW:
-            frames.cache(m, v.file, page_of(v, vpn))
         counts[COUNT_ANON if kind == ANON else COUNT_FILE_COW] += 1
         pfn = frames.take(m)
         frames.mapped(m, pfn, row.space, vpn)

@@ -59,7 +59,8 @@ class World:
         self.cost = SimpleNamespace(**machine.costs())
         self.log = [] if log else None
         self.now, self.histograms, self.segvs = 0, {}, []
-        self.pool, self.frames = Pool(), Frames(machine.get("memory.size_mib") * 256)
+        self.pool = Pool()
+        self.frames = Frames(machine.get("memory.size_mib") * 256, self.pool)
         self.llc = Bank(machine.get("memory.llc.lines"), machine.get("memory.llc.ways"))
         ops, self.records = order.units(trace.chunks())
         order.number_epochs(ops, trace.agents)

@@ -33,8 +33,8 @@ class Pte(NamedTuple):
 class Frames:
     """Frame numbers, their references, and the page cache."""
 
-    def __init__(self, limit):
-        self.limit = limit
+    def __init__(self, limit, pool):
+        self.limit, self.pool, self.trees = limit, pool, {}
         self.next = 0
         self.free, self.free_blocks = [], []
         self.refs = {}
@@ -91,7 +91,12 @@ class Frames:
     def page_of_file(self, file, offset):
         """The frame of a page of a file, brought into the cache if need be."""
         if (file, offset) not in self.cache:
+            if (file,) not in self.trees:
+                self.trees[file,] = self.pool.take()
             pfn = self.take()
+            for level in (3, 2, 1):
+                if (file, level, offset >> 9 * level) not in self.trees:
+                    self.trees[file, level, offset >> 9 * level] = self.pool.take()
             self.cache[file, offset] = pfn
             self.cached.add(pfn)
         return self.cache[file, offset]

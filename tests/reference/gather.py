@@ -116,8 +116,8 @@ def finish(row, gather):
 def free_tables(row, gather, first, last):
     """FREE_TABLES: tables that no VMA can use any more."""
     space, cost = row.space, row.world.cost
-    below = max((vma.last for vma in space.vmas.items if vma.first < first), default=0)
-    above = min((vma.first for vma in space.vmas.items if vma.first >= last), default=1 << 40)
+    below = max((vma.last for vma in space.vmas.items if vma.last <= first), default=0)
+    above = min((vma.first for vma in space.vmas.items if vma.last > first), default=1 << 40)
     for level in (1, 2, 3):
         reach = 1 << 9 * level
         for base in space.table.tables(level, first, last):

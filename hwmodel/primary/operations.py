@@ -99,6 +99,7 @@ def lock(m, r):
     space = m.spaces[row.space]
     if mode == locks.WRITE:
         space.wlock_first, space.wlock_last = row.first, row.last
+        space.wlock_to = space.wlock_to_last = 0  # a writer that downgraded has left its own
         if row.op == MREMAP:
             space.wlock_to, space.wlock_to_last = row.target, row.target_last
     row.at, row.phase = row.first, UNLOCK

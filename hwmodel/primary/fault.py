@@ -67,10 +67,10 @@ def again(m, r):
 
 @part
 def is_write_locked(m, space, vpn):
-    """Is an operation that changes VMAs under way where `vpn` lies (vma_start_write)?"""
+    """Is an operation that changes VMAs under way where `vpn` lies (vma_start_write), or anywhere and it lies in none?"""
     s = m.spaces[space]
     return m.locks[space].writer >= 0 and (
-        s.wlock_first <= vpn < s.wlock_last or s.wlock_to <= vpn < s.wlock_to_last
+        s.wlock_first <= vpn < s.wlock_last or s.wlock_to <= vpn < s.wlock_to_last or vmas.find(m, space, vpn) < 0
     )
 
 

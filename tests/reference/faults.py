@@ -19,7 +19,8 @@ def fault(row, vpn, access):
     while True:
         yield from step(row, "FAULT")
         begun = world.now if begun is None else begun
-        if not taken and lock.writer is not row and lock.covers(vpn):
+        covered = lock.covers(vpn) or (lock.writer is not None and space.vmas.find(vpn) is None)
+        if not taken and lock.writer is not row and covered:
             taken = True
             lock.acquire(row, "read")
             yield from step(row, "FAULT")

@@ -155,7 +155,10 @@ def _read(name: str) -> Iterator[np.ndarray]:
                 table = file.read_row_group(group, use_threads=False)
                 ops = np.empty(table.num_rows, t.OP)
                 for column in t.COLUMNS:
-                    ops[column] = table.column(column).to_numpy()
+                    at = 0
+                    for piece in table.column(column).chunks:  # one by one: a whole column would be copied first
+                        ops[column][at : at + len(piece)] = piece.to_numpy()
+                        at += len(piece)
             except (pa.ArrowException, OSError, KeyError) as error:
                 raise t.TraceError(f"{name}: damaged in row group {group} ({_line(error)})") from None
             _accumulate(ops, _no_last())

@@ -49,6 +49,9 @@ class Vm(Section):
         90, "zap", "a callback: memslots and range, under the mmu lock", "E", low=60, high=200
     )
     zap_spte_ns: Nanoseconds = cost_ns(44, "zap_spte", "zapping one spte", "E", low=17, high=66)
+    kick_ns: Nanoseconds = cost_ns(
+        1500, "kick", "a remote flush's requests to the vCPUs, before its interrupts are sent", "E", low=0, high=8000
+    )
     map_spte_ns: Nanoseconds = cost_ns(100, "map_spte", "installing one spte", "E", low=50, high=300)
 
 

@@ -22,8 +22,8 @@ def read(path: str | os.PathLike[str], events: bool = True) -> Trace:
     path : path
         The file, plain or compressed with gzip or xz. Its content decides, not its name.
     events : bool
-        False leaves out the recorded operations on memory and system calls; what a program uses is then mapped
-        from the start. Of no effect on a trace file.
+        False leaves out the recorded operations on memory and system calls; what a program uses is then in memory
+        and mapped from the start, so that nothing faults. Of no effect on a trace file.
 
     Returns
     -------

@@ -219,6 +219,17 @@ def inferred_units(uses: Uses, files: Files) -> list[Unit]:
     return units
 
 
+def populated_units(uses: Uses) -> list[Unit]:
+    """Mappings that hold the noted pages, all in memory and with every right: no access of theirs faults."""
+    pages, _ = uses.pages()
+    rights = t.PROT_READ | t.PROT_WRITE | t.PROT_EXEC
+    units = []
+    for group in np.split(pages, np.flatnonzero(np.diff(pages) > JOIN) + 1) if pages.size else []:
+        first, count = int(group[0]), int(group[-1] - group[0]) + 1
+        units.append(t.mmap_unit(first << t.PAGE_SHIFT, count, rights, populate=True))
+    return units
+
+
 @entry
 def _note(ops, at, ranges, table, seen):
     """Note uncovered pages from ops[at] on; where it stopped for want of room, or ops.size."""

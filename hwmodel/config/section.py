@@ -89,6 +89,11 @@ def size(default: int, unit: str, description: str, confidence: str, **about: An
     return setting(default, unit, description, confidence, **{"ge": 1, "le": 1 << 24, **about})
 
 
+def optional_size(default: int, unit: str, description: str, confidence: str, **about: Any) -> Any:
+    """Declare a `size` that may be 0: there is no such table, whatever its ways."""
+    return size(default, unit, description, confidence, **{"ge": 0, **about})
+
+
 def associativity(default: int, confidence: str, **about: Any) -> Any:
     """Declare the `...ways` of the `...entries` or `...lines` beside it: see `setting`."""
     return setting(default, "ways", "associativity", confidence, **{"ge": 1, **about})
@@ -121,7 +126,8 @@ class Section(BaseModel):
     """A group of settings; a field is a setting or another section.
 
     Every field named `...ways` belongs to the `...entries` or `...lines` beside it: the ways divide them and leave
-    a number of sets that is a power of two, since the set is taken from the low bits of an address.
+    a number of sets that is a power of two, since the set is taken from the low bits of an address. Of a table that
+    may have no entries, the ways then say nothing.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)

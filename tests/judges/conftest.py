@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-LOUD = "IS NOT INSTALLED: NOBODY JUDGES THE MODEL HERE"
+LOUD = "NOBODY JUDGES THE MODEL HERE"
 
 
 @pytest.fixture(scope="session")
@@ -13,7 +13,7 @@ def valgrind():
     """The path of valgrind; a C compiler is there too."""
     missing = [tool for tool in ("valgrind", "cc") if shutil.which(tool) is None]
     if missing:
-        reason = f"{' and '.join(missing)} {LOUD}"
+        reason = f"{LOUD}: missing {' and '.join(missing)}"
         (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
     return shutil.which("valgrind")
 

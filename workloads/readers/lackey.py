@@ -200,7 +200,11 @@ class Run:
         """At the first record: the memory that valgrind lists is there."""
         self._started = True
         if self._events:
-            layout = parse_layout(self._debug_lines(), self._files)
+            try:
+                layout = parse_layout(self._debug_lines(), self._files)
+            except ValueError as error:
+                line = shorten(str(error).encode())
+                raise t.TraceError(f"{self._name}: valgrind's list of the program's memory is garbled: {line}") from None
             self._listed = layout.units
             self._root.start(layout.break_)
             self._coverage.start(layout.covered, layout.break_)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
-from hwmodel.config.errors import SettingError
+from hwmodel.config.errors import SettingError, shown
 
 FREE = "free"
 """How a cost of nothing is written: a plain 0 is more often a slip than a wish."""
@@ -34,13 +34,13 @@ def _cost(unit: str, whole: bool) -> Callable[[object], object]:
         if value == FREE and isinstance(value, str):
             return value
         if isinstance(value, bool) or not isinstance(value, int | float) or not -math.inf < value < math.inf:
-            raise ValueError(f"{wanted}, not {value!r}")
+            raise ValueError(f"{wanted}, not {shown(value)}")
         if value == 0:
             raise ValueError(f"a cost of 0 is written {FREE}")
         if value < 0 or (whole and value != int(value)):
-            raise ValueError(f"{wanted}, not {value!r}")
+            raise ValueError(f"{wanted}, not {shown(value)}")
         if value > LARGEST_COST:
-            raise ValueError(f"must be at most {LARGEST_COST} {unit}, not {value!r}")
+            raise ValueError(f"must be at most {LARGEST_COST} {unit}, not {shown(value)}")
         return int(value) if value == int(value) else value
 
     return checked

@@ -10,8 +10,8 @@ from hwmodel.config import (
     associativity,
     cost_cycles,
     cost_ns,
+    optional_size,
     setting,
-    size,
 )
 
 
@@ -22,15 +22,15 @@ class Guest(Section):
 
 
 class Nested(Section):
-    """The walk caches of the second dimension, of each vCPU."""
+    """The walk caches of the second dimension, of each vCPU; one of 0 entries is not there."""
 
-    tlb_entries: int = size(16, "entries", "nested TLB: guest-physical page to host page", "M")
+    tlb_entries: int = optional_size(16, "entries", "nested TLB: guest-physical page to host page", "M")
     tlb_ways: int = associativity(16, "E")
-    pde_entries: int = size(32, "entries", "cached EPT entries of level 2 (2 MiB each)", "E")
+    pde_entries: int = optional_size(32, "entries", "cached EPT entries of level 2 (2 MiB each)", "E")
     pde_ways: int = associativity(4, "E")
-    pdpte_entries: int = size(4, "entries", "cached EPT entries of level 3 (1 GiB each)", "E")
+    pdpte_entries: int = optional_size(4, "entries", "cached EPT entries of level 3 (1 GiB each)", "E")
     pdpte_ways: int = associativity(4, "E")
-    pml4e_entries: int = size(2, "entries", "cached EPT entries of level 4 (512 GiB each)", "E")
+    pml4e_entries: int = optional_size(2, "entries", "cached EPT entries of level 4 (512 GiB each)", "E")
     pml4e_ways: int = associativity(2, "E")
 
 

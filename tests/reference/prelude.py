@@ -35,7 +35,10 @@ def apply(world, trace):
 
 def _unmap(space, first, last):
     space.vmas.cut(first, last)
-    assert space.table.next_part(first, last) is None, "a populated mapping may not be mapped over in the prelude"
+    while (part := space.table.next_part(first, last)) is not None:
+        start, first, huge = part
+        taken = huge or any(space.table.get(vpn) is not None for vpn in range(start, first))
+        assert not taken, "a populated mapping may not be mapped over in the prelude"
 
 
 def _brk(space, new):

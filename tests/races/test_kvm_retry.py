@@ -1,7 +1,6 @@
 """An EPT violation before, inside and after an invalidation: it looks, notes the sequence number, and looks again under the lock.
 
-At cycle 0 all agents have met; the vCPU has been in the region before, so that its guest's tables are known and a walk takes two
-references. CPU 0 calls madvise(DONTNEED) at cycle 200:
+CPU 0 calls madvise(DONTNEED) at cycle 200:
 
     200  system call
     210  notice
@@ -11,67 +10,32 @@ references. CPU 0 calls madvise(DONTNEED) at cycle 200:
     280  CLOSED: in_progress is 0, the sequence number has moved; mmu_lock is held for writing
     320  mmu_lock is free; flush (its interrupts travel for 5000 cycles: they come too late to matter)
 
-The vCPU reads at cycle `gap`:
-
-    gap        walk; it leaves the guest
-    gap +  60  VIOLATION: notes the sequence number; retries if the page is being invalidated; else looks the page up
-    gap +  80  MAP: with mmu_lock held for reading, retries if the number moved or the page is being invalidated; else the spte is set
-    gap +  90  mmu_lock is given up; back to the guest
-    gap + 115  HIT: one more walk, and the access
-
-A page that is not there is looked up with get_user_pages and a page fault, in 55 cycles instead of 20. A retry costs an entry, a
-walk and an exit: the next VIOLATION is 75 cycles after the one refused, 75 after the MAP refused.
+The vCPU reads at cycle `gap`; `kvm_times` has its timeline.
 """
 
 import pytest
 
 from hwmodel import op as o
-from tests.races.scenes import CPU, DEVICE, REFERENCE, access, advise, compute, costs, kvm, mapped, play, sync
+from tests.races import kvm_times
+from tests.races.kvm_times import AGAIN, BACK, EXITS, FAULT, HIT, KICKS, MAP, OPEN, OUT, RETRIES, SPTES, WARM, ZAPPED, C, check
+from tests.races.scenes import advise
 
-C = costs(kvm())
-LATE = 5000
-WALK = 2 * REFERENCE
-OUT = WALK + C.exit + C.violation
-MAP = OUT + C.gup_fast
-BACK = C.map_spte + C.entry + WALK
-"""From setting the spte to the access."""
-HIT = MAP + BACK
-AGAIN = C.entry + OUT
-FAULT = C.gup + C.fault
-"""Looking up a page that is not there: the zero page is mapped."""
-OPEN = 200 + C.syscall + C.notice
-EXITS, RETRIES, SPTES, ZAPPED, KICKS = "kvm.exits", "kvm.retries", "kvm.sptes", "kvm.zapped", "kvm.kicks"
-WARM = 5
-"""Exits, and sptes set, until the vCPU has read its first page: four tables of the guest's, and that page."""
+LATE = {"kernel__shootdown__delivery_ns": 5000}
+
+
+def race(gap, ranges, page=0, **settings):
+    """A race without interrupts."""
+    return kvm_times.race(gap, ranges, page, **LATE, **settings)
+
+
+def warm_up(**settings):
+    """The first read of such a race."""
+    return kvm_times.warm_up(**LATE, **settings)
 
 
 def test_the_timeline():
     assert (OUT, MAP, HIT, AGAIN, FAULT) == (60, 80, 115, 75, 55)
     assert (OPEN, OPEN + C.zap, OPEN + C.zap + C.clear + C.table_scan + C.notice) == (215, 255, 280)
-
-
-def race(gap, ranges, page=0, **settings):
-    """The vCPU has read page 6 before, reads `page` at cycle `gap`, and stays in its guest."""
-    machine = kvm(**{"kernel__shootdown__delivery_ns": LATE} | settings)
-    cpus = 1 + max(record[-1] for record in ranges)
-    device = [access(o.READ, cpus, 0, 6), sync(cpus), compute(gap, cpus), access(o.READ, cpus, 0, page), compute(2 * LATE, cpus)]
-    starts = [compute(200 if cpu == 0 else 240, cpu) for cpu in range(cpus)]
-    return play(machine, [CPU] * cpus + [DEVICE], [*device, *starts, *ranges], mapped(8))
-
-
-def warm_up(**settings):
-    """How long the vCPU's first read took."""
-    return race(1, advise(o.DONTNEED, 0, 7), 6, **settings).latencies()
-
-
-def check(run, first_read, latency, events):
-    """The race's own events and its latency, without what the first read took."""
-    assert run.latencies("fault.violation") == sorted([*first_read, latency])
-    counted = run.counted("kvm.")
-    for name in (EXITS, SPTES):
-        counted[name] -= WARM
-    assert {name: n for name, n in counted.items() if n} == events
-    assert run.guest_entry() in (None, run.pte())
 
 
 @pytest.mark.jit_off
@@ -104,7 +68,7 @@ def test_a_page_that_is_given_up(closed, every):
     for first, last, latency, events in cases:
         for gap in every(first, last):
             run = race(gap, advise(o.DONTNEED), **settings)
-            check(run, first_read, latency(gap), events(gap))
+            check(run, first_read, [latency(gap)], events(gap))
             assert run.booked("lock_wait", "device") == (255 - gap - MAP if first == 135 else 0), gap
             assert run.booked("exit") == (WARM + events(gap)[EXITS]) * (C.exit + C.violation)
 
@@ -119,7 +83,7 @@ def test_zapped_before_the_guest_has_seen_it(every):
     """
     for gap in every(125, 135):
         run = race(gap, advise(o.DONTNEED))
-        check(run, warm_up(), 360, {EXITS: 2, SPTES: 2, ZAPPED: 1})
+        check(run, warm_up(), [360], {EXITS: 2, SPTES: 2, ZAPPED: 1})
         assert run.booked("lock_wait", "cpu") == gap + MAP + C.map_spte - OPEN
         assert run.booked("entry") == (WARM + 2) * C.entry + C.invept
         assert run.booked("kick") == 0
@@ -138,7 +102,7 @@ def test_a_page_that_stays(every):
     first_read = warm_up()
     for first, last, latency, events in cases:
         for gap in every(first, last):
-            check(race(gap, advise(o.FREE)), first_read, latency(gap), events)
+            check(race(gap, advise(o.FREE)), first_read, [latency(gap)], events)
 
 
 def test_the_sequence_number_moves_during_a_long_look_up(every):
@@ -155,7 +119,7 @@ def test_the_sequence_number_moves_during_a_long_look_up(every):
         for gap in every(first, last):
             run = race(gap, advise(o.DONTNEED), **settings)
             latency = refused(gap) - gap + AGAIN + FAULT + BACK
-            check(run, first_read, latency, {EXITS: 2, SPTES: 1, RETRIES: 1})
+            check(run, first_read, [latency], {EXITS: 2, SPTES: 1, RETRIES: 1})
             assert run.booked("lock_wait", "device") == refused(gap) - gap - 210
             assert run.pte() == run.spte() == run.guest_entry() == (0, False)  # the zero page
 
@@ -175,7 +139,7 @@ def test_a_page_outside_the_envelope(every):
     first_read = warm_up()
     for first, last, latency, events in cases:
         for gap in every(first, last):
-            check(race(gap, advise(o.DONTNEED), 5), first_read, latency(gap), events)
+            check(race(gap, advise(o.DONTNEED), 5), first_read, [latency(gap)], events)
 
 
 def test_two_windows_make_one_envelope(every):
@@ -202,7 +166,7 @@ def test_two_windows_make_one_envelope(every):
     first_read = warm_up()
     for first, last, latency, events in cases:
         for gap in every(first, last):
-            check(race(gap, ranges, 4), first_read, latency(gap), events)
+            check(race(gap, ranges, 4), first_read, [latency(gap)], events)
 
 
 def test_a_window_outlives_its_own_end(every):
@@ -210,6 +174,6 @@ def test_a_window_outlives_its_own_end(every):
     ranges = [*advise(o.DONTNEED, 0, 0, agent=0), *advise(o.DONTNEED, 0, 7, agent=1)]
     first_read = warm_up()
     for gap in every(295 - OUT, 335 - OUT):
-        check(race(gap, ranges, 0), first_read, OUT + AGAIN + FAULT + BACK, {EXITS: 2, SPTES: 1, RETRIES: 1})
+        check(race(gap, ranges, 0), first_read, [OUT + AGAIN + FAULT + BACK], {EXITS: 2, SPTES: 1, RETRIES: 1})
     for gap in every(335 - OUT, 400):
-        check(race(gap, ranges, 0), first_read, OUT + FAULT + BACK, {EXITS: 1, SPTES: 1})
+        check(race(gap, ranges, 0), first_read, [OUT + FAULT + BACK], {EXITS: 1, SPTES: 1})

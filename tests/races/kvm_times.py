@@ -15,7 +15,7 @@ and an exit: the next VIOLATION is 75 cycles after the one, or the MAP, that was
 """
 
 from hwmodel import op as o
-from tests.races.scenes import CPU, DEVICE, REFERENCE, access, advise, compute, costs, kvm, mapped, play, sync
+from tests.races.scenes import CPU, DEVICE, REFERENCE, access, advise, compute, costs, empty, kvm, mapped, play, sync
 
 C = costs(kvm())
 WALK = 2 * REFERENCE
@@ -37,11 +37,14 @@ WARM = 5
 
 
 def race(gap, ranges, page=0, before=6, **settings):
-    """The vCPU has read the page `before`, reads `page` at cycle `gap`, and stays in its guest; CPU 0 acts at 200, CPU 1 at 240."""
+    """The vCPU has read the page `before`, reads `page` at cycle `gap`, and stays in its guest; CPU 0 acts at 200, CPU 1 at 240.
+
+    The first 8 of 16 pages are there from the beginning.
+    """
     cpus = 1 + max(record[-1] for record in ranges)
     device = [access(o.READ, cpus, 0, before), sync(cpus), compute(gap, cpus), access(o.READ, cpus, 0, page), compute(STAY, cpus)]
     starts = [compute(240 if cpu else 200, cpu) for cpu in range(cpus)]
-    return play(kvm(**settings), [CPU] * cpus + [DEVICE], [*device, *starts, *ranges], mapped(8))
+    return play(kvm(**settings), [CPU] * cpus + [DEVICE], [*device, *starts, *ranges], [*mapped(8), *empty(8, 8)])
 
 
 def warm_up(**settings):

@@ -7,6 +7,7 @@ a device looks at it in that cycle: an interval from one time to another is half
 (conftest.py) says which gaps of an interval are tried.
 """
 
+import contextlib
 import functools
 import importlib
 from dataclasses import dataclass
@@ -17,10 +18,12 @@ import numpy as np
 
 from hwmodel import machine as machines
 from hwmodel import op as o
+from hwmodel.jit import JIT_OFF
 from hwmodel.ledger import LATENCIES
 from hwmodel.parts.walker import DTLB
-from hwmodel.tables import ENGINE, HUGE, PFN, TABLE, P, W
+from hwmodel.tables import ENGINE, PFN, P, W
 from hwmodel.trace import Agent, Trace, mmap_unit, paged_unit
+from tests.races.watch import leaf, watched
 
 simulation = importlib.import_module("hwmodel.simulate")
 
@@ -144,11 +147,11 @@ class Run:
 
     def pte(self, page=0, space=0):
         """What the CPUs' page table has at a page: (pfn, whether it may be written), or None."""
-        return leaf(self.m, int(self.m.spaces["root"][space]), PAGE + page)
+        return mapping(self.m, int(self.m.spaces["root"][space]), PAGE + page)
 
     def spte(self, page=0, space=0):
         """What the EPT has there."""
-        return leaf(self.m, int(self.dev.vms["ept"][space]), PAGE + page)
+        return mapping(self.m, int(self.dev.vms["ept"][space]), PAGE + page)
 
     def file_frame(self):
         """The one frame of the page cache."""
@@ -169,14 +172,9 @@ class Run:
         return way(self.m, int(self.m.rows["banks"][cpu]) + DTLB, PAGE + page << 1)
 
 
-def leaf(m, root, vpn):
-    """The leaf of a page in a radix table."""
-    entry = root << PFN | TABLE
-    for level in (4, 3, 2, 1):
-        if not entry & TABLE:
-            break
-        entry = int(m.nodes[entry >> PFN, vpn >> 9 * (level - 1) & 511])
-    inside = vpn & 511 if entry & HUGE else 0
+def mapping(m, root, vpn):
+    """(frame, whether it may be written) of a page in a radix table, or None."""
+    entry, inside = leaf(m, root, vpn)
     return ((entry >> PFN) + inside, bool(entry & W)) if entry & P else None
 
 
@@ -201,7 +199,7 @@ def play(machine, roles, records, prelude):
 
 
 def once(machine, trace, **options):
-    """One run; its books are checked by `simulate`."""
+    """One run; its books are checked by `simulate`, and without the JIT its translations at every step."""
     seen = []
 
     def keep(m, dev, *rest):
@@ -209,7 +207,7 @@ def once(machine, trace, **options):
         return seen[0][0]
 
     drive = simulation.drive
-    with mock.patch.object(simulation, "drive", keep):
+    with mock.patch.object(simulation, "drive", keep), watched() if JIT_OFF else contextlib.nullcontext():
         result = simulation.simulate(machine, trace, progress=False, **options)
     return Run(result, *seen[0])
 

@@ -89,6 +89,26 @@ def test_a_writer_in_line_is_enough(every):
             assert run.booked("lock_wait", "cpu") == 350 - 250 - 40  # less the flush that it answered meanwhile
 
 
+def test_a_sleeping_call_holds_the_lock(every):
+    """The user's call waits for the window with the mmap lock held for reading: a writer waits for the device.
+
+    215  the window on page 7 opens
+    gap + 80  the call for page 1 has the lock and sleeps
+    260  CPU 1 asks for the lock for writing
+    280  the window closes; CPU 0 sends CPU 1 a flush (from 295 to 335)
+    330  the call goes on
+    350  CPU 0 gives up the lock
+    380  the call has dropped the entry in and gives up the lock; CPU 1 has it
+    """
+    machine = gru(cpu__count=3, driver__interrupt_cpu=2)
+    ranges = [*advise(o.DONTNEED, 200, 7, agent=0), *advise(o.HUGEPAGE, 250, 0, 8, agent=1)]
+    for first, last, granted in ((1, 170, 350), (170, 180, 380)):
+        for gap in every(first, last):
+            run = play(machine, [CPU, CPU, DEVICE], [*ranges, access(o.READ, 2, gap, 1)], mapped(8))
+            assert run.counted(*NAMES) == {DROPINS: 1} | ({ACTIVE: 1, SLEPT: 1} if granted == 380 else {}), gap
+            assert run.result.ledger.by_agent("lock_wait")["agent 1"] == granted - 260 - 40, gap  # less the flush that it answered
+
+
 # A huge page, splitting which opens a window, too: walks are three references long before, four after
 
 SMALLER = REFERENCE

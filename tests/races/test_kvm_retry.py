@@ -124,7 +124,6 @@ def test_the_sequence_number_moves_during_a_long_look_up(every):
             assert run.pte() == run.spte() == run.guest_entry() == (0, False)  # the zero page
 
 
-@pytest.mark.jit_off
 def test_a_page_outside_the_envelope(every):
     """The window is on page 0, the vCPU reads page 5: an open window is no reason to retry, a number that moved is one for all pages."""
     one, two = {EXITS: 1, SPTES: 1}, {EXITS: 2, SPTES: 1, RETRIES: 1}
@@ -177,3 +176,18 @@ def test_a_window_outlives_its_own_end(every):
         check(race(gap, ranges, 0), first_read, [OUT + AGAIN + FAULT + BACK], {EXITS: 2, SPTES: 1, RETRIES: 1})
     for gap in every(335 - OUT, 400):
         check(race(gap, ranges, 0), first_read, [OUT + FAULT + BACK], {EXITS: 1, SPTES: 1})
+
+
+def test_only_the_slow_look_up_wants_the_mmap_lock(every):
+    """CPU 0 has the mmap lock for writing from 210 to 270: looking up a page that is there takes no lock, the other way waits."""
+    ranges = advise(o.HUGEPAGE, 0, 0, 8)
+    first_read = warm_up()
+    for gap in every(1, 300):
+        check(race(gap, ranges, 5), first_read, [HIT], {EXITS: 1, SPTES: 1})
+    asks = OUT + C.gup
+    for first, last in ((1, 210 - asks), (210 - asks, 270 - asks), (270 - asks, 300)):
+        for gap in every(first, last):
+            run = race(gap, ranges, 9)
+            wait = 270 - gap - asks if first == 210 - asks else 0
+            check(run, first_read, [OUT + FAULT + BACK + wait], {EXITS: 1, SPTES: 1})
+            assert run.booked("lock_wait", "device") == wait, gap

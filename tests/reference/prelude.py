@@ -35,10 +35,9 @@ def apply(world, trace):
 
 def _unmap(space, first, last):
     space.vmas.cut(first, last)
-    while (part := space.table.next_part(first, last)) is not None:
-        start, first, huge = part
-        taken = huge or any(space.table.get(vpn) is not None for vpn in range(start, first))
-        assert not taken, "a populated mapping may not be mapped over in the prelude"
+    leaves = space.table.leaves().items()
+    mapped = any(vpn < last and vpn + (512 if pte.has(HUGE) else 1) > first for vpn, pte in leaves)
+    assert not mapped, "a populated mapping may not be mapped over in the prelude"
 
 
 def _brk(space, new):

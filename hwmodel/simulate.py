@@ -164,7 +164,7 @@ def longer_files(files: np.ndarray, ops: np.ndarray) -> np.ndarray:
     most = int((ops["count"][at + 1] >> FILE_SHIFT).max(initial=0)) if at.size else 0
     if most < files.size:
         return files
-    longer = np.zeros(max(2 * files.size, most + 1), I64)
+    longer = np.full(max(2 * files.size, most + 1), -1, I64)
     longer[: files.size] = files
     return longer
 

@@ -141,4 +141,4 @@ class Machine(NamedTuple):
     ways: np.ndarray  # WAY[n]
     locks: np.ndarray  # LOCKROW[n]  the mmap lock of space s is s; a design's own follow
     pending: np.ndarray  # int64[agent, row]  IPI of a row: 0 none, -1 in flight, else arrival + 1: it waits for the end of a handler
-    files: np.ndarray  # int64[file]  root of its page cache, 0: none yet
+    files: np.ndarray  # int64[file]  root of its page cache, -1: none yet

@@ -121,6 +121,9 @@ def inner(function: Kernel, **flags: bool) -> Kernel:
         def refuse(*arguments, **keywords):
             raise TypeError(f"{function.__module__}.{function.__name__} is an inner kernel: Python calls its py_func")
 
+        compiled = kernel.compile
+        # Numba compiles a callee once for each constant that it is handed: 374 kernels instead of 255
+        kernel.compile = lambda signature: compiled(tuple(numba.types.unliteral(kind) for kind in signature))
         kernel._insert = lambda *overload: None  # nothing to be found by a call from Python
         kernel._compile_for_args = refuse
     return kernel

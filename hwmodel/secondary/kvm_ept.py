@@ -161,11 +161,9 @@ def violate(m, dev, i, phase):
     elif phase == SLOW_UNLOCK:
         locks.release(m, i, row.space)
         row.phase = MAP
-        if locks.acquire(m, i, mmu_lock(m, row.space), locks.READ):
-            row.phase = MAPPED
+        take_lock(m, dev, i)
     elif phase == MAP:
-        if locks.acquire(m, i, mmu_lock(m, row.space), locks.READ):
-            row.phase = MAPPED
+        take_lock(m, dev, i)
     elif phase == MAPPED:
         map_page(m, dev, i)
     elif phase == MAP_UNLOCK:
@@ -211,10 +209,27 @@ def look(m, i):
 
 
 @part
+def is_stale(row, vm):
+    """Has an invalidation come between (mmu_invalidate_retry_gfn)?"""
+    return vm.seq != row.snapshot or is_invalidating(vm, row.gfn)
+
+
+@part
+def take_lock(m, dev, i):
+    """MAP: what is stale already need not wait for the mmu lock; with the lock MAPPED looks again."""
+    row = m.rows[i]
+    if not row.granted and is_stale(row, dev.vms[row.space]):
+        m.counts[i, RETRIES] += 1
+        row.phase = ENTER
+    elif locks.acquire(m, i, mmu_lock(m, row.space), locks.READ):
+        row.phase = MAPPED
+
+
+@part
 def map_page(m, dev, i):
     """MAPPED: install the spte, unless an invalidation came between."""
     row, vm, costs = m.rows[i], dev.vms[m.rows[i].space], m.costs[0]
-    if vm.seq != row.snapshot or is_invalidating(vm, row.gfn):
+    if is_stale(row, vm):
         m.counts[i, RETRIES] += 1
         locks.release(m, i, mmu_lock(m, row.space))
         row.phase = ENTER
@@ -348,7 +363,7 @@ def kick(m, r):
     m.counts[row.agent, SENT] += targets
     m.counts[row.agent, KICKS] += 1
     row.note_stage, row.effect = 3, 1
-    clock.spend(m, r, SENDING, costs.ipi_send + (targets - 1) * costs.ipi_send_more)
+    clock.spend(m, r, SENDING, costs.kick + costs.ipi_send + (targets - 1) * costs.ipi_send_more)
     clock.wait(m, r, WAITING, clock.time(m, r) + costs.ipi_delivery)
 
 
@@ -361,13 +376,14 @@ def kicked(m, r):
         vcpu = m.rows[c]
         if vcpu.kicked == r + 1:
             vcpu.kicked = 0
-            cycles = costs.ipi_respond
+            cycles, after = costs.ipi_respond, 0
             if vcpu.in_guest:
                 empty_guest(m, c)
-                cycles += costs.exit + costs.invept + costs.entry
+                after = costs.invept + costs.entry  # the flush and the entry come after the answer
+                cycles += costs.exit + after
             else:
                 vcpu.flush_pending = 1
-            ack = max(ack, clock.steal(m, c, KICKING, now, cycles) + costs.ipi_ack)
+            ack = max(ack, clock.steal(m, c, KICKING, now, cycles) - after + costs.ipi_ack)
             m.counts[row.agent, ACKED] += 1
     row.note_stage = 4
     clock.wait(m, r, WAITING, ack)

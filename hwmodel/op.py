@@ -110,6 +110,11 @@ def as_records(records: np.ndarray | Iterable[tuple[int, ...]]) -> np.ndarray:
     return np.array([tuple(record) for record in records], OP)
 
 
+def copy_records(ops: np.ndarray) -> np.ndarray:
+    """A copy of an OP array. NumPy's own goes field by field: 3.5 ms for what is 0.1 ms as plain words."""
+    return np.ascontiguousarray(ops).view(np.int64).copy().view(OP)
+
+
 def count_references(ops: np.ndarray) -> int:
     """Reads, writes and fetches in an OP array."""
     return int(ops["count"].sum(where=(ops["kind"] & ~CONTINUES) <= FETCH, dtype=np.int64))

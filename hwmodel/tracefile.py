@@ -14,6 +14,7 @@ import numpy as np
 
 from hwmodel import trace as t
 from hwmodel.jit import entry, part
+from hwmodel.op import copy_records, write
 from hwmodel.tracecheck import Validator
 
 SUFFIX = ".hwtrace"
@@ -112,7 +113,7 @@ def _write(trace: t.Trace, file: Any, path: pathlib.Path) -> None:
         for chunk in trace.chunks(GROUP):
             validator.check(chunk)
             references += t.count_references(chunk)
-            ops = chunk.copy()
+            ops = copy_records(chunk)
             _difference(ops, _no_last())
             arrays = [pa.array(np.ascontiguousarray(ops[column])) for column in t.COLUMNS]
             writer.write_table(pa.Table.from_arrays(arrays, schema=schema), row_group_size=ops.size)
@@ -177,20 +178,26 @@ def _read(name: str, records: int) -> Iterator[np.ndarray]:
     with _open(name) as file:
         for group in range(file.num_row_groups):
             try:
-                table = file.read_row_group(group, use_threads=False)
-                ops = np.empty(table.num_rows, t.OP)
-                for column in t.COLUMNS:
-                    at = 0
-                    for piece in table.column(column).chunks:  # one by one: a whole column would be copied first
-                        ops[column][at : at + len(piece)] = piece.to_numpy()
-                        at += len(piece)
+                ops = _records(file.read_row_group(group, use_threads=False))
             except Exception as error:  # what garbled bytes may make of a file, its library reports in many ways
                 raise t.TraceError(f"{name}: damaged in row group {group} ({_line(error)})") from None
-            _accumulate(ops, _no_last())
             left -= ops.size
             yield ops
     if left:
         raise t.TraceError(f"{name}: damaged: {records - left} records, but it should have {records}")
+
+
+def _records(table: Any) -> np.ndarray:
+    """The records of a row group."""
+    ops, last, at = np.empty(table.num_rows, t.OP), _no_last(), 0
+    for batch in table.to_batches():
+        columns = [batch.column(name).to_numpy(zero_copy_only=True) for name in t.COLUMNS]
+        for name, column in zip(t.COLUMNS, columns, strict=True):
+            if column.dtype != t.OP[name]:
+                raise t.TraceError(f"{name} is {column.dtype}, not {t.OP[name]}")
+        _assemble(ops[at : at + batch.num_rows], *columns, last)
+        at += batch.num_rows
+    return ops
 
 
 def _line(error: Exception) -> str:
@@ -226,11 +233,9 @@ def _difference(ops, last):
 
 
 @entry
-def _accumulate(ops, last):
-    """Undo `_difference`."""
+def _assemble(ops, address, count, gap, kind, agent, last):
+    """Put columns together to records, and undo `_difference`."""
     for i in range(ops.size):
-        op = ops[i]
-        stream = _stream(op.kind)
-        agent = op.agent & (t.AGENTS - 1)  # a damaged file must not index outside
-        op.address += last[agent, stream]
-        last[agent, stream] = op.address
+        row, stream = agent[i] & (t.AGENTS - 1), _stream(kind[i])  # a damaged file must not index outside
+        last[row, stream] += address[i]
+        write(ops[i], last[row, stream], count[i], gap[i], kind[i], agent[i])

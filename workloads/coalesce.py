@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from hwmodel.jit import entry, part
-from hwmodel.op import AGENTS, ARG, COMPUTE, CONTINUES, FETCH, MMAP, OP, PAGE_SHIFT, write
+from hwmodel.op import AGENTS, ARG, COMPUTE, CONTINUES, FETCH, MMAP, OP, PAGE_SHIFT, copy_records, write
 
 LIMIT = 4096
 MOST = (1 << 31) - 1  # what a count holds
@@ -71,9 +71,9 @@ class Coalescer:
 
     def _emit(self, ready: int) -> np.ndarray:
         control = self._control[0]
-        done = self._out[:ready].copy()
+        done = copy_records(self._out[:ready])
         left = int(control["filled"]) - ready
-        self._out[:left] = self._out[ready : ready + left].copy()
+        self._out[:left] = copy_records(self._out[ready : ready + left])
         control["first"], control["filled"] = control["first"] + ready, left
         return done
 

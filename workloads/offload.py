@@ -95,7 +95,7 @@ def _check(trace: Trace, share: float, engines: int, by: str, block: int) -> Non
 def _split_stream(trace: Trace, row: tuple[Any, ...]) -> Iterator[np.ndarray]:
     state = np.array([row], SPLIT)
     for chunk in trace.chunks():
-        ops = chunk.copy()
+        ops = t.copy_records(chunk)
         _split(ops, state)
         yield ops
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from hwmodel.parts.tlb import ASID_SHIFT
 from hwmodel.parts.walker import DTLB, ITLB, NTLB, PDE, STLB
-from hwmodel.tables import CPU, DESIGN, DONE, ENGINE, FAULT, FAULT_LOCKED, READY, VACANT, P, W
+from hwmodel.tables import CPU, DESIGN, DONE, ENGINE, FAULT, FAULT_LOCKED, READY, VACANT, ZERO, P, W
 from tests.audit.tables import leaf_at, listed, read_tree
 
 
@@ -52,7 +52,8 @@ def entry_findings(m, name, bank, asid, tree):
     if tree is None:
         return listed(f"{name}: page {{:#x}} of space {asid}, which is gone", vpn)
     leaf, frame, is_huge = leaf_at(tree, vpn)
-    wrong = (leaf & P == 0) | (frame != ways["pfn"]) | ((ways["w"] != 0) & (leaf & W == 0)) | (huge & ~is_huge)
+    moved = (frame != ways["pfn"]) & (leaf & ZERO == 0)  # the zero page, of either size, has no frame
+    wrong = (leaf & P == 0) | moved | ((ways["w"] != 0) & (leaf & W == 0)) | (huge & ~is_huge)
     return listed(f"{name}: page {{:#x}} is frame {{}} (w {{}}), its leaf is {{:#x}}",
                   zip(vpn[wrong], ways["pfn"][wrong], ways["w"][wrong], leaf[wrong], strict=True))  # fmt: skip
 

@@ -52,13 +52,13 @@ PROCESS = 120
 
 CTL = table(
     "cpus", "engines", "agents", "outstanding", "spaces",  # rows: cpus + engines = agents, then outstanding for each engine
-    "shift", "cross", "runahead", "fed", "references", "total", "waiting", "now", "short",  # block = index >> shift; total: or NEVER
+    "shift", "cross", "runahead", "fed", "references", "total", "waiting", "now",  # block = index >> shift; total: or NEVER
     "node_top", "node_free", "frame_top", "frame_free", "block_free", "frame_limit", "exhausted",
     "link_top", "link_free", "entry_top", "entry_free", "vma_count",
     "first_segv", "thp", "fault_around", "gather_pages", "ceiling",
-    "bau", "per_socket", "banks", "mask_engines", "guest_huge", "stlb_huge",
+    "bau", "per_socket", "mask_engines", "guest_huge", "stlb_huge",
 )  # fmt: skip
-"""What there is one of. `short`: the step that needs tables to grow; thp: 0 never, 1 madvise, 2 always."""
+"""What there is one of. thp: 0 never, 1 madvise, 2 always."""
 
 COST_NAMES = (
     "instruction access assist exception stlb_hit flush_fixed flush_page flush_full l1 l2 llc dram "
@@ -81,7 +81,7 @@ ROW = table(
     "fault_vpn", "fault_write", "fault_exec", "fault_kind", "fault_pte",
     "fault_then", "fault_bad", "fault_from", "fault_lock", "fault_done", "old_pte",
     "split_vpn", "split_then", "split_account",
-    "note_first", "note_last", "note_end", "note_then", "note_from", "note_stage", "note_at", "note_ack",
+    "note_first", "note_last", "note_end", "note_then", "note_from", "note_stage", "note_at",
     "flush_first", "flush_last", "flush_stride", "flush_gen", "flush_full", "flush_then",
     "flush_from", "flush_far", "flush_local", "flush_t1", "flush_stage", "acks", "ack",
     "op", "op_from", "first", "last", "failed",  # its operation and the pages that it locks
@@ -99,8 +99,9 @@ ROW = table(
 QUEUED = table("kind", "address", "count", "gap", "index", "epoch")
 """One record of an agent as the engine queues it; ARG records follow their operation."""
 SPACE = table(
-    "root", "epoch", "opened", "born", "dead", "subscribers", "brk", "tlb_gen", "wlock_first", "wlock_last", "wlock_to", "wlock_to_last"
+    "root", "epoch", "opened", "born", "subscribers", "brk", "tlb_gen", "wlock_first", "wlock_last", "wlock_to", "wlock_to_last"
 )
+"""An address space; its root is -1 after its exit."""
 VMA = table("space", "first", "last", "prot", "mapping", "file", "offset", "advice", "anon", "grows")
 """Pages [first, last) of a space, sorted by (space, first)."""
 FRAME = table("refs", "owner", "more", "cached")

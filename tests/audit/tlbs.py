@@ -10,7 +10,7 @@ from tests.audit.tables import leaf_at, listed, read_tree
 
 def tlb_findings(m, dev=None):
     """Entries that nothing stands behind, of every space in which no operation, split or copy on write is under way."""
-    calm = {s: read_tree(m, row.root) for s, row in enumerate(m.spaces) if not row.dead and is_calm(m, s)}
+    calm = {s: read_tree(m, row.root) for s, row in enumerate(m.spaces) if row.root >= 0 and is_calm(m, s)}
     found = []
     for r, row in enumerate(m.rows[: m.ctl[0].agents]):
         tree = calm.get(int(row.space))
@@ -25,7 +25,7 @@ def tlb_findings(m, dev=None):
                 found += entry_findings(m, f"vCPU {r}, bank {bank}", row.banks + bank, 0, tree)
     for chiplet, bank in enumerate(getattr(dev, "banks", ())):
         for s, space in enumerate(m.spaces):
-            if space.dead or s in calm:
+            if space.root < 0 or s in calm:
                 found += entry_findings(m, f"chiplet {chiplet}", bank, s, calm.get(s))
     return found
 

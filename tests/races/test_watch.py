@@ -7,8 +7,8 @@ import pytest
 from hwmodel import op as o
 from hwmodel import simulate
 from hwmodel.jit import JIT_OFF
+from hwmodel.secondary import _kvm_notifier
 from hwmodel.secondary import gru as gru_design
-from hwmodel.secondary import kvm_ept
 from tests.races.scenes import CPU, DEVICE, access, advise, compute, gru, kvm, mapped, play, sync
 from tests.races.watch import watched
 from tests.random_traces import random_case
@@ -51,13 +51,13 @@ KVM_SCENE = [access(o.READ, 1), sync(1), compute(200, 0), *advise(o.DONTNEED), c
     ("module", "name", "forgetful"),
     [
         (gru_design, "kill", kill_nothing), (gru_design.tlb, "drop_range", drop_nothing),
-        (kvm_ept, "clear", zap_nothing), (kvm_ept, "empty_guest", flush_nothing),
+        (_kvm_notifier, "clear", zap_nothing), (_kvm_notifier, "empty_guest", flush_nothing),
     ],
     ids=["kill bit", "TGH", "zap", "kick"],
 )  # fmt: skip
 def test_a_design_that_forgets_is_found_out(monkeypatch, module, name, forgetful):
-    scene = (gru(), [CPU, DEVICE], KVM_SCENE if module is kvm_ept else GRU_SCENE, mapped(3))
-    if module is kvm_ept:
+    scene = (gru(), [CPU, DEVICE], KVM_SCENE if module is _kvm_notifier else GRU_SCENE, mapped(3))
+    if module is _kvm_notifier:
         scene = (kvm(), *scene[1:])
     play(*scene)
     monkeypatch.setattr(module, name, forgetful)

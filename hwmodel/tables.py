@@ -30,8 +30,8 @@ def table(*columns: str) -> np.dtype:
 CPU, ENGINE, REQUEST = 0, 1, 2
 """Roles of a row: a CPU, a secondary engine, an outstanding request of an engine."""
 
-# What a READY row still owes its head access: nothing, a walk, a look at the dirty bit
-NOTHING, WALK, DIRTY = 0, 1, 2
+# What a READY row still owes its head access, if not nothing (0): a walk, a look at the dirty bit
+WALK, DIRTY = 1, 2
 # Why a row is blocked, where the engine must look for the end of it (locks and acknowledgements wake by themselves)
 NO_REASON, GATE, BIRTH, EPOCH, OPENER = 0, 1, 2, 3, 4
 
@@ -43,9 +43,9 @@ NOTICE, NOTICE_ARRIVES, FLUSH, FLUSH_ARRIVES, FLUSH_ACKED = 30, 31, 32, 33, 34
 LOCK, UNLOCK, END = 40, 41, 42
 SPLIT_FIRST, SPLIT_LAST, CUT, ZAP, ZAPPED, FREE_TABLES, FREE_PAGES, INSERT = 50, 51, 52, 53, 54, 55, 56, 57
 PIECE, AGE, AGED, ADVISE = 60, 61, 62, 63
-PROTECT, PROTECT_LAST, PROTECT_CUT, CHANGE, CHANGED = 70, 71, 72, 73, 74
-REMAP, REMAP_LAST, REMAP_INSERT, MOVE, MOVED = 80, 81, 82, 83, 84
-DUP, COPY, COPIED, FORKED, EXIT_ZAP, EXIT_TABLES = 90, 91, 92, 93, 94, 95
+PROTECT, PROTECT_CUT, CHANGE, CHANGED = 70, 71, 72, 73
+REMAP, REMAP_INSERT, MOVE, MOVED = 80, 81, 82, 83
+DUP, COPY, EXIT_ZAP, EXIT_TABLES = 90, 91, 92, 93
 DESIGN = 100
 PROCESS = 120
 """A request's phases below DESIGN and from here on run in process context on its server CPU."""

@@ -2,9 +2,6 @@
 
 from hwmodel.jit import part, routine
 from hwmodel.op import SHARED, SHARED_FILE
-from hwmodel.tables import VMA
-
-COPIED = tuple(name for name in VMA.names)
 
 
 @part

@@ -101,7 +101,8 @@ def simulate(
         m = drive(m, dev, design, trace, validator, row_of, chunk, shown)
     close(m)
     report_segv(m, trace, strict)
-    n, records, references = (int(m.ctl[0][name]) for name in ("agents", "fed", "references"))
+    ctl = m.ctl[0]
+    n, records, references = int(ctl.agents), int(ctl.fed), int(ctl.references)
     result = Result(
         machine, trace.info, [describe(m, trace, row_of, r) for r in range(n)], m.counts, m.ledger, m.rows["clock"][:n],
         m.hists, time.perf_counter() - begun, records, references,

@@ -30,8 +30,8 @@ def table(*columns: str) -> np.dtype:
 CPU, ENGINE, REQUEST = 0, 1, 2
 """Roles of a row: a CPU, a secondary engine, an outstanding request of an engine."""
 
-# What a READY row still owes its head access: nothing, a walk, a look at the dirty bit
-NOTHING, WALK, DIRTY = 0, 1, 2
+# What a READY row still owes its head access, if not nothing (0): a walk, a look at the dirty bit
+WALK, DIRTY = 1, 2
 # Why a row is blocked, where the engine must look for the end of it (locks and acknowledgements wake by themselves)
 NO_REASON, GATE, BIRTH, EPOCH, OPENER = 0, 1, 2, 3, 4
 
@@ -43,22 +43,22 @@ NOTICE, NOTICE_ARRIVES, FLUSH, FLUSH_ARRIVES, FLUSH_ACKED = 30, 31, 32, 33, 34
 LOCK, UNLOCK, END = 40, 41, 42
 SPLIT_FIRST, SPLIT_LAST, CUT, ZAP, ZAPPED, FREE_TABLES, FREE_PAGES, INSERT = 50, 51, 52, 53, 54, 55, 56, 57
 PIECE, AGE, AGED, ADVISE = 60, 61, 62, 63
-PROTECT, PROTECT_LAST, PROTECT_CUT, CHANGE, CHANGED = 70, 71, 72, 73, 74
-REMAP, REMAP_LAST, REMAP_INSERT, MOVE, MOVED = 80, 81, 82, 83, 84
-DUP, COPY, COPIED, FORKED, EXIT_ZAP, EXIT_TABLES = 90, 91, 92, 93, 94, 95
+PROTECT, PROTECT_CUT, CHANGE, CHANGED = 70, 71, 72, 73
+REMAP, REMAP_INSERT, MOVE, MOVED = 80, 81, 82, 83
+DUP, COPY, EXIT_ZAP, EXIT_TABLES = 90, 91, 92, 93
 DESIGN = 100
 PROCESS = 120
 """A request's phases below DESIGN and from here on run in process context on its server CPU."""
 
 CTL = table(
     "cpus", "engines", "agents", "outstanding", "spaces",  # rows: cpus + engines = agents, then outstanding for each engine
-    "shift", "cross", "runahead", "fed", "references", "total", "waiting", "now", "short",  # block = index >> shift; total: or NEVER
+    "shift", "cross", "runahead", "fed", "references", "total", "waiting", "now",  # block = index >> shift; total: or NEVER
     "node_top", "node_free", "frame_top", "frame_free", "block_free", "frame_limit", "exhausted",
     "link_top", "link_free", "entry_top", "entry_free", "vma_count",
     "first_segv", "thp", "fault_around", "gather_pages", "ceiling",
-    "bau", "per_socket", "banks", "mask_engines", "guest_huge", "stlb_huge",
+    "bau", "per_socket", "mask_engines", "guest_huge", "stlb_huge",
 )  # fmt: skip
-"""What there is one of. `short`: the step that needs tables to grow; thp: 0 never, 1 madvise, 2 always."""
+"""What there is one of. thp: 0 never, 1 madvise, 2 always."""
 
 COST_NAMES = (
     "instruction access assist exception stlb_hit flush_fixed flush_page flush_full l1 l2 llc dram "
@@ -81,9 +81,9 @@ ROW = table(
     "fault_vpn", "fault_write", "fault_exec", "fault_kind", "fault_pte",
     "fault_then", "fault_bad", "fault_from", "fault_lock", "fault_done", "old_pte",
     "split_vpn", "split_then", "split_account",
-    "note_first", "note_last", "note_end", "note_then", "note_from", "note_stage", "note_at", "note_ack",
+    "note_first", "note_last", "note_end", "note_then", "note_from", "note_stage", "note_at",
     "flush_first", "flush_last", "flush_stride", "flush_gen", "flush_full", "flush_then",
-    "flush_from", "flush_far", "flush_local", "flush_t1", "flush_stage", "acks", "ack",
+    "flush_from", "flush_far", "flush_local", "flush_t1", "flush_stage", "acks", "ack",  # acks: answers to come, of kicks too
     "op", "op_from", "first", "last", "failed",  # its operation and the pages that it locks
     "zap_first", "zap_last", "at", "zap_then", "unmap_then", "keep_lock",  # unmapping
     "piece_first", "piece_last", "cut_then", "piece_next", "prot", "advice",
@@ -99,8 +99,9 @@ ROW = table(
 QUEUED = table("kind", "address", "count", "gap", "index", "epoch")
 """One record of an agent as the engine queues it; ARG records follow their operation."""
 SPACE = table(
-    "root", "epoch", "opened", "born", "dead", "subscribers", "brk", "tlb_gen", "wlock_first", "wlock_last", "wlock_to", "wlock_to_last"
+    "root", "epoch", "opened", "born", "subscribers", "brk", "tlb_gen", "wlock_first", "wlock_last", "wlock_to", "wlock_to_last"
 )
+"""An address space; its root is -1 after its exit."""
 VMA = table("space", "first", "last", "prot", "mapping", "file", "offset", "advice", "anon", "grows")
 """Pages [first, last) of a space, sorted by (space, first)."""
 FRAME = table("refs", "owner", "more", "cached")

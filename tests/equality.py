@@ -20,6 +20,8 @@ def differences(machine, trace, **options):
 
 def compare(result, outcome):
     """Differences of a `Result` and an `Outcome`."""
+    if len(result.agents) != len(outcome.clocks):
+        yield "agents", len(result.agents), len(outcome.clocks)
     for r, clock in enumerate(outcome.clocks):
         if result.clocks[r] != clock:
             yield f"clock of row {r}", int(result.clocks[r]), clock

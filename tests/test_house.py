@@ -217,3 +217,28 @@ def test_no_path_of_a_machine():
     for path in [*SOURCES, *TESTS, *ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("notebooks/*.ipynb")]:
         found = home.search(path.read_text(encoding="utf-8"))
         assert not found, f"{name(path)}: {found and found.group()}"
+
+
+def columns_read(path: pathlib.Path) -> Iterator[tuple[str, str]]:
+    """(owner, column) of all that is read and not only written: ("row", "clock"), and ("rows[]", "clock") for `m.rows[i].clock`."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+            is_item = isinstance(node.value, ast.Subscript)
+            owner = ast.unparse(node.value.value if is_item else node.value).split(".")[-1]
+            yield f"{owner}[]" if is_item else owner, node.attr
+        elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load) and isinstance(node.slice, ast.Constant):
+            yield ast.unparse(node.value).split(".")[-1] + "[]", node.slice.value
+
+
+def test_every_column_is_read():
+    """A column that nobody reads is not state. CTL and COSTS go by one name each; the machine and modules have no columns."""
+    from hwmodel import tables
+
+    read = {pair for path in SOURCES if path.is_relative_to(ROOT / "hwmodel") for pair in columns_read(path)}
+    others = {path.stem for path in SOURCES} | {"m", "self", "machine"} | {"ctl", "ctl[]", "costs", "costs[]"}
+    for table_name, table in vars(tables).items():
+        if isinstance(table, np.dtype) and table.names:
+            own = {"CTL": {"ctl", "ctl[]"}, "COSTS": {"costs", "costs[]"}}.get(table_name)
+            known = {column for owner, column in read if (owner in own if own else owner not in others)}
+            unread = sorted(set(table.names) - known)
+            assert not unread, f"{table_name} has columns that nobody reads: {unread}"

@@ -134,12 +134,12 @@ def exit_tables(m, r):
     removed = vmas.remove(m, row.space, 0, NEVER)
     freed = zap.free_between(m, row, 0, USER_PAGES, 0, NEVER) + 1
     radix.free_node(m, m.spaces[row.space].root)
+    m.spaces[row.space].root = -1
     gather.forget_range(row)
     for c in range(m.ctl[0].agents):
         if m.rows[c].in_mask and m.rows[c].space == row.space:
             m.rows[c].in_mask = 0
             shootdown.empty_tlbs(m, c)
-    m.spaces[row.space].dead = 1
     row.phase = UNLOCK
     clock.spend(m, r, VMAS, removed * costs.vma)
     clock.spend(m, r, gather.FREEING, freed * costs.table)

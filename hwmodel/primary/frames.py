@@ -20,6 +20,15 @@ def reset(m, pfn):
     frame.refs, frame.owner, frame.more, frame.cached = 0, -1, -1, 0
 
 
+@part
+def claim(m, top):
+    """Frame numbers below `top` are in use from now on, or were."""
+    ctl = m.ctl[0]
+    ctl.frame_top = top
+    if top > ctl.frame_limit:
+        ctl.exhausted = 1
+
+
 @routine
 def take(m):
     """A frame without references: the one freed last, else the next never used."""
@@ -29,9 +38,7 @@ def take(m):
         ctl.frame_free = m.frames[pfn].more
     else:
         pfn = ctl.frame_top
-        ctl.frame_top += 1
-        if ctl.frame_top > ctl.frame_limit:
-            ctl.exhausted = 1
+        claim(m, pfn + 1)
     reset(m, pfn)
     return pfn
 
@@ -47,9 +54,7 @@ def take_block(m):
         first = (ctl.frame_top + 511) >> 9 << 9
         for pfn in range(ctl.frame_top, first):
             push(m, pfn)
-        ctl.frame_top = first + 512
-        if ctl.frame_top > ctl.frame_limit:
-            ctl.exhausted = 1
+        claim(m, first + 512)
     for pfn in range(first, first + 512):
         reset(m, pfn)
     return first

@@ -104,7 +104,7 @@ def lock(m, r):
             space.wlock_to, space.wlock_to_last = row.target, row.target_last
     row.at, row.phase = row.first, UNLOCK
     gather.open_gather(row)
-    if misaligned(m, row.space, row.first) or misaligned(m, row.space, row.last):
+    if vmas.cuts_huge(m, row.space, row.first) or vmas.cuts_huge(m, row.space, row.last):
         row.failed = 1
     elif row.op == MMAP:
         map_range(m, r)
@@ -127,13 +127,6 @@ def lock(m, r):
     elif row.op == EXIT:
         row.at = 0
         notify.tell(m, r, notify.RELEASE, 0, 1 << 36, EXIT_ZAP)
-
-
-@part
-def misaligned(m, space, page):
-    """Would a VMA of huge pages be cut inside one? Linux refuses that."""
-    k = vmas.find(m, space, page)
-    return page & 511 != 0 and k >= 0 and m.vmas[k].mapping == HUGETLB
 
 
 @part

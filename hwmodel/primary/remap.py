@@ -26,19 +26,12 @@ def begin(m, r):
         resize(m, r, k)
     elif new < last and first < new_last:
         row.failed = 1
-    elif cuts_huge(m, row.space, new) or cuts_huge(m, row.space, new_last):
+    elif vmas.cuts_huge(m, row.space, new) or vmas.cuts_huge(m, row.space, new_last):
         row.failed = 1
     elif vmas.intersects(m, row.space, new, new_last):
         zap.unmap(m, r, new, new_last, REMAP)
     else:
         row.phase = REMAP
-
-
-@part
-def cuts_huge(m, space, page):
-    """Would a VMA of huge pages be cut inside one?"""
-    k = vmas.find(m, space, page)
-    return page & 511 != 0 and k >= 0 and m.vmas[k].mapping == HUGETLB
 
 
 @part

@@ -5,7 +5,7 @@ from hwmodel.jit import part, routine
 from hwmodel.ledger import counter
 from hwmodel.parts import radix
 from hwmodel.primary import notify, shootdown
-from hwmodel.tables import HUGE, PFN, SPLIT, SPLIT_DONE, SPLIT_END, SPLIT_SET, TABLE, ZERO
+from hwmodel.tables import FLAG_MASK, HUGE, PFN, SPLIT, SPLIT_DONE, SPLIT_END, SPLIT_SET, TABLE, ZERO
 
 SPLITS = counter("huge_splits")
 
@@ -28,7 +28,7 @@ def split(m, space, vpn):
     """Replace a huge leaf by a table of 512 ptes with the same rights."""
     root = m.spaces[space].root
     leaf = radix.get(m, root, vpn)
-    flags, pfn = leaf & ((1 << PFN) - 1) & ~HUGE, leaf >> PFN
+    flags, pfn = leaf & FLAG_MASK & ~HUGE, leaf >> PFN
     node = radix.new_node(m)
     for k in range(512):
         m.nodes[node, k] = flags if flags & ZERO else (pfn + k) << PFN | flags

@@ -1,10 +1,7 @@
 """VMAs: a table sorted by (space, first page); inserting, cutting, merging, removing (docs/model.md 5.1)."""
 
 from hwmodel.jit import part, routine
-from hwmodel.op import SHARED, SHARED_FILE
-from hwmodel.tables import VMA
-
-COPIED = tuple(name for name in VMA.names)
+from hwmodel.op import HUGETLB, SHARED, SHARED_FILE
 
 
 @part
@@ -47,6 +44,13 @@ def intersects(m, space, first, last):
     """Does a VMA of `space` have pages in [first, last)?"""
     k = above(m, space, first)
     return is_of(m, k, space) and m.vmas[k].first < last
+
+
+@part
+def cuts_huge(m, space, page):
+    """Would an end at `page` cut a VMA of huge pages inside one? Linux refuses that."""
+    k = find(m, space, page)
+    return page & 511 != 0 and k >= 0 and m.vmas[k].mapping == HUGETLB
 
 
 @part

@@ -80,16 +80,18 @@ def zap(m, vm, r):
     vm.in_progress += 1
     zapped = clear(m, vm.ept, row.note_first, row.note_last)
     m.counts[row.agent, ZAPPED] += zapped
-    row.note_stage = 4
+    row.note_stage, row.acks = 4, 0
     if zapped > 0:
         for c in range(m.ctl[0].cpus, m.ctl[0].agents):
             vcpu = m.rows[c]
             if vcpu.space == row.space:
                 if vcpu.in_guest and c != r:
                     vcpu.kicked = r + 1
-                    row.note_stage, row.effect = 2, 1
+                    row.acks += 1
                 else:
                     vcpu.flush_pending = 1
+    if row.acks > 0:
+        row.note_stage, row.effect = 2, 1
     clock.spend(m, r, INVALIDATE, costs.zap + zapped * costs.zap_spte)
 
 
@@ -114,13 +116,10 @@ def clear(m, ept, first, last):
 def kick(m, r):
     """KICK: kvm_flush_remote_tlbs sends its interrupts, with the mmu lock held."""
     row, costs = m.rows[r], m.costs[0]
-    targets = 0
-    for c in range(m.ctl[0].cpus, m.ctl[0].agents):
-        targets += m.rows[c].kicked == r + 1
-    m.counts[row.agent, SENT] += targets
+    m.counts[row.agent, SENT] += row.acks
     m.counts[row.agent, KICKS] += 1
     row.note_stage, row.effect = 3, 1
-    clock.spend(m, r, SENDING, costs.kick + costs.ipi_send + (targets - 1) * costs.ipi_send_more)
+    clock.spend(m, r, SENDING, costs.kick + costs.ipi_send + (row.acks - 1) * costs.ipi_send_more)
     clock.wait(m, r, WAITING, clock.time(m, r) + costs.ipi_delivery)
 
 
@@ -141,8 +140,8 @@ def kicked(m, r):
             else:
                 vcpu.flush_pending = 1
             ack = max(ack, clock.steal(m, c, KICKING, now, cycles) - after + costs.ipi_ack)
-            m.counts[row.agent, ACKED] += 1
-    row.note_stage = 4
+    m.counts[row.agent, ACKED] += row.acks
+    row.note_stage, row.acks = 4, 0
     clock.wait(m, r, WAITING, ack)
 
 

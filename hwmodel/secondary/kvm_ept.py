@@ -17,7 +17,7 @@ from hwmodel.records import complete_access
 from hwmodel.secondary._kvm_notifier import VM, empty_guest, is_invalidating, mmu_lock, receive
 from hwmodel.secondary._kvm_spec import Spec
 from hwmodel.secondary._kvm_walk import GUEST_TABLES, LEVEL_PAGES, walk_guest
-from hwmodel.tables import DESIGN, HUGE, PFN, READY, WALK, A, D, P, W
+from hwmodel.tables import DESIGN, FLAG_MASK, HUGE, PFN, READY, WALK, A, D, P, W
 
 __all__ = ["Spec", "build", "extra_vma", "geometry", "outstanding", "run"]
 VIOLATION, SLOW, SLOW_LOCK, SLOW2, NO_RIGHT, SLOW_UNLOCK, MAP, MAPPED, MAP_UNLOCK, ENTER = range(DESIGN, DESIGN + 10)
@@ -216,7 +216,7 @@ def map_page(m, dev, i):
     made = radix.make(m, vm.ept, row.gfn, level)
     if level == 2:
         drop_table(m, vm.ept, row.gfn)
-    radix.put(m, vm.ept, row.gfn, level, row.gfn_pte & ~((1 << PFN) - 1) | P | row.gfn_pte & (W | HUGE))
+    radix.put(m, vm.ept, row.gfn, level, row.gfn_pte & ~FLAG_MASK | P | row.gfn_pte & (W | HUGE))
     m.counts[i, SPTES] += 1
     row.phase = MAP_UNLOCK
     clock.spend(m, i, MAPPING, costs.map_spte + made * costs.table)

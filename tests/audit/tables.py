@@ -48,7 +48,7 @@ class Tree(NamedTuple):
 
 def findings(m, dev=None, quiet=True):
     """What is wrong, as text; `quiet`: no operation, fault or flush is under way."""
-    spaces = {s: read_tree(m, row.root) for s, row in enumerate(m.spaces) if not row.dead}
+    spaces = {s: read_tree(m, row.root) for s, row in enumerate(m.spaces) if row.root >= 0}
     files = {f: read_tree(m, root) for f, root in enumerate(m.files) if root >= 0}
     vms = {s: read_tree(m, vm.ept) for s, vm in enumerate(getattr(dev, "vms", ())) if vm.ept > 0}
     found = []
@@ -220,7 +220,7 @@ def vma_findings(m):
     yield from listed("VMA {} is empty", np.flatnonzero(v["first"] >= v["last"]))
     huge = v["mapping"] == HUGETLB
     yield from listed("VMA {} cuts a huge page", np.flatnonzero(huge & ((v["first"] | v["last"]) & 511 != 0)))
-    yield from listed("VMA {} is of a space that is gone", np.flatnonzero(m.spaces["dead"][v["space"]]))
+    yield from listed("VMA {} is of a space that is gone", np.flatnonzero(m.spaces["root"][v["space"]] < 0))
     a, b = v[:-1], v[1:]
     same = a["space"] == b["space"]
     yield from listed("VMAs {} and the next are out of order, or overlap",

@@ -4,13 +4,13 @@ import numpy as np
 
 from hwmodel.parts.tlb import ASID_SHIFT
 from hwmodel.parts.walker import DTLB, ITLB, NTLB, PDE, STLB
-from hwmodel.tables import CPU, DESIGN, DONE, ENGINE, FAULT, FAULT_LOCKED, READY, VACANT, P, W
+from hwmodel.tables import CPU, DESIGN, DONE, ENGINE, FAULT, FAULT_LOCKED, READY, VACANT, ZERO, P, W
 from tests.audit.tables import leaf_at, listed, read_tree
 
 
 def tlb_findings(m, dev=None):
     """Entries that nothing stands behind, of every space in which no operation, split or copy on write is under way."""
-    calm = {s: read_tree(m, row.root) for s, row in enumerate(m.spaces) if not row.dead and is_calm(m, s)}
+    calm = {s: read_tree(m, row.root) for s, row in enumerate(m.spaces) if row.root >= 0 and is_calm(m, s)}
     found = []
     for r, row in enumerate(m.rows[: m.ctl[0].agents]):
         tree = calm.get(int(row.space))
@@ -25,7 +25,7 @@ def tlb_findings(m, dev=None):
                 found += entry_findings(m, f"vCPU {r}, bank {bank}", row.banks + bank, 0, tree)
     for chiplet, bank in enumerate(getattr(dev, "banks", ())):
         for s, space in enumerate(m.spaces):
-            if space.dead or s in calm:
+            if space.root < 0 or s in calm:
                 found += entry_findings(m, f"chiplet {chiplet}", bank, s, calm.get(s))
     return found
 
@@ -52,7 +52,8 @@ def entry_findings(m, name, bank, asid, tree):
     if tree is None:
         return listed(f"{name}: page {{:#x}} of space {asid}, which is gone", vpn)
     leaf, frame, is_huge = leaf_at(tree, vpn)
-    wrong = (leaf & P == 0) | (frame != ways["pfn"]) | ((ways["w"] != 0) & (leaf & W == 0)) | (huge & ~is_huge)
+    moved = (frame != ways["pfn"]) & (leaf & ZERO == 0)  # the zero page, of either size, has no frame
+    wrong = (leaf & P == 0) | moved | ((ways["w"] != 0) & (leaf & W == 0)) | (huge & ~is_huge)
     return listed(f"{name}: page {{:#x}} is frame {{}} (w {{}}), its leaf is {{:#x}}",
                   zip(vpn[wrong], ways["pfn"][wrong], ways["w"][wrong], leaf[wrong], strict=True))  # fmt: skip
 

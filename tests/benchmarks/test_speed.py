@@ -1,0 +1,74 @@
+"""How fast it is here: `make bench`. No time is asserted; what was done in a second is printed at the end."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+import hwmodel
+import workloads
+from analysis.runs import offloaded
+from tests.random_traces import PRESETS
+from workloads.recorded import names
+
+LINES = 2_000_000
+START = """
+import sys, hwmodel, workloads
+devices = int(sys.argv[1] != "cpu-only")
+hwmodel.simulate(hwmodel.preset(sys.argv[1]), workloads.zipf(accesses=1000, pages=100, devices=devices), progress=False)
+"""
+"""A first result: everything imported, a thousand accesses simulated."""
+
+
+@pytest.mark.parametrize("recording", names())
+@pytest.mark.parametrize("preset", PRESETS.values())
+def test_simulate(measured, preset, recording):
+    """A recording as `hwmodel compare` runs it: where there are engines, one has half of the data accesses."""
+    machine, trace = hwmodel.preset(preset), workloads.recorded(recording)
+    plain, shared, _ = offloaded(trace, [machine], 0.5)
+    trace = plain if machine.design == "cpu_only" else shared
+    measured(lambda: hwmodel.simulate(machine, trace, progress=False), records=len(trace), references=trace.references)
+
+
+@pytest.mark.parametrize("recording", names())
+def test_load(measured, recording):
+    """All records of a recording, from disk."""
+    trace = workloads.recorded(recording)
+    loaded = measured(lambda: sum(chunk.size for chunk in trace.chunks()), records=len(trace), references=trace.references)
+    assert loaded == len(trace)
+
+
+@pytest.fixture(scope="module")
+def lackey_log(tmp_path_factory):
+    """A log of lackey's with as many loads and stores as real ones have, on a thousand pages."""
+    path = tmp_path_factory.mktemp("lackey") / "program.lackey"
+    with path.open("w") as text:
+        for k in range(0, LINES, 5):
+            code, data = 0x4000000 + 4 * (k % 9973), 0x5000000 + 4099 * (k % 997) + k % 512 * 8
+            text.write(f"I  {code:x},3\nI  {code + 3:x},5\n L {data:x},8\nI  {code + 8:x},4\n S {data ^ 64:x},8\n")
+    return path
+
+
+def test_read_lackey(measured, lackey_log):
+    """Text to coalesced records, and the memory that was there before them: what opening a log does."""
+    trace = measured(lambda: workloads.read(lackey_log), lines=LINES, bytes=lackey_log.stat().st_size)
+    assert trace.references >= LINES  # an access that crosses a page is two
+
+
+def start(preset, cache):
+    """A process of its own, to its first result."""
+    subprocess.run([sys.executable, "-c", START, preset], env=os.environ | {"HWMODEL_CACHE": str(cache)}, check=True)
+
+
+@pytest.mark.parametrize("preset", PRESETS.values())
+def test_first_start(measured, preset, tmp_path):
+    """The first process of a version: every kernel is compiled."""
+    measured(lambda: start(preset, tmp_path), rounds=1, warmup=0)
+
+
+@pytest.mark.parametrize("preset", PRESETS.values())
+def test_second_start(measured, preset, tmp_path_factory):
+    """A process that finds its kernels on disk."""
+    cache = tmp_path_factory.getbasetemp() / "cache"  # of all designs: a first round, not timed, fills it
+    measured(lambda: start(preset, cache))

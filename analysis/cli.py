@@ -55,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except (ConfigError, TraceError) as error:
         return _refuse(str(error))
+    except MemoryError as error:
+        return _refuse(f"this computer has too little memory for that ({error})")
     except OSError as error:
         return _refuse(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
     except (usage_error, typer.Abort) as error:
@@ -79,14 +81,13 @@ def compare(
     ] = None,
 ) -> None:
     """Run machines on a trace; print a table, leave it and two pictures in a folder."""
-    from analysis import comparison, views
+    from analysis import comparison, files, views
 
     named = comparison.by_name([_machine(name) for name in _listed("--machines", machines)])
     base = None if same_primary is None else named.get(same_primary) or _machine(same_primary)
     named = _changed(named, changes or [])
     base = base if base is None else named.get(base.name, base)
-    if os.path.exists(out) and not os.path.isdir(out):
-        raise ConfigError(f"--out: {out} is not a folder")
+    files.check_folder(out)
     found = comparison.compare(named, _trace(trace), same_primary=base, share=share)
     written = found.save(out)
     console = _console()
@@ -108,9 +109,11 @@ def sweep(
     """Run a machine with every combination of some settings' values."""
     from analysis import files, sweeps, views
 
-    if out is not None and not out.endswith((".csv", ".parquet")):
-        raise ConfigError(f"--out: {out} ends neither in .csv nor in .parquet")
-    points = dict(_assignment(text, several=True) for text in settings)
+    if out is not None:
+        if not out.endswith((".csv", ".parquet")):
+            raise ConfigError(f"--out: {out} ends neither in .csv nor in .parquet")
+        files.check_file(out)
+    points = dict(_assignments(settings, several=True))
     frame = sweeps.sweep(_machine(machine), points, _trace(trace), threads=threads, share=share)
     console = _console()
     views.show_sweep(console, frame)
@@ -127,8 +130,9 @@ def record(
 ) -> None:
     """Record a program's accesses and memory operations with valgrind."""
     import workloads
-    from analysis import views
+    from analysis import files, views
 
+    files.check_file(out)
     views.show_trace(_console(), workloads.record(command, out))
 
 
@@ -163,15 +167,17 @@ def _machine(name: str) -> Machine:
 
 
 def _trace(name: str) -> Any:
+    """A trace, all of it checked: nothing has run or been compiled when a record is bad."""
+    from hwmodel.trace import validate
     from workloads.readers import read
     from workloads.recorded import load as recorded
     from workloads.recorded import names
 
-    if name in names():
-        return recorded(name)
-    if not os.path.exists(name):
+    if name not in names() and not os.path.exists(name):
         raise FileNotFoundError(f"{name}: no such file, nor a shipped recording ({', '.join(names())})")
-    return read(name)
+    trace = recorded(name) if name in names() else read(name)
+    validate(trace)
+    return trace
 
 
 def _listed(option: str, text: str) -> list[str]:
@@ -182,13 +188,21 @@ def _listed(option: str, text: str) -> list[str]:
 
 
 def _changed(machines: dict[str, Machine], changes: Sequence[str]) -> dict[str, Machine]:
-    for text in changes:
-        name, value = _assignment(text)
+    for name, value in _assignments(changes):
         having = [key for key, machine in machines.items() if name in machine.flat()]
         if not having:
             next(iter(machines.values())).with_(**{name: value})  # raises: it knows what was meant
         machines = {key: m.with_(**{name: value}) if key in having else m for key, m in machines.items()}
     return machines
+
+
+def _assignments(texts: Sequence[str], several: bool = False) -> list[tuple[str, Any]]:
+    found = [_assignment(text, several) for text in texts]
+    names = [name for name, _ in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"--set: {name} is set twice")
+    return found
 
 
 def _assignment(text: str, several: bool = False) -> tuple[str, Any]:
@@ -201,8 +215,8 @@ def _assignment(text: str, several: bool = False) -> tuple[str, Any]:
 def _value(text: str) -> Any:
     """A number, true, false, or else the text itself."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return tomllib.loads(f"value = {' '.join(text.split())}")["value"]
+    except (ValueError, RecursionError):  # not TOML, or such that its reader gives up
         return text.strip()
 
 
@@ -221,8 +235,8 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
 
 
 def _to_stderr(message: str) -> None:
-    line = " ".join(message.split())
-    Console(stderr=True, soft_wrap=True, markup=False, highlight=False).print(f"hwmodel: {line}")
+    line = " ".join(part.strip() for part in message.splitlines())
+    Console(stderr=True, soft_wrap=True, markup=False, emoji=False, highlight=False).print(f"hwmodel: {line}")
 
 
 if __name__ == "__main__":

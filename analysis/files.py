@@ -34,6 +34,8 @@ def write_all(writers: Mapping[str | os.PathLike[str], Writer]) -> list[str]:
         If the folder cannot be written to.
     """
     paths = [pathlib.Path(path) for path in writers]
+    for path in paths:
+        check_file(path)
     folder = paths[0].parent
     made = _missing(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -50,6 +52,25 @@ def write_all(writers: Mapping[str | os.PathLike[str], Writer]) -> list[str]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return [str(path) for path in paths]
+
+
+def check_folder(folder: str | os.PathLike[str]) -> None:
+    """Raise OSError if no file can be written to a folder that may have to be made: before the work, not after it."""
+    if not os.fspath(folder):
+        raise FileNotFoundError("the name of the folder to write to is empty")
+    path = pathlib.Path(folder)
+    there = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(f"{there}: not a folder, so nothing can be written there")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(f"{there}: no permission to write there")
+
+
+def check_file(path: str | os.PathLike[str]) -> None:
+    """Raise OSError if a file can't be written, as `check_folder`."""
+    if os.path.isdir(path) or not os.path.basename(path):
+        raise IsADirectoryError(f"{os.fspath(path) or 'an empty name'}: a folder, not a file to write")
+    check_folder(os.path.dirname(path) or os.curdir)
 
 
 def _missing(folder: pathlib.Path) -> list[pathlib.Path]:

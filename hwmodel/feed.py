@@ -3,9 +3,9 @@
 from hwmodel.byref import by_reference
 from hwmodel.jit import entry, part
 from hwmodel.op import (
-    ARG,
     BRK,
     CONTINUES,
+    FETCH,
     FILE_SHIFT,
     GROWS_DOWN,
     HUGETLB,
@@ -33,30 +33,39 @@ def feed(tables, queue, chunk, row_of):
     """
     m = by_reference(tables)
     ctl = m.ctl[0]
-    at = 0
-    for i in range(ctl.agents):
-        row = m.rows[i]
-        start = at
-        for k in range(row.head, row.tail):
-            copy(queue[at], m.queue[k])
-            at += 1
-        row.head, row.tail = start, at
-        for k in range(chunk.size):
-            if row_of[chunk[k].agent] == i:
-                at += 1
+    make_room(m, queue, chunk, row_of)
     for k in range(chunk.size):
         op = chunk[k]
-        i = row_of[op.agent]
-        row = m.rows[i]
-        q, space = queue[row.tail], m.spaces[row.space]
+        row = m.rows[row_of[op.agent]]
+        q, space, kind = queue[row.tail], m.spaces[row.space], op.kind & ~CONTINUES
         q.kind, q.address, q.count, q.gap, q.index, q.epoch = op.kind, op.address, op.count, op.gap, ctl.fed, space.opened
         row.tail += 1
         ctl.fed += 1
-        if op.kind == SYNC:
+        if kind <= FETCH:
+            ctl.references += op.count
+        elif kind == SYNC:
             for s in range(m.spaces.size):
                 m.spaces[s].opened += 1
-        elif op.kind != ARG and opens(op.kind & ~CONTINUES):
+        elif opens(kind):
             space.opened += 1
+
+
+@part
+def make_room(m, queue, chunk, row_of):
+    """Move what each agent has left to where its part of `queue` begins: parts are as long as what is left and what comes."""
+    for i in range(m.ctl[0].agents):
+        m.rows[i].room = m.rows[i].tail - m.rows[i].head
+    for k in range(chunk.size):
+        m.rows[row_of[chunk[k].agent]].room += 1
+    at = 0
+    for i in range(m.ctl[0].agents):
+        row = m.rows[i]
+        end = at
+        for k in range(row.head, row.tail):
+            copy(queue[end], m.queue[k])
+            end += 1
+        row.head, row.tail = at, end
+        at += row.room
 
 
 @part

@@ -16,6 +16,7 @@ from hwmodel.ledger import account
 from hwmodel.op import (
     ARG,
     ATTACH,
+    COMPUTE,
     DETACH,
     FILE_SHIFT,
     FORK,
@@ -87,21 +88,20 @@ def simulate(
         The machine lacks engines, CPUs or memory for the trace.
     """
     begun = time.perf_counter()
-    records, references = len(trace), trace.references
     design = design_of(machine.design)
     engines = sum(agent.role == "device" for agent in trace.agents)
     machine.check_engines(engines)
     validator = Validator(trace)
     m, dev, row_of = build(machine, design, trace.agents, capacity)
     m.ctl["runahead"] = runahead
-    check_modelled(trace, trace.prelude)
+    check_modelled(trace, trace.prelude, np.arange(trace.prelude.size))
     mark_unborn(m, trace)
     m = apply_prelude(m, trace, design, engines)
-    with bar(progress, records) as shown:
+    with bar(progress, trace.known_size) as shown:
         m = drive(m, dev, design, trace, validator, row_of, chunk, shown)
     close(m)
     report_segv(m, trace, strict)
-    n = int(m.ctl[0].agents)
+    n, records, references = (int(m.ctl[0][name]) for name in ("agents", "fed", "references"))
     result = Result(
         machine, trace.info, [describe(m, trace, row_of, r) for r in range(n)], m.counts, m.ledger, m.rows["clock"][:n],
         m.hists, time.perf_counter() - begun, records, references,
@@ -110,10 +110,11 @@ def simulate(
     return result
 
 
-def bar(progress: bool | None, records: int) -> Any:
+def bar(progress: bool | None, size: tuple[int, int] | None) -> Any:
     """A progress bar over the records; by default only where somebody looks, and after a second."""
     from tqdm import tqdm
 
+    records = size[0] if size else None
     shown = sys.stderr.isatty() or "ipykernel" in sys.modules if progress is None else progress
     return tqdm(total=records, unit=" records", unit_scale=True, disable=not shown, leave=False, delay=0 if progress else 1)
 
@@ -123,6 +124,7 @@ def drive(
 ) -> Machine:
     """Run the engine to the end of the trace."""
     chunks: Iterator[np.ndarray] = trace.chunks(chunk)
+    spare = m.queue
     while True:
         why = design.run(m, dev)
         if why == engine.FINISHED:
@@ -130,7 +132,7 @@ def drive(
         if why == engine.NEED_ROOM:
             m = grow(m)
         elif why == engine.NEED_INPUT:
-            m = read(m, trace, validator, row_of, next(chunks, None))
+            m, spare = read(m, spare, trace, validator, row_of, next(chunks, None))
             shown.update(int(m.ctl[0].fed) - shown.n)
         elif why == engine.EXHAUSTED:
             raise ConfigError(f"memory.size_mib: {int(m.ctl[0].frame_limit) // 256} MiB are not enough for the trace's pages")
@@ -138,18 +140,22 @@ def drive(
             raise DeadlockError(f"deadlock at cycle {int(m.ctl[0].now)}: {waiting(m)}")
 
 
-def read(m: Machine, trace: Trace, validator: Validator, row_of: np.ndarray, ops: np.ndarray | None) -> Machine:
-    """Check a chunk and put it into the agents' queues; None: the trace has ended."""
+def read(
+    m: Machine, spare: np.ndarray, trace: Trace, validator: Validator, row_of: np.ndarray, ops: np.ndarray | None
+) -> tuple[Machine, np.ndarray]:
+    """Check a chunk and put it into the agents' queues, in the spare table; None: the trace has ended. The old table is the next spare."""
     if ops is None:
         m.ctl["total"] = m.ctl["fed"]
-        return m
+        return m, spare
     validator.check(ops)
-    check_modelled(trace, ops, int(m.ctl[0].fed))
-    m = m._replace(files=longer_files(m.files, ops))
-    left = int((m.rows["tail"] - m.rows["head"])[: m.ctl[0].agents].sum())
-    queue = np.zeros(left + ops.size, QUEUED)
-    feed.feed(m, queue, np.ascontiguousarray(ops), row_of)
-    return m._replace(queue=queue)
+    at = np.flatnonzero(ops["kind"] > COMPUTE)  # operations with their ARG records, and a few second halves
+    check_modelled(trace, ops, at, int(m.ctl[0].fed))
+    m = m._replace(files=longer_files(m.files, ops[at]))
+    need = int((m.rows["tail"] - m.rows["head"])[: m.ctl[0].agents].sum()) + ops.size
+    if spare.size < need:
+        spare = np.zeros(need + need // 4, QUEUED)
+    feed.feed(m, spare, np.ascontiguousarray(ops), row_of)
+    return m._replace(queue=spare), m.queue
 
 
 def longer_files(files: np.ndarray, ops: np.ndarray) -> np.ndarray:
@@ -158,23 +164,21 @@ def longer_files(files: np.ndarray, ops: np.ndarray) -> np.ndarray:
     most = int((ops["count"][at + 1] >> FILE_SHIFT).max(initial=0)) if at.size else 0
     if most < files.size:
         return files
-    longer = np.zeros(max(2 * files.size, most + 1), I64)
+    longer = np.full(max(2 * files.size, most + 1), -1, I64)
     longer[: files.size] = files
     return longer
 
 
-def check_modelled(trace: Trace, ops: np.ndarray, before: int = 0) -> None:
-    """Refuse operations that traces may carry and the engine does not model."""
-    kinds = ops["kind"]
-    refused = np.isin(kinds, NOT_YET)
-    advice = np.flatnonzero(kinds == MADVISE)
-    pageout = advice[ops["count"][advice + 1] == PAGEOUT] if advice.size else advice
-    refused[pageout] = True
-    if refused.any():
-        at = int(np.flatnonzero(refused)[0])
-        name = "madvise PAGEOUT" if kinds[at] == MADVISE else NAMES[int(kinds[at])]
+def check_modelled(trace: Trace, ops: np.ndarray, at: np.ndarray, before: int = 0) -> None:
+    """Refuse operations that traces may carry and the engine does not model; `at`: where the operations of `ops` are."""
+    kinds = ops["kind"][at]
+    advice = at[kinds == MADVISE]
+    refused = np.concatenate([at[np.isin(kinds, NOT_YET)], advice[ops["count"][advice + 1] == PAGEOUT]])
+    if refused.size:
+        first = int(refused.min())
+        kind = int(ops["kind"][first])
         where = f"{trace.name}: " if trace.name else ""
-        raise TraceError(f"{where}record {before + at}: {name} is not modelled yet")
+        raise TraceError(f"{where}record {before + first}: {'madvise PAGEOUT' if kind == MADVISE else NAMES[kind]} is not modelled yet")
 
 
 def mark_unborn(m: Machine, trace: Trace) -> None:

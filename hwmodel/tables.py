@@ -52,7 +52,7 @@ PROCESS = 120
 
 CTL = table(
     "cpus", "engines", "agents", "outstanding", "spaces",  # rows: cpus + engines = agents, then outstanding for each engine
-    "shift", "cross", "runahead", "fed", "total", "waiting", "now", "short",  # block = index >> shift; total: NEVER until known
+    "shift", "cross", "runahead", "fed", "references", "total", "waiting", "now", "short",  # block = index >> shift; total: or NEVER
     "node_top", "node_free", "frame_top", "frame_free", "block_free", "frame_limit", "exhausted",
     "link_top", "link_free", "entry_top", "entry_free", "vma_count",
     "first_segv", "thp", "fault_around", "gather_pages", "ceiling",
@@ -65,7 +65,7 @@ COST_NAMES = (
     "syscall fault zero_page zero_huge copy_page copy_huge cache_page map_page table vma clear table_scan free fork fork_pte "
     "gup gup_fast notice wakeup ipi_send ipi_send_more ipi_delivery ipi_far ipi_respond ipi_ack bau_send bau "
     "access_gru irq_delivery irq_entry irq_exit tfh_read upm_switch poll dropin restart cch_update tgh tgh_page "
-    "exit entry invept violation zap zap_spte map_spte"
+    "exit entry invept violation zap zap_spte map_spte kick"
 ).split()
 COSTS = table(*COST_NAMES)
 """Every cost, in cycles; docs/model.md section 13 names the setting of each."""
@@ -73,7 +73,7 @@ COSTS = table(*COST_NAMES)
 ROW = table(
     "role", "agent", "space", "unused", "cpu",
     "group", "banks", "socket", "access_cost",  # who it is; cpu: the row its kernel code runs on
-    "head", "tail", "charged", "taken", "retried", "missed1", "missed2", "want", "block", "why",  # its queue and its head record
+    "head", "tail", "room", "charged", "taken", "retried", "missed1", "missed2", "want", "block", "why",  # its queue and its head record
     "phase", "effect", "clock", "done_at", "busy_until", "wait_from", "wait_until", "wait_account", "blocked", "served",
     "owned", "own_from", "woken", "wake_at",
     "in_mask", "lazy", "local_gen",  # mm_cpumask of its space
@@ -141,4 +141,4 @@ class Machine(NamedTuple):
     ways: np.ndarray  # WAY[n]
     locks: np.ndarray  # LOCKROW[n]  the mmap lock of space s is s; a design's own follow
     pending: np.ndarray  # int64[agent, row]  IPI of a row: 0 none, -1 in flight, else arrival + 1: it waits for the end of a handler
-    files: np.ndarray  # int64[file]  root of its page cache, 0: none yet
+    files: np.ndarray  # int64[file]  root of its page cache, -1: none yet

@@ -188,6 +188,11 @@ class Trace:
         """Reads, writes and fetches: the sum of the counts of their records."""
         return self._sizes()[1]
 
+    @property
+    def known_size(self) -> tuple[int, int] | None:
+        """(records, references) if they are known without a pass over the trace."""
+        return self._size
+
     def chunks(self, records: int = 1 << 18) -> Iterator[np.ndarray]:
         """Iterate over the records, in order.
 

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import tempfile
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +20,8 @@ SUFFIX = ".hwtrace"
 VERSION = 1
 GROUP = 1 << 18
 KEY = b"hwmodel.trace"
+SUM = b"hwmodel.trace.crc32"
+"""The checksum of what is under KEY, in decimal: Parquet has checksums of its pages only. Older files lack it."""
 
 
 def save(trace: t.Trace, path: str | os.PathLike[str]) -> None:
@@ -39,6 +42,8 @@ def save(trace: t.Trace, path: str | os.PathLike[str]) -> None:
         If the file cannot be written.
     """
     path = pathlib.Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: there is no folder {path.parent}")
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -72,11 +77,20 @@ def load(path: str | os.PathLike[str]) -> t.Trace:
     """
     name = os.fspath(path)
     with _open(name) as file:
-        meta = _metadata(file, name)
-    agents = [t.Agent(**agent) for agent in meta["agents"]]
-    sizes = {"records": meta["records"], "references": meta["references"]}
-    prelude = t.as_records(map(tuple, meta["prelude"]))
-    return t.Trace(agents, functools.partial(_read, name), prelude, meta["info"], name, **sizes)
+        text, sums, rows = *_described(file, name), file.metadata.num_rows
+    if sums not in (None, _sum(text)):
+        raise t.TraceError(f"{name}: damaged: the description of the trace and its checksum differ")
+    try:
+        meta = json.loads(text)
+        if meta["version"] > VERSION:
+            raise t.TraceError(f"format version {meta['version']} is newer than {VERSION}, the newest known here")
+        return _trace(meta, rows, name)
+    except t.TraceError as error:
+        raise t.TraceError(f"{name}: {error}") from None
+    except KeyError as error:
+        raise t.TraceError(f"{name}: damaged: its description lacks {error}") from None
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise t.TraceError(f"{name}: damaged: its description makes no sense ({_line(error)})") from None
 
 
 def _write(trace: t.Trace, file: Any, path: pathlib.Path) -> None:
@@ -103,7 +117,8 @@ def _write(trace: t.Trace, file: Any, path: pathlib.Path) -> None:
             arrays = [pa.array(np.ascontiguousarray(ops[column])) for column in t.COLUMNS]
             writer.write_table(pa.Table.from_arrays(arrays, schema=schema), row_group_size=ops.size)
         Validator(trace)  # the prelude may be new
-        writer.add_key_value_metadata({KEY: _json(_describe(trace, validator.records, references), path)})
+        text = _json(_describe(trace, validator.records, references), path)
+        writer.add_key_value_metadata({KEY: text, SUM: _sum(text.encode())})
 
 
 def _describe(trace: t.Trace, records: int, references: int) -> dict[str, Any]:
@@ -125,45 +140,61 @@ def _json(value: Any, path: pathlib.Path) -> str:
 
 
 def _open(name: str) -> Any:
-    import pyarrow as pa
     from pyarrow import parquet
 
     if not os.path.isfile(name):
         raise FileNotFoundError(f"{name}: no such file")
     try:
         return parquet.ParquetFile(name, page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as error:
+    except Exception as error:  # as in _read
         raise t.TraceError(f"{name}: not a trace file, or cut short ({_line(error)})") from None
 
 
-def _metadata(file: Any, name: str) -> dict[str, Any]:
-    text = (file.metadata.metadata or {}).get(KEY)
-    if text is None:
+def _described(file: Any, name: str) -> tuple[bytes, str | None]:
+    """(the JSON text that describes the trace, its checksum or None)."""
+    keys = file.metadata.metadata or {}
+    if KEY not in keys:
         raise t.TraceError(f"{name}: a Parquet file, but not a trace")
-    meta = json.loads(text)
-    if meta["version"] > VERSION:
-        raise t.TraceError(f"{name}: format version {meta['version']} is newer than {VERSION}, the newest known here")
-    return meta
+    return keys[KEY], keys[SUM].decode("ascii", "replace") if SUM in keys else None
 
 
-def _read(name: str) -> Iterator[np.ndarray]:
-    import pyarrow as pa
+def _sum(text: bytes) -> str:
+    return str(zlib.crc32(text))
 
+
+def _trace(meta: dict[str, Any], rows: int, name: str) -> t.Trace:
+    """The trace that a description describes."""
+    agents = [t.Agent(agent["role"], int(agent["space"]), str(agent["name"])) for agent in meta["agents"]]
+    records, references = int(meta["records"]), int(meta["references"])
+    if records != rows:
+        raise t.TraceError(f"damaged: {rows} records, but it should have {records}")
+    prelude, info = t.as_records(map(tuple, meta["prelude"])), dict(meta["info"])
+    return t.Trace(agents, functools.partial(_read, name, records), prelude, info, name, records, references)
+
+
+def _read(name: str, records: int) -> Iterator[np.ndarray]:
+    left = records
     with _open(name) as file:
         for group in range(file.num_row_groups):
             try:
                 table = file.read_row_group(group, use_threads=False)
                 ops = np.empty(table.num_rows, t.OP)
                 for column in t.COLUMNS:
-                    ops[column] = table.column(column).to_numpy()
-            except (pa.ArrowException, OSError, KeyError) as error:
+                    at = 0
+                    for piece in table.column(column).chunks:  # one by one: a whole column would be copied first
+                        ops[column][at : at + len(piece)] = piece.to_numpy()
+                        at += len(piece)
+            except Exception as error:  # what garbled bytes may make of a file, its library reports in many ways
                 raise t.TraceError(f"{name}: damaged in row group {group} ({_line(error)})") from None
             _accumulate(ops, _no_last())
+            left -= ops.size
             yield ops
+    if left:
+        raise t.TraceError(f"{name}: damaged: {records - left} records, but it should have {records}")
 
 
 def _line(error: Exception) -> str:
-    return str(error).strip("'\"").splitlines()[0][:120]
+    return (str(error).strip("'\"").splitlines() or [type(error).__name__])[0][:120]
 
 
 def _umask() -> int:

@@ -11,6 +11,8 @@ from tests.reference import vmas as v
 PRESETS = {"cpu_only": "cpu-only", "gru": "gru-2008", "kvm_ept": "kvm-ept-2008"}
 NEVER_FREE = ("exception", "fault_ns", "exit_cycles", "interrupt_ns", "access")
 """Costs without which a retry could spin without time passing."""
+OPTIONAL = ("cpu.pwc.", "nested.")
+"""Whose tables may be absent."""
 ARENAS = ((0x3FFD0, 96), (0x10000, 64), (0x7FFFFE0, 64))
 """(first page, pages) where small mappings go: across a level-2 table, plain, across a level-3 table."""
 HUGE_ARENA, HUGE_PAGES = 0x80000, 4
@@ -58,6 +60,8 @@ def random_machine(rng, design):
             ways = 4 if name == "tlb.ways" else rng.choice((1, 2, 4))
             most = {"memory.l1": 2, "memory.l2": 4, "memory.llc": 16}.get(name[:-5], 4)
             chosen[entries], chosen[name] = ways * 2 ** rng.randint(0, most.bit_length() - 1), ways
+            if name.startswith(OPTIONAL) and rng.random() < 0.15:
+                chosen[entries] = 0
         assert about is not None
     count = rng.randint(1, 5)
     chosen |= {

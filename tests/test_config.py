@@ -30,7 +30,7 @@ COSTS = {
         "access_gru irq_delivery irq_entry irq_exit tfh_read upm_switch poll dropin restart cch_update "
         "tgh tgh_page".split()
     ),
-    "kvm_ept": set("exit entry invept violation zap zap_spte map_spte".split()),
+    "kvm_ept": set("exit entry invept violation zap zap_spte map_spte kick".split()),
 }
 
 
@@ -133,6 +133,11 @@ def test_published_totals():
         machine = preset(name)
         parts = ("send_ns", "delivery_ns", "respond_ns", "ack_ns")
         assert sum(machine.get(f"kernel.shootdown.{part}") for part in parts) == total
+    for name, total in (("kvm-ept-2008", 3000), ("kvm-ept-2024", 2500)):  # a remote flush that kicks one vCPU
+        machine = preset(name)
+        cost = machine.costs()
+        kick = sum(cost[part] for part in ("kick", "ipi_send", "ipi_delivery", "exit", "ipi_respond", "ipi_ack"))
+        assert abs(kick * 1000 / machine.get("clock.mhz") - total) <= 100
 
 
 # --- declarations
@@ -225,7 +230,7 @@ def test_rows_are_what_provenance_says(gru):
 def test_with_changes_only_what_it_names(gru):
     other = gru.with_(**{"tlb.entries": 64, "driver.interrupt_ns": 1500.5, "cpu.count": 4})
     changed = {name for name in gru.flat() if gru.get(name) != other.get(name)}
-    assert changed == {"tlb.entries", "driver.interrupt_ns"} and gru.get("tlb.entries") == 1024
+    assert changed == {"tlb.entries", "driver.interrupt_ns"} and gru.get("tlb.entries") == 4096
     before, after = gru.provenance(), other.provenance()
     for name in before:
         if name not in changed:
@@ -273,7 +278,7 @@ def test_same_primary_takes_the_common_sections(gru):
 def test_differences_name_both_values(gru):
     other = gru.with_(**{"cpu.count": 2, "tlb.entries": 64, "clock.mhz": 3000})
     assert gru.differences(other) == {"cpu.count": (4, 2)}
-    assert gru.differences(other, ("tlb.", "clock.")) == {"clock.mhz": (2270, 3000), "tlb.entries": (1024, 64)}
+    assert gru.differences(other, ("tlb.", "clock.")) == {"clock.mhz": (2270, 3000), "tlb.entries": (4096, 64)}
     assert gru.differences(preset("cpu-only"), ["tgh."])["tgh.page_ns"] == ("free", None)
 
 
@@ -296,7 +301,7 @@ def test_repr_is_short(gru):
         ({"cpu.stlb.entries": 1000, "cpu.stlb.ways": 12}, "cpu.stlb.ways: 12 does not divide cpu.stlb.entries (1000)"),
         ({"cpu.dtlb.huge_ways": 5}, "cpu.dtlb.huge_ways: 5 does not divide cpu.dtlb.huge_entries (32)"),
         ({"memory.l1.lines": 48}, "memory.l1.ways: 8 of memory.l1.lines (48) make 6 sets, not a power of two"),
-        ({"tlb.ways": 3}, "tlb.ways: 3 does not divide tlb.entries (1024)"),
+        ({"tlb.ways": 3}, "tlb.ways: 3 does not divide tlb.entries (4096)"),
         ({"tlb.entries": 8192}, "tlb.entries: must be less than or equal to 4096, not 8192"),
         ({"tlb.entries": 64.0}, "tlb.entries: must be a valid integer, not 64.0"),
         ({"tlb.entries": "64"}, "tlb.entries: must be a valid integer, not '64'"),

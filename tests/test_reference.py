@@ -237,6 +237,7 @@ def test_prelude_can_populate():
     machine = machines.preset("cpu-only").with_(**{"cpu.count": 1})
     (address, count, gap, kind, agent), (offset, flags, *rest) = mmap_unit(ADDRESS, 4, 3)
     prelude = [(address, count, gap, kind, agent), (offset, flags | 1 << 7, *rest)]
+    prelude += mmap_unit(ADDRESS + (4 << 12), 4, 1)  # beside it, in the same table
     outcome = simulate(machine, Trace.from_records([Agent(CPU, 0, "")], [access(o.WRITE)], prelude))
     c = machine.costs()
     assert outcome.clocks == [4 * c["dram"] + c["access"]]

@@ -24,8 +24,10 @@ SPLIT = np.dtype((np.record, [
     ("by", "i8"),          # BY_PAGE, else by blocks
     ("block", "i8"),       # data records in a block
     ("seed", "i8"),
-    ("seen", "i8"),        # data records, a crossing access counted once
-    ("latest", "i8"),      # agent that has the latest data record
+    ("blocks", "i8"),      # begun so far
+    ("left", "i8"),        # data records left in the latest, a crossing access counted once
+    ("unit", "i8"),        # block or page of the latest data record, -1: none yet
+    ("latest", "i8"),      # the agent that has it
 ]))  # fmt: skip
 
 
@@ -68,12 +70,13 @@ def offload(
         If an argument is out of range.
     """
     _check(trace, share, engines, by, block)
-    row = (round(share * (1 << HASH_BITS)), engines, len(trace.agents), by == "page", block, seed % SEEDS, 0, CPU)
+    row = (round(share * (1 << HASH_BITS)), engines, len(trace.agents), by == "page", block, seed % SEEDS, 0, 0, -1, CPU)
     space = trace.agents[CPU].space
     agents = [*trace.agents, *(t.Agent("device", space, f"device{i}") for i in range(engines))]
     settings = {"share": share, "engines": engines, "by": by, "block": block, "seed": seed}
     source = functools.partial(_split_stream, trace, row)
-    return Trace(agents, source, trace.prelude, trace.info | {"offload": settings}, trace.name)
+    records, references = trace.known_size or (None, None)  # neither changes
+    return Trace(agents, source, trace.prelude, trace.info | {"offload": settings}, trace.name, records, references)
 
 
 def _check(trace: Trace, share: float, engines: int, by: str, block: int) -> None:
@@ -108,10 +111,21 @@ def _split(ops, state):
         if op.agent != CPU or kind > t.WRITE:
             continue
         if not op.kind & t.CONTINUES:
-            unit = op.address >> t.PAGE_SHIFT if s.by == BY_PAGE else s.seen // s.block
-            s.latest = _owner(_mix(_mix(seed ^ (unit & LOW)) ^ (unit >> HASH_BITS)), s)
-            s.seen += 1
+            unit = op.address >> t.PAGE_SHIFT if s.by == BY_PAGE else _block(s)
+            if unit != s.unit:
+                s.unit = unit
+                s.latest = _owner(_mix(_mix(seed ^ (unit & LOW)) ^ (unit >> HASH_BITS)), s)
         op.agent = s.latest
+
+
+@part
+def _block(s):
+    """The block that the next data record falls in."""
+    if s.left == 0:
+        s.left = s.block
+        s.blocks += 1
+    s.left -= 1
+    return s.blocks - 1
 
 
 @part

@@ -12,6 +12,7 @@ from hwmodel.config.section import (
     associativity,
     cost_cycles,
     cost_ns,
+    optional_size,
     setting,
     size,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "associativity",
     "cost_cycles",
     "cost_ns",
+    "optional_size",
     "setting",
     "size",
 ]

@@ -15,6 +15,7 @@ from hwmodel.config.section import (
     associativity,
     cost_cycles,
     cost_ns,
+    optional_size,
     power_of_two,
     setting,
     size,
@@ -69,13 +70,13 @@ class Stlb(Section):
 
 
 class WalkCaches(Section):
-    """The paging-structure caches: entries of page tables above the last level."""
+    """The paging-structure caches: entries of page tables above the last level; one of 0 entries is not there."""
 
-    pde_entries: int = size(32, "entries", "cached level-2 entries (2 MiB each)", "M")
+    pde_entries: int = optional_size(32, "entries", "cached level-2 entries (2 MiB each)", "M")
     pde_ways: int = associativity(4, "M")
-    pdpte_entries: int = size(4, "entries", "cached level-3 entries (1 GiB each)", "M")
+    pdpte_entries: int = optional_size(4, "entries", "cached level-3 entries (1 GiB each)", "M")
     pdpte_ways: int = associativity(4, "E")
-    pml4e_entries: int = size(2, "entries", "cached level-4 entries (512 GiB each)", "M")
+    pml4e_entries: int = optional_size(2, "entries", "cached level-4 entries (512 GiB each)", "M")
     pml4e_ways: int = associativity(2, "E")
 
 

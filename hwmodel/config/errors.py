@@ -5,6 +5,9 @@ from collections.abc import Iterable
 
 from pydantic import ValidationError
 
+LONGEST = 60
+"""Characters of a refused value that are shown."""
+
 
 class ConfigError(ValueError):
     """A setting, a preset or a configuration file that can't be used; one line that names it."""
@@ -37,7 +40,16 @@ def _line(problem) -> str:
     if isinstance(cause, Exception):
         return f"{path}: {cause}"
     reason = problem["msg"].replace("Input should be", "must be")
-    return f"{path}: {reason}, not {problem['input']!r}"
+    return f"{path}: {reason}, not {shown(problem['input'])}"
+
+
+def shown(value: object) -> str:
+    """Return a refused value as a message shows it: in full if it is short."""
+    try:
+        text = repr(value)
+    except ValueError:  # a number of thousands of digits
+        text = f"a number of {value.bit_length()} bits" if isinstance(value, int) else type(value).__name__
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

@@ -71,7 +71,11 @@ def packaged(name: str) -> Draft:
 
 def own(path: Path) -> Draft:
     """Return what a user's file says."""
-    return _draft(path, path.name)
+    name = path.name or str(path)
+    try:
+        return _draft(path, name)
+    except RecursionError:
+        raise ConfigError(f"{name}: its tables or lists are nested too deeply") from None
 
 
 def _draft(file: Traversable, name: str) -> Draft:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
-from hwmodel.config.errors import SettingError
+from hwmodel.config.errors import SettingError, shown
 
 FREE = "free"
 """How a cost of nothing is written: a plain 0 is more often a slip than a wish."""
@@ -34,13 +34,13 @@ def _cost(unit: str, whole: bool) -> Callable[[object], object]:
         if value == FREE and isinstance(value, str):
             return value
         if isinstance(value, bool) or not isinstance(value, int | float) or not -math.inf < value < math.inf:
-            raise ValueError(f"{wanted}, not {value!r}")
+            raise ValueError(f"{wanted}, not {shown(value)}")
         if value == 0:
             raise ValueError(f"a cost of 0 is written {FREE}")
         if value < 0 or (whole and value != int(value)):
-            raise ValueError(f"{wanted}, not {value!r}")
+            raise ValueError(f"{wanted}, not {shown(value)}")
         if value > LARGEST_COST:
-            raise ValueError(f"must be at most {LARGEST_COST} {unit}, not {value!r}")
+            raise ValueError(f"must be at most {LARGEST_COST} {unit}, not {shown(value)}")
         return int(value) if value == int(value) else value
 
     return checked
@@ -89,6 +89,11 @@ def size(default: int, unit: str, description: str, confidence: str, **about: An
     return setting(default, unit, description, confidence, **{"ge": 1, "le": 1 << 24, **about})
 
 
+def optional_size(default: int, unit: str, description: str, confidence: str, **about: Any) -> Any:
+    """Declare a `size` that may be 0: there is no such table, whatever its ways."""
+    return size(default, unit, description, confidence, **{"ge": 0, **about})
+
+
 def associativity(default: int, confidence: str, **about: Any) -> Any:
     """Declare the `...ways` of the `...entries` or `...lines` beside it: see `setting`."""
     return setting(default, "ways", "associativity", confidence, **{"ge": 1, **about})
@@ -121,7 +126,8 @@ class Section(BaseModel):
     """A group of settings; a field is a setting or another section.
 
     Every field named `...ways` belongs to the `...entries` or `...lines` beside it: the ways divide them and leave
-    a number of sets that is a power of two, since the set is taken from the low bits of an address.
+    a number of sets that is a power of two, since the set is taken from the low bits of an address. Of a table that
+    may have no entries, the ways then say nothing.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)

@@ -11,7 +11,7 @@ from hwmodel.tables import BANK, WAY
 
 
 def build(geometry: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Banks of the given (entries, ways), empty.
+    """Banks of the given (entries, ways), empty; one of 0 entries has no ways, so nothing is ever found in it.
 
     Returns
     -------
@@ -21,7 +21,9 @@ def build(geometry: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
     banks = np.zeros(len(geometry), BANK)
     offset = 0
     for bank, (entries, ways) in zip(banks, geometry, strict=True):
-        bank.offset, bank.mask, bank.ways = offset, entries // ways - 1, ways
+        bank.offset = offset
+        if entries:
+            bank.mask, bank.ways = entries // ways - 1, ways
         offset += entries
     table = np.zeros(offset, WAY)
     table["tag"] = -1
@@ -52,8 +54,10 @@ def look(m, b, index, tag):
 
 @part
 def fill(m, b, index, tag, pfn, w):
-    """Put an entry in."""
+    """Put an entry in, unless the bank is absent."""
     bank = m.banks[b]
+    if bank.ways == 0:
+        return
     at = bank.offset + (index & bank.mask) * bank.ways
     victim = at
     for k in range(at, at + bank.ways):

@@ -67,10 +67,10 @@ def again(m, r):
 
 @part
 def is_write_locked(m, space, vpn):
-    """Is an operation that changes VMAs under way where `vpn` lies (vma_start_write)?"""
+    """Is an operation that changes VMAs under way where `vpn` lies (vma_start_write), or anywhere and it lies in none?"""
     s = m.spaces[space]
     return m.locks[space].writer >= 0 and (
-        s.wlock_first <= vpn < s.wlock_last or s.wlock_to <= vpn < s.wlock_to_last
+        s.wlock_first <= vpn < s.wlock_last or s.wlock_to <= vpn < s.wlock_to_last or vmas.find(m, space, vpn) < 0
     )
 
 
@@ -100,13 +100,19 @@ def choose(m, r):
         radix.put(m, root, vpn, 2 if pte & HUGE else 1, pte | A | (D if write else 0))
         leave(m, r, OK, costs.fault)
         return
-    kind = of_absent(m, m.vmas[k], space, vpn, write) if pte == 0 else of_present(m, m.vmas[k], pte)
+    kind = kind_of(m, m.vmas[k], row, pte)
     if kind == 0:
         split.ask(m, r, vpn, FAULT, FAULTING)
         row.fault_done = 1
         return
     row.fault_kind, row.fault_pte, row.phase = kind, pte, COMMIT
     clock.spend(m, r, FAULTING, costs.fault + work_of(m, m.vmas[k], kind, pte, vpn))
+
+
+@part
+def kind_of(m, v, row, pte):
+    """The kind of row's fault on this pte; 0: its huge page must be split first."""
+    return of_absent(m, v, row.space, row.fault_vpn, row.fault_write) if pte == 0 else of_present(m, v, pte)
 
 
 @routine
@@ -196,12 +202,17 @@ def note_segv(m, index):
 
 @part
 def is_stale(m, row):
-    """Has the VMA or its right gone, or the pte changed, since FAULT looked?"""
-    k, root = vmas.find(m, row.space, row.fault_vpn), m.spaces[row.space].root
-    if k < 0 or not m.vmas[k].prot & need_of(row) or radix.get(m, root, row.fault_vpn) != row.fault_pte:
+    """Has the VMA or its right gone, or the pte changed, since FAULT looked, or would it choose another kind now?"""
+    k, kind, pte = vmas.find(m, row.space, row.fault_vpn), row.fault_kind, row.fault_pte
+    if k < 0 or not m.vmas[k].prot & need_of(row) or radix.get(m, m.spaces[row.space].root, row.fault_vpn) != pte:
         return True
-    huge = row.fault_kind == HUGE_ANON or row.fault_kind == HUGE_ZEROED
-    return huge and radix.leaf_level(m, root, row.fault_vpn) == 1
+    return not is_copy(kind) and kind != kind_of(m, m.vmas[k], row, pte)
+
+
+@part
+def is_copy(kind):
+    """Does a fault of this kind replace a page? It goes on, also if the page need no longer be replaced."""
+    return kind == COW or kind == HUGE_COPY or kind == HUGE_ZERO_COW
 
 
 @part
@@ -218,7 +229,7 @@ def commit(m, r):
         m.counts[row.agent, COUNT_SPURIOUS] += 1
         leave(m, r, OK, 0)
         return
-    if kind == COW or kind == HUGE_COPY or kind == HUGE_ZERO_COW:
+    if is_copy(kind):
         first, pages = cow_range(row)
         if not notify.tell(m, r, notify.START, first, first + pages, COW_SET):
             return

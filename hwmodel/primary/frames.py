@@ -154,7 +154,7 @@ def block_is_exclusive(m, first):
 @routine
 def cached(m, file, page):
     """The frame of a page of a file, or -1 if the page cache hasn't got it."""
-    if m.files[file] == 0:
+    if m.files[file] < 0:
         return -1
     entry = radix.get(m, m.files[file], page)
     return entry >> PFN if entry & P else -1
@@ -163,7 +163,7 @@ def cached(m, file, page):
 @routine
 def cache(m, file, page):
     """The frame of a page of a file, brought into the page cache if needed."""
-    if m.files[file] == 0:
+    if m.files[file] < 0:
         m.files[file] = radix.new_node(m)
     pfn = cached(m, file, page)
     if pfn < 0:

@@ -30,7 +30,7 @@ class Tlb(Section):
     """The TLB of a chiplet and what a context may have in flight."""
 
     entries: int = size(
-        1024, "entries", "entries of a chiplet's TLB", "E", le=INDEX_AND_WAY, low=256, high=INDEX_AND_WAY
+        4096, "entries", "entries of a chiplet's TLB", "E", le=INDEX_AND_WAY, low=256, high=INDEX_AND_WAY
     )
     ways: int = associativity(4, "E")
     cbrs: int = setting(

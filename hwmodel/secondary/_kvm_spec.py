@@ -10,8 +10,8 @@ from hwmodel.config import (
     associativity,
     cost_cycles,
     cost_ns,
+    optional_size,
     setting,
-    size,
 )
 
 
@@ -22,15 +22,15 @@ class Guest(Section):
 
 
 class Nested(Section):
-    """The walk caches of the second dimension, of each vCPU."""
+    """The walk caches of the second dimension, of each vCPU; one of 0 entries is not there."""
 
-    tlb_entries: int = size(16, "entries", "nested TLB: guest-physical page to host page", "M")
+    tlb_entries: int = optional_size(16, "entries", "nested TLB: guest-physical page to host page", "M")
     tlb_ways: int = associativity(16, "E")
-    pde_entries: int = size(32, "entries", "cached EPT entries of level 2 (2 MiB each)", "E")
+    pde_entries: int = optional_size(32, "entries", "cached EPT entries of level 2 (2 MiB each)", "E")
     pde_ways: int = associativity(4, "E")
-    pdpte_entries: int = size(4, "entries", "cached EPT entries of level 3 (1 GiB each)", "E")
+    pdpte_entries: int = optional_size(4, "entries", "cached EPT entries of level 3 (1 GiB each)", "E")
     pdpte_ways: int = associativity(4, "E")
-    pml4e_entries: int = size(2, "entries", "cached EPT entries of level 4 (512 GiB each)", "E")
+    pml4e_entries: int = optional_size(2, "entries", "cached EPT entries of level 4 (512 GiB each)", "E")
     pml4e_ways: int = associativity(2, "E")
 
 
@@ -49,6 +49,9 @@ class Vm(Section):
         90, "zap", "a callback: memslots and range, under the mmu lock", "E", low=60, high=200
     )
     zap_spte_ns: Nanoseconds = cost_ns(44, "zap_spte", "zapping one spte", "E", low=17, high=66)
+    kick_ns: Nanoseconds = cost_ns(
+        1500, "kick", "a remote flush's requests to the vCPUs, before its interrupts are sent", "E", low=0, high=8000
+    )
     map_spte_ns: Nanoseconds = cost_ns(100, "map_spte", "installing one spte", "E", low=50, high=300)
 
 

@@ -104,9 +104,10 @@ def request(m, dev, i, kind, vpn):
             counts[MOD_MISSES] += tlb.look_joint(m, dev.banks[row.chiplet], row.space, vpn) >= 0
             q.phase, q.issued, q.vpn, q.write, q.index = IRQ, row.clock, vpn, kind == WRITE, m.queue[row.head].index
             q.killed = q.reading = q.upm = q.huge = 0
+            m.due[r] = row.clock + costs.access_gru + costs.irq_delivery  # the first access misses; the context issues the others meanwhile
             clock.spend(m, i, ISSUE, n * costs.access_gru)
-            m.due[r] = row.clock + costs.irq_delivery
             next_record(m, i)
+            row.done_at = max(row.done_at, row.clock)
             return
     row.stalled = 1
     clock.block(m, i, STALL_TRAP)
@@ -218,7 +219,7 @@ def kill(m, c, notice):
         q = m.rows[j]
         if q.reading and q.chiplet == c and q.space == notice.space:
             page = q.vpn & -512 if q.huge else q.vpn
-            if page < last and page + (512 if q.huge else 1) > first:
+            if last - first > MOST_PAGES or (page < last and page + (512 if q.huge else 1) > first):
                 q.killed = 1
 
 

@@ -10,35 +10,25 @@ from hwmodel.engine import drive
 from hwmodel.jit import entry, part, routine
 from hwmodel.ledger import account, counter, latency, record
 from hwmodel.op import WRITE
-from hwmodel.parts import bank, radix, tlb
-from hwmodel.parts.walker import (
-    DTLB,
-    NTLB,
-    PML4E,
-    STLB,
-    VCPU_BANKS,
-    cpu_banks,
-)  # fmt: skip
-from hwmodel.primary import access, fault, notify
-from hwmodel.primary.fork import USER_PAGES
-from hwmodel.primary.shootdown import ACKED, SENDING, SENT, WAITING
+from hwmodel.parts import radix, tlb
+from hwmodel.parts.walker import DTLB, STLB, VCPU_BANKS, cpu_banks
+from hwmodel.primary import access, fault
 from hwmodel.records import complete_access
+from hwmodel.secondary._kvm_notifier import VM, empty_guest, is_invalidating, mmu_lock, receive
 from hwmodel.secondary._kvm_spec import Spec
 from hwmodel.secondary._kvm_walk import GUEST_TABLES, LEVEL_PAGES, walk_guest
-from hwmodel.tables import DESIGN, HUGE, PFN, READY, WALK, A, D, P, W, table
+from hwmodel.tables import DESIGN, HUGE, PFN, READY, WALK, A, D, P, W
 
 __all__ = ["Spec", "build", "extra_vma", "geometry", "outstanding", "run"]
 VIOLATION, SLOW, SLOW_LOCK, SLOW2, NO_RIGHT, SLOW_UNLOCK, MAP, MAPPED, MAP_UNLOCK, ENTER = range(DESIGN, DESIGN + 10)
 WALKING, EXITING, GUPS, MAPPING = account("walk"), account("exit"), account("gup"), account("map")
-ENTERING, INVALIDATE, KICKING = account("entry"), account("invalidate"), account("kick")
+ENTERING = account("entry")
 ACCESSES, HITS, MISSES = counter("device.accesses"), counter("device.tlb.hits"), counter("device.tlb.misses")
 STLB_HITS, STLB_MISSES = counter("device.stlb.hits"), counter("device.stlb.misses")
 WALKS = counter("device.walks")
 EXITS, RETRIES, SPTES = counter("kvm.exits"), counter("kvm.retries"), counter("kvm.sptes")
-ZAPPED, KICKS, SEGVS = counter("kvm.zapped"), counter("kvm.kicks"), counter("segv")
+SEGVS = counter("segv")
 FAULT_TIME, VIOLATION_TIME = latency("fault"), latency("fault.violation")
-VM = table("ept", "seq", "in_progress", "low", "high")
-"""A VM, one for each address space with vCPUs: its EPT, mmu_invalidate_seq, and the envelope of open invalidations."""
 
 
 class State(NamedTuple):
@@ -75,12 +65,6 @@ def build(machine: Any, m: Any, first_bank: int) -> State:
 def extra_vma() -> tuple[int, int]:
     """Return (first, last) page of the memslot that every address space gets."""
     return GUEST_TABLES, GUEST_TABLES + sum(LEVEL_PAGES)
-
-
-@part
-def mmu_lock(m, space):
-    """KVM's lock of a VM."""
-    return m.ctl[0].spaces + space
 
 
 @part
@@ -133,12 +117,6 @@ def request(m, dev, i, kind, vpn):
 
 
 @part
-def is_invalidating(vm, gfn):
-    """Is an invalidation open whose envelope holds `gfn`?"""
-    return vm.in_progress > 0 and vm.low <= gfn < vm.high
-
-
-@part
 def advance(m, dev, i):
     """One step of vCPU i's violation."""
     violate(m, dev, i, m.rows[i].phase)
@@ -161,11 +139,9 @@ def violate(m, dev, i, phase):
     elif phase == SLOW_UNLOCK:
         locks.release(m, i, row.space)
         row.phase = MAP
-        if locks.acquire(m, i, mmu_lock(m, row.space), locks.READ):
-            row.phase = MAPPED
+        take_lock(m, dev, i)
     elif phase == MAP:
-        if locks.acquire(m, i, mmu_lock(m, row.space), locks.READ):
-            row.phase = MAPPED
+        take_lock(m, dev, i)
     elif phase == MAPPED:
         map_page(m, dev, i)
     elif phase == MAP_UNLOCK:
@@ -211,10 +187,27 @@ def look(m, i):
 
 
 @part
+def is_stale(row, vm):
+    """Has an invalidation come between (mmu_invalidate_retry_gfn)?"""
+    return vm.seq != row.snapshot or is_invalidating(vm, row.gfn)
+
+
+@part
+def take_lock(m, dev, i):
+    """MAP: what is stale already need not wait for the mmu lock; with the lock MAPPED looks again."""
+    row = m.rows[i]
+    if not row.granted and is_stale(row, dev.vms[row.space]):
+        m.counts[i, RETRIES] += 1
+        row.phase = ENTER
+    elif locks.acquire(m, i, mmu_lock(m, row.space), locks.READ):
+        row.phase = MAPPED
+
+
+@part
 def map_page(m, dev, i):
     """MAPPED: install the spte, unless an invalidation came between."""
     row, vm, costs = m.rows[i], dev.vms[m.rows[i].space], m.costs[0]
-    if vm.seq != row.snapshot or is_invalidating(vm, row.gfn):
+    if is_stale(row, vm):
         m.counts[i, RETRIES] += 1
         locks.release(m, i, mmu_lock(m, row.space))
         row.phase = ENTER
@@ -254,132 +247,10 @@ def enter(m, i):
         complete_access(m, i)
 
 
-@routine
-def empty_guest(m, i):
-    """All translations of vCPU i go (INVEPT); cached lines of tables stay."""
-    banks = m.rows[i].banks
-    for b in range(banks, banks + PML4E + 1):
-        bank.empty(m, b)
-    for b in range(banks + NTLB, banks + VCPU_BANKS):
-        bank.empty(m, b)
-
-
 @part
 def deliver(m, dev, r):
     """A notice arrives in row r."""
     receive(m, dev, r)
-
-
-@routine
-def receive(m, dev, r):
-    """One step of kvm_mmu_notifier_invalidate_range_start, _end, or release."""
-    row, vm, costs = m.rows[r], dev.vms[m.rows[r].space], m.costs[0]
-    row.effect = 0
-    if row.note_end == notify.RELEASE:
-        forget(m, dev, row.space)
-        notify.returned(m, r)
-    elif row.note_stage == 0:
-        if locks.acquire(m, r, mmu_lock(m, row.space), locks.WRITE):
-            row.note_stage = 1
-    elif row.note_stage == 1 and row.note_end == notify.STOP:
-        vm.seq += 1
-        vm.in_progress -= 1
-        row.note_stage = 4
-        clock.spend(m, r, INVALIDATE, costs.zap)
-    elif row.note_stage == 1:
-        zap(m, vm, r)
-    elif row.note_stage == 2:
-        kick(m, r)
-    elif row.note_stage == 3:
-        kicked(m, r)
-    else:
-        locks.release(m, r, mmu_lock(m, row.space))
-        notify.returned(m, r)
-
-
-@part
-def zap(m, vm, r):
-    """Clear the sptes of the range; vCPUs in their guest must be kicked, others flush when they enter."""
-    row, costs = m.rows[r], m.costs[0]
-    if vm.in_progress == 0:
-        vm.low, vm.high = row.note_first, row.note_last
-    else:
-        vm.low, vm.high = min(vm.low, row.note_first), max(vm.high, row.note_last)
-    vm.in_progress += 1
-    zapped = clear(m, vm.ept, row.note_first, row.note_last)
-    m.counts[row.agent, ZAPPED] += zapped
-    row.note_stage = 4
-    if zapped > 0:
-        for c in range(m.ctl[0].cpus, m.ctl[0].agents):
-            vcpu = m.rows[c]
-            if vcpu.space == row.space:
-                if vcpu.in_guest and c != r:
-                    vcpu.kicked = r + 1
-                    row.note_stage, row.effect = 2, 1
-                else:
-                    vcpu.flush_pending = 1
-    clock.spend(m, r, INVALIDATE, costs.zap + zapped * costs.zap_spte)
-
-
-@routine
-def clear(m, ept, first, last):
-    """Clear every leaf spte that intersects [first, last); returns how many there were."""
-    at, zapped = first, 0
-    while at < last:
-        skip = radix.reach_end(m, ept, at)
-        if skip > at:
-            at = skip
-            continue
-        level = radix.leaf_level(m, ept, at)
-        if radix.get(m, ept, at) != 0:
-            radix.put(m, ept, at, level, 0)
-            zapped += 1
-        at = at + 1 if level == 1 else ((at >> 9) + 1) << 9
-    return zapped
-
-
-@part
-def kick(m, r):
-    """KICK: kvm_flush_remote_tlbs sends its interrupts, with the mmu lock held."""
-    row, costs = m.rows[r], m.costs[0]
-    targets = 0
-    for c in range(m.ctl[0].cpus, m.ctl[0].agents):
-        targets += m.rows[c].kicked == r + 1
-    m.counts[row.agent, SENT] += targets
-    m.counts[row.agent, KICKS] += 1
-    row.note_stage, row.effect = 3, 1
-    clock.spend(m, r, SENDING, costs.ipi_send + (targets - 1) * costs.ipi_send_more)
-    clock.wait(m, r, WAITING, clock.time(m, r) + costs.ipi_delivery)
-
-
-@part
-def kicked(m, r):
-    """KICKED: the vCPUs leave their guest, flush, and go back; the last answer ends the wait."""
-    row, costs, now = m.rows[r], m.costs[0], m.due[r]
-    ack = 0
-    for c in range(m.ctl[0].cpus, m.ctl[0].agents):
-        vcpu = m.rows[c]
-        if vcpu.kicked == r + 1:
-            vcpu.kicked = 0
-            cycles = costs.ipi_respond
-            if vcpu.in_guest:
-                empty_guest(m, c)
-                cycles += costs.exit + costs.invept + costs.entry
-            else:
-                vcpu.flush_pending = 1
-            ack = max(ack, clock.steal(m, c, KICKING, now, cycles) + costs.ipi_ack)
-            m.counts[row.agent, ACKED] += 1
-    row.note_stage = 4
-    clock.wait(m, r, WAITING, ack)
-
-
-@part
-def forget(m, dev, space):
-    """The address space is gone."""
-    clear(m, dev.vms[space].ept, 0, USER_PAGES)
-    for c in range(m.ctl[0].cpus, m.ctl[0].agents):
-        if m.rows[c].space == space:
-            empty_guest(m, c)
 
 
 @entry

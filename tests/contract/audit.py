@@ -15,7 +15,7 @@ What may lag behind a page table, and for how long, follows from the order in wh
 * No translation, lagging or not, names a frame that nobody has a reference to: FREE, and the end of a copy on write, come after the
   flush (8.2, 9). A frame that is free may be anybody's at the next step, so this has no exception.
 * A paging-structure cache names the table that is there, or any flush of its CPU is owed, since each empties it (8.3). Those of the second
-  dimension may name a table that is there no more (deviation 16): walks look.
+  dimension may name a table that is there no more (deviation 30): walks look.
 * Windows: from the return of a start notice to the arrival of its end, the design holds nothing of the range at all (11.4: KVM retries;
   10.3: GRU kills drop-ins in flight), and an end has the range of its start.
 """
@@ -65,7 +65,7 @@ class Audit:
     steps, uses, notices : int
         What it has seen: steps of this run; hits, and notices that arrived, of all runs.
     gone : int
-        How often a walk cache of a second dimension named a table that is there no more (deviation 16).
+        How often a walk cache of a second dimension named a table that is there no more (deviation 30).
     """
 
     def __init__(self, design: Design, truth: bool = True, windows: bool = True) -> None:

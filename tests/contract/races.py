@@ -23,7 +23,7 @@ FILE = PAGE + 0x40
 SLOW = 16
 """By how much costs are multiplied to make one side of a race the slower one."""
 COMMON = ("clock.", "engine.", "cpu.", "memory.", "kernel.")
-COPIES = 6
+COPIES = 4
 
 
 def races(design: Design, machine: Machine) -> Iterator[Case]:

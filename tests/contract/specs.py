@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from hwmodel.config import DesignSpec, SettingError
@@ -27,7 +28,8 @@ def spec_is_strict(design: Design) -> None:
     defaults = spec()
     for section, field in fields(defaults):
         demand(is_frozen(section, field), f"{type(section).__name__}.{field} can be changed")
-    for changes, names in nonsense(dict(declared(spec)), dict(flat(defaults))):
+    optional = {name for name, field in infos(spec) if any(getattr(limit, "ge", None) == 0 for limit in field.metadata)}
+    for changes, names in nonsense(dict(declared(spec)), dict(flat(defaults)), optional):
         said = refusal(spec, changes)
         demand(said.startswith(tuple(f"{name}:" for name in names)), f"{changes} gives: {said or 'no complaint'}")
 
@@ -46,6 +48,15 @@ def fields(section: Section) -> Iterator[tuple[Section, str]]:
             yield from fields(getattr(section, field))
 
 
+def infos(section: type[Section], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Dotted name and pydantic's field of every setting."""
+    for name, field in section.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from infos(field.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name, field
+
+
 def is_frozen(section: Section, field: str) -> bool:
     """Is an assignment refused?"""
     try:
@@ -55,10 +66,12 @@ def is_frozen(section: Section, field: str) -> bool:
     return False
 
 
-def nonsense(settings: dict[str, Declared], values: dict[str, Any]) -> Iterator[tuple[dict[str, Any], tuple[str, ...]]]:
-    """(values that make no sense, the names of which one must be blamed)."""
+def nonsense(
+    settings: dict[str, Declared], values: dict[str, Any], optional: set[str]
+) -> Iterator[tuple[dict[str, Any], tuple[str, ...]]]:
+    """(values that make no sense, the names of which one must be blamed); `optional` ones may be 0: then they are not there."""
     for name, about in settings.items():
-        for value in senseless(about, values[name]):
+        for value in senseless(about, values[name], name in optional):
             yield {name: value}, (name,)
         if name.endswith("ways"):
             size = name.removesuffix("ways") + ("entries" if f"{name.removesuffix('ways')}entries" in settings else "lines")
@@ -68,7 +81,7 @@ def nonsense(settings: dict[str, Declared], values: dict[str, Any]) -> Iterator[
         yield {name: 1}, (name, name.split(".")[0])
 
 
-def senseless(about: Declared, value: Any) -> Iterator[Any]:
+def senseless(about: Declared, value: Any, optional: bool) -> Iterator[Any]:
     """Values that no setting of this kind has."""
     yield from ("a lot", "", None, [1], float("nan"))
     if isinstance(value, bool):
@@ -79,7 +92,7 @@ def senseless(about: Declared, value: Any) -> Iterator[Any]:
     if is_cost or not isinstance(value, str):
         yield from (-(10**9), -(1 << 70), float("inf"), 1 << 70)
     if is_cost or about.unit in ("entries", "ways", "lines", "count"):
-        yield from (0, -1)
+        yield from (-1,) if optional else (0, -1)
     if not is_cost or about.unit == "cycles":
         yield 1.5
 

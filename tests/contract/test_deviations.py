@@ -14,7 +14,7 @@ PAGE = 0x80000
 WHOLE = (PAGE << o.PAGE_SHIFT, 512)
 
 
-def test_16_a_huge_spte_flushes_nothing():
+def test_30_a_huge_spte_flushes_nothing():
     # a 4 KiB page becomes part of a huge one: the guest's nested walk on the way to the new spte has cached the old, empty table
     mapped = mmap_unit(*WHOLE, 3)
     records = [access(o.WRITE, 0, PAGE), sync(), access(o.READ, 2, PAGE), sync()]

@@ -9,6 +9,7 @@ COUNTED = {
     "ZERO": "zero", "ANON": "anon", "FILE": "file", "FILE_COW": "file_cow", "REUSE": "reuse", "HUGE_REUSE": "reuse",
     "COW": "cow", "HUGE_COPY": "cow", "HUGE_ZERO_COW": "cow", "HUGE_ZERO": "huge", "HUGE_ANON": "huge",
 }  # fmt: skip
+COPIES = ("COW", "HUGE_COPY", "HUGE_ZERO_COW")
 NEEDED = {"read": v.READ, "write": v.WRITE, "fetch": v.EXEC}
 
 
@@ -18,7 +19,8 @@ def fault(row, vpn, access):
     while True:
         yield from step(row, "FAULT")
         begun = world.now if begun is None else begun
-        if not taken and lock.writer is not row and lock.covers(vpn):
+        covered = lock.covers(vpn) or (lock.writer is not None and space.vmas.find(vpn) is None)
+        if not taken and lock.writer is not row and covered:
             taken = True
             lock.acquire(row, "read")
             yield from step(row, "FAULT")
@@ -37,9 +39,9 @@ def fault(row, vpn, access):
     else:
         row.spend("fault", price(row, kind, vpn, pte))
         yield from step(row, "COMMIT")
-        if not holds(space, vpn, kind, access, pte):
+        if not holds(row, vpn, kind, access, pte):
             row.count("faults.spurious")
-        elif kind in ("COW", "HUGE_COPY", "HUGE_ZERO_COW"):
+        elif kind in COPIES:
             yield from copy_on_write(row, vpn, kind, access, pte)
         else:
             install(row, vpn, kind, access, pte)
@@ -107,12 +109,12 @@ def price(row, kind, vpn, pte):
     return cost.fault + extra
 
 
-def holds(space, vpn, kind, access, pte):
-    """Whether the VMA is there with the right the fault needs, and the pte is as the fault saw it."""
-    vma = space.vmas.find(vpn)
-    if vma is None or not vma.prot & NEEDED[access] or space.table.get(vpn) != pte:
+def holds(row, vpn, kind, access, pte):
+    """Whether the VMA is there with the right the fault needs, the pte is as the fault saw it, and so would its choice be."""
+    vma = row.space.vmas.find(vpn)
+    if vma is None or not vma.prot & NEEDED[access] or row.space.table.get(vpn) != pte:
         return False
-    return not (kind in ("HUGE_ZERO", "HUGE_ANON") and space.table.node(vpn, 1) is not None)
+    return kind in COPIES or choose(row, vpn, access)[0] == kind
 
 
 def install(row, vpn, kind, access, pte):
@@ -176,7 +178,7 @@ def copy_on_write(row, vpn, kind, access, pte):
     first, last = (vpn & ~511, (vpn | 511) + 1) if huge else (vpn, vpn + 1)
     yield from notice(row, "start", first, last, "COW_SET")
     yield from step(row, "COW_SET")
-    replaced = holds(space, vpn, kind, access, pte)
+    replaced = holds(row, vpn, kind, access, pte)
     if replaced:
         new = Pte(frames.take_block(), P | W | A | D | HUGE) if huge else Pte(frames.take(), P | W | A | D)
         space.table.put(vpn, new)

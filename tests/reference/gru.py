@@ -65,7 +65,8 @@ class Gru:
             request.vpn, request.write, request.called = op.vpn, write, False
             engine.spend("access", left * cost.access_gru)
             engine.position += 1
-            request.due = engine.clock + cost.irq_delivery
+            engine.done_at = max(engine.done_at, engine.clock)
+            request.due = world.now + cost.access_gru + cost.irq_delivery
             request.phase, request.program, request.used = "IRQ", self.resolve(request), False
             left = 0
 
@@ -312,7 +313,7 @@ class Gru:
         for request in self.world.requests:
             if request.reading and request.space is space and request.engine.chiplet == chiplet:
                 start = request.vpn // request.size * request.size
-                if start < last and start + request.size > first:
+                if last - first > 1024 or (start < last and start + request.size > first):
                     request.killed = True
 
     def invalidate_end(self, row, space, first, last):

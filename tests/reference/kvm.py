@@ -201,6 +201,9 @@ class Kvm:
             if pte is None:
                 return False
         yield from step(vcpu, "MAP")
+        if vm.sequence != snapshot or vm.in_window(gfn):
+            vcpu.count("kvm.retries")
+            return True
         vm.lock.acquire(vcpu, "read")
         yield from step(vcpu, "MAPPED")
         if vm.sequence != snapshot or vm.in_window(gfn):
@@ -279,7 +282,7 @@ class Kvm:
         if targets:
             row.effect = 1
             yield from step(row, "KICK")
-            row.spend("ipi_send", cost.ipi_send + (len(targets) - 1) * cost.ipi_send_more)
+            row.spend("ipi_send", cost.kick + cost.ipi_send + (len(targets) - 1) * cost.ipi_send_more)
             row.count("ipis.sent", len(targets))
             row.count("kvm.kicks")
             row.wait("ipi_wait", row.clock + cost.ipi_delivery)
@@ -305,13 +308,14 @@ class Kvm:
         cost = self.world.cost
         if vcpu.in_guest:
             vcpu.banks.empty()
-            n = cost.exit + cost.ipi_respond + cost.invept + cost.entry
+            after = cost.invept + cost.entry
+            n = cost.exit + cost.ipi_respond + after
         else:
             vcpu.flush_pending = True
-            n = cost.ipi_respond
+            after, n = 0, cost.ipi_respond
         end = vcpu.steal("kick", self.world.now, n)
         row.count("ipis.acked")
-        return end + cost.ipi_ack
+        return end - after + cost.ipi_ack
 
     def invalidate_end(self, row, space, first, last):
         """The window closes."""

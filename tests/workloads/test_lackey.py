@@ -97,7 +97,8 @@ def test_distant_pages_are_two_mappings(log):
 def test_without_events_everything_is_mapped_from_the_start(log):
     path = log(HEAD + ACCESSES + MMAP + " S 04835000,8\n S 04836ff8,8\n")
     trace = read(path, events=False)
-    assert (0x4835000, 2, 3) in mapped(trace)
+    assert (0x4835000, 2, 7 | t.POPULATE) in mapped(trace)  # all rights, in memory: no access faults
+    assert (0x4000, 2, 7 | t.POPULATE) in mapped(trace)  # read and written pages alike
     assert operations(trace) == []
     assert trace.info["operations"] == "left out"
 

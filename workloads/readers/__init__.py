@@ -22,8 +22,8 @@ def read(path: str | os.PathLike[str], events: bool = True) -> Trace:
     path : path
         The file, plain or compressed with gzip or xz. Its content decides, not its name.
     events : bool
-        False leaves out the recorded operations on memory and system calls; what a program uses is then mapped
-        from the start. Of no effect on a trace file.
+        False leaves out the recorded operations on memory and system calls; what a program uses is then in memory
+        and mapped from the start, so that nothing faults. Of no effect on a trace file.
 
     Returns
     -------
@@ -34,13 +34,17 @@ def read(path: str | os.PathLike[str], events: bool = True) -> Trace:
     ------
     TraceError
         If the format is unknown or the file is damaged, in one line that names it.
-    FileNotFoundError
+    FileNotFoundError, IsADirectoryError
         If there is no such file.
     """
     name = os.fspath(path)
+    if os.path.isdir(name):
+        raise IsADirectoryError(f"{name}: a folder, not a trace")
     if not os.path.isfile(name):
         raise FileNotFoundError(f"{name}: no such file")
     head = read_head(path)
+    if not head:
+        raise TraceError(f"{name}: not a trace of a known format: it is empty")
     if head.startswith(PARQUET):
         return Trace.load(path)
     for reader in READERS:

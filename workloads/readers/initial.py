@@ -39,7 +39,10 @@ class Layout:
 
 
 def parse_layout(lines: Iterable[str], files: Files) -> Layout:
-    """The layout at client startup in debug output of valgrind -d; empty if there is none."""
+    """The layout at client startup in debug output of valgrind -d; empty if there is none.
+
+    Raises ValueError with the text of a garbled line.
+    """
     layout, names, rows = Layout(), dict[str, str](), list[re.Match[str]]()
     inside = False
     for line in lines:
@@ -54,7 +57,8 @@ def parse_layout(lines: Iterable[str], files: Files) -> Layout:
         elif segment:
             rows.append(segment)
     for before, row, after in zip([None, *rows], rows, [*rows[1:], None], strict=False):
-        _add_segment(layout, names, files, before, row, after)
+        if row[1] in ("file", "anon"):
+            _add_segment(layout, names, files, before, row, after)
     return layout
 
 
@@ -68,19 +72,24 @@ def _add_segment(
 ) -> None:
     """Lower-case segments are the client's; a reservation beside one tells what may grow."""
     start, end = int(row[2], 16), int(row[3], 16) + 1
-    if row[1] not in ("file", "anon") or end > t.USER_END:
+    if end > t.USER_END:
         return
     pages = (end - start) >> t.PAGE_SHIFT
+    if pages < 1:
+        raise ValueError(row.string.strip())
     prot = sum(bit for bit, letter in zip((1, 2, 4), row.group(4, 5, 6), strict=True) if letter != "-")
     if after is not None and after[7] == "Lower":  # the heap: valgrind backs its first page before the first brk
         layout.break_ = start
         return
     below = before if before is not None and before[7] == "Upper" else None
     room = start if below is None else int(below[2], 16)
+    offset = int(row[8] or -1) if row[1] == "file" else 0
+    if room > start or not 0 <= offset < 1 << 63:
+        raise ValueError(row.string.strip())
     layout.covered.append((room >> t.PAGE_SHIFT, end >> t.PAGE_SHIFT))
     if row[1] == "file":
-        number, offset = files.number(names.get(row[9], ("segment", row[9]))), int(row[8]) >> t.PAGE_SHIFT
-        layout.units.append(t.mmap_unit(start, pages, prot, t.PRIVATE_FILE, number, offset))
+        number = files.number(names.get(row[9], ("segment", row[9])))
+        layout.units.append(t.mmap_unit(start, pages, prot, t.PRIVATE_FILE, number, offset >> t.PAGE_SHIFT))
     else:
         layout.units.append(t.mmap_unit(start, pages, prot, grows_down=below is not None))
 
@@ -216,6 +225,17 @@ def inferred_units(uses: Uses, files: Files) -> list[Unit]:
         mapping, file = (t.PRIVATE, 0) if written else (t.PRIVATE_FILE, files.new())
         stack = written and first <= uses.first_write <= last
         units.append(t.mmap_unit(first << t.PAGE_SHIFT, last + 1 - first, rights, mapping, file, grows_down=stack))
+    return units
+
+
+def populated_units(uses: Uses) -> list[Unit]:
+    """Mappings that hold the noted pages, all in memory and with every right: no access of theirs faults."""
+    pages, _ = uses.pages()
+    rights = t.PROT_READ | t.PROT_WRITE | t.PROT_EXEC
+    units = []
+    for group in np.split(pages, np.flatnonzero(np.diff(pages) > JOIN) + 1) if pages.size else []:
+        first, count = int(group[0]), int(group[-1] - group[0]) + 1
+        units.append(t.mmap_unit(first << t.PAGE_SHIFT, count, rights, populate=True))
     return units
 
 

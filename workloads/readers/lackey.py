@@ -19,7 +19,7 @@ import numpy as np
 from hwmodel import op as t
 from hwmodel.trace import Trace
 from workloads.coalesce import Coalescer
-from workloads.readers.initial import Coverage, inferred_units, parse_layout
+from workloads.readers.initial import Coverage, inferred_units, parse_layout, populated_units
 from workloads.readers.lackeylog import Log, shorten
 from workloads.readers.syscalls import Files, Fork, Process, Unit
 from workloads.streams import open_stream
@@ -47,7 +47,8 @@ def read(path: str | os.PathLike[str], events: bool = True) -> Trace:
     path : path
         The log of a process that was not forked within the recording.
     events : bool
-        False leaves out system calls and forked processes; every page used is then mapped from the start.
+        False leaves out system calls and forked processes; every page used is then in memory, mapped with every
+        right, from the start: accesses fault nowhere, and miss TLBs as they would in a simulator of caches.
 
     Returns
     -------
@@ -133,7 +134,8 @@ class Run:
 
     def finish(self) -> tuple[np.ndarray, dict[str, Any]]:
         """(prelude, info), after a whole pass."""
-        inferred = inferred_units(self._coverage.uses, self._files)
+        uses = self._coverage.uses
+        inferred = inferred_units(uses, self._files) if self._events else populated_units(uses)
         units = [*self._listed, *inferred]
         if self._root.initial_break is not None:
             units.append([(self._root.initial_break, 0, 0, t.BRK, 0)])
@@ -198,7 +200,11 @@ class Run:
         """At the first record: the memory that valgrind lists is there."""
         self._started = True
         if self._events:
-            layout = parse_layout(self._debug_lines(), self._files)
+            try:
+                layout = parse_layout(self._debug_lines(), self._files)
+            except ValueError as error:
+                line = shorten(str(error).encode())
+                raise t.TraceError(f"{self._name}: valgrind's list of the program's memory is garbled: {line}") from None
             self._listed = layout.units
             self._root.start(layout.break_)
             self._coverage.start(layout.covered, layout.break_)

@@ -134,6 +134,7 @@ class Process:
         unit = handler(self, _integers(rest), value) if handler else None
         if unit is None:
             return self._syscall()
+        _check(unit)
         self._counts[t.NAMES[unit[0][3]]] += 1
         return unit
 
@@ -211,5 +212,20 @@ def _integers(rest: str) -> list[int]:
     return [int(argument.split("(")[0], 0) for argument in arguments[1].split(", ")]
 
 
+def _check(unit: Unit) -> None:
+    """ValueError for a unit that no kernel would have said Success to, or that does not fit in records."""
+    (address, pages, _, kind, _), *args = unit
+    ranges = [(address, pages if pages != -1 else args[-1][0])]
+    if kind == t.MREMAP:
+        ranges.append(args[0][:2])
+    least = 0 if kind == t.BRK else 1
+    inside = all(first >= 0 and count >= least and first + count * t.PAGE <= t.USER_END for first, count in ranges)
+    offset = args[0][0] if kind == t.MMAP else 0
+    if not inside or not 0 <= offset < 1 << 51 or any(arg[1] >= 1 << 31 for arg in args):
+        raise ValueError
+
+
 def _pages(length: int) -> int:
+    if length < 0:
+        raise ValueError
     return -(-length // t.PAGE)

@@ -1,0 +1,155 @@
+"""KVM as a subscriber of mmu notifiers: an invalidation zaps sptes and kicks vCPUs (docs/model.md 11.4; virt/kvm/kvm_main.c).
+
+Also what both sides of the race share: the mmu lock, the sequence number, the envelope of open invalidations.
+"""
+
+from hwmodel import clock, locks
+from hwmodel.jit import part, routine
+from hwmodel.ledger import account, counter
+from hwmodel.parts import bank, radix
+from hwmodel.parts.walker import NTLB, PML4E, VCPU_BANKS
+from hwmodel.primary import notify
+from hwmodel.primary.fork import USER_PAGES
+from hwmodel.primary.shootdown import ACKED, SENDING, SENT, WAITING
+from hwmodel.tables import table
+
+INVALIDATE, KICKING = account("invalidate"), account("kick")
+ZAPPED, KICKS = counter("kvm.zapped"), counter("kvm.kicks")
+VM = table("ept", "seq", "in_progress", "low", "high")
+"""A VM, one for each address space with vCPUs: its EPT, mmu_invalidate_seq, and the envelope of open invalidations."""
+
+
+
+@part
+def mmu_lock(m, space):
+    """KVM's lock of a VM."""
+    return m.ctl[0].spaces + space
+
+
+@part
+def is_invalidating(vm, gfn):
+    """Is an invalidation open whose envelope holds `gfn`?"""
+    return vm.in_progress > 0 and vm.low <= gfn < vm.high
+
+
+@routine
+def empty_guest(m, i):
+    """All translations of vCPU i go (INVEPT); cached lines of tables stay."""
+    banks = m.rows[i].banks
+    for b in range(banks, banks + PML4E + 1):
+        bank.empty(m, b)
+    for b in range(banks + NTLB, banks + VCPU_BANKS):
+        bank.empty(m, b)
+
+
+@routine
+def receive(m, dev, r):
+    """One step of kvm_mmu_notifier_invalidate_range_start, _end, or release."""
+    row, vm, costs = m.rows[r], dev.vms[m.rows[r].space], m.costs[0]
+    row.effect = 0
+    if row.note_end == notify.RELEASE:
+        forget(m, dev, row.space)
+        notify.returned(m, r)
+    elif row.note_stage == 0:
+        if locks.acquire(m, r, mmu_lock(m, row.space), locks.WRITE):
+            row.note_stage = 1
+    elif row.note_stage == 1 and row.note_end == notify.STOP:
+        vm.seq += 1
+        vm.in_progress -= 1
+        row.note_stage = 4
+        clock.spend(m, r, INVALIDATE, costs.zap)
+    elif row.note_stage == 1:
+        zap(m, vm, r)
+    elif row.note_stage == 2:
+        kick(m, r)
+    elif row.note_stage == 3:
+        kicked(m, r)
+    else:
+        locks.release(m, r, mmu_lock(m, row.space))
+        notify.returned(m, r)
+
+
+@part
+def zap(m, vm, r):
+    """Clear the sptes of the range; vCPUs in their guest must be kicked, others flush when they enter."""
+    row, costs = m.rows[r], m.costs[0]
+    if vm.in_progress == 0:
+        vm.low, vm.high = row.note_first, row.note_last
+    else:
+        vm.low, vm.high = min(vm.low, row.note_first), max(vm.high, row.note_last)
+    vm.in_progress += 1
+    zapped = clear(m, vm.ept, row.note_first, row.note_last)
+    m.counts[row.agent, ZAPPED] += zapped
+    row.note_stage = 4
+    if zapped > 0:
+        for c in range(m.ctl[0].cpus, m.ctl[0].agents):
+            vcpu = m.rows[c]
+            if vcpu.space == row.space:
+                if vcpu.in_guest and c != r:
+                    vcpu.kicked = r + 1
+                    row.note_stage, row.effect = 2, 1
+                else:
+                    vcpu.flush_pending = 1
+    clock.spend(m, r, INVALIDATE, costs.zap + zapped * costs.zap_spte)
+
+
+@routine
+def clear(m, ept, first, last):
+    """Clear every leaf spte that intersects [first, last); returns how many there were."""
+    at, zapped = first, 0
+    while at < last:
+        skip = radix.reach_end(m, ept, at)
+        if skip > at:
+            at = skip
+            continue
+        level = radix.leaf_level(m, ept, at)
+        if radix.get(m, ept, at) != 0:
+            radix.put(m, ept, at, level, 0)
+            zapped += 1
+        at = at + 1 if level == 1 else ((at >> 9) + 1) << 9
+    return zapped
+
+
+@part
+def kick(m, r):
+    """KICK: kvm_flush_remote_tlbs sends its interrupts, with the mmu lock held."""
+    row, costs = m.rows[r], m.costs[0]
+    targets = 0
+    for c in range(m.ctl[0].cpus, m.ctl[0].agents):
+        targets += m.rows[c].kicked == r + 1
+    m.counts[row.agent, SENT] += targets
+    m.counts[row.agent, KICKS] += 1
+    row.note_stage, row.effect = 3, 1
+    clock.spend(m, r, SENDING, costs.kick + costs.ipi_send + (targets - 1) * costs.ipi_send_more)
+    clock.wait(m, r, WAITING, clock.time(m, r) + costs.ipi_delivery)
+
+
+@part
+def kicked(m, r):
+    """KICKED: the vCPUs leave their guest, flush, and go back; the last answer ends the wait."""
+    row, costs, now = m.rows[r], m.costs[0], m.due[r]
+    ack = 0
+    for c in range(m.ctl[0].cpus, m.ctl[0].agents):
+        vcpu = m.rows[c]
+        if vcpu.kicked == r + 1:
+            vcpu.kicked = 0
+            cycles, after = costs.ipi_respond, 0
+            if vcpu.in_guest:
+                empty_guest(m, c)
+                after = costs.invept + costs.entry  # the flush and the entry come after the answer
+                cycles += costs.exit + after
+            else:
+                vcpu.flush_pending = 1
+            ack = max(ack, clock.steal(m, c, KICKING, now, cycles) - after + costs.ipi_ack)
+            m.counts[row.agent, ACKED] += 1
+    row.note_stage = 4
+    clock.wait(m, r, WAITING, ack)
+
+
+@part
+def forget(m, dev, space):
+    """The address space is gone."""
+    clear(m, dev.vms[space].ept, 0, USER_PAGES)
+    for c in range(m.ctl[0].cpus, m.ctl[0].agents):
+        if m.rows[c].space == space:
+            empty_guest(m, c)

@@ -1,0 +1,41 @@
+"""How long a miss of the GRU takes, step by step, and the events that tell which way it went: a part of every GRU timeline.
+
+The device's read misses at cycle `gap`:
+
+    gap +  5  issued; interrupt
+    gap + 35  the handler reads the fault handle: from here on an invalidate of the page kills the drop-in
+    gap + 45  CHECK: the mmap lock, ms_range_active, then the page table (four references)
+    gap + 65  drop-in
+    gap + 95  RESTART: the entry is in the TLB, or killed
+    gap + 100 HIT: the restarted instruction finds it, or misses again
+
+A CHECK that fails leaves the miss to the user, who polls and calls the driver: 35 cycles later the call has the mmap lock and looks at
+the window (CALL). If none is open:
+
+    +  10  the fault handle is read; a second look at the window
+    +  40  get_user_pages looks at the page; + 25 to map the zero page if there is none
+    +  50  drop-in (+ 75)
+    +  70  restart (+ 95)
+    +  75  PRESENT: the access (+ 100 ABSENT)
+"""
+
+from tests.races.scenes import REFERENCE, costs, gru
+
+C = costs(gru())
+CHECK = C.access_gru + C.irq_delivery + C.irq_entry + C.tfh_read
+WALK = 4 * REFERENCE
+RESTART = CHECK + WALK + C.dropin + C.restart
+HIT = RESTART + C.access_gru
+AGAIN = C.irq_delivery + C.irq_entry + C.tfh_read
+"""From a restart that failed to the next CHECK."""
+CALL = C.upm_switch + C.poll + C.syscall
+PRESENT = C.tfh_read + C.gup + C.dropin + C.restart + C.access_gru
+ABSENT = PRESENT + C.fault
+
+OPEN = 200 + C.syscall + C.notice
+"""When the window of a madvise opens that is called at cycle 200."""
+
+NAMES = ("gru.dropins", "gru.kills", "gru.replays", "gru.fail_", "gru.call_os_wait_queue", "gru.intr_mm_lock_failed")
+"""The counters that tell how a miss went; what a test does not name must be 0."""
+DROPINS, KILLS, REPLAYS, ACTIVE = "gru.dropins", "gru.kills", "gru.replays", "gru.fail_range_active"
+UPM, SLEPT, LOCKED = "gru.fail_upm", "gru.call_os_wait_queue", "gru.intr_mm_lock_failed"

@@ -1,0 +1,114 @@
+"""A GRU's miss before, inside and after the window of a madvise, the interrupt handler's CPU being another than the one that unmaps.
+
+CPU 0 advises the device's page from cycle 200 on; CPU 1 serves the interrupts:
+
+    200  system call
+    210  notice
+    215  OPEN: ms_range_active is 1; the TGH operation drops the page's entry and sets kill bits
+    255  the pte is cleared (FREE: loses its accessed and dirty bits)
+    275  notice
+    280  CLOSED: ms_range_active is 0, sleepers are woken
+    310  flushed, and the frame is free
+
+The device's read misses at cycle `gap`; `gru_times` has its timeline.
+"""
+
+import pytest
+
+from hwmodel import op as o
+from tests.races.gru_times import (
+    ABSENT,
+    ACTIVE,
+    AGAIN,
+    CALL,
+    CHECK,
+    DROPINS,
+    HIT,
+    KILLS,
+    NAMES,
+    OPEN,
+    PRESENT,
+    REPLAYS,
+    RESTART,
+    SLEPT,
+    UPM,
+    WALK,
+    C,
+)  # fmt: skip
+from tests.races.scenes import CPU, DEVICE, LATER, access, advise, gru, mapped, play
+
+CLOSED = OPEN + C.tgh + C.clear + C.table_scan + C.notice
+AWAKE = CLOSED + C.wakeup
+
+
+def test_the_timeline():
+    assert (OPEN, CLOSED, AWAKE) == (215, 280, 330)
+    assert (CHECK, RESTART, HIT, AGAIN, CALL, PRESENT, ABSENT) == (45, 95, 100, 40, 35, 75, 100)
+
+
+def race(advice, gap):
+    """The device reads a page, at once again (it has one CBR, so it stalls), and once more when all is over."""
+    device = [access(o.READ, 1, gap), access(o.READ, 1), access(o.READ, 1, LATER)]
+    return play(gru(), [CPU, DEVICE], [*advise(advice, gap=200), *device], mapped())
+
+
+# (gaps, the fault's latency at a gap, events, the latency of a later miss)
+DONTNEED = [
+    # dropped in and used before the window opens: its entry goes, and the page is gone when it is used again
+    (0, 115, lambda gap: HIT, {DROPINS: 2, UPM: 1}, CHECK + WALK + CALL + ABSENT),
+    # in the TLB, but gone when the restarted instruction looks: it faults again, inside the window
+    (115, 120, lambda gap: HIT + AGAIN + CALL + ABSENT, {DROPINS: 2, REPLAYS: 1, ACTIVE: 1}, None),
+    # begun before the window: the drop-in is killed; the instruction faults again, inside the window or behind it
+    (120, 145, lambda gap: RESTART + AGAIN + CALL + ABSENT, {DROPINS: 2, KILLS: 1, ACTIVE: 1}, None),
+    (145, 170, lambda gap: RESTART + AGAIN + WALK + CALL + ABSENT, {DROPINS: 2, KILLS: 1, UPM: 1}, None),
+    # inside: refused; the user's call sleeps until the window is closed, unless it comes after that
+    (170, 200, lambda gap: AWAKE - gap + ABSENT, {DROPINS: 1, ACTIVE: 1, SLEPT: 1}, None),
+    (200, 235, lambda gap: CHECK + CALL + ABSENT, {DROPINS: 1, ACTIVE: 1}, None),
+    # behind it: no race; the page is gone
+    (235, 300, lambda gap: CHECK + WALK + CALL + ABSENT, {DROPINS: 1, UPM: 1}, None),
+]
+FREE = [  # the page stays, so that it can be dropped in by the handler as soon as the window is closed
+    (0, 115, lambda gap: HIT, {DROPINS: 2}, HIT),
+    (115, 120, lambda gap: HIT + AGAIN + CALL + PRESENT, {DROPINS: 2, REPLAYS: 1, ACTIVE: 1}, None),
+    (120, 145, lambda gap: RESTART + AGAIN + CALL + PRESENT, {DROPINS: 2, KILLS: 1, ACTIVE: 1}, None),
+    (145, 170, lambda gap: RESTART + AGAIN + HIT - CHECK, {DROPINS: 2, KILLS: 1}, None),
+    (170, 200, lambda gap: AWAKE - gap + PRESENT, {DROPINS: 1, ACTIVE: 1, SLEPT: 1}, None),
+    (200, 235, lambda gap: CHECK + CALL + PRESENT, {DROPINS: 1, ACTIVE: 1}, None),
+    (235, 300, lambda gap: HIT, {DROPINS: 1}, None),
+]
+
+
+def test_the_intervals_are_the_timelines():
+    bounds = [OPEN - HIT, OPEN - RESTART, CLOSED - RESTART - AGAIN, OPEN - CHECK, CLOSED - CHECK - CALL, CLOSED - CHECK]
+    for cases in (DONTNEED, FREE):
+        assert [first for first, *_ in cases] == [0, *bounds]
+        assert [last for _, last, *_ in cases] == [*bounds, 300]
+
+
+@pytest.mark.jit_off
+@pytest.mark.parametrize(("advice", "cases"), [(o.DONTNEED, DONTNEED), (o.FREE, FREE)], ids=["dontneed", "free"])
+@pytest.mark.parametrize("case", range(7))
+def test_every_interval(advice, cases, case, every):
+    first, last, latency, events, later = cases[case]
+    for gap in every(first, last):
+        run = race(advice, gap)
+        assert run.counted(*NAMES) == events, gap
+        assert run.latencies() == sorted([latency(gap)] + ([later] if later else [])), gap
+        assert run.counted("device.") == {
+            "device.accesses": 3, "device.tlb.misses": 1 + bool(later), "device.tlb.hits": 2 - bool(later)
+        }, gap  # fmt: skip
+        assert run.entry()[0] == run.pte()[0], gap
+        assert run.latencies("notice") == [C.notice + C.tgh], gap
+        assert run.result.counters["gru.tgh"] == 1, gap
+
+
+@pytest.mark.jit_off
+def test_a_stall_in_the_window_is_booked_to_it(every):
+    for gap in every(170, 200):
+        run = race(o.DONTNEED, gap)
+        look = gap + CHECK + CALL  # the call finds the window open and sleeps
+        assert run.booked("stall_window") == AWAKE - look == 250 - gap
+        assert run.booked("stall_trap") == C.irq_delivery + C.restart + C.access_gru
+        assert run.booked("stall_gup") == C.gup + C.fault
+        assert run.booked("stall_driver") == C.irq_entry + C.tfh_read + CALL + C.tfh_read + C.dropin
+    assert race(o.DONTNEED, 169).booked("stall_window") == race(o.DONTNEED, 200).booked("stall_window") == 0

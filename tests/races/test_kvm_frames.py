@@ -1,0 +1,143 @@
+"""A frame that changes hands while a vCPU uses it: neither an spte nor a TLB entry may name the old one when it is free."""
+
+import pytest
+
+from hwmodel import op as o
+from tests.races.kvm_times import (
+    AGAIN,
+    BACK,
+    COLD,
+    EXITS,
+    HIT,
+    KICKS,
+    MAP,
+    OUT,
+    RETRIES,
+    SPTES,
+    STAY,
+    WALK,
+    ZAPPED,
+    C,
+)  # fmt: skip
+from tests.races.scenes import CPU, DEVICE, LATER, access, advise, compute, empty, file_page, kvm, mapped, play, sync
+
+KICK = C.exit + C.ipi_respond + C.invept + C.entry
+FLUSH = C.ipi_respond + C.flush_fixed + C.flush_page
+COLD_OUT = COLD + C.exit + C.violation
+
+# A frame is given up by a process with a vCPU and taken by another process in the cycle in which it is free:
+#
+#     CPU 0                                    CPU 1, another address space
+#     200  gives up page 1                     420  writes to a page that it has not touched
+#     215  the window opens: spte zapped
+#     280  the vCPU is kicked                  455  page fault: a zeroed page
+#     380  the window closes
+#     435  the vCPU flushes: 75 cycles         515  takes a frame: the one freed last
+#     515  it has answered: the frame is free
+
+
+@pytest.mark.jit_off
+def test_a_reused_frame_is_out_of_ept_and_tlb(every):
+    """The vCPU writes page 1, and once more at `gap`: through its TLB until it is kicked, never after."""
+    victim = [compute(200, 0), *advise(o.DONTNEED, 0, 1), compute(420, 1), access(o.WRITE, 1)]
+    for first, last, hits in ((1, 280, 1), (280, 500, 0)):
+        for gap in every(first, last):
+            device = [access(o.WRITE, 2, 0, 1), sync(2), compute(gap, 2), access(o.WRITE, 2, 0, 1), compute(STAY, 2)]
+            run = play(kvm(), [CPU, (CPU, 1), DEVICE], [*device, *victim], [*mapped(3), *empty(agent=1)])
+            assert run.counted(ZAPPED, KICKS, "device.tlb.hits") == {ZAPPED: 1, KICKS: 1} | ({"device.tlb.hits": 1} if hits else {})
+            assert run.pte(space=1) == (1, True), "the second process has what was frame 1 of the first"
+            assert run.spte(1) == run.guest_entry(1) == run.pte(1), gap
+            assert (run.pte(1) is None) if hits else (run.pte(1)[0] > 1), gap
+
+
+def test_a_frame_looked_up_before_it_was_freed_is_refused(every):
+    """The look-up takes 2000 cycles: MAP comes when the frame has a new owner; the number that moved is all that tells.
+
+    CPU 0's window opens at 215 and closes at 280; flush at 320, and the vCPU, outside, answers (335 to 375): free at 380.
+    """
+    victim = [compute(200, 0), *advise(o.DONTNEED, 0, 1), compute(285, 1), access(o.WRITE, 1)]
+    for gap in every(1, 215 - OUT):
+        device = [access(o.READ, 2, 0, 0), sync(2), compute(gap, 2), access(o.WRITE, 2, 0, 1)]
+        run = play(kvm(kernel__gup_fast_ns=2000), [CPU, (CPU, 1), DEVICE], [*device, *victim], [*mapped(3), *empty(agent=1)])
+        assert run.counted(RETRIES, ZAPPED) == {RETRIES: 1}, gap
+        assert run.pte(space=1) == (1, True), gap
+        assert run.spte(1) == run.guest_entry(1) == run.pte(1) and run.pte(1)[0] > 1, gap
+        # the flush, the refused MAP, then get_user_pages and a zeroed page
+        latency = OUT + 2000 + FLUSH + AGAIN + C.gup + C.fault + C.zero_page + BACK
+        assert latency in run.latencies(), gap
+
+
+# A copy on write by a CPU. It has read a page of a file, mapped private, and now writes to it:
+#
+#     200  the write finds an entry that may not write: exception
+#     230  page fault: a page is copied
+#     290  notice
+#     295  the window opens: the spte is zapped
+#     345  interrupt
+#     360  the vCPU is kicked (70)
+#     435  the pte has the new frame; flush
+#     450  the vCPU flushes: 40 cycles if it is outside, 75 if not
+#     495  (530) notice; 500 (535) the window closes
+
+
+def test_a_cpu_copies_the_page_that_the_guest_reads(every):
+    start = [access(o.READ, 0), sync(0), access(o.READ, 1), sync(1), compute(200, 0), access(o.WRITE, 0)]
+    cases = [
+        (1, 360, None),  # the old frame, until the kick
+        (360, 380, COLD_OUT + FLUSH + C.gup_fast + BACK),  # kicked until gap + 70, then outside when the flush comes
+        (380, 460, COLD_OUT + C.gup_fast + BACK),  # kicked and flushed until gap + 145
+    ]
+    for first, last, latency in cases:
+        for gap in every(first, last):
+            device = [compute(gap, 1), access(o.READ, 1), compute(LATER, 1), access(o.READ, 1), compute(STAY, 1)]
+            run = play(kvm(), [CPU, DEVICE], [*start, *device], file_page())
+            assert run.counted(ZAPPED, KICKS, RETRIES) == {ZAPPED: 1, KICKS: 1}, gap
+            assert run.counted("faults.cow") == {"faults.cow": 1}
+            assert run.counted("device.tlb.") == {"device.tlb.misses": 2, "device.tlb.hits": 1}, gap
+            # read again when all is over, if the first read came before the kick
+            assert (latency or COLD_OUT + C.gup_fast + BACK) in run.latencies(), gap
+            new, may_write = run.pte()
+            assert may_write and new != run.file_frame() and run.spte() == run.guest_entry() == (new, True), gap
+
+
+@pytest.mark.parametrize("has_spte", [False, True])
+def test_the_guest_copies_the_page_that_a_cpu_reads(has_spte, every):
+    """The vCPU writes to a page that CPU 0 has read: its own notice moves the number that it has noted, so it retries once.
+
+    gap +  60  VIOLATION: notes the number; the page is read-only: get_user_pages
+    gap +  90  page fault
+    gap + 150  copied; notice
+    gap + 155  the window opens: mmu_lock for writing; an spte of the page, set for reading, is zapped (10 more from here on)
+    gap + 195  the pte has the new frame; flush
+    gap + 210  CPU 0 is interrupted: it drops its entry of the old frame
+    gap + 255  it has answered (40 cycles, and 5 to tell); notice
+    gap + 260  the window closes; mmu_lock for writing
+    gap + 300  MAP: the number has moved. Back to the guest, with a flush if the spte was zapped
+    gap + 375  VIOLATION: the page may be written: spte
+    """
+    gap, more = 10, C.zap_spte if has_spte else 0
+    flushed = gap + 210 + more
+    plain = OUT + C.gup + C.fault + C.copy_page + C.notice + C.zap + C.ipi_send + C.ipi_delivery
+    assert gap + plain + more == flushed
+    latency = 300 + AGAIN + C.gup_fast + BACK
+    if has_spte:
+        latency += C.zap_spte + C.invept + COLD - WALK
+    page = 0 if has_spte else 6
+    start = [access(o.READ, 0), sync(0), access(o.READ, 1, 0, page), sync(1)]
+    device = [compute(gap, 1), access(o.WRITE, 1), compute(STAY, 1)]
+    for first, last, misses in ((1, flushed + 1, 1), (flushed + 1, 500, 2)):  # at the same cycle the CPU reads first
+        for now in every(first, last):
+            reads = [compute(now, 0), access(o.READ, 0), compute(STAY, 0)]
+            run = play(kvm(), [CPU, DEVICE], [*start, *reads, *device], [*file_page(), *mapped(1, 6)])
+            assert latency in run.latencies(), now
+            events = {RETRIES: 1, EXITS: 5 + 2, SPTES: 5 + 1} | ({ZAPPED: 1} if has_spte else {})
+            assert run.counted(RETRIES, EXITS, SPTES, ZAPPED, KICKS) == events, now
+            assert run.result.counters["cpu.dtlb.misses"] == misses, now
+            new, _ = run.pte()
+            assert new != run.file_frame() and run.spte() == run.guest_entry() == (new, True), now
+            assert run.cpu_entry() == (None if misses == 1 else (new, True)), now
+
+
+def test_the_timeline():
+    assert (HIT, MAP, AGAIN, COLD_OUT, KICK) == (115, 80, 75, 140, 70)
+    assert 300 + AGAIN == 375

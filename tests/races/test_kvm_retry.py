@@ -1,0 +1,193 @@
+"""An EPT violation before, inside and after an invalidation: it looks, notes the sequence number, and looks again under the lock.
+
+CPU 0 calls madvise(DONTNEED) at cycle 200:
+
+    200  system call
+    210  notice
+    215  OPEN: in_progress is 1; mmu_lock is held for writing
+    255  mmu_lock is free (the page had no spte); the pte is cleared
+    275  notice
+    280  CLOSED: in_progress is 0, the sequence number has moved; mmu_lock is held for writing
+    320  mmu_lock is free; flush (its interrupts travel for 5000 cycles: they come too late to matter)
+
+The vCPU reads at cycle `gap`; `kvm_times` has its timeline.
+"""
+
+import pytest
+
+from hwmodel import op as o
+from tests.races import kvm_times
+from tests.races.kvm_times import AGAIN, BACK, EXITS, FAULT, HIT, KICKS, MAP, OPEN, OUT, RETRIES, SPTES, WARM, ZAPPED, C, check
+from tests.races.scenes import advise
+
+LATE = {"kernel__shootdown__delivery_ns": 5000}
+
+
+def race(gap, ranges, page=0, **settings):
+    """A race without interrupts."""
+    return kvm_times.race(gap, ranges, page, **LATE, **settings)
+
+
+def warm_up(**settings):
+    """The first read of such a race."""
+    return kvm_times.warm_up(**LATE, **settings)
+
+
+def test_the_timeline():
+    assert (OUT, MAP, HIT, AGAIN, FAULT) == (60, 80, 115, 75, 55)
+    assert (OPEN, OPEN + C.zap, OPEN + C.zap + C.clear + C.table_scan + C.notice) == (215, 255, 280)
+
+
+@pytest.mark.jit_off
+@pytest.mark.parametrize("closed", [280, 480])
+def test_a_page_that_is_given_up(closed, every):
+    """The window is 65 or 265 cycles long; the vCPU spins through retries, an exit each, as long as it is open."""
+
+    def retries(violation):
+        return max(0, -(-(closed - violation) // AGAIN))
+
+    def inside(gap):
+        return retries(gap + OUT)
+
+    def killed(gap):
+        return 1 + retries(255 + AGAIN)
+
+    cases = [
+        # mapped and walked before: the spte is zapped, and the vCPU, in its guest, kicked (between: test_kvm_zap)
+        (1, 110, lambda gap: HIT, lambda gap: {EXITS: 1, SPTES: 1, ZAPPED: 1, KICKS: 1}),
+        # begun before, too late to be mapped: MAP waits for mmu_lock until 255 and is refused
+        (135, 155, lambda gap: 255 - gap + killed(gap) * AGAIN + FAULT + BACK,
+         lambda gap: {EXITS: 1 + killed(gap), SPTES: 1, RETRIES: killed(gap)}),
+        # inside: refused at once
+        (155, closed - OUT, lambda gap: OUT + inside(gap) * AGAIN + FAULT + BACK,
+         lambda gap: {EXITS: 1 + inside(gap), SPTES: 1, RETRIES: inside(gap)}),
+        (closed - OUT, closed + 20, lambda gap: OUT + FAULT + BACK, lambda gap: {EXITS: 1, SPTES: 1}),
+    ]  # fmt: skip
+    settings = {"kernel__table_scan_ns": closed - 270}
+    first_read = warm_up(**settings)
+    for first, last, latency, events in cases:
+        for gap in every(first, last):
+            run = race(gap, advise(o.DONTNEED), **settings)
+            check(run, first_read, [latency(gap)], events(gap))
+            assert run.booked("lock_wait", "device") == (255 - gap - MAP if first == 135 else 0), gap
+            assert run.booked("exit") == (WARM + events(gap)[EXITS]) * (C.exit + C.violation)
+
+
+def test_zapped_before_the_guest_has_seen_it(every):
+    """The spte is set while the invalidation waits for mmu_lock, and zapped at once; the vCPU, still outside, flushes and misses.
+
+    gap +  90  mmu_lock changes hands; the vCPU flushes (25) and enters (15)
+    gap + 130  a walk with empty caches: 18 references; it leaves the guest
+    gap + 270  VIOLATION: the window was closed at gap + 165 (one spte zapped: 10 more)
+    gap + 360  the access
+    """
+    for gap in every(125, 135):
+        run = race(gap, advise(o.DONTNEED))
+        check(run, warm_up(), [360], {EXITS: 2, SPTES: 2, ZAPPED: 1})
+        assert run.booked("lock_wait", "cpu") == gap + MAP + C.map_spte - OPEN
+        assert run.booked("entry") == (WARM + 2) * C.entry + C.invept
+        assert run.booked("kick") == 0
+
+
+def test_a_page_that_stays(every):
+    """MADV_FREE leaves the page: the look-up takes 20 cycles throughout, and MAP may have to wait for the end's mmu_lock (280 to 320)."""
+    cases = [
+        (1, 110, lambda gap: HIT, {EXITS: 1, SPTES: 1, ZAPPED: 1, KICKS: 1}),
+        (135, 155, lambda gap: 255 - gap + AGAIN + C.gup_fast + BACK, {EXITS: 2, SPTES: 1, RETRIES: 1}),
+        (155, 165, lambda gap: 320 - gap + BACK, {EXITS: 2, SPTES: 1, RETRIES: 1}),
+        (165, 220, lambda gap: AGAIN + HIT, {EXITS: 2, SPTES: 1, RETRIES: 1}),
+        (220, 240, lambda gap: 320 - gap + BACK, {EXITS: 1, SPTES: 1}),
+        (240, 300, lambda gap: HIT, {EXITS: 1, SPTES: 1}),
+    ]
+    first_read = warm_up()
+    for first, last, latency, events in cases:
+        for gap in every(first, last):
+            check(race(gap, advise(o.FREE)), first_read, [latency(gap)], events)
+
+
+def test_the_sequence_number_moves_during_a_long_look_up(every):
+    """The look-up takes 150 cycles, longer than the window: MAP is at gap + 210, and what it found may be gone though no window is open."""
+    cases = [
+        (5, 45, lambda gap: 255),  # waits for the lock of the start: in progress
+        (45, 70, lambda gap: gap + 210),  # in progress
+        (70, 110, lambda gap: 320),  # waits for the lock of the end: the number has moved
+        (110, 155, lambda gap: gap + 210),  # all is over: the number has moved
+    ]
+    settings = {"kernel__gup_fast_ns": 150}
+    first_read = warm_up(**settings)
+    for first, last, refused in cases:
+        for gap in every(first, last):
+            run = race(gap, advise(o.DONTNEED), **settings)
+            latency = refused(gap) - gap + AGAIN + FAULT + BACK
+            check(run, first_read, [latency], {EXITS: 2, SPTES: 1, RETRIES: 1})
+            assert run.booked("lock_wait", "device") == refused(gap) - gap - 210
+            assert run.pte() == run.spte() == run.guest_entry() == (0, False)  # the zero page
+
+
+def test_a_page_outside_the_envelope(every):
+    """The window is on page 0, the vCPU reads page 5: an open window is no reason to retry, a number that moved is one for all pages."""
+    one, two = {EXITS: 1, SPTES: 1}, {EXITS: 2, SPTES: 1, RETRIES: 1}
+    cases = [
+        (1, 135, lambda gap: HIT, one),
+        (135, 175, lambda gap: 255 - gap + BACK, one),  # waits for mmu_lock; mapped inside the window
+        (175, 200, lambda gap: HIT, one),
+        (200, 220, lambda gap: 320 - gap + AGAIN + C.gup_fast + BACK, two),  # begun inside, the number moved at 280
+        (220, 240, lambda gap: 320 - gap + BACK, one),
+        (240, 300, lambda gap: HIT, one),
+    ]
+    first_read = warm_up()
+    for first, last, latency, events in cases:
+        for gap in every(first, last):
+            check(race(gap, advise(o.DONTNEED), 5), first_read, [latency(gap)], events)
+
+
+def test_two_windows_make_one_envelope(every):
+    """CPU 0 gives up page 0, CPU 1 page 7; the vCPU reads page 4, which neither does.
+
+    215  CPU 0's window opens; it has mmu_lock
+    255  CPU 1's opens: from here on the envelope is pages 0 to 7; it has mmu_lock
+    295  CPU 0's closes (its end has waited since 280); the envelope stays; it has mmu_lock
+    335  CPU 1's closes (its end has waited since 320); it has mmu_lock until 375
+    """
+    one, two = {EXITS: 1, SPTES: 1}, {EXITS: 2, SPTES: 1, RETRIES: 1}
+    cases = [
+        (1, 135, lambda gap: HIT, one),
+        (135, 175, lambda gap: 255 - gap + BACK, one),  # the lock is granted in order: before CPU 1 has it
+        # looked at before the envelope grew, refused under the lock
+        (175, 195, lambda gap: 295 - gap + AGAIN + C.gup_fast + BACK, two),
+        (195, 200, lambda gap: 2 * AGAIN + HIT, {EXITS: 3, SPTES: 1, RETRIES: 2}),
+        (200, 220, lambda gap: 375 - gap + BACK, two),
+        (220, 275, lambda gap: AGAIN + HIT, two),  # from 235 on with CPU 1's window alone open
+        (275, 295, lambda gap: 375 - gap + BACK, one),
+        (295, 340, lambda gap: HIT, one),
+    ]
+    ranges = [*advise(o.DONTNEED, 0, 0, agent=0), *advise(o.DONTNEED, 0, 7, agent=1)]
+    first_read = warm_up()
+    for first, last, latency, events in cases:
+        for gap in every(first, last):
+            check(race(gap, ranges, 4), first_read, [latency(gap)], events)
+
+
+def test_a_window_outlives_its_own_end(every):
+    """As before, but the vCPU reads page 0: CPU 0's window on it is closed at 295, yet CPU 1's keeps the envelope until 335."""
+    ranges = [*advise(o.DONTNEED, 0, 0, agent=0), *advise(o.DONTNEED, 0, 7, agent=1)]
+    first_read = warm_up()
+    for gap in every(295 - OUT, 335 - OUT):
+        check(race(gap, ranges, 0), first_read, [OUT + AGAIN + FAULT + BACK], {EXITS: 2, SPTES: 1, RETRIES: 1})
+    for gap in every(335 - OUT, 400):
+        check(race(gap, ranges, 0), first_read, [OUT + FAULT + BACK], {EXITS: 1, SPTES: 1})
+
+
+def test_only_the_slow_look_up_wants_the_mmap_lock(every):
+    """CPU 0 has the mmap lock for writing from 210 to 270: looking up a page that is there takes no lock, the other way waits."""
+    ranges = advise(o.HUGEPAGE, 0, 0, 8)
+    first_read = warm_up()
+    for gap in every(1, 300):
+        check(race(gap, ranges, 5), first_read, [HIT], {EXITS: 1, SPTES: 1})
+    asks = OUT + C.gup
+    for first, last in ((1, 210 - asks), (210 - asks, 270 - asks), (270 - asks, 300)):
+        for gap in every(first, last):
+            run = race(gap, ranges, 9)
+            wait = 270 - gap - asks if first == 210 - asks else 0
+            check(run, first_read, [OUT + FAULT + BACK + wait], {EXITS: 1, SPTES: 1})
+            assert run.booked("lock_wait", "device") == wait, gap

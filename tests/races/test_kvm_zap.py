@@ -1,0 +1,165 @@
+"""An spte that is zapped while the vCPU is in its guest (it is kicked), outside (it flushes before it enters), or on its way.
+
+CPU 0 calls madvise(DONTNEED) on page 0, which has an spte, at cycle 200:
+
+    215  the window opens, mmu_lock is held for writing: the spte is zapped; is the vCPU in its guest?
+    265  if so it is kicked: interrupt
+    280  the interrupt arrives. In its guest: out, answer, INVEPT and in again, 70 cycles; outside: answer, 10
+    355  it has answered (295 if outside): mmu_lock is free, the pte is cleared
+    380  (320) the window closes, mmu_lock is held for writing
+    420  (360) mmu_lock is free; flush: the vCPU's physical CPU has the address space loaded, too
+    435  (375) the interrupt arrives. In its guest: 75 cycles; outside: 40
+"""
+
+import pytest
+
+from hwmodel import op as o
+from tests.races.kvm_times import (
+    AGAIN,
+    BACK,
+    COLD,
+    EXITS,
+    FAULT,
+    HIT,
+    KICKS,
+    MAP,
+    RETRIES,
+    SPTES,
+    STAY,
+    WARM,
+    ZAPPED,
+    C,
+    check,
+    race,
+    warm_up,
+)  # fmt: skip
+from tests.races.scenes import CPU, DEVICE, REFERENCE, access, advise, compute, empty, kvm, mapped, play, sync
+
+KICK = C.exit + C.ipi_respond + C.invept + C.entry
+FLUSH = C.ipi_respond + C.flush_fixed + C.flush_page
+COLD_OUT = COLD + C.exit + C.violation
+
+
+def test_the_timeline():
+    kicked = 215 + C.zap + C.zap_spte + C.ipi_send + C.ipi_delivery
+    assert (kicked, KICK, kicked + KICK + C.ipi_ack) == (280, 70, 355)
+    assert (FLUSH, FLUSH + C.exit + C.entry) == (40, 75)
+    assert (COLD_OUT, AGAIN, HIT) == (140, 75, 115)
+
+
+@pytest.mark.jit_off
+def test_a_running_vcpu_is_kicked(every):
+    """The vCPU reads page 0 at `gap`, through its TLB until the kick arrives; then it finds the page gone."""
+    first_read = warm_up()
+    once = {EXITS: 1, SPTES: 1, ZAPPED: 1, KICKS: 1}
+    cases = [
+        (1, 280, [], {ZAPPED: 1, KICKS: 1}),  # its spte is gone from 215 on, the frame is not
+        # kicked until gap + 70; outside when the flush comes
+        (280, 365, [COLD_OUT + FLUSH + FAULT + BACK], once),
+        (365, 420, [COLD_OUT + FAULT + BACK], once),  # kicked and flushed until gap + 145
+    ]
+    for first, last, latencies, events in cases:
+        for gap in every(first, last):
+            run = race(gap, advise(o.DONTNEED), 0, before=0)
+            check(run, first_read, latencies, events)
+            flushed = FLUSH if first == 280 else FLUSH + C.exit + C.entry
+            assert (run.booked("kick"), run.booked("ipi_respond")) == (KICK, flushed), gap
+            assert run.latencies("notice")[-1] == 355 - 210
+            assert run.booked("ipi_send", "cpu") == 2 * C.ipi_send
+            assert run.counted("device.tlb.hits") == ({"device.tlb.hits": 1} if not latencies else {}), gap
+
+
+def test_the_kick_goes_to_those_in_the_guest_and_the_flush_waits_for_the_others(every):
+    """The vCPU has page 0 in its TLB and reads page 5; page 0 is zapped before, meanwhile or after. The table is long to scan: 310 cycles.
+
+    gap to gap + 90 it is outside (unless mmu_lock keeps it there for longer).
+    """
+    settings = {"kernel__table_scan_ns": 310}
+    first_read = warm_up(**settings)
+    late = C.invept + C.entry + COLD  # from setting the spte to the access, with the flush that was asked for meanwhile
+    pending, kicked = {EXITS: 1, SPTES: 1, ZAPPED: 1}, {EXITS: 1, SPTES: 1, ZAPPED: 1, KICKS: 1}
+    cases = [
+        (1, 125, HIT, kicked, KICK),  # back in its guest: kicked
+        (125, 135, MAP + C.map_spte + late, pending, 0),  # outside, with mmu_lock: the zap waits for that
+        (135, 185, lambda gap: 265 - gap + C.map_spte + late, pending, 0),  # outside: waits for the zap's mmu_lock
+        (185, 215, MAP + C.map_spte + late, pending, 0),  # outside
+        # in its guest when the spte is zapped, outside when the interrupt arrives
+        (215, 280, MAP + C.ipi_respond + C.map_spte + late, kicked, C.ipi_respond),
+        (280, 400, COLD_OUT + C.gup_fast + BACK, kicked, KICK),  # kicked until gap + 70
+    ]
+    for first, last, latency, events, kick in cases:
+        for gap in every(first, last):
+            run = race(gap, advise(o.DONTNEED), 5, before=0, **settings)
+            check(run, first_read, [latency(gap) if callable(latency) else latency], events)
+            assert run.booked("kick") == kick, gap
+            assert run.booked("entry") == (WARM + 1) * C.entry + (0 if kick == KICK else C.invept), gap
+            assert run.spte() is run.guest_entry() is None, gap
+            assert run.spte(5) == run.pte(5) and run.guest_entry(5) == (None if first == 1 else run.pte(5)), gap
+
+
+def test_zapped_between_the_entry_and_the_walk(every):
+    """The vCPU reads page 0 for the first time: its spte is set at gap + 80, it is in its guest at gap + 90, and walks at gap + 105.
+
+    215  the spte is zapped, the vCPU a target; its walk finds nothing: it leaves the guest
+    280  the interrupt finds it outside (10 cycles), or in its guest after a retry (70)
+    """
+    first_read = warm_up()
+    # the second VIOLATION, at gap + 165, retries before the interrupt comes: kicked while it enters
+    before = 165 + C.entry + KICK + COLD_OUT + FLUSH + FAULT + BACK
+    # or after, 10 cycles later: it flushes when it enters
+    after = 165 + C.ipi_respond + C.invept + C.entry + COLD_OUT + FLUSH + FAULT + BACK
+    for first, last, latency, kick in ((110, 115, before, KICK), (115, 125, after, C.ipi_respond)):
+        for gap in every(first, last):
+            run = race(gap, advise(o.DONTNEED))
+            check(run, first_read, [latency], {EXITS: 3, SPTES: 2, ZAPPED: 1, KICKS: 1, RETRIES: 1})
+            assert run.booked("kick") == kick, gap
+
+
+def test_two_vcpus_are_kicked_at_once():
+    """One in its guest, the other outside: one interrupt, and a flush that waits for the other's entry."""
+    device = [access(o.READ, 1), access(o.READ, 2), sync(1)]
+    inside = [compute(STAY, 1)]
+    outside = [compute(150, 2), access(o.READ, 2, 0, 5), compute(STAY, 2)]
+    records = [*device, *inside, *outside, compute(200, 0), *advise(o.DONTNEED)]
+    run = play(kvm(), [CPU, DEVICE, DEVICE], records, mapped(8))
+    assert run.counted(ZAPPED, KICKS) == {ZAPPED: 1, KICKS: 1}
+    assert run.result.ledger.by_agent("kick") == {"agent 0": 0, "agent 1": KICK, "agent 2": 0}
+    assert run.result.ledger.by_agent("notify")["agent 0"] == 2 * C.notice
+    assert run.latencies("notice")[-1] == 355 - 210
+    # the second waits from MAP, at 230, until mmu_lock is free at 355
+    assert run.result.ledger.by_agent("lock_wait") == {"agent 0": 0, "agent 1": 0, "agent 2": 355 - 150 - MAP}
+
+
+def test_a_huge_spte_goes_at_once_and_comes_back_in_small_ones(every):
+    """Page 3 of a huge page is given up; the vCPU, which has the whole of it in one spte, reads page 100 after the kick.
+
+    215  the window on page 3: the one spte is zapped, the vCPU kicked
+    360  the huge page is split: a second window, on all its pages; no spte is left
+    430  a flush, of everything: 60 cycles of the vCPU, which is outside
+    500  the second window closes; the envelope stays, until
+    565  the first closes
+    605  mmu_lock is free
+    620  the flush of page 3: 40 cycles
+
+    gap +  70  kicked; a cold walk, 15 references (huge pages hold guest tables, too), and the exit; the flush of 430
+    gap + 255  VIOLATION: refused until 565
+    """
+    late = COLD - 3 * REFERENCE + C.exit + C.violation + C.ipi_respond + C.flush_full
+    assert KICK + late == 255
+    back = C.map_spte + C.table + C.entry + 3 * REFERENCE  # a table for the small sptes, and one more reference to walk it
+    first = [access(o.WRITE, 0, 0, 0), sync(0), access(o.READ, 1, 0, 6), sync(1)]
+    cases = [
+        (280, 310, {RETRIES: 1}, lambda gap: late + AGAIN + C.gup_fast + FLUSH + back),
+        (310, 330, {}, lambda gap: 605 - gap - KICK + FLUSH + back),  # MAP waits for mmu_lock
+        (330, 360, {}, lambda gap: late + C.gup_fast + FLUSH + back),
+    ]
+    for low, high, retries, latency in cases:
+        for gap in every(low, high):
+            device = [compute(gap, 1), access(o.READ, 1, 0, 100), compute(STAY, 1)]
+            machine = kvm(kernel__thp="always", kernel__zero_huge_ns=100)
+            records = [*first, *device, compute(200, 0), *advise(o.DONTNEED, 0, 3)]
+            run = play(machine, [CPU, DEVICE], records, empty(512))
+            assert run.counted(ZAPPED, KICKS, RETRIES, "huge_splits") == {ZAPPED: 1, KICKS: 1, "huge_splits": 1} | retries, gap
+            assert latency(gap) in run.latencies(), gap
+            assert run.spte(100) == run.guest_entry(100) == run.pte(100), gap
+            assert run.spte(3) is run.spte(101) is None, gap

@@ -183,7 +183,10 @@ def walk(m, i, kind, vpn):
 
 @routine
 def set_dirty(m, i, vpn):
-    """A write through an entry that may not write without asking: set the dirty bit, or fault."""
+    """A write through an entry that may not write without asking: set the dirty bit, or fault.
+
+    The entry may lag behind the page table: it becomes the pte's, or goes if that is of the other size.
+    """
     row, root = m.rows[i], m.spaces[m.rows[i].space].root
     m.counts[i, ASSISTS] += 1
     row.want = 0
@@ -195,9 +198,12 @@ def set_dirty(m, i, vpn):
     for huge in range(2):
         tag, at = tlb.tag_of(0, vpn, huge), tlb.set_of(vpn, huge)
         for b in (row.banks + DTLB + huge, row.banks + STLB):
+            if huge != (pte & HUGE != 0):
+                bank.drop(m, b, at, tag)
+                continue
             k = bank.find(m, b, at, tag)
             if k >= 0:
-                m.ways[k].w = 1
+                m.ways[k].pfn, m.ways[k].w = pte >> PFN, 1
     clock.spend(m, i, WALKING, m.costs[0].assist)
 
 

@@ -142,7 +142,11 @@ def dirty_assist(cpu, op):
     for level in (cpu.banks.dtlb, cpu.banks.stlb):
         for size in (SMALL, LARGE):
             way = level.banks[size].peek(*place(vpn, size))
-            if way is not None:
-                way.w = True
+            if way is None:
+                continue
+            if size == (LARGE if pte.has(HUGE) else SMALL):
+                way.pfn, way.w = pte.pfn, True
+            else:
+                level.banks[size].drop(*place(vpn, size))
     cpu.spend("walk", cpu.world.cost.assist)
     return True

@@ -1,0 +1,155 @@
+"""Which tables hold translations: the CPUs' TLBs, and for each design its own.
+
+A design whose name is not in `OF_DESIGN` fails the contract: nobody could say what it must forget.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hwmodel.parts.tlb import ASID_SHIFT
+from hwmodel.parts.walker import ITLB, NPDE, NTLB, PDE, STLB
+from hwmodel.secondary._kvm_walk import table_page
+from hwmodel.tables import HUGE, PFN, TABLE, P, W
+
+LEAVES = 512
+
+
+class Held(NamedTuple):
+    """A translation that somebody could use at this moment."""
+
+    where: str
+    space: int
+    first: int  # its first page
+    pages: int  # 1 or 512
+    pfn: int  # the frame of the first page
+    write: bool  # it lets writes through
+    dirty: bool  # which promises that the pte is dirty
+    cpu: int = -1  # the CPU whose TLB it is in, where TLB flushes get it; -1: notices do
+
+
+class Cached(NamedTuple):
+    """An entry of a paging-structure cache: the table of `level` that translates `first`."""
+
+    where: str
+    root: int
+    first: int
+    level: int
+    node: int
+    cpu: int = -1
+
+
+class Banks:
+    """All banks of a machine at one moment, read by columns: NumPy's records are slow."""
+
+    def __init__(self, m: Any) -> None:
+        self.m = m
+        begin = m.banks["offset"]
+        end = begin + (m.banks["mask"] + 1) * m.banks["ways"]
+        valid = np.flatnonzero(m.ways["tag"] >= 0)
+        self.begin, self.end = np.searchsorted(valid, begin).tolist(), np.searchsorted(valid, end).tolist()
+        self.tag, self.pfn, self.w = (m.ways[column][valid].tolist() for column in ("tag", "pfn", "w"))
+
+    def entries(self, bank: int, banks: int = 1) -> Iterator[tuple[int, int, int]]:
+        """(tag, pfn, w) of what `banks` banks hold from `bank` on, which lie behind each other."""
+        part = slice(self.begin[bank], self.end[bank + banks - 1])
+        return zip(self.tag[part], self.pfn[part], self.w[part], strict=True)
+
+    def pages(self, where: str, bank: int, banks: int, space: int | None, dirty: bool, cpu: int = -1) -> Iterator[Held]:
+        """What TLBs hold; without a space, the tags say which one it is."""
+        for tag, pfn, w in self.entries(bank, banks):
+            huge = tag & 1
+            page = (tag & (1 << ASID_SHIFT) - 1) >> 1 << 9 * huge
+            owner = tag >> ASID_SHIFT if space is None else space
+            yield Held(where, owner, page, LEAVES if huge else 1, pfn, bool(w), dirty, cpu)
+
+    def structures(self, first: int) -> Iterator[tuple[int, int, int]]:
+        """(level, first page, what is named as the table of that level) of three paging-structure caches."""
+        for level in (1, 2, 3):
+            for tag, named, _ in self.entries(first + level - 1):
+                yield level, tag << 9 * level, named
+
+
+def rows_of(m: Any, first: int, last: int, *columns: str) -> Iterator[tuple[int, ...]]:
+    """(row, its columns) for rows [first, last)."""
+    return zip(range(first, last), *(m.rows[column][first:last].tolist() for column in columns), strict=True)
+
+
+def by_cpus(banks: Banks) -> Iterator[Held]:
+    """What the CPUs' TLBs hold.
+
+    A lazy CPU runs nobody who could use it: its TLB is emptied before it does (docs/model.md 8.3).
+    """
+    m = banks.m
+    for c, first, space, lazy in rows_of(m, 0, m.ctl[0].cpus, "banks", "space", "lazy"):
+        if not lazy:
+            yield from banks.pages(f"TLB of CPU {c}", first + ITLB, STLB - ITLB + 1, space, True, c)
+
+
+def tables_by_cpus(banks: Banks) -> Iterator[Cached]:
+    """What the CPUs' paging-structure caches hold."""
+    m, roots = banks.m, banks.m.spaces["root"].tolist()
+    for c, first, space, lazy in rows_of(m, 0, m.ctl[0].cpus, "banks", "space", "lazy"):
+        if not lazy:
+            for level, page, node in banks.structures(first + PDE):
+                yield Cached(f"walk cache of CPU {c}", roots[space], page, level, node, c)
+
+
+def _by_nobody(banks: Banks, dev: Any) -> Iterator[Held]:
+    yield from ()
+
+
+def _by_chiplets(banks: Banks, dev: Any) -> Iterator[Held]:
+    """GRU: a TLB for each chiplet, shared by address spaces."""
+    for c, bank in enumerate(dev.banks.tolist()):
+        yield from banks.pages(f"TLB of chiplet {c}", bank, 1, None, True)
+
+
+def _by_vms(banks: Banks, dev: Any) -> Iterator[Held]:
+    """KVM: the EPTs' leaves, and the TLBs of the vCPUs; their walk caches name the host's page of a guest's table."""
+    for space, ept in enumerate(dev.vms["ept"].tolist()):
+        if ept:
+            yield from _leaves(banks.m, f"EPT of space {space}", space, ept)
+    for c, first, space in _ready_vcpus(banks.m):
+        yield from banks.pages(f"TLB of vCPU {c}", first + ITLB, STLB - ITLB + 1, space, False)
+        yield from banks.pages(f"nested TLB of vCPU {c}", first + NTLB, 1, space, False)
+        for level, page, pfn in banks.structures(first + PDE):
+            yield Held(f"walk cache of vCPU {c}", space, table_page(page, level), 1, pfn, True, False)
+
+
+def _tables_by_vms(banks: Banks, dev: Any) -> Iterator[Cached]:
+    """KVM: the nested paging-structure caches name tables of the EPT."""
+    epts = dev.vms["ept"].tolist()
+    for c, first, space in _ready_vcpus(banks.m):
+        for level, page, node in banks.structures(first + NPDE):
+            yield Cached(f"nested walk cache of vCPU {c}", epts[space], page, level, node)
+
+
+def _ready_vcpus(m: Any) -> Iterator[tuple[int, int, int]]:
+    """(row, first bank, space) of the vCPUs that could use what their TLBs hold.
+
+    One outside its guest with a flush pending could not: it empties its TLBs before it enters (docs/model.md 11.4).
+    """
+    ctl = m.ctl[0]
+    for c, first, space, inside, flush in rows_of(m, ctl.cpus, ctl.agents, "banks", "space", "in_guest", "flush_pending"):
+        if inside or not flush:
+            yield c, first, space
+
+
+def _leaves(m: Any, where: str, space: int, root: int) -> Iterator[Held]:
+    """The present leaves of a radix table."""
+    waiting = [(root, 4, 0)]
+    while waiting:
+        node, level, base = waiting.pop()
+        at = np.flatnonzero(m.nodes[node])
+        for k, entry in zip(at.tolist(), m.nodes[node][at].tolist(), strict=True):
+            first = base + (k << 9 * (level - 1))
+            if entry & TABLE:
+                waiting.append((entry >> PFN, level - 1, first))
+            elif entry & P:
+                yield Held(where, space, first, LEAVES if entry & HUGE else 1, entry >> PFN, bool(entry & W), False)
+
+
+OF_DESIGN: dict[str, Callable[[Banks, Any], Iterator[Held]]] = {"cpu_only": _by_nobody, "gru": _by_chiplets, "kvm_ept": _by_vms}
+TABLES_OF_DESIGN: dict[str, Callable[[Banks, Any], Iterator[Cached]]] = {"kvm_ept": _tables_by_vms}

@@ -1,0 +1,359 @@
+"""Designs broken on purpose: the contract fails for each, by the rule that is named here.
+
+Each is broken in a kernel, so that only the JIT is off; `plant` puts what its maker makes of the kernel in its place.
+"""
+
+import random
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import ClassVar
+
+import pytest
+
+from hwmodel import engine
+from hwmodel import op as o
+from hwmodel.config import DesignSpec, Section, setting
+from hwmodel.parts import bank, tlb
+from hwmodel.primary import access, gather, notify, shootdown
+from hwmodel.secondary import _gru_driver, _kvm_notifier, gru, kvm_ept
+from hwmodel.tables import FREE_PAGES
+from hwmodel.trace import Trace
+from tests.contract import races, rules
+from tests.contract.audit import Broken
+from tests.contract.designs import Design, design
+from tests.contract.rules import books_balance, checkpoints, large_is_no_worse, never_stale, same_bits, windows_are_empty
+from tests.contract.specs import spec_is_strict
+
+pytestmark = pytest.mark.jit_off
+EVERY = ("cpu_only", "gru", "kvm_ept")
+
+
+def subject(name: str) -> Design:
+    """A design on its first preset: one race is enough."""
+    found = design(name)
+    return replace(found, presets=found.presets[:1])
+
+
+def catches(rule, name: str, words: str | None = None) -> None:
+    """The rule fails, and says why."""
+    with pytest.raises(Broken, match=words) as caught:
+        rule(subject(name))
+    assert caught.value.rule == rule.__name__
+
+
+@pytest.fixture
+def plant(monkeypatch):
+    """Replace a kernel by what `make` makes of it."""
+    return lambda owner, name, make: monkeypatch.setattr(owner, name, make(getattr(owner, name)))
+
+
+# a TLB
+
+
+def forgets_nothing(original):
+    return lambda m, *which: None
+
+
+def takes_a_neighbour(original):
+    """To this TLB, pages 2n and 2n + 1 are the same."""
+
+    def find(m, b, index, tag):
+        k = original(m, b, index, tag)
+        return k if k >= 0 or tag & 1 else original(m, b, index ^ 1, tag ^ 2)
+
+    return find
+
+
+def keeps_the_frame(original):
+    """A way that is filled again gets the new tag, and keeps its frame and right."""
+
+    def fill(m, b, index, tag, pfn, w):
+        before = m.ways["pfn"].copy(), m.ways["w"].copy()
+        original(m, b, index, tag, pfn, w)
+        k = bank.find(m, b, index, tag)
+        if (b, k) in filled:
+            m.ways[k].pfn, m.ways[k].w = before[0][k], before[1][k]
+        filled.add((b, k))
+
+    filled = set()
+    return fill
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize(
+    ("kernel", "broken"), [("drop", forgets_nothing), ("empty", forgets_nothing), ("find", takes_a_neighbour), ("fill", keeps_the_frame)]
+)
+def test_tlb(plant, name, kernel, broken):
+    plant(bank, kernel, broken)
+    catches(never_stale, name)
+
+
+@pytest.mark.parametrize("name", ["cpu_only", "gru"])
+def test_tlb_that_is_never_filled(plant, name):
+    plant(bank, "fill", forgets_nothing)
+    broken, case = subject(name), [races.access(o.READ, 2, races.PAGE)]
+    with pytest.raises(Broken, match="not after") as caught:
+        rules.audited(broken, [(broken.machine, Trace.from_records(races.agents(broken), case, races.prelude()))])
+    assert caught.value.rule == "it_ends"
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_dirty_assist_that_trusts_the_entry(plant, name):
+    """The pte may be another page's already: a copy on write whose flush is on its way."""
+
+    def trusting(original):
+        def set_dirty(m, i, vpn):
+            before = m.ways["pfn"].copy()
+            original(m, i, vpn)
+            m.ways["pfn"][:] = before
+
+        return set_dirty
+
+    plant(access, "set_dirty", trusting)
+    catches(never_stale, name, "since this step")
+
+
+def test_tlb_that_is_not_flushed(plant):
+    def no_flush(original):
+        def ask(m, r, first, last, stride, freed, full, then):
+            m.rows[r].phase = then
+
+        return ask
+
+    plant(shootdown, "ask", no_flush)
+    catches(never_stale, "cpu_only")
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_pages_that_are_freed_before_the_flush(plant, name):
+    def early(original):
+        def finish(m, r, freed, then):
+            if m.rows[r].gathered > 0:
+                phase = m.rows[r].free_then
+                m.rows[r].free_then = FREE_PAGES
+                gather.free_pages(m, r)
+                m.rows[r].free_then = phase
+            return original(m, r, freed, then)
+
+        return finish
+
+    plant(gather, "finish", early)
+    catches(never_stale, name, "a frame that was freed")
+
+
+# a notice
+
+
+def is_never_sent(original):
+    def tell(m, r, kind, first, last, then):
+        m.rows[r].phase = then
+        return True
+
+    return tell
+
+
+def is_a_page_short(original):
+    def tell(m, r, kind, first, last, then):
+        return original(m, r, kind, first, max(first + 1, last - 1), then)
+
+    return tell
+
+
+@pytest.mark.parametrize("name", ["gru", "kvm_ept"])
+@pytest.mark.parametrize("broken", [is_never_sent, is_a_page_short])
+def test_notice(plant, name, broken):
+    plant(notify, "tell", broken)
+    catches(never_stale, name, "never lags")
+
+
+def test_notices_that_are_never_sent_leave_no_windows(plant):
+    plant(notify, "tell", is_never_sent)
+    catches(windows_are_empty, "gru", "no notice was ever delivered")
+
+
+def test_notice_whose_end_has_another_range(plant):
+    def skewed(original):
+        def tell(m, r, kind, first, last, then):
+            return original(m, r, kind, first, last + (kind == notify.STOP), then)
+
+        return tell
+
+    plant(notify, "tell", skewed)
+    catches(windows_are_empty, "kvm_ept", "ends a window")
+
+
+@pytest.mark.parametrize("rule", [never_stale, windows_are_empty])
+@pytest.mark.parametrize(
+    ("name", "owner", "kernel", "broken"),
+    [
+        pytest.param("gru", tlb, "drop_range", forgets_nothing, id="gru-tgh"),
+        pytest.param("kvm_ept", _kvm_notifier, "clear", lambda original: lambda m, ept, first, last: 0, id="kvm_ept-zap"),
+        pytest.param("kvm_ept", _kvm_notifier, "empty_guest", forgets_nothing, id="kvm_ept-kick"),
+    ],
+)
+def test_notice_without_effect(plant, rule, name, owner, kernel, broken):
+    plant(owner, kernel, broken)
+    catches(rule, name)
+
+
+# a window
+
+
+def range_active_stays_down(original):
+    """ms_range_active is 0, whatever windows are open."""
+
+    def deliver(m, dev, r):
+        row, gms = m.rows[r], dev.gms[m.rows[r].space]
+        at = int(row.note_end), int(row.note_stage)
+        gms.active += at == (notify.STOP, 0)
+        original(m, dev, r)
+        gms.active -= at == (notify.START, 0)
+
+    return deliver
+
+
+def kill_bit_is_ignored(original):
+    def restart(m, dev, r):
+        m.rows[r].killed = 0
+        original(m, dev, r)
+
+    return restart
+
+
+def sequence_stands_still(original):
+    def receive(m, dev, r):
+        vm = dev.vms[m.rows[r].space]
+        before = int(vm.seq)
+        original(m, dev, r)
+        vm.seq = before
+
+    return receive
+
+
+def nothing_is_in_progress(original):
+    return lambda vm, gfn: False
+
+
+def envelope_is_a_page_short(original):
+    def zap(m, vm, r):
+        original(m, vm, r)
+        vm.high -= 1
+
+    return zap
+
+
+@pytest.mark.parametrize(
+    ("name", "owner", "kernel", "broken", "rule"),
+    [
+        ("gru", gru, "deliver", range_active_stays_down, windows_are_empty),
+        ("gru", _gru_driver, "restart", kill_bit_is_ignored, windows_are_empty),
+        ("kvm_ept", kvm_ept, "receive", sequence_stands_still, never_stale),
+        ("kvm_ept", kvm_ept, "is_invalidating", nothing_is_in_progress, windows_are_empty),
+        ("kvm_ept", _kvm_notifier, "zap", envelope_is_a_page_short, windows_are_empty),
+    ],
+    ids=lambda value: getattr(value, "__name__", "").split(".")[-1] or None,
+)
+def test_window(plant, name, owner, kernel, broken, rule):
+    plant(owner, kernel, broken)
+    catches(rule, name)
+
+
+# the other rules
+
+
+def test_accesses_that_are_not_counted(plant):
+    plant(engine, "count_hits", lambda original: lambda *counted: None)
+    catches(books_balance, "cpu_only", "are counted of")
+
+
+def test_cycles_that_are_not_booked(plant):
+    def late(original):
+        def send(m, r):
+            original(m, r)
+            m.rows[r].clock += 1
+
+        return send
+
+    plant(notify, "send", late)
+    catches(books_balance, "kvm_ept", "accounts of .* add up to")
+
+
+def test_replacement_by_a_die(plant):
+    def rolled(original):
+        def fill(m, b, index, tag, pfn, w):
+            way, row = random.randrange(1 << 30), m.banks[b]
+            if bank.find(m, b, index, tag) < 0:
+                m.ways[row.offset + (index & row.mask) * row.ways + way % row.ways].used = -1
+            original(m, b, index, tag, pfn, w)
+
+        return fill
+
+    plant(bank, "fill", rolled)
+    catches(same_bits, "cpu_only")
+
+
+def test_state_beside_the_tables(plant):
+    def cold(original):
+        def run(m, dev):
+            for b in range(1, m.banks.size):
+                bank.empty(m, b)
+            return original(m, dev)
+
+        return run
+
+    plant(gru, "run", cold)
+    catches(checkpoints, "gru")
+
+
+def test_tlb_that_is_slower_the_larger_it_is(plant):
+    def slower(original):
+        def build(*arguments):
+            m, dev, row_of = original(*arguments)
+            m.rows["access_cost"] += m.ways.size
+            return m, dev, row_of
+
+        return build
+
+    plant(rules.SIMULATE, "build", slower)
+    catches(large_is_no_worse, "gru", "cycles, with small")
+
+
+def test_tlb_whose_entries_are_good_for_one_use_if_it_is_large(plant):
+    def once(original):
+        def look(m, b, index, tag):
+            k = original(m, b, index, tag)
+            if k >= 0 and m.banks[b].ways > 16:
+                m.ways[k].tag, m.ways[k].used = -1, 0
+            return k
+
+        return look
+
+    plant(bank, "look", once)
+    catches(large_is_no_worse, "cpu_only", "misses")
+
+
+class Loose(Section):
+    """Takes what a user types."""
+
+    model_config: ClassVar = {"frozen": False}
+    entries: int = setting(4, "entries", "entries", "E")
+
+
+class Free(Section):
+    """Frozen, and takes it too."""
+
+    entries: int = setting(4, "entries", "entries", "E")
+
+
+class Undecided(Section):
+    """Has no default."""
+
+    entries: int = setting(..., "entries", "entries", "E")
+
+
+@pytest.mark.parametrize(("section", "words"), [(Loose, "can be changed"), (Free, "no complaint"), (Undecided, "has no default")])
+def test_settings(section, words):
+    spec = type("Spec", (DesignSpec,), {"__annotations__": {"tlb": section}, **({} if section is Undecided else {"tlb": section()})})
+    with pytest.raises(Broken, match=words) as caught:
+        spec_is_strict(Design("loose", SimpleNamespace(Spec=spec), ()))
+    assert caught.value.rule == "spec_is_strict"

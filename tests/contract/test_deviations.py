@@ -1,0 +1,25 @@
+"""Departures that only the auditor sees; docs/deviations.md numbers them, and a test fails when one is closed."""
+
+import pytest
+
+from hwmodel import op as o
+from hwmodel.trace import Trace, mmap_unit, paged_unit
+from tests.contract.designs import design
+from tests.contract.races import agents
+from tests.contract.rules import audited
+from tests.contract.traces import access, sync
+
+pytestmark = pytest.mark.jit_off
+PAGE = 0x80000
+WHOLE = (PAGE << o.PAGE_SHIFT, 512)
+
+
+def test_30_a_huge_spte_flushes_nothing():
+    # a 4 KiB page becomes part of a huge one: the guest's nested walk on the way to the new spte has cached the old, empty table
+    mapped = mmap_unit(*WHOLE, 3)
+    records = [access(o.WRITE, 0, PAGE), sync(), access(o.READ, 2, PAGE), sync()]
+    records += [*paged_unit(o.MUNMAP, *WHOLE), *mapped, *paged_unit(o.MADVISE, *WHOLE, [(0, o.HUGEPAGE)])]
+    records += [access(o.WRITE, 0, PAGE), sync(), access(o.READ, 2, PAGE)]
+    kvm = design("kvm_ept")
+    audit = audited(kvm, [(kvm.machine.with_(**{"kernel.thp": "madvise"}), Trace.from_records(agents(kvm), records, mapped))])
+    assert audit.gone > 0

@@ -187,6 +187,7 @@ def test_two_windows_make_one_envelope(every):
             check(race(gap, ranges, 4), first_read, [latency(gap)], events)
 
 
+@pytest.mark.jit_off
 def test_refused_before_the_lock_or_under_it(every):
     """What is stale at MAP does not wait for mmu_lock; what becomes stale while it waits is refused when it has the lock.
 

@@ -9,6 +9,8 @@ The device's read misses at cycle `gap`:
     gap + 95  RESTART: the entry is in the TLB, or killed
     gap + 100 HIT: the restarted instruction finds it, or misses again
 
+A record of several accesses misses once, and at the same times: the engine issues its other accesses meanwhile, 5 cycles each.
+
 A CHECK that fails leaves the miss to the user, who polls and calls the driver: 35 cycles later the call has the mmap lock and looks at
 the window (CALL). If none is open:
 

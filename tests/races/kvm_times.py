@@ -5,13 +5,18 @@ It reads at cycle `gap`:
 
     gap        walk; it leaves the guest
     gap +  60  VIOLATION: notes the sequence number; retries if the page is being invalidated; else looks the page up
-    gap +  80  MAP: with mmu_lock held for reading, retries if the number moved or the page is being invalidated; else the spte is set
+    gap +  80  MAP: retries if the number moved or the page is being invalidated; else takes mmu_lock for reading, for which it may
+               have to wait, and looks once more; then the spte is set
     gap +  90  mmu_lock is given up; back to the guest
     gap + 105  in the guest again: one more walk
     gap + 115  HIT: the access
 
 A page that is not there is looked up with get_user_pages and a page fault, in 55 cycles instead of 20. A retry costs an entry, a walk
 and an exit: the next VIOLATION is 75 cycles after the one, or the MAP, that was refused. A walk with empty caches has 18 references.
+
+Who zaps an spte of a vCPU that is in its guest kicks it: 80 cycles to ask for it, 5 to send the interrupt and 10 for its way. The vCPU
+is busy for 70 cycles: it leaves its guest (20) and answers (10); the sender hears of it 5 later, while the vCPU flushes (25) and enters
+(15). Outside it only answers. A flush of the host's TLBs costs it 40 cycles outside, and an exit and an entry more in its guest.
 """
 
 from hwmodel import op as o
@@ -27,6 +32,9 @@ BACK = C.map_spte + C.entry + WALK
 HIT = MAP + BACK
 AGAIN = C.entry + OUT
 FAULT = C.gup + C.fault
+COLD_OUT = COLD + C.exit + C.violation
+KICK = C.exit + C.ipi_respond + C.invept + C.entry
+FLUSH = C.ipi_respond + C.flush_fixed + C.flush_page
 OPEN = 200 + C.syscall + C.notice
 """When the window of a madvise opens that is called at cycle 200."""
 STAY = 10_000

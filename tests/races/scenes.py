@@ -52,7 +52,7 @@ GRU = {
 }  # fmt: skip
 KVM = {
     "cpu.count": 1, "vm.exit_cycles": 20, "vm.entry_cycles": 15, "vm.invept_cycles": 25,
-    "vm.violation_ns": 30, "vm.zap_ns": 40, "vm.zap_spte_ns": 10, "vm.map_spte_ns": 10,
+    "vm.violation_ns": 30, "vm.zap_ns": 40, "vm.zap_spte_ns": 10, "vm.map_spte_ns": 10, "vm.kick_ns": 80,
 }  # fmt: skip
 
 
@@ -100,9 +100,9 @@ def empty(pages=1, page=0, agent=0):
     return mmap_unit(PAGE + page << 12, pages, 3, agent=agent)
 
 
-def access(kind, agent, gap=0, page=0):
-    """One access, `gap` cycles after the agent's last record."""
-    return PAGE + page << 12, 1, gap, kind, agent
+def access(kind, agent, gap=0, page=0, count=1):
+    """A record of one access or more to a page, `gap` cycles after the agent's last record."""
+    return PAGE + page << 12, count, gap, kind, agent
 
 
 def advise(advice, gap=0, page=0, pages=1, agent=0):

@@ -35,7 +35,7 @@ from tests.races.gru_times import (
     WALK,
     C,
 )  # fmt: skip
-from tests.races.scenes import CPU, DEVICE, LATER, access, advise, gru, mapped, play
+from tests.races.scenes import CPU, DEVICE, LATER, access, advise, empty, gru, mapped, play
 
 CLOSED = OPEN + C.tgh + C.clear + C.table_scan + C.notice
 AWAKE = CLOSED + C.wakeup
@@ -46,9 +46,9 @@ def test_the_timeline():
     assert (CHECK, RESTART, HIT, AGAIN, CALL, PRESENT, ABSENT) == (45, 95, 100, 40, 35, 75, 100)
 
 
-def race(advice, gap):
+def race(advice, gap, count=1):
     """The device reads a page, at once again (it has one CBR, so it stalls), and once more when all is over."""
-    device = [access(o.READ, 1, gap), access(o.READ, 1), access(o.READ, 1, LATER)]
+    device = [access(o.READ, 1, gap, count=count), access(o.READ, 1), access(o.READ, 1, LATER)]
     return play(gru(), [CPU, DEVICE], [*advise(advice, gap=200), *device], mapped())
 
 
@@ -102,6 +102,34 @@ def test_every_interval(advice, cases, case, every):
         assert run.result.counters["gru.tgh"] == 1, gap
 
 
+@pytest.mark.parametrize("case", range(7))
+def test_many_accesses_of_a_record_meet_the_window_as_one_does(case):
+    """The interrupt, and all that follows, does not wait for the 35 cycles in which the other 7 of 8 accesses are issued."""
+    first, last, latency, events, later = FREE[case]
+    for gap in (first, last - 1):
+        run = race(o.FREE, gap, 8)
+        assert run.counted(*NAMES) == events, gap
+        assert run.latencies() == sorted([latency(gap)] + ([later] if later else [])), gap
+        assert run.counted("device.") == {
+            "device.accesses": 10, "device.tlb.misses": 1 + bool(later), "device.tlb.hits": 9 - bool(later)
+        }, gap  # fmt: skip
+
+
+@pytest.mark.jit_off
+def test_a_record_issues_its_accesses_while_the_first_is_served():
+    """The next record begins when all are issued: it stalls until HIT, unless the entry is there before it (at 95).
+
+    Nobody unmaps: the latency is that of one access, however long the issue takes.
+    """
+    for count, stall in ((1, 95), (8, 60), (18, 10), (19, 5), (20, 0), (100, 0)):
+        run = play(gru(), [CPU, DEVICE], [access(o.READ, 1, 1, count=count), access(o.READ, 1)], mapped())
+        assert stall == (HIT - count * C.access_gru if count * C.access_gru <= RESTART else 0)
+        assert run.latencies() == [HIT] and run.counted(*NAMES) == {DROPINS: 1}, count
+        assert run.booked("access") == (count + 1) * C.access_gru, count
+        assert sum(run.booked(account) for account in ("stall_trap", "stall_driver")) == stall, count
+        assert run.counted("device.") == {"device.accesses": count + 1, "device.tlb.misses": 1, "device.tlb.hits": count}, count
+
+
 @pytest.mark.jit_off
 def test_a_stall_in_the_window_is_booked_to_it(every):
     for gap in every(170, 200):
@@ -112,3 +140,39 @@ def test_a_stall_in_the_window_is_booked_to_it(every):
         assert run.booked("stall_gup") == C.gup + C.fault
         assert run.booked("stall_driver") == C.irq_entry + C.tfh_read + CALL + C.tfh_read + C.dropin
     assert race(o.DONTNEED, 169).booked("stall_window") == race(o.DONTNEED, 200).booked("stall_window") == 0
+
+
+# A window on 1025 pages, of which the device's is not one; none of them was ever touched, so that nothing is cleared:
+#
+#     215  the window opens; TGH operation: all entries of the address space on the chiplet, and all its drop-ins in flight
+#     270  the window closes
+WIDE = [
+    (0, 115, lambda gap: HIT, {DROPINS: 2}, HIT),  # dropped in and used before; used again it is gone
+    (115, 120, lambda gap: HIT + AGAIN + CALL + PRESENT, {DROPINS: 2, REPLAYS: 1, ACTIVE: 1}, None),  # used at gap + 100: it is gone
+    # killed at the restart: the next CHECK, at gap + 135, is inside the window or behind it
+    (120, 135, lambda gap: RESTART + AGAIN + CALL + PRESENT, {DROPINS: 2, KILLS: 1, ACTIVE: 1}, None),
+    (135, 170, lambda gap: RESTART + AGAIN + HIT - CHECK, {DROPINS: 2, KILLS: 1}, None),
+]
+SPARED = [(0, 170, lambda gap: HIT, {DROPINS: 1}, None)]
+
+
+@pytest.mark.jit_off
+@pytest.mark.parametrize(
+    ("pages", "space", "cases"), [(1024, 0, SPARED), (1025, 0, WIDE), (1025, 1, SPARED)], ids=["1024", "1025", "another space"]
+)
+def test_a_wide_window_kills_every_drop_in_of_its_space(pages, space, cases, every):
+    """CPU 0 gives up `pages` pages from page 8 on; a device of this or of another address space reads page 0, on the same chiplet.
+
+    With 1024 pages a TGH operation is on these and no others; with more it is on the whole address space.
+    """
+    machine = gru(cpu__count=3, driver__interrupt_cpu=2)
+    roles = [CPU, (CPU, 1), DEVICE, (DEVICE, 1)]
+    prelude = [*mapped(), *empty(1040, 1), *mapped(agent=1)]
+    for first, last, latency, events, later in cases:
+        for gap in every(first, last):
+            device = [access(o.READ, 2 + space, gap), access(o.READ, 2 + space, LATER)]
+            run = play(machine, roles, [*advise(o.DONTNEED, 200, 8, pages), *device], prelude)
+            assert run.counted(*NAMES) == events, gap
+            assert run.latencies() == sorted([latency(gap)] + ([later] if later else [])), gap
+            assert run.counted("gru.tgh") == {"gru.tgh": 1} and run.latencies("notice") == [C.notice + C.tgh]
+            assert run.entry(space=space)[0] == run.pte(space=space)[0], gap

@@ -1,4 +1,4 @@
-"""An EPT violation before, inside and after an invalidation: it looks, notes the sequence number, and looks again under the lock.
+"""An EPT violation before, inside and after an invalidation: it notes the sequence number, looks, and looks again, twice.
 
 CPU 0 calls madvise(DONTNEED) at cycle 200:
 
@@ -17,8 +17,25 @@ import pytest
 
 from hwmodel import op as o
 from tests.races import kvm_times
-from tests.races.kvm_times import AGAIN, BACK, EXITS, FAULT, HIT, KICKS, MAP, OPEN, OUT, RETRIES, SPTES, WARM, ZAPPED, C, check
-from tests.races.scenes import advise
+from tests.races.kvm_times import (
+    AGAIN,
+    BACK,
+    EXITS,
+    FAULT,
+    HIT,
+    KICKS,
+    MAP,
+    OPEN,
+    OUT,
+    RETRIES,
+    SPTES,
+    STAY,
+    WARM,
+    ZAPPED,
+    C,
+    check,
+)  # fmt: skip
+from tests.races.scenes import CPU, DEVICE, access, advise, compute, kvm, mapped, play, sync
 
 LATE = {"kernel__shootdown__delivery_ns": 5000}
 
@@ -50,13 +67,13 @@ def test_a_page_that_is_given_up(closed, every):
         return retries(gap + OUT)
 
     def killed(gap):
-        return 1 + retries(255 + AGAIN)
+        return 1 + retries(gap + MAP + AGAIN)
 
     cases = [
         # mapped and walked before: the spte is zapped, and the vCPU, in its guest, kicked (between: test_kvm_zap)
         (1, 110, lambda gap: HIT, lambda gap: {EXITS: 1, SPTES: 1, ZAPPED: 1, KICKS: 1}),
-        # begun before, too late to be mapped: MAP waits for mmu_lock until 255 and is refused
-        (135, 155, lambda gap: 255 - gap + killed(gap) * AGAIN + FAULT + BACK,
+        # begun before, too late to be mapped: MAP is refused at once, though until 255 it could not have mmu_lock
+        (135, 155, lambda gap: MAP + killed(gap) * AGAIN + FAULT + BACK,
          lambda gap: {EXITS: 1 + killed(gap), SPTES: 1, RETRIES: killed(gap)}),
         # inside: refused at once
         (155, closed - OUT, lambda gap: OUT + inside(gap) * AGAIN + FAULT + BACK,
@@ -69,7 +86,7 @@ def test_a_page_that_is_given_up(closed, every):
         for gap in every(first, last):
             run = race(gap, advise(o.DONTNEED), **settings)
             check(run, first_read, [latency(gap)], events(gap))
-            assert run.booked("lock_wait", "device") == (255 - gap - MAP if first == 135 else 0), gap
+            assert run.booked("lock_wait") == 0, gap
             assert run.booked("exit") == (WARM + events(gap)[EXITS]) * (C.exit + C.violation)
 
 
@@ -93,7 +110,10 @@ def test_a_page_that_stays(every):
     """MADV_FREE leaves the page: the look-up takes 20 cycles throughout, and MAP may have to wait for the end's mmu_lock (280 to 320)."""
     cases = [
         (1, 110, lambda gap: HIT, {EXITS: 1, SPTES: 1, ZAPPED: 1, KICKS: 1}),
-        (135, 155, lambda gap: 255 - gap + AGAIN + C.gup_fast + BACK, {EXITS: 2, SPTES: 1, RETRIES: 1}),
+        # MAP is refused at gap + 80; the second one, at gap + 175, waits or not
+        (135, 145, lambda gap: 320 - gap + BACK, {EXITS: 2, SPTES: 1, RETRIES: 1}),
+        (145, 155, lambda gap: MAP + AGAIN + C.gup_fast + BACK, {EXITS: 2, SPTES: 1, RETRIES: 1}),
+        # VIOLATION is refused at gap + 60; MAP is at gap + 155
         (155, 165, lambda gap: 320 - gap + BACK, {EXITS: 2, SPTES: 1, RETRIES: 1}),
         (165, 220, lambda gap: AGAIN + HIT, {EXITS: 2, SPTES: 1, RETRIES: 1}),
         (220, 240, lambda gap: 320 - gap + BACK, {EXITS: 1, SPTES: 1}),
@@ -106,21 +126,18 @@ def test_a_page_that_stays(every):
 
 
 def test_the_sequence_number_moves_during_a_long_look_up(every):
-    """The look-up takes 150 cycles, longer than the window: MAP is at gap + 210, and what it found may be gone though no window is open."""
-    cases = [
-        (5, 45, lambda gap: 255),  # waits for the lock of the start: in progress
-        (45, 70, lambda gap: gap + 210),  # in progress
-        (70, 110, lambda gap: 320),  # waits for the lock of the end: the number has moved
-        (110, 155, lambda gap: gap + 210),  # all is over: the number has moved
-    ]
+    """The look-up takes 150 cycles, longer than the window: MAP is at gap + 210, and what it found may be gone though no window is open.
+
+    The window refuses it from 215 to 280, after that the number; whether mmu_lock is taken (to 255, from 280 to 320) makes no difference.
+    """
+    refused = OUT + 150
     settings = {"kernel__gup_fast_ns": 150}
     first_read = warm_up(**settings)
-    for first, last, refused in cases:
+    for first, last in ((5, 45), (45, 70), (70, 110), (110, 155)):
         for gap in every(first, last):
             run = race(gap, advise(o.DONTNEED), **settings)
-            latency = refused(gap) - gap + AGAIN + FAULT + BACK
-            check(run, first_read, [latency], {EXITS: 2, SPTES: 1, RETRIES: 1})
-            assert run.booked("lock_wait", "device") == refused(gap) - gap - 210
+            check(run, first_read, [refused + AGAIN + FAULT + BACK], {EXITS: 2, SPTES: 1, RETRIES: 1})
+            assert run.booked("lock_wait") == 0, gap
             assert run.pte() == run.spte() == run.guest_entry() == (0, False)  # the zero page
 
 
@@ -131,7 +148,7 @@ def test_a_page_outside_the_envelope(every):
         (1, 135, lambda gap: HIT, one),
         (135, 175, lambda gap: 255 - gap + BACK, one),  # waits for mmu_lock; mapped inside the window
         (175, 200, lambda gap: HIT, one),
-        (200, 220, lambda gap: 320 - gap + AGAIN + C.gup_fast + BACK, two),  # begun inside, the number moved at 280
+        (200, 220, lambda gap: MAP + AGAIN + C.gup_fast + BACK, two),  # begun inside, the number moved at 280: refused at once
         (220, 240, lambda gap: 320 - gap + BACK, one),
         (240, 300, lambda gap: HIT, one),
     ]
@@ -149,13 +166,15 @@ def test_two_windows_make_one_envelope(every):
     295  CPU 0's closes (its end has waited since 280); the envelope stays; it has mmu_lock
     335  CPU 1's closes (its end has waited since 320); it has mmu_lock until 375
     """
-    one, two = {EXITS: 1, SPTES: 1}, {EXITS: 2, SPTES: 1, RETRIES: 1}
+    one, two, three = ({EXITS: exits, SPTES: 1} | ({RETRIES: exits - 1} if exits > 1 else {}) for exits in (1, 2, 3))
     cases = [
         (1, 135, lambda gap: HIT, one),
         (135, 175, lambda gap: 255 - gap + BACK, one),  # the lock is granted in order: before CPU 1 has it
-        # looked at before the envelope grew, refused under the lock
-        (175, 195, lambda gap: 295 - gap + AGAIN + C.gup_fast + BACK, two),
-        (195, 200, lambda gap: 2 * AGAIN + HIT, {EXITS: 3, SPTES: 1, RETRIES: 2}),
+        # looked at before the envelope grew: refused at MAP; and at the second VIOLATION, gap + 155, or not
+        (175, 180, lambda gap: MAP + 2 * AGAIN + C.gup_fast + BACK, three),
+        (180, 195, lambda gap: 375 - gap + BACK, two),
+        # refused at VIOLATION, gap + 60; and at the second, gap + 135, or not
+        (195, 200, lambda gap: 2 * AGAIN + HIT, three),
         (200, 220, lambda gap: 375 - gap + BACK, two),
         (220, 275, lambda gap: AGAIN + HIT, two),  # from 235 on with CPU 1's window alone open
         (275, 295, lambda gap: 375 - gap + BACK, one),
@@ -166,6 +185,34 @@ def test_two_windows_make_one_envelope(every):
     for first, last, latency, events in cases:
         for gap in every(first, last):
             check(race(gap, ranges, 4), first_read, [latency(gap)], events)
+
+
+@pytest.mark.jit_off
+def test_refused_before_the_lock_or_under_it(every):
+    """What is stale at MAP does not wait for mmu_lock; what becomes stale while it waits is refused when it has the lock.
+
+    A second vCPU holds mmu_lock, for reading, when CPU 0 wants it, so that the window on page 0 opens later than it is asked for:
+
+    210  the second vCPU's MAP, of page 5
+    215  CPU 0 asks for mmu_lock: from here on readers wait behind it, but no window is open
+    220  the window opens
+    260  mmu_lock is free; the pte is cleared
+    285  the window closes
+    """
+    first_read, other = warm_up(), 210 - MAP
+    refused = {EXITS: 1 + 2, SPTES: 1 + 1, RETRIES: 1}  # the second vCPU's, and the first one's
+    cases = [
+        (135, 140, lambda gap: 260 - gap + AGAIN + FAULT + BACK, lambda gap: 260 - gap - MAP),  # MAP before 220: waits, for nothing
+        (140, 160, lambda gap: MAP + AGAIN + FAULT + BACK, lambda gap: 0),
+        (160, 210, lambda gap: OUT + AGAIN + FAULT + BACK, lambda gap: 0),  # refused at VIOLATION
+    ]
+    start = [access(o.READ, 1, 0, 6), sync(1), access(o.READ, 2, 0, 6), sync(2), compute(200, 0), *advise(o.DONTNEED)]
+    for first, last, latency, waits in cases:
+        for gap in every(first, last):
+            devices = [compute(gap, 2), access(o.READ, 2), compute(STAY, 2), compute(other, 1), access(o.READ, 1, 0, 5), compute(STAY, 1)]
+            run = play(kvm(**LATE), [CPU, DEVICE, DEVICE], [*start, *devices], mapped(8))
+            check(run, first_read, [HIT, latency(gap)], refused)
+            assert run.result.ledger.by_agent("lock_wait") == {"agent 0": 220 - 215, "agent 1": 0, "agent 2": waits(gap)}, gap
 
 
 def test_a_window_outlives_its_own_end(every):

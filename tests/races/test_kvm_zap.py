@@ -3,12 +3,12 @@
 CPU 0 calls madvise(DONTNEED) on page 0, which has an spte, at cycle 200:
 
     215  the window opens, mmu_lock is held for writing: the spte is zapped; is the vCPU in its guest?
-    265  if so it is kicked: interrupt
-    280  the interrupt arrives. In its guest: out, answer, INVEPT and in again, 70 cycles; outside: answer, 10
-    355  it has answered (295 if outside): mmu_lock is free, the pte is cleared
-    380  (320) the window closes, mmu_lock is held for writing
-    420  (360) mmu_lock is free; flush: the vCPU's physical CPU has the address space loaded, too
-    435  (375) the interrupt arrives. In its guest: 75 cycles; outside: 40
+    265  if so it is kicked: it is asked to flush (80); interrupt
+    360  the interrupt arrives. In its guest: out, answer, INVEPT and in again, 70 cycles; outside: answer, 10
+    395  it has answered (375 if outside), and may still be flushing: mmu_lock is free, the pte is cleared
+    420  (400) the window closes, mmu_lock is held for writing
+    460  (440) mmu_lock is free; flush: the vCPU's physical CPU has the address space loaded, too
+    475  (455) the interrupt arrives. In its guest: 75 cycles; outside: 40
 """
 
 import pytest
@@ -18,14 +18,19 @@ from tests.races.kvm_times import (
     AGAIN,
     BACK,
     COLD,
+    COLD_OUT,
     EXITS,
     FAULT,
+    FLUSH,
     HIT,
+    KICK,
     KICKS,
     MAP,
+    OUT,
     RETRIES,
     SPTES,
     STAY,
+    WALK,
     WARM,
     ZAPPED,
     C,
@@ -35,16 +40,14 @@ from tests.races.kvm_times import (
 )  # fmt: skip
 from tests.races.scenes import CPU, DEVICE, REFERENCE, access, advise, compute, empty, kvm, mapped, play, sync
 
-KICK = C.exit + C.ipi_respond + C.invept + C.entry
-FLUSH = C.ipi_respond + C.flush_fixed + C.flush_page
-COLD_OUT = COLD + C.exit + C.violation
-
 
 def test_the_timeline():
-    kicked = 215 + C.zap + C.zap_spte + C.ipi_send + C.ipi_delivery
-    assert (kicked, KICK, kicked + KICK + C.ipi_ack) == (280, 70, 355)
+    kicked = 215 + C.zap + C.zap_spte + C.kick + C.ipi_send + C.ipi_delivery
+    assert (kicked, kicked + C.exit + C.ipi_respond + C.ipi_ack, kicked + C.ipi_respond + C.ipi_ack) == (360, 395, 375)
+    closed = 395 + C.clear + C.table_scan + C.notice
+    assert (closed, closed + C.zap, closed + C.zap + C.ipi_send + C.ipi_delivery) == (420, 460, 475)
     assert (FLUSH, FLUSH + C.exit + C.entry) == (40, 75)
-    assert (COLD_OUT, AGAIN, HIT) == (140, 75, 115)
+    assert (KICK, COLD_OUT, AGAIN, HIT) == (70, 140, 75, 115)
 
 
 @pytest.mark.jit_off
@@ -53,19 +56,21 @@ def test_a_running_vcpu_is_kicked(every):
     first_read = warm_up()
     once = {EXITS: 1, SPTES: 1, ZAPPED: 1, KICKS: 1}
     cases = [
-        (1, 280, [], {ZAPPED: 1, KICKS: 1}),  # its spte is gone from 215 on, the frame is not
+        (1, 360, [], {ZAPPED: 1, KICKS: 1}),  # its spte is gone from 215 on, the frame is not
         # kicked until gap + 70; outside when the flush comes
-        (280, 365, [COLD_OUT + FLUSH + FAULT + BACK], once),
-        (365, 420, [COLD_OUT + FAULT + BACK], once),  # kicked and flushed until gap + 145
+        (360, 405, [COLD_OUT + FLUSH + FAULT + BACK], once),
+        (405, 460, [COLD_OUT + FAULT + BACK], once),  # kicked and flushed until gap + 145
     ]
     for first, last, latencies, events in cases:
         for gap in every(first, last):
             run = race(gap, advise(o.DONTNEED), 0, before=0)
             check(run, first_read, latencies, events)
-            flushed = FLUSH if first == 280 else FLUSH + C.exit + C.entry
+            flushed = FLUSH if first == 360 else FLUSH + C.exit + C.entry
             assert (run.booked("kick"), run.booked("ipi_respond")) == (KICK, flushed), gap
-            assert run.latencies("notice")[-1] == 355 - 210
-            assert run.booked("ipi_send", "cpu") == 2 * C.ipi_send
+            assert run.latencies("notice")[-1] == 395 - 210
+            assert run.booked("ipi_send", "cpu") == C.kick + 2 * C.ipi_send
+            # the kick's answer, and the flush's, less the 30 cycles of CPU 0's own flush meanwhile
+            assert run.booked("ipi_wait", "cpu") == 395 - 350 + C.ipi_delivery + flushed + C.ipi_ack - 30, gap
             assert run.counted("device.tlb.hits") == ({"device.tlb.hits": 1} if not latencies else {}), gap
 
 
@@ -83,9 +88,10 @@ def test_the_kick_goes_to_those_in_the_guest_and_the_flush_waits_for_the_others(
         (125, 135, MAP + C.map_spte + late, pending, 0),  # outside, with mmu_lock: the zap waits for that
         (135, 185, lambda gap: 265 - gap + C.map_spte + late, pending, 0),  # outside: waits for the zap's mmu_lock
         (185, 215, MAP + C.map_spte + late, pending, 0),  # outside
-        # in its guest when the spte is zapped, outside when the interrupt arrives
-        (215, 280, MAP + C.ipi_respond + C.map_spte + late, kicked, C.ipi_respond),
-        (280, 400, COLD_OUT + C.gup_fast + BACK, kicked, KICK),  # kicked until gap + 70
+        # in its guest when the spte is zapped, outside when the interrupt arrives: waits for mmu_lock, which is free at 375, or not
+        (215, 285, lambda gap: 375 - gap + C.map_spte + late, kicked, C.ipi_respond),
+        (285, 360, MAP + C.ipi_respond + C.map_spte + late, kicked, C.ipi_respond),
+        (360, 440, COLD_OUT + C.gup_fast + BACK, kicked, KICK),  # kicked until gap + 70
     ]
     for first, last, latency, events, kick in cases:
         for gap in every(first, last):
@@ -101,17 +107,22 @@ def test_zapped_between_the_entry_and_the_walk(every):
     """The vCPU reads page 0 for the first time: its spte is set at gap + 80, it is in its guest at gap + 90, and walks at gap + 105.
 
     215  the spte is zapped, the vCPU a target; its walk finds nothing: it leaves the guest
-    280  the interrupt finds it outside (10 cycles), or in its guest after a retry (70)
+    360  the interrupt finds it in its guest after two retries (70 cycles), or outside before the second one (10)
+
+    gap + 165  the second VIOLATION: refused
+    gap + 240  the third one: refused
     """
     first_read = warm_up()
-    # the second VIOLATION, at gap + 165, retries before the interrupt comes: kicked while it enters
-    before = 165 + C.entry + KICK + COLD_OUT + FLUSH + FAULT + BACK
+    third = HIT - WALK + OUT + AGAIN
+    assert third == 240
+    # the third VIOLATION retries before the interrupt comes: kicked while it enters
+    before = third + C.entry + KICK + COLD_OUT + FLUSH + FAULT + BACK
     # or after, 10 cycles later: it flushes when it enters
-    after = 165 + C.ipi_respond + C.invept + C.entry + COLD_OUT + FLUSH + FAULT + BACK
-    for first, last, latency, kick in ((110, 115, before, KICK), (115, 125, after, C.ipi_respond)):
+    after = third + C.ipi_respond + C.invept + C.entry + COLD_OUT + FLUSH + FAULT + BACK
+    for first, last, latency, kick in ((110, 120, before, KICK), (120, 125, after, C.ipi_respond)):
         for gap in every(first, last):
             run = race(gap, advise(o.DONTNEED))
-            check(run, first_read, [latency], {EXITS: 3, SPTES: 2, ZAPPED: 1, KICKS: 1, RETRIES: 1})
+            check(run, first_read, [latency], {EXITS: 4, SPTES: 2, ZAPPED: 1, KICKS: 1, RETRIES: 2})
             assert run.booked("kick") == kick, gap
 
 
@@ -125,38 +136,45 @@ def test_two_vcpus_are_kicked_at_once():
     assert run.counted(ZAPPED, KICKS) == {ZAPPED: 1, KICKS: 1}
     assert run.result.ledger.by_agent("kick") == {"agent 0": 0, "agent 1": KICK, "agent 2": 0}
     assert run.result.ledger.by_agent("notify")["agent 0"] == 2 * C.notice
-    assert run.latencies("notice")[-1] == 355 - 210
-    # the second waits from MAP, at 230, until mmu_lock is free at 355
-    assert run.result.ledger.by_agent("lock_wait") == {"agent 0": 0, "agent 1": 0, "agent 2": 355 - 150 - MAP}
+    assert run.latencies("notice")[-1] == 395 - 210
+    # the second waits from MAP, at 230, until mmu_lock is free at 395
+    assert run.result.ledger.by_agent("lock_wait") == {"agent 0": 0, "agent 1": 0, "agent 2": 395 - 150 - MAP}
 
 
 def test_a_huge_spte_goes_at_once_and_comes_back_in_small_ones(every):
     """Page 3 of a huge page is given up; the vCPU, which has the whole of it in one spte, reads page 100 after the kick.
 
-    215  the window on page 3: the one spte is zapped, the vCPU kicked
-    360  the huge page is split: a second window, on all its pages; no spte is left
-    430  a flush, of everything: 60 cycles of the vCPU, which is outside
-    500  the second window closes; the envelope stays, until
-    565  the first closes
-    605  mmu_lock is free
-    620  the flush of page 3: 40 cycles
+    The table is long to scan: 35 cycles.
 
-    gap +  70  kicked; a cold walk, 15 references (huge pages hold guest tables, too), and the exit; the flush of 430
-    gap + 255  VIOLATION: refused until 565
+    215  the window on page 3: the one spte is zapped, the vCPU kicked at 360
+    395  it has answered; notice
+    400  the huge page is split: a second window, on all its pages; no spte is left
+    470  a flush, of everything: 60 cycles of the vCPU if it is outside, 95 if it is still in its guest; all that follows is 35 later then
+    540  the second window closes; the envelope stays, until
+    630  the first closes
+    670  mmu_lock is free
+    685  the flush of page 3: 40 cycles
+
+    gap +  70  kicked; a cold walk, 15 references (huge pages hold guest tables, too), and the exit; the flush of 470
+    gap + 255  VIOLATION: refused until 630
+    gap + 275  MAP
     """
-    late = COLD - 3 * REFERENCE + C.exit + C.violation + C.ipi_respond + C.flush_full
+    out = COLD - 3 * REFERENCE + C.exit + C.violation
+    late = out + C.ipi_respond + C.flush_full
     assert KICK + late == 255
     back = C.map_spte + C.table + C.entry + 3 * REFERENCE  # a table for the small sptes, and one more reference to walk it
     first = [access(o.WRITE, 0, 0, 0), sync(0), access(o.READ, 1, 0, 6), sync(1)]
     cases = [
-        (280, 310, {RETRIES: 1}, lambda gap: late + AGAIN + C.gup_fast + FLUSH + back),
-        (310, 330, {}, lambda gap: 605 - gap - KICK + FLUSH + back),  # MAP waits for mmu_lock
-        (330, 360, {}, lambda gap: late + C.gup_fast + FLUSH + back),
+        (360, 375, {RETRIES: 1}, lambda gap: late + AGAIN + C.gup_fast + FLUSH + back),
+        (375, 395, {}, lambda gap: 670 - gap - KICK + FLUSH + back),  # MAP waits for mmu_lock
+        (395, 400, {}, lambda gap: late + C.gup_fast + FLUSH + back),
+        # in its guest when the first flush comes, too: kicked and flushed until gap + 165; VIOLATION at gap + 290, the first closes at 665
+        (400, 440, {}, lambda gap: out + C.gup_fast + FLUSH + back),
     ]
     for low, high, retries, latency in cases:
         for gap in every(low, high):
             device = [compute(gap, 1), access(o.READ, 1, 0, 100), compute(STAY, 1)]
-            machine = kvm(kernel__thp="always", kernel__zero_huge_ns=100)
+            machine = kvm(kernel__thp="always", kernel__zero_huge_ns=100, kernel__table_scan_ns=35)
             records = [*first, *device, compute(200, 0), *advise(o.DONTNEED, 0, 3)]
             run = play(machine, [CPU, DEVICE], records, empty(512))
             assert run.counted(ZAPPED, KICKS, RETRIES, "huge_splits") == {ZAPPED: 1, KICKS: 1, "huge_splits": 1} | retries, gap

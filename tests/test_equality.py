@@ -1,9 +1,11 @@
 """The kernels agree with the oracle exactly: every counter, account, histogram bucket and clock, on random cases."""
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.equality import differences
-from tests.random_traces import random_case
+from tests.random_traces import random_case, random_machine, random_trace
 
 DESIGNS = ("cpu_only", "gru", "kvm_ept")
 
@@ -13,6 +15,14 @@ DESIGNS = ("cpu_only", "gru", "kvm_ept")
 def test_kernels_equal_the_oracle(design, block):
     for seed in range(25 * block, 25 * block + 25):
         assert differences(*random_case(seed, design, 80)) == [], f"seed {seed}"
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+@settings(max_examples=40, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@given(st.randoms(use_true_random=False), st.integers(1, 60))
+def test_hypothesis_finds_no_difference(design, rng, size):
+    """The same cases, but chosen by Hypothesis, which shrinks one that differs."""
+    assert differences(random_machine(rng, design), random_trace(rng, design, size)) == []
 
 
 @pytest.mark.as_shipped

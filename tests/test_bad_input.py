@@ -97,7 +97,7 @@ def test_a_garbled_byte_is_noticed_or_changes_nothing(files, tmp_path, capfd, re
 # machines and settings
 
 SETTINGS = {
-    "tlb.ways=3": "tlb.ways: 3 does not divide tlb.entries (1024)",
+    "tlb.ways=3": "tlb.ways: 3 does not divide tlb.entries (4096)",
     "tlb.entries=1000": "tlb.ways: 4 of tlb.entries (1000) make 250 sets, not a power of two",
     "cpu.stlb.ways=12": "cpu.stlb.ways: 12 does not divide cpu.stlb.entries (512)",
     "memory.llc.lines=24": "memory.llc.ways: 16 does not divide memory.llc.lines (24)",

@@ -90,6 +90,15 @@ def test_a_file_is_mapped_over_where_a_fault_wants_an_anonymous_page(kind, gap):
     assert run.found == [] and faults(run) == {"file": 1, "spurious": 1}
 
 
+@pytest.mark.parametrize("gap", [0, 2000])
+def test_a_vma_moves_away_from_a_fault(gap):
+    # the page that it puts in moves too, but the VMA it went to would not say that there is one: a fork would not copy it
+    records = [*paged_unit(o.MREMAP, AT, 4, [(AT + (64 << 12), 4)], 0), (AT, 1, gap, o.WRITE, 1)]
+    slow = {"kernel__syscall_ns": 2000, "kernel__vma_ns": 1000, "kernel__fault_ns": 1500}
+    run = run_of((0, 0), records, mmap_unit(AT, 4, 3), **slow)
+    assert run.found == [] and faults(run) == {"spurious": 1} and run.result.counters["segv"] == 1
+
+
 def test_a_stack_grows_into_what_a_fork_has_just_copied():
     # two stacks, ten pages apart; the upper one grows down to the lower, and they become one
     stacks = [*mmap_unit(AT, 10, 3, grows_down=True), *mmap_unit(AT + (20 << 12), 4, 3, grows_down=True)]

@@ -202,7 +202,9 @@ def note_segv(m, index):
 
 @part
 def is_stale(m, row):
-    """Has the VMA or its right gone, or the pte changed, since FAULT looked, or would it choose another kind now?"""
+    """Has a writer come, the VMA or its right gone, or the pte changed, since FAULT looked, or would it choose another kind now?"""
+    if is_write_locked(m, row.space, row.fault_vpn):
+        return True
     k, kind, pte = vmas.find(m, row.space, row.fault_vpn), row.fault_kind, row.fault_pte
     if k < 0 or not m.vmas[k].prot & need_of(row) or radix.get(m, m.spaces[row.space].root, row.fault_vpn) != pte:
         return True

@@ -110,9 +110,9 @@ def price(row, kind, vpn, pte):
 
 
 def holds(row, vpn, kind, access, pte):
-    """Whether the VMA is there with the right the fault needs, the pte is as the fault saw it, and so would its choice be."""
+    """Whether no writer has come, the VMA is there with the right, the pte is as the fault saw it, and so would its choice be."""
     vma = row.space.vmas.find(vpn)
-    if vma is None or not vma.prot & NEEDED[access] or row.space.table.get(vpn) != pte:
+    if row.space.lock.covers(vpn) or vma is None or not vma.prot & NEEDED[access] or row.space.table.get(vpn) != pte:
         return False
     return kind in COPIES or choose(row, vpn, access)[0] == kind
 

@@ -231,7 +231,7 @@ class Audit:
         one = Held(f"bank {b}, used by row {i}", space, vpn, 1, page, write, False, i if is_cpu else -1)
         tree = Tree(m)
         self._check_frames(m, one)
-        if m.spaces[space].dead or not (tree.maps(one) or (is_cpu and may_lag(m, tree, one))):
+        if m.spaces[space].root < 0 or not (tree.maps(one) or (is_cpu and may_lag(m, tree, one))):
             raise Broken("never_stale", f"{told(one)}; {tree.told(one)}")
 
     def look_into_windows(self, m: Any) -> None:
@@ -301,7 +301,7 @@ def nothing(m: Any, dev: Any) -> tuple[()]:
 def is_dying(m: Any, space: int) -> bool:
     """Is an exit taking this address space down?"""
     writer = int(m.locks["writer"][space])
-    return bool(m.spaces[space].dead) or (writer >= 0 and m.rows["op"][writer] == EXIT)
+    return bool(m.spaces[space].root < 0) or (writer >= 0 and m.rows["op"][writer] == EXIT)
 
 
 def may_lag(m: Any, tree: Tree, one: Held) -> bool:

@@ -193,7 +193,7 @@ def answer_pending(m, c, r):
     m.pending[c, r] = 0
     respond(m, c, arrival, r)
     row.acks -= 1
-    if row.acks == 0:
+    if row.acks == 0 and row.phase == FLUSH_ACKED:  # else the interrupts to the far CPUs are still on their way
         clock.wake(m, r, row.ack)
 
 

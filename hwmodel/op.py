@@ -18,8 +18,21 @@ MREMAP    old address; count = old pages      address = new address; count = new
 FORK      count = the child's address space   none
 PUNCH     address = file offset and           count = file
           count, both in pages
+SWAP_FREE address; count = pages              none
+MIGRATE   address; count = pages              count = the memory node they move to
+KSM_MERGE address; count = pages              address, count = where, and in which address space,
+                                              the pages with the same contents are
+ATTACH    count = the address space whose     none
+DETACH    notifier list is joined or left
+GUEST     address; count = pages              count = kind << 24 | operand; address = MREMAP's new one
+DIRTY_LOG address; count = pages              none
 SYSCALL   count = consecutive system calls    none
 ========  ==================================  ===========================================================
+
+SWAP_FREE gives back the swap slots of pages that are swapped out. GUEST is what a guest does to its own page tables: `kind`
+is MMAP, MUNMAP, MPROTECT or MREMAP, `operand` the protection of the first and third. DIRTY_LOG write-protects the sptes of a
+range, as the hypervisor does before each pass of a live migration. An MMAP of XPMEM shows another process's pages: `file` is
+that address space + 1, the offset its first page there.
 
 A page count that does not fit in 31 bits is -1 and one more ARG, the last, has it as its address. `gap` counts the
 instructions since the agent's previous record that no record stands for. CONTINUES is or-ed into READ, WRITE or FETCH:
@@ -41,6 +54,7 @@ COLUMNS = ("address", "count", "gap", "kind", "agent")
 READ, WRITE, FETCH, COMPUTE = 0, 1, 2, 3
 MMAP, BRK, MUNMAP, MPROTECT, MADVISE, MREMAP, FORK, EXIT = 8, 9, 10, 11, 12, 13, 14, 15
 PUNCH, SWAP_FREE, MIGRATE, KSM_MERGE, ATTACH, DETACH, GUEST, SYNC, SYSCALL = 16, 17, 18, 19, 20, 21, 22, 23, 24
+DIRTY_LOG = 25
 ARG = 31
 CONTINUES = 64
 
@@ -48,11 +62,11 @@ NAMES = {
     READ: "read", WRITE: "write", FETCH: "fetch", COMPUTE: "compute", MMAP: "mmap", BRK: "brk", MUNMAP: "munmap",
     MPROTECT: "mprotect", MADVISE: "madvise", MREMAP: "mremap", FORK: "fork", EXIT: "exit", PUNCH: "punch",
     SWAP_FREE: "swap_free", MIGRATE: "migrate", KSM_MERGE: "ksm_merge", ATTACH: "attach", DETACH: "detach",
-    GUEST: "guest", SYNC: "sync", SYSCALL: "syscall", ARG: "arg",
+    GUEST: "guest", SYNC: "sync", SYSCALL: "syscall", DIRTY_LOG: "dirty_log", ARG: "arg",
 }  # fmt: skip
 VMA_CHANGING = frozenset({MMAP, BRK, MUNMAP, MPROTECT, MREMAP, FORK, EXIT, ATTACH, DETACH})
 """The kinds that open an epoch of their address space."""
-ARGS = {MMAP: 1, MPROTECT: 1, MADVISE: 1, MREMAP: 1, PUNCH: 1}
+ARGS = {MMAP: 1, MPROTECT: 1, MADVISE: 1, MREMAP: 1, PUNCH: 1, MIGRATE: 1, KSM_MERGE: 1, GUEST: 1}
 """ARG records that follow a kind; a kind that is not here has none."""
 
 PAGE_SHIFT = 12
@@ -60,13 +74,15 @@ PAGE = 1 << PAGE_SHIFT
 USER_END = 1 << 47
 """User addresses lie in [0, USER_END)."""
 PROT_READ, PROT_WRITE, PROT_EXEC = 1, 2, 4
-PRIVATE, SHARED, PRIVATE_FILE, SHARED_FILE, HUGETLB = 0, 1, 2, 3, 4
-"""Mappings of MMAP: anonymous private or shared, a file private or shared, private huge pages of 2 MiB."""
+PRIVATE, SHARED, PRIVATE_FILE, SHARED_FILE, HUGETLB, XPMEM = 0, 1, 2, 3, 4, 5
+"""Mappings of MMAP: anonymous private or shared, a file private or shared, private huge pages of 2 MiB, another process's."""
 GROWS_DOWN = 1 << 6
 POPULATE = 1 << 7
 """In a prelude: every page of the mapping is in memory, and mapped, from the beginning."""
 FILE_SHIFT = 8
-DONTNEED, FREE, HUGEPAGE, NOHUGEPAGE, COLD, PAGEOUT = 4, 8, 14, 15, 20, 21
+GUEST_SHIFT = 24
+"""Where the kind begins in the operand of GUEST."""
+DONTNEED, FREE, HUGEPAGE, NOHUGEPAGE, COLD, PAGEOUT, COLLAPSE = 4, 8, 14, 15, 20, 21, 25
 """The advice numbers of MADVISE; others change nothing here and are recorded as SYSCALL."""
 SPACES = AGENTS = 128
 """Address spaces and agents of a trace are numbered from 0 and are fewer than this."""
@@ -74,6 +90,10 @@ SPACES = AGENTS = 128
 
 class TraceError(ValueError):
     """A trace that cannot be used; the message names the file, if any, the record and the reason."""
+
+
+class TraceWarning(UserWarning):
+    """A trace that can be used but is not whole; the message names the file, where it ends and why."""
 
 
 @dataclass(frozen=True)
@@ -171,13 +191,15 @@ def args_of(kind):
     """ARG records that follow `kind`, without the one of a large page count."""
     if kind == MMAP or kind == MPROTECT or kind == MADVISE or kind == MREMAP or kind == PUNCH:
         return 1
-    return 0
+    return 1 if kind == MIGRATE or kind == KSM_MERGE or kind == GUEST else 0
 
 
 @part
 def is_paged(kind):
     """Whether `count` is a page count, -1 if an ARG record has it."""
-    return kind == MMAP or kind == MUNMAP or kind == MPROTECT or kind == MADVISE or kind == MREMAP or kind == PUNCH
+    if kind == MMAP or kind == MUNMAP or kind == MPROTECT or kind == MADVISE or kind == MREMAP or kind == PUNCH:
+        return True
+    return kind == SWAP_FREE or kind == MIGRATE or kind == KSM_MERGE or kind == GUEST or kind == DIRTY_LOG
 
 
 @part

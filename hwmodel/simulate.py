@@ -16,8 +16,14 @@ from hwmodel.ledger import account
 from hwmodel.op import (
     ARG,
     ATTACH,
+    BRK,
+    COLLAPSE,
     COMPUTE,
+    CONTINUES,
     DETACH,
+    DIRTY_LOG,
+    EXIT,
+    FETCH,
     FILE_SHIFT,
     FORK,
     GUEST,
@@ -25,11 +31,19 @@ from hwmodel.op import (
     MADVISE,
     MIGRATE,
     MMAP,
+    MPROTECT,
+    MREMAP,
+    MUNMAP,
     NAMES,
     PAGEOUT,
     POPULATE,
     PUNCH,
+    READ,
     SWAP_FREE,
+    SYNC,
+    SYSCALL,
+    WRITE,
+    XPMEM,
     TraceError,
 )  # fmt: skip
 from hwmodel.result import AgentInfo, Result
@@ -37,8 +51,11 @@ from hwmodel.secondary import design as design_of
 from hwmodel.tables import I64, NEVER, QUEUED, Machine
 from hwmodel.trace import Trace, Validator
 
-NOT_YET = (PUNCH, SWAP_FREE, MIGRATE, KSM_MERGE, ATTACH, DETACH, GUEST)
-"""Operations that traces may carry and that the engine does not model."""
+NOT_YET = (PUNCH, SWAP_FREE, MIGRATE, KSM_MERGE, ATTACH, DETACH, GUEST, DIRTY_LOG)
+NOT_YET_ADVICE = {PAGEOUT: "PAGEOUT", COLLAPSE: "COLLAPSE"}
+"""Operations and advice that traces may carry and that the engine does not model."""
+MODELLED = (ARG, BRK, MUNMAP, MPROTECT, MREMAP, FORK, EXIT, SYNC, SYSCALL, READ | CONTINUES, WRITE | CONTINUES, FETCH | CONTINUES)
+"""What need not be looked at closely."""
 CHUNK = 1 << 18
 IDLE = account("idle")
 
@@ -172,14 +189,22 @@ def longer_files(files: np.ndarray, ops: np.ndarray) -> np.ndarray:
 
 def check_modelled(trace: Trace, ops: np.ndarray, at: np.ndarray, before: int = 0) -> None:
     """Refuse operations that traces may carry and the engine does not model; `at`: where the operations of `ops` are."""
-    kinds = ops["kind"][at]
-    advice = at[kinds == MADVISE]
-    refused = np.concatenate([at[np.isin(kinds, NOT_YET)], advice[ops["count"][advice + 1] == PAGEOUT]])
-    if refused.size:
-        first = int(refused.min())
-        kind = int(ops["kind"][first])
-        where = f"{trace.name}: " if trace.name else ""
-        raise TraceError(f"{where}record {before + first}: {'madvise PAGEOUT' if kind == MADVISE else NAMES[kind]} is not modelled yet")
+    for index in at[~np.isin(ops["kind"][at], MODELLED)]:
+        reason = not_modelled(ops, int(index))
+        if reason:
+            where = f"{trace.name}: " if trace.name else ""
+            raise TraceError(f"{where}record {before + index}: {reason} is not modelled yet")
+
+
+def not_modelled(ops: np.ndarray, at: int) -> str:
+    """What of the operation at `at` the engine does not model; empty if it models all of it."""
+    kind = int(ops["kind"][at])
+    arg = int(ops["count"][at + 1]) if kind in (MADVISE, MMAP) else 0
+    if kind == MADVISE:
+        return f"madvise {NOT_YET_ADVICE[arg]}" if arg in NOT_YET_ADVICE else ""
+    if kind == MMAP:
+        return "a mapping of XPMEM" if arg >> 3 & 7 == XPMEM else ""
+    return NAMES[kind] if kind in NOT_YET else ""
 
 
 def mark_unborn(m: Machine, trace: Trace) -> None:

@@ -40,9 +40,11 @@ REASONS = (
     "fork into address space {count}, which no agent has",
     "fork into address space {count}, which was used or forked before",
     "second half of a {name} without its first half on the page before",
+    "{name}: address space {count}, which no agent has",
+    "{name}: bad guest operation ({arg:#x})",
 )
 (_OK, _KIND, _AGENT, _COUNT, _GAP, _CANONICAL, _UNALIGNED, _MISSING, _STRAY, _OTHER, _WRAP, _PROT, _ADVICE, _OPERAND,
- _DEVICE, _EXITED, _NO_SPACE, _REFORK, _HALF) = range(len(REASONS))  # fmt: skip
+ _DEVICE, _EXITED, _NO_SPACE, _REFORK, _HALF, _SPACE, _GUEST) = range(len(REASONS))  # fmt: skip
 
 
 class Validator:
@@ -91,6 +93,19 @@ class Validator:
         self._agents["is_device"] = roles
         if reason:
             raise t.TraceError(self._message(prelude, at, reason, f"prelude record {at}"))
+        self._check_populated(prelude)
+
+    def _check_populated(self, prelude: np.ndarray) -> None:
+        """Pages that are in memory from the beginning are so in one mapping: nothing unmaps them before the first record."""
+        populated: dict[int, list[tuple[int, int]]] = {}
+        for at in np.flatnonzero(prelude["kind"] == t.MMAP):
+            op, arg = prelude[at], int(prelude["count"][at + 1])
+            pages = int(op["count"]) if op["count"] != -1 else int(prelude["address"][at + 2])
+            first, ranges = int(op["address"]) >> t.PAGE_SHIFT, populated.setdefault(int(self._agents[op["agent"]]["space"]), [])
+            if any(first < end and begin < first + pages for begin, end in ranges):
+                raise t.TraceError(f"{self._prefix()}prelude record {at}: mmap over pages that are in memory from the beginning")
+            if arg & t.POPULATE:
+                ranges.append((first, first + pages))
 
     def _prefix(self) -> str:
         return f"{self._name}: " if self._name else ""
@@ -166,7 +181,7 @@ def _issuer(op, agent):
     kind = op.kind
     if kind == t.ARG:
         return _STRAY
-    if kind != t.COMPUTE and (kind < t.MMAP or kind > t.SYSCALL):
+    if kind != t.COMPUTE and (kind < t.MMAP or kind > t.DIRTY_LOG):
         return _KIND
     may = kind == t.COMPUTE or kind == t.SYNC or kind == t.ATTACH or kind == t.DETACH or kind == t.GUEST
     if agent.is_device and not may:
@@ -199,13 +214,15 @@ def _operation(ops, i, length, agent, agents, spaces):
         if pages < 1:
             return _COUNT
         reason = _OK if kind == t.PUNCH else _range(op.address, pages)
-        return reason if reason != _OK or kind == t.MUNMAP else _operand(op, pages, ops[i + 1])
+        return reason if reason != _OK or t.args_of(kind) == 0 else _operand(op, pages, ops[i + 1], agents)
     if (kind == t.COMPUTE or kind == t.SYSCALL) and op.count < 1:
         return _COUNT
     if kind == t.BRK and (op.address < 0 or op.address >= t.USER_END):
         return _CANONICAL
     if kind == t.FORK:
         return _fork(op, agents, spaces)
+    if kind == t.ATTACH or kind == t.DETACH:
+        return _OK if _is_space(op.count, agents) else _SPACE
     if kind == t.EXIT:
         spaces[agent.space] = EXITED
     return _OK
@@ -224,35 +241,53 @@ def _range(address, pages):
 
 
 @part
-def _operand(op, pages, arg):
+def _operand(op, pages, arg, agents):
     """Why the first ARG record of a unit is invalid."""
     kind = op.kind
     if kind == t.MMAP:
-        return _mapping(op, pages, arg)
+        return _mapping(op, pages, arg, agents)
     if kind == t.MPROTECT and (arg.count < 0 or arg.count > 7):
         return _PROT
     if kind == t.MADVISE:
         advice = arg.count
         low = advice == t.DONTNEED or advice == t.FREE or advice == t.HUGEPAGE or advice == t.NOHUGEPAGE
-        return _OK if low or advice == t.COLD or advice == t.PAGEOUT else _ADVICE
+        return _OK if low or advice == t.COLD or advice == t.PAGEOUT or advice == t.COLLAPSE else _ADVICE
     if kind == t.MREMAP and (arg.count < 1 or _range(arg.address, arg.count) != _OK):
         return _OPERAND
     if kind == t.PUNCH and (op.address < 0 or arg.count < 1):
         return _OPERAND
-    return _OK
+    if kind == t.MIGRATE and arg.count < 0:
+        return _OPERAND
+    if kind == t.KSM_MERGE and (not _is_space(arg.count, agents) or _range(arg.address, pages) != _OK):
+        return _OPERAND
+    return _guest(arg, pages) if kind == t.GUEST else _OK
 
 
 @part
-def _mapping(op, pages, arg):
+def _guest(arg, pages):
+    """Why what a guest does is invalid."""
+    kind, operand = arg.count >> t.GUEST_SHIFT, arg.count & ((1 << t.GUEST_SHIFT) - 1)
+    if kind == t.MREMAP:
+        return _GUEST if operand != 0 or _range(arg.address, pages) != _OK else _OK
+    if kind == t.MUNMAP:
+        return _GUEST if operand != 0 else _OK
+    return _GUEST if (kind != t.MMAP and kind != t.MPROTECT) or operand > 7 else _OK
+
+
+@part
+def _mapping(op, pages, arg, agents):
     """Why the flags of an MMAP are invalid."""
     mapping, file = (arg.count >> 3) & 7, arg.count >> t.FILE_SHIFT
-    if arg.count < 0 or mapping > t.HUGETLB:
+    if arg.count < 0 or mapping > t.XPMEM:
         return _PROT
-    shared = mapping == t.SHARED or mapping == t.PRIVATE_FILE or mapping == t.SHARED_FILE
+    shared = mapping == t.SHARED or mapping == t.PRIVATE_FILE or mapping == t.SHARED_FILE or mapping == t.XPMEM
     if shared != (file > 0):
         return _PROT
     if arg.address < 0:
         return _OPERAND
+    if mapping == t.XPMEM:
+        inside = arg.address + pages <= t.USER_END >> t.PAGE_SHIFT
+        return _OK if _is_space(file - 1, agents) and inside else _OPERAND
     if mapping == t.HUGETLB and (op.address >> t.PAGE_SHIFT | pages) & 511:
         return _UNALIGNED
     return _OK
@@ -262,12 +297,18 @@ def _mapping(op, pages, arg):
 def _fork(op, agents, spaces):
     """Why the child of a fork is invalid."""
     child = op.count
-    known = False
-    for agent in range(agents.size):
-        known = known or agents[agent].space == child
-    if not known:
+    if not _is_space(child, agents):
         return _NO_SPACE
     if spaces[child] != FRESH:
         return _REFORK
     spaces[child] = ALIVE
     return _OK
+
+
+@part
+def _is_space(space, agents):
+    """Whether an agent has this address space."""
+    for agent in range(agents.size):
+        if agents[agent].space == space:
+            return True
+    return False

@@ -49,6 +49,16 @@ SAMPLE = [
     *t.mmap_unit(1 << 30, 512, 3, t.HUGETLB),
     *t.mmap_unit(1 << 21, 3, 1, t.SHARED_FILE, file=2, offset=7),
     *t.paged_unit(t.PUNCH, 7, 1, [(0, 2)]),
+    *t.paged_unit(t.SWAP_FREE, A, 1),
+    *t.paged_unit(t.MIGRATE, A, 1 << 31, [(0, 1)]),
+    *t.paged_unit(t.KSM_MERGE, A, 2, [(A + 8192, 1)]),
+    *t.paged_unit(t.DIRTY_LOG, A, 9),
+    *t.paged_unit(t.MADVISE, A, 2, [(0, t.COLLAPSE)]),
+    *t.paged_unit(t.GUEST, A, 3, [(0, t.MMAP << t.GUEST_SHIFT | 3)], DEVICE),
+    *t.paged_unit(t.GUEST, A, 3, [(2 * A, t.MREMAP << t.GUEST_SHIFT)], DEVICE),
+    *t.mmap_unit(1 << 31, 3, 1, t.XPMEM, file=2, offset=A >> 12),
+    (0, 1, 0, t.ATTACH, DEVICE),
+    (0, 1, 0, t.DETACH, DEVICE),
     (A + 12345, 0, 0, t.BRK, CPU),
     (0, 1000, 0, t.COMPUTE, DEVICE),
     (0, 0, 0, t.SYNC, DEVICE),
@@ -142,7 +152,20 @@ BAD = [
     bad("munmap: 2 pages from 0x7ffffffff000 pass", ((1 << 47) - 4096, 2, 0, t.MUNMAP, 0)),
     bad("mmap: 34359738368 pages from 0x1000 pass", *t.mmap_unit(4096, 1 << 35, 3)),
     bad("mprotect: bad protection", *t.paged_unit(t.MPROTECT, A, 1, [(0, 8)])),
-    bad("mmap: bad protection, mapping or file (0x2b)", *t.mmap_unit(A, 1, 3, 5)),
+    bad("mmap: bad protection, mapping or file (0x33)", *t.mmap_unit(A, 1, 3, 6)),
+    bad("mmap: bad protection, mapping or file (0x2b)", *t.mmap_unit(A, 1, 3, t.XPMEM)),
+    bad("mmap: bad operand (address 0x0, count 2347)", *t.mmap_unit(A, 1, 3, t.XPMEM, file=9)),
+    bad("mmap: bad operand (address 0x7ffffffff,", *t.mmap_unit(A, 2, 3, t.XPMEM, file=1, offset=(1 << 35) - 1)),
+    bad("migrate: bad operand (address 0x0, count -1)", *t.paged_unit(t.MIGRATE, A, 1, [(0, -1)])),
+    bad("swap_free: count must be at least 1, not 0", *t.paged_unit(t.SWAP_FREE, A, 0)),
+    bad("dirty_log: unaligned address 0x1000000008", *t.paged_unit(t.DIRTY_LOG, A + 8, 1)),
+    bad("dirty_log by a device", *t.paged_unit(t.DIRTY_LOG, A, 1, agent=DEVICE)),
+    bad("ksm_merge: bad operand (address 0x1000000000, count 9)", *t.paged_unit(t.KSM_MERGE, A, 1, [(A, 9)])),
+    bad("ksm_merge: bad operand (address 0x1000000001, count 0)", *t.paged_unit(t.KSM_MERGE, A, 1, [(A + 1, 0)])),
+    bad("guest: bad guest operation (0x9000003)", *t.paged_unit(t.GUEST, A, 1, [(0, t.BRK << t.GUEST_SHIFT | 3)])),
+    bad("guest: bad guest operation (0x8000008)", *t.paged_unit(t.GUEST, A, 1, [(0, t.MMAP << t.GUEST_SHIFT | 8)])),
+    bad("guest: bad guest operation (0xd000000)", *t.paged_unit(t.GUEST, A, 1, [(1, t.MREMAP << t.GUEST_SHIFT)])),
+    bad("attach: address space 7, which no agent has", (0, 7, 0, t.ATTACH, DEVICE)),
     bad("mmap: bad protection, mapping or file (0x13)", *t.mmap_unit(A, 1, 3, t.PRIVATE_FILE)),
     bad("mmap: bad protection, mapping or file (0x103)", *t.mmap_unit(A, 1, 3, t.PRIVATE, file=1)),
     bad("mmap: bad operand (address -0x1", *t.mmap_unit(A, 1, 3, t.SHARED_FILE, file=1, offset=-1)),
@@ -177,6 +200,14 @@ def test_an_invalid_record_is_named(records, message):
         validate(make(records, name="x.hwtrace"))
     assert str(error.value).startswith(f"x.hwtrace: {message}")
     assert "\n" not in str(error.value)
+
+
+def test_memory_that_exists_from_the_beginning_is_not_mapped_again():
+    prelude = [*t.mmap_unit(A, 4, 3, populate=True), *t.mmap_unit(A + 3 * 4096, 1, 3)]
+    with pytest.raises(TraceError, match=r"^prelude record 2: mmap over pages that are in memory from the beginning$"):
+        validate(make([], prelude=prelude))
+    others = [*t.mmap_unit(A, 4, 3), *t.mmap_unit(A, 4, 3, populate=True), *t.mmap_unit(A, 4, 3, agent=CHILD)]
+    validate(make([], prelude=others))
 
 
 def test_the_check_knows_what_was_in_earlier_chunks():

@@ -113,10 +113,10 @@ def test_a_file_that_begins_so_is_no_trace(file, reason):
 @pytest.mark.parametrize("left", range(1, 64))
 def test_a_file_cut_at_any_byte_has_its_whole_instructions(file, left):
     data = GOOD * 3 + instruction(*PROGRAM[2])[:left]
-    with pytest.warns(TraceWarning, match="x.champsim: cut short: ends within the entry at byte 192$"):
+    with pytest.warns(TraceWarning, match=r"x\.champsim: cut short: ends within the entry at byte 192$"):
         trace = read(file(data))
     assert records(trace) == records(read(file(GOOD * 3, "whole")))
-    with pytest.raises(TraceError, match="cut short: ends within the entry at byte 192$"):
+    with pytest.raises(TraceError, match=r"cut short: ends within the entry at byte 192$"):
         read(file(data), strict=True)
 
 

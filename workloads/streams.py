@@ -23,6 +23,11 @@ DAMAGED = (zlib.error, lzma.LZMAError, OSError, EOFError)
 """What decompressing damaged bytes raises, with zstandard's own error."""
 
 
+def told(error: Exception) -> str:
+    """What an error says, in one short line."""
+    return " ".join(str(error).split())[:100] or type(error).__name__
+
+
 class Stream:
     """Uncompressed bytes, from the beginning. Compressed ones that end early end early here too, and `cut` is set.
 
@@ -39,7 +44,7 @@ class Stream:
         self._raw, self._name = raw, name
         self._left = memoryview(b"")
         self._given = 0
-        head = raw.read(8)
+        head = self._checked(raw.read, 8)
         found = [new for magic, new in DECOMPRESSORS.items() if head.startswith(magic)]
         self._pieces = self._decompressed(head, found[0]) if found else self._plain(head)
 
@@ -82,10 +87,13 @@ class Stream:
         return bytes(out[:got])
 
     def _next_piece(self) -> bytes:
+        return self._checked(next, filter(None, self._pieces), b"")
+
+    def _checked(self, get: Callable[..., bytes], *args: Any) -> bytes:
         try:
-            return next(filter(None, self._pieces), b"")
+            return get(*args)
         except DAMAGED as error:
-            raise TraceError(f"{self._name}: damaged after byte {self._given} of what is compressed ({error})") from None
+            raise TraceError(f"{self._name}: damaged after byte {self._given} of what is compressed ({told(error)})") from None
 
     def _plain(self, head: bytes) -> Iterator[bytes]:
         yield head

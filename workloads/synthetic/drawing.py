@@ -45,10 +45,7 @@ def stream_trace(
     TraceError
         If an argument is out of range.
     """
-    check_range("pages", pages, 1, (t.USER_END - BASE) >> t.PAGE_SHIFT)
-    check_range("accesses", accesses, 1)
-    check_range("writes", writes, 0, 1)
-    check_range("seed", seed, 0)
+    check_usual(accesses, pages, writes, seed)
     agents = make_agents(cpus, devices)
     source = functools.partial(_blocks, draw, accesses, writes, issuers(cpus, devices), seed)
     info = info | {"pages": pages, "accesses": accesses, "writes": writes, "seed": seed}
@@ -70,6 +67,14 @@ def issuers(cpus: int, devices: int) -> np.ndarray:
     return np.arange(cpus, cpus + devices) if devices else np.arange(cpus)
 
 
+def check_usual(accesses: int, pages: int, writes: float, seed: int, most: int = (t.USER_END - BASE) >> t.PAGE_SHIFT) -> None:
+    """Refuse what every generator has, if it is out of range; `most`: pages."""
+    check_range("pages", pages, 1, most)
+    check_range("accesses", accesses, 1)
+    check_range("writes", writes, 0, 1)
+    check_range("seed", seed, 0)
+
+
 def check_range(name: str, value: float, low: float, high: float | None = None) -> None:
     """Refuse a parameter out of range, by its name."""
     if value < low or (high is not None and value > high):
@@ -87,13 +92,34 @@ def block_records(
 ) -> np.ndarray:
     """The OP records of one block of accesses."""
     random = generator(seed, block)
-    ops = np.zeros(size, t.OP)
-    ops["address"] = BASE + (draw(random, first, size) << t.PAGE_SHIFT)
-    ops["address"] += random.integers(0, t.PAGE // 8, size) * 8  # aligned words: none crosses a page
-    ops["kind"] = random.random(size) < writes  # WRITE is 1
-    ops["agent"] = agents[(first + np.arange(size)) % agents.size]
+    return touch(random, draw(random, first, size), writes, deal(agents, first, size))
+
+
+def deal(agents: np.ndarray, first: int, size: int) -> np.ndarray:
+    """Whose the accesses [first, first + size) are: the agents take turns."""
+    return agents[(first + np.arange(size)) % agents.size]
+
+
+def touch(random: np.random.Generator, pages: np.ndarray, writes: float, agents: np.ndarray | int) -> np.ndarray:
+    """The OP records of one access to a random word of each of `pages` of the region."""
+    ops = np.zeros(pages.size, t.OP)
+    ops["address"] = BASE + (pages << t.PAGE_SHIFT)
+    ops["address"] += random.integers(0, t.PAGE // 8, pages.size) * 8  # aligned words: none crosses a page
+    ops["kind"] = random.random(pages.size) < writes  # WRITE is 1
+    ops["agent"] = agents
     ops["count"] = 1
     return ops
+
+
+def insert(ops: np.ndarray, before: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """The records of `ops` with units[i] before the record before[i]; `before` ascends."""
+    length = units.shape[1]
+    out = np.empty(ops.size + units.size, t.OP)
+    starts = before + length * np.arange(before.size)
+    is_access = np.ones(out.size, bool)
+    is_access[(starts[:, None] + np.arange(length)).ravel()] = False
+    out[is_access], out[~is_access] = ops, units.ravel()
+    return out
 
 
 def _blocks(draw: Draw, accesses: int, writes: float, agents: np.ndarray, seed: int) -> Iterator[np.ndarray]:

@@ -133,6 +133,6 @@ class _Scanner:
         elif partner == page or self.changed[partner]:
             self._known[held] = page
         elif not self._merged[page]:
-            self._merged[page] = True
+            self._merged[page] = self._merged[partner] = True
             self._known[held] = page
             yield page, partner

@@ -84,7 +84,7 @@ def page_of(ops: np.ndarray) -> np.ndarray:
 
 def _cut(rounds: Rounds, accesses: int) -> Iterator[np.ndarray]:
     left = accesses
-    for ops in _join(rounds()):
+    for ops in _join(rounds(), min(accesses, BLOCK)):
         ends = np.cumsum(np.where(ops["kind"] <= t.FETCH, ops["count"], 0), dtype=np.int64)
         if ends[-1] >= left:
             last = int(np.searchsorted(ends, left))
@@ -95,13 +95,13 @@ def _cut(rounds: Rounds, accesses: int) -> Iterator[np.ndarray]:
         yield ops
 
 
-def _join(pieces: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """Copies of the pieces, put together: a round may be short."""
+def _join(pieces: Iterator[np.ndarray], enough: int) -> Iterator[np.ndarray]:
+    """Copies of the pieces, put together to so many records: a round may be short."""
     waiting: list[np.ndarray] = []
     size = 0
     for piece in pieces:
         waiting.append(np.ascontiguousarray(piece).view(np.int64))
         size += piece.size
-        if size >= BLOCK:
+        if size >= enough:
             yield np.concatenate(waiting).view(t.OP)
             waiting, size = [], 0

@@ -27,12 +27,12 @@ def page_of(ops):
     return ops["address"] - BASE >> t.PAGE_SHIFT
 
 
-def operations(ops):
-    """(kind, first page, pages, operand, agent) of everything but accesses, in order."""
+def operations(ops, syncs=False):
+    """(kind, first page, pages, operand, agent) of everything but accesses, in order; of SYNC only if asked for."""
     return [
         (int(op["kind"]), int(page_of(op)), int(op["count"]), int(ops[i + 1]["count"]) if op["kind"] in t.ARGS else None, int(op["agent"]))
         for i, op in enumerate(ops)
-        if t.FETCH < op["kind"] != t.ARG
+        if t.FETCH < op["kind"] != t.ARG and (op["kind"] != t.SYNC or syncs)
     ]
 
 
@@ -84,24 +84,29 @@ def test_a_child_lives_for_half_a_round_and_reads_everything_once():
     ops = records(trace)
     assert [(agent.role, agent.space) for agent in trace.agents] == [("cpu", 0), ("cpu", 1), ("cpu", 2)]
     done = [(int(op["kind"]), int(op["count"]), int(op["agent"])) for op in ops if op["kind"] > t.FETCH]
-    assert done == [(t.FORK, 1, 0), (t.EXIT, 0, 1), (t.FORK, 2, 0), (t.EXIT, 0, 2)]
+    assert done == [(t.FORK, 1, 0), (t.SYNC, 0, 1), (t.EXIT, 0, 1), (t.FORK, 2, 0), (t.SYNC, 0, 2), (t.EXIT, 0, 2)]
     at = np.flatnonzero(ops["kind"] > t.FETCH)
     own = [int((part["agent"] == 0).sum()) for part in np.split(ops, at)]
-    assert own == [0, 51, 50, 51, 100]  # the FORK is the parent's own record, the EXIT the child's
+    assert own == [0, 51, 0, 50, 51, 0, 100]  # the FORK is the parent's own record, the EXIT the child's
     for child in (1, 2):
         reads = ops[(ops["agent"] == child) & (ops["kind"] == t.READ)]
         assert page_of(reads).tolist() == list(range(16))
-    assert (ops["agent"][at[3] + 1 :] == 0).all()
+    assert (ops["agent"][at[5] + 1 :] == 0).all()
 
 
 def test_children_that_are_not_reached_are_not_there():
-    assert len(fork_snapshots(116, pages=16, every=100).agents) == 2
-    assert len(fork_snapshots(117, pages=16, every=100).agents) == 3
-    assert len(fork_snapshots(117, pages=16, every=100, per_page=2).agents) == 2
+    assert len(fork_snapshots(116, pages=16, every=100).agents) == 3
+    assert len(fork_snapshots(117, pages=16, every=100).agents) == 4
+    assert len(fork_snapshots(117, pages=16, every=100, per_page=2).agents) == 3
+
+
+def test_all_agents_of_the_parent_serve():
+    ops = accesses(records(fork_snapshots(5000, pages=16, every=100, snapshots=1, cpus=1, devices=3)))
+    assert np.bincount(ops["agent"]).tolist() == [1246, 1246, 1246, 1246, 16]
 
 
 def test_a_child_may_read_each_line():
-    ops = records(fork_snapshots(5000, pages=16, every=100, per_page=64))
+    ops = records(fork_snapshots(5000, pages=16, every=100, per_page=64, devices=0))
     assert (ops["count"][(ops["agent"] == 1) & (ops["kind"] == t.READ)] == 64).all()
 
 
@@ -186,7 +191,8 @@ def test_a_huge_page_is_split_in_a_part_and_made_whole_again(how, collapse, spli
     first, *rest = operations(ops)
     assert first[:4] == (t.MADVISE, 0, 2048, t.HUGEPAGE) and ops[0]["kind"] == t.MADVISE
     assert [op[0] for op in rest] == (splits + wholes) * 10
-    at = [int((ops["kind"][:i] <= t.WRITE).sum()) for i in np.flatnonzero((ops["kind"] > t.FETCH) & (ops["kind"] != t.ARG))]
+    operation = (ops["kind"] > t.FETCH) & (ops["kind"] != t.ARG) & (ops["kind"] != t.SYNC)
+    at = [int((ops["kind"][:i] <= t.WRITE).sum()) for i in np.flatnonzero(operation)]
     assert at[1:] == [n * 50 for k in range(10) for n in [2 * k + 1] * len(splits) + [2 * k + 2] * len(wholes)]
     for k in range(10):
         ops_of = rest[k * len(splits + wholes) : (k + 1) * len(splits + wholes)]
@@ -204,7 +210,7 @@ def test_a_huge_page_is_split_in_a_part_and_made_whole_again(how, collapse, spli
 
 def test_ranks_compute_and_exchange():
     ops = records(mpi_halo(2 * 828 + 1, pages=4, halo=1, ranks=3, per_page=2, every=2))
-    kinds = [op[0] for op in operations(ops)]
+    kinds = [op[0] for op in operations(ops, syncs=True)]
     assert kinds[:12] == [t.ATTACH, t.ATTACH, t.MMAP, t.MMAP] * 3
     assert kinds[12:] == [t.SYNC] * 4 + [t.MUNMAP, t.MMAP, t.SYNC] + [t.MUNMAP, t.DETACH, t.DETACH, *kinds[:4]] * 2
     syncs = np.flatnonzero(ops["kind"] == t.SYNC)

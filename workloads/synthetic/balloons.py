@@ -9,7 +9,7 @@ import numpy as np
 from hwmodel import op as t
 from hwmodel.trace import Trace
 from workloads.synthetic.drawing import check_range, check_usual, deal, generator, issuers, make_agents, touch
-from workloads.synthetic.rounds import MOST_PAGES, region, round_trace, single, units
+from workloads.synthetic.rounds import MOST_PAGES, barrier, region, round_trace, single, units
 
 ORDERS = 1 << 40  # spawn keys of the orders in which pages are given back, apart from those of the accesses
 
@@ -34,7 +34,7 @@ def balloon(
     reporting. The guest does not touch what the balloon holds, and writes to each returned page first.
 
     In the model: one notice for each MADVISE, flushes and kicks of vCPUs, and faults of vCPUs on zeroed pages after the
-    balloon shrinks. MADVISE is not ordered with the vCPUs' accesses, so an access recorded before it may come after it.
+    balloon shrinks. A SYNC before each chunk stands for the hand-shake of guest and host: what the guest gives it no longer uses.
 
     Parameters
     ----------
@@ -92,6 +92,7 @@ def _rounds(
         grows = step < steps
         held = step + 1 if grows else 2 * steps - step - 1
         moved = order[(held - 1) * taken : held * taken] if grows else order[held * taken : (held + 1) * taken]
+        yield barrier()
         if grows:
             yield units(t.MADVISE, moved * part, part, t.DONTNEED).ravel()
         else:

@@ -10,7 +10,7 @@ import numpy as np
 from hwmodel import op as t
 from hwmodel.trace import Trace
 from workloads.synthetic.drawing import BASE, check_range, check_usual, generator
-from workloads.synthetic.rounds import FIRST_PAGE, MOST_PAGES, PROT, renew, round_trace, single, unit
+from workloads.synthetic.rounds import FIRST_PAGE, MOST_PAGES, PROT, barrier, renew, round_trace, single, unit
 
 LINES = 64  # cache lines of a page
 
@@ -128,18 +128,17 @@ def _prelude(world: _Ranks) -> list[tuple[int, ...]]:
 
 
 def _rounds(world: _Ranks) -> Iterator[np.ndarray]:
-    barrier = single(t.SYNC, 0)
     if world.transport == "xpmem":
         yield np.concatenate([_attach(world, rank) for rank in range(world.ranks)])
     compute, exchange = _compute(world), _exchange(world)
     for k in itertools.count(1):
         yield compute
-        yield barrier
+        yield barrier()
         if world.transport == "shared":
             yield _publish(world)
-            yield barrier
+            yield barrier()
         yield exchange
-        yield barrier
+        yield barrier()
         if world.every and k % world.every == 0:
             yield from _reallocate(world, int(generator(world.seed, k).integers(0, world.ranks)))
 
@@ -148,7 +147,7 @@ def _reallocate(world: _Ranks, rank: int) -> Iterator[np.ndarray]:
     """The barrier keeps the neighbours from attaching to what is not there yet."""
     yield renew(0, world.pages, rank)
     if world.transport == "xpmem":
-        yield single(t.SYNC, 0)
+        yield barrier()
         for other in sorted(set(world.neighbours(rank))):
             yield _detach(world, other)
             yield _attach(world, other)

@@ -10,7 +10,7 @@ import numpy as np
 from hwmodel import op as t
 from hwmodel.trace import Trace
 from workloads.synthetic.drawing import check_range, check_usual, deal, generator, issuers, make_agents, touch
-from workloads.synthetic.rounds import MOST_PAGES, PROT, region, renew, round_trace, unit
+from workloads.synthetic.rounds import MOST_PAGES, PROT, barrier, region, renew, round_trace, unit
 
 HUGE = 512
 
@@ -47,9 +47,9 @@ def huge_pages(
     every : int
         Accesses from a split to the collapse, and from there to the next split.
     how : "unmap", "mprotect" or "dontneed"
-        What splits: MUNMAP and MMAP of the part; MPROTECT to read-only and back; or MADVISE with DONTNEED.
+        What splits, after a SYNC: MUNMAP and MMAP of the part; MPROTECT to read-only and back; or MADVISE with DONTNEED.
     collapse : "advice" or "fault"
-        What makes it whole: MADVISE with COLLAPSE, or MUNMAP and MMAP of it all; "fault" stays within what is modelled today.
+        What makes it whole, after a SYNC: MADVISE with COLLAPSE, or MUNMAP and MMAP of it all; "fault" stays within what is modelled today.
     writes, cpus, devices, seed
         As for `uniform`.
 
@@ -87,8 +87,10 @@ def _rounds(
         ops = touch(random, random.integers(0, pages, 2 * every), writes, deal(agents, 2 * k * every, 2 * every))
         first = int(random.integers(0, pages // HUGE)) * HUGE
         yield ops[:every]
+        yield barrier()
         yield _split(how, first + int(random.integers(0, HUGE // part)) * part, part)
         yield ops[every:]
+        yield barrier()
         yield _collapse(collapse, first)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from hwmodel import op as t
 from hwmodel.trace import Trace
 from workloads.synthetic.drawing import BASE, check_range, check_usual, deal, generator, touch
-from workloads.synthetic.rounds import MOST_PAGES, PROT, page_of, round_trace, units
+from workloads.synthetic.rounds import MOST_PAGES, PROT, barrier, page_of, round_trace, units
 
 CONTENTS = 1 << 40  # spawn key: what the pages hold, apart from the keys of the accesses
 OWN = -1
@@ -36,7 +36,7 @@ def ksm_merging(
     simplification, so that there is something to merge at any length).
 
     In the model: the two notices of a merge (write protection, replacement), sharing across address spaces, and copies on write, with a
-    notice each, when merged pages are written.
+    notice each, when merged pages are written. A SYNC stands before each wake-up.
 
     Parameters
     ----------
@@ -99,6 +99,7 @@ def _rounds(
         wrote = ops[ops["kind"] == t.WRITE]
         scanner.changed[wrote["agent"].astype(np.int64) % vms * pages + page_of(wrote)] = True
         merged = scanner.visit(scan)
+        yield barrier()
         if merged.size:
             (page, partner), vm = merged.T % pages, merged.T // pages
             yield units(t.KSM_MERGE, page, 1, vm[1], BASE + (partner << t.PAGE_SHIFT), vm[0]).ravel()

@@ -10,7 +10,7 @@ from hwmodel import op as t
 from hwmodel.trace import Trace
 from workloads.synthetic.drawing import Draw, check_range, check_usual, deal, generator, insert, issuers, make_agents, touch
 from workloads.synthetic.patterns import popular
-from workloads.synthetic.rounds import MOST_PAGES, PROT, page_of, region, round_trace, single, spread, unit
+from workloads.synthetic.rounds import MOST_PAGES, PROT, barrier, page_of, region, round_trace, spread, unit
 
 TABLE = 512  # pages that one page table of the guest maps
 
@@ -34,7 +34,8 @@ def vm_boot_and_serve(
     At boot a guest's kernel maps all of its memory (its direct map) and its first CPU initialises much of it. Later, a request goes
     through a ring in guest memory: a vCPU fills a descriptor, the hypervisor's thread reads it and fills a buffer, the vCPU reads
     that. After each round the host takes pages back that the guest has reported free (MADV_DONTNEED), and the guest, where its
-    own activity is shown, unmaps and maps some pages of its own, as a process that ends and one that begins.
+    own activity is shown, unmaps and maps some pages of its own, as a process that ends and one that begins. A SYNC ends the
+    boot, and the accesses of each round.
 
     In the model: the storm of secondary faults at boot, the guest's page tables (GUEST: shadow paging traps these writes, nested
     paging does not), pages that hypervisor and vCPUs both use, and invalidations while the guest serves.
@@ -91,6 +92,7 @@ def vm_boot_and_serve(
 
 def _boot_and_serve(starts: functools.partial, serves: functools.partial) -> Iterator[np.ndarray]:
     yield from starts()
+    yield barrier()
     yield from serves()
 
 
@@ -121,6 +123,7 @@ def _serve(
         ops = touch(random, draw(random, k * every, every), writes, deal(vcpus, k * every, every))
         asked = _requests(random, draw(random, 0, requests), deal(vcpus, k * requests, requests))
         yield insert(ops, spread(requests, every), asked)
+        yield barrier()
         back, renewed = (int(page) * part for page in random.integers(0, pages // part, 2))
         yield unit(t.MADVISE, back, part, t.DONTNEED)
         if guest:
@@ -155,6 +158,7 @@ def live_migration(
     Pre-copy live migration (Clark et al., NSDI 2005; QEMU and KVM with the dirty log): before each pass the hypervisor
     write-protects the sptes of the memory, so that it learns what the vCPUs write during the pass. When few pages are dirty, or
     after so many passes, the machine stops and the rest is copied. Then it serves quietly until the next migration begins.
+    A SYNC stands before each pass.
 
     In the model: DIRTY_LOG's write protection, the fault that each first write to a page then takes, on all vCPUs at once after
     each pass, and the splitting of huge sptes. k writes to n equally popular pages dirty n (1 - (1 - 1/n)^k) of them on average.
@@ -217,21 +221,21 @@ def _migrations(
     run: functools.partial, pages: int, pace: float, stop: int, rounds: int, quiet: int, per_page: int, seed: int
 ) -> Iterator[np.ndarray]:
     """Each migration has a generator for the quiet time before it and one for each pass."""
-    barrier = single(t.SYNC, 0)
     for key in itertools.count(0, rounds + 2):
         yield run(generator(seed, key), quiet)
         dirty = np.arange(pages)
         for k in range(rounds):
             random = generator(seed, key + 1 + k)
             ops = run(random, round(pace * dirty.size))
+            yield barrier()
             yield unit(t.DIRTY_LOG, 0, pages)
             yield insert(ops, spread(dirty.size, ops.size), _copied(random, dirty, per_page))
             dirty = np.unique(page_of(ops[ops["kind"] == t.WRITE]))
             if dirty.size <= stop:
                 break
-        yield barrier
+        yield barrier()
         yield _copied(generator(seed, key + rounds + 1), dirty, per_page).ravel()
-        yield barrier
+        yield barrier()
 
 
 def _copied(random: np.random.Generator, pages: np.ndarray, per_page: int) -> np.ndarray:

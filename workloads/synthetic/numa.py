@@ -9,7 +9,7 @@ import numpy as np
 from hwmodel import op as t
 from hwmodel.trace import Trace
 from workloads.synthetic.drawing import check_range, check_usual, deal, generator, issuers, make_agents, touch
-from workloads.synthetic.rounds import MOST_PAGES, page_of, region, round_trace, runs, units
+from workloads.synthetic.rounds import MOST_PAGES, barrier, page_of, region, round_trace, runs, units
 
 
 def numa_migration(
@@ -32,7 +32,7 @@ def numa_migration(
     hinting faults themselves are not in the trace, only the migrations: MIGRATE of each run of pages, by a CPU of the node they go to.
 
     In the model: a notice for each page that moves, flushes, refills on both sides, and misses of devices that have
-    the old frame. MIGRATE is not ordered with accesses.
+    the old frame. A SYNC stands before the migrations of a round.
 
     Parameters
     ----------
@@ -98,6 +98,7 @@ def _rounds(
         drawn = np.where(random.random(every) < local, own, random.integers(0, pages, every))
         ops = touch(random, drawn, writes, agents)
         yield ops
+        yield barrier()
         window = k * scan % pages
         seen = (drawn - window) % pages < scan
         moving, to = _claimed(page_of(ops)[seen], node[seen])

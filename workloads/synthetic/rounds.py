@@ -61,6 +61,15 @@ def renew(first: int, pages: int, agent: int = 0) -> np.ndarray:
     return np.concatenate([unit(t.MUNMAP, first, pages, agent=agent), unit(t.MMAP, first, pages, PROT, agent=agent)])
 
 
+def barrier(agent: int = 0) -> np.ndarray:
+    """Every agent has done what stands before it.
+
+    An agent that only operates on memory, now and then, would run ahead of those that use the memory as far as the machine's
+    lookahead lets it, and no operation would meet the state of the memory that it is about.
+    """
+    return single(t.SYNC, agent)
+
+
 def single(kind: int, agent: int, count: int = 0) -> np.ndarray:
     """One record without an address."""
     return t.as_records([(0, count, 0, kind, agent)])

@@ -8,8 +8,8 @@ import numpy as np
 
 from hwmodel import op as t
 from hwmodel.trace import Trace
-from workloads.synthetic.drawing import check_range, check_usual, deal, generator, insert, issuers, make_agents, touch
-from workloads.synthetic.rounds import MOST_PAGES, region, round_trace, single, spread
+from workloads.synthetic.drawing import check_range, check_usual, deal, generator, insert, make_agents, touch
+from workloads.synthetic.rounds import MOST_PAGES, barrier, region, round_trace, single, spread
 
 
 def fork_snapshots(
@@ -21,7 +21,7 @@ def fork_snapshots(
     per_page: int = 1,
     writes: float = 0.3,
     cpus: int = 1,
-    devices: int = 0,
+    devices: int = 1,
     seed: int = 0,
 ) -> Trace:
     """A parent serves uniform reads and writes and now and then forks a child, which reads all of the memory and exits.
@@ -44,13 +44,13 @@ def fork_snapshots(
     every : int
         Accesses of the parent from one fork to the next.
     during : float
-        Part of them made while the child lives, in [0, 1]; the child's reads lie evenly among them.
+        Part of them made while the child lives, in [0, 1]; the child's reads lie evenly among them, and a SYNC stands before its EXIT.
     per_page : int
         Accesses to a page that the child makes (one record); 64 would be one to each cache line.
     writes : float
         Part of the parent's accesses that are writes, in [0, 1].
     cpus, devices : int
-        Agents of the parent. If there are devices, they alone access memory; CPU agent 0 forks.
+        Agents of the parent, which all serve in turn; CPU agent 0 forks.
     seed : int
         The same seed gives the same trace.
 
@@ -74,8 +74,7 @@ def fork_snapshots(
     check_range("cpus + devices + snapshots", cpus + devices + snapshots, 1, t.AGENTS)
     reached = min(snapshots, -(-accesses // (every + pages * per_page)))
     agents += [t.Agent("cpu", 1 + k, f"child{k}") for k in range(reached)]
-    serving = issuers(cpus, devices)
-    rounds = functools.partial(_rounds, pages, reached, every, during, per_page, writes, serving, cpus + devices, seed)
+    rounds = functools.partial(_rounds, pages, reached, every, during, per_page, writes, cpus + devices, seed)
     return round_trace(rounds, agents, accesses, info, region(pages, populate=True))
 
 
@@ -86,20 +85,21 @@ def _rounds(
     during: float,
     per_page: int,
     writes: float,
-    agents: np.ndarray,
-    first_child: int,
+    parents: int,
     seed: int,
 ) -> Iterator[np.ndarray]:
+    """The agents of the parent come first, then a child for each snapshot."""
     alive = round(during * every)
     for k in itertools.count():
         random = generator(seed, k)
-        ops = touch(random, random.integers(0, pages, every), writes, deal(agents, k * every, every))
+        ops = touch(random, random.integers(0, pages, every), writes, deal(np.arange(parents), k * every, every))
         if k >= snapshots:
             yield ops
             continue
-        saved = touch(random, np.arange(pages), 0, first_child + k)
+        saved = touch(random, np.arange(pages), 0, parents + k)
         saved["count"] = per_page
         yield single(t.FORK, 0, 1 + k)
         yield insert(ops[:alive], spread(pages, alive), saved[:, None])
-        yield single(t.EXIT, first_child + k)
+        yield barrier(parents + k)
+        yield single(t.EXIT, parents + k)
         yield ops[alive:]

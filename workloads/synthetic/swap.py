@@ -10,7 +10,7 @@ import numpy as np
 from hwmodel import op as t
 from hwmodel.trace import Trace
 from workloads.synthetic.drawing import check_range, check_usual, deal, generator, issuers, make_agents, touch
-from workloads.synthetic.rounds import MOST_PAGES, region, round_trace, runs, units
+from workloads.synthetic.rounds import MOST_PAGES, barrier, region, round_trace, runs, units
 
 ADVICE = {"pageout": t.PAGEOUT, "cold": t.COLD}
 NEVER = -1
@@ -32,11 +32,12 @@ def swap_pressure(
     """A hot window drifts over a region larger than memory; what was not used for longest is paged out, and used again later.
 
     Proactive reclaim from user space: MADV_COLD and MADV_PAGEOUT came to Linux (5.4) for a manager, as Android's, that knows which
-    memory will not be used soon. Each round it advises away the least recently used pages, run by run, until `memory` pages are left.
+    memory will not be used soon. After each round, and a SYNC, it advises away the least recently used pages, run by run, until
+    `memory` pages are left.
 
-    In the model: "pageout": a notice and an unmapping for each page, batched flushes of CPUs, swap-outs, swap-ins at the next use by a CPU
-    or a device, and what a device costs whose accesses make no page look young. "cold" stays within what is modelled today: it only takes
-    the accessed bits away, with a flush and without notices.
+    In the model: "pageout": a notice and an unmapping for each page, batched flushes of CPUs, swap-outs, swap-ins at the next use
+    by a CPU or a device, and what a device costs whose accesses make no page look young. "cold" stays within what is modelled
+    today: it only takes the accessed bits away, with a flush and without notices.
 
     Parameters
     ----------
@@ -102,6 +103,7 @@ def _rounds(
         gone = _oldest(used, memory)
         used[gone] = NEVER
         first, length = runs(gone)
+        yield barrier()
         yield units(t.MADVISE, first, length, advice).ravel()
 
 

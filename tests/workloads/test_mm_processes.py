@@ -91,6 +91,8 @@ def test_a_child_lives_for_half_a_round_and_reads_everything_once():
     for child in (1, 2):
         reads = ops[(ops["agent"] == child) & (ops["kind"] == t.READ)]
         assert page_of(reads).tolist() == list(range(16))
+    own_before = np.cumsum(ops["agent"] == 0)[np.flatnonzero(ops["agent"] == 1)[:16]] - 1
+    assert own_before.tolist() == [i * 50 // 16 for i in range(16)]
     assert (ops["agent"][at[5] + 1 :] == 0).all()
 
 

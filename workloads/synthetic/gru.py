@@ -31,15 +31,15 @@ def gru_block_copy(
     The GRU's BCOPY, as a message library uses it for large messages: source and destination are virtual, and the engine
     copies line by line. A page of a copy is a READ of 64 lines and a WRITE of 64 lines.
 
-    In the model: a miss for each page of either side, modify faults on the destination, the interrupt path for pages that the CPUs
-    have in their page table and the driver's slow path for the others, and invalidates that meet copies under way.
+    In the model: a miss for each page of either side, the interrupt path for pages that the CPUs have in their page table and
+    the driver's slow path for those that were renewed, and invalidations that meet copies under way.
 
     Parameters
     ----------
     accesses : int
         Over all agents; a page copied is 128 accesses, in two records.
     pages : int
-        Size of each region in pages of 4 KiB; mapped from the start, the destination behind the source.
+        Size of each region in pages of 4 KiB; in memory from the start, the destination behind the source.
     length : int
         Pages of a copy; source and destination are drawn uniformly.
     every : int
@@ -71,7 +71,7 @@ def gru_block_copy(
     check_range("devices", devices, 1)
     agents = make_agents(cpus, devices)
     rounds = functools.partial(_copies, pages, length, every, share, writes, cpus, devices, seed)
-    return round_trace(rounds, agents, accesses, info, region(2 * pages))
+    return round_trace(rounds, agents, accesses, info, region(2 * pages, populate=True))
 
 
 def _copies(
@@ -114,7 +114,7 @@ def gather_scatter(
     accesses : int
         Over all agents; an element is an access and a record.
     pages : int
-        Size of the table in pages of 4 KiB; mapped from the start. Device d of n has part d of n equal ones.
+        Size of the table in pages of 4 KiB; in memory from the start. Device d of n has part d of n equal ones.
     vector : int
         Elements of an instruction, in [1, 4096].
     remote : float
@@ -146,7 +146,7 @@ def gather_scatter(
     check_range("devices", devices, 1, pages)
     agents = make_agents(cpus, devices)
     rounds = functools.partial(_vectors, pages, vector, remote, share, writes, cpus, devices, seed)
-    return round_trace(rounds, agents, accesses, info, region(pages))
+    return round_trace(rounds, agents, accesses, info, region(pages, populate=True))
 
 
 def _vectors(

@@ -43,7 +43,7 @@ def ksm_merging(
     accesses : int
         Over all agents that access memory, uniform over their machine's pages.
     pages : int
-        Memory of each machine in pages of 4 KiB; mapped from the start.
+        Memory of each machine in pages of 4 KiB; in memory from the start.
     alike : float
         Part of the pages that have common contents, in [0, 1].
     contents : int
@@ -80,7 +80,7 @@ def ksm_merging(
     check_range("every", every, 1)
     agents = [t.Agent("cpu", vm, f"vmm{vm}") for vm in range(vms)]
     agents += [t.Agent("device", vm, f"vcpu{vm}.{i}") for i in range(vcpus) for vm in range(vms)]
-    prelude = [record for vm in range(vms) for record in t.mmap_unit(BASE, pages, PROT, agent=vm)]
+    prelude = [record for vm in range(vms) for record in t.mmap_unit(BASE, pages, PROT, agent=vm, populate=True)]
     rounds = functools.partial(_rounds, pages, alike, contents, scan, every, writes, vms, vcpus, seed)
     return round_trace(rounds, agents, accesses, info, prelude)
 

@@ -39,7 +39,7 @@ def numa_migration(
     accesses : int
         Over all agents that access memory.
     pages : int
-        Size of the region in pages of 4 KiB; mapped from the start. Block n of `nodes` equal ones begins on node n.
+        Size of the region in pages of 4 KiB; in memory from the start. Block n of `nodes` equal ones begins on node n.
     nodes : int
         Agents that access memory, and CPUs, take turns to belong to nodes 0, 1, ...
     scan : int
@@ -73,7 +73,7 @@ def numa_migration(
     agents = make_agents(cpus, devices)
     turn = max(1, phase // every)
     rounds = functools.partial(_rounds, pages, nodes, scan, every, turn, local, writes, issuers(cpus, devices), cpus, seed)
-    return round_trace(rounds, agents, accesses, info, region(pages))
+    return round_trace(rounds, agents, accesses, info, region(pages, populate=True))
 
 
 def _rounds(

@@ -101,6 +101,16 @@ def test_defaults_are_valid(name):
     validate(getattr(workloads, name)(200_000))
 
 
+HOLDING = ("fork_snapshots", "gather_scatter", "gru_block_copy", "ksm_merging", "live_migration", "numa_migration")
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_what_holds_data_is_in_memory_from_the_start(name):
+    prelude = make(name).prelude
+    populated = prelude["count"][np.flatnonzero(prelude["kind"] == t.MMAP) + 1] & t.POPULATE != 0
+    assert populated.all() if name in HOLDING else not populated.any()
+
+
 WITHIN = (
     ("mprotect_toggle", {}), ("fork_snapshots", {}), ("balloon", {}), ("swap_pressure", {"how": "cold"}),
     ("huge_pages", {"collapse": "fault"}), ("huge_pages", {"collapse": "fault", "how": "mprotect"}),

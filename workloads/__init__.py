@@ -7,6 +7,28 @@ from workloads.offload import offload
 from workloads.readers import read
 from workloads.record import record
 from workloads.recorded import load as recorded
-from workloads.synthetic import sequential, uniform, unmap_churn, zipf
+from workloads.synthetic import (
+    phases,
+    pointer_chase,
+    producer_consumer,
+    sequential,
+    strided,
+    uniform,
+    unmap_churn,
+    zipf,
+)
 
-__all__ = ["offload", "read", "record", "recorded", "sequential", "uniform", "unmap_churn", "zipf"]
+__all__ = [
+    "offload",
+    "phases",
+    "pointer_chase",
+    "producer_consumer",
+    "read",
+    "record",
+    "recorded",
+    "sequential",
+    "strided",
+    "uniform",
+    "unmap_churn",
+    "zipf",
+]

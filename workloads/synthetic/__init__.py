@@ -1,6 +1,19 @@
 """Seeded generators: streams in constant memory, the same records however they are cut and wherever one starts."""
 
+from workloads.synthetic.chase import pointer_chase
 from workloads.synthetic.churn import unmap_churn
 from workloads.synthetic.patterns import sequential, uniform, zipf
+from workloads.synthetic.ring import producer_consumer
+from workloads.synthetic.strides import strided
+from workloads.synthetic.workingsets import phases
 
-__all__ = ["sequential", "uniform", "unmap_churn", "zipf"]
+__all__ = [
+    "phases",
+    "pointer_chase",
+    "producer_consumer",
+    "sequential",
+    "strided",
+    "uniform",
+    "unmap_churn",
+    "zipf",
+]

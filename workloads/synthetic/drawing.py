@@ -11,11 +11,14 @@ from hwmodel.trace import Trace
 
 BASE = 0x10_0000_0000
 """Where the region of every synthetic workload begins."""
+PROT = t.PROT_READ | t.PROT_WRITE
 BLOCK = 1 << 16
 """Accesses drawn from one seeded generator: part of what a seed means, so never changed."""
 
 Draw = Callable[[np.random.Generator, int, int], np.ndarray]
 """(generator, first access, accesses) -> int64[accesses], their pages in the region."""
+Fill = Callable[[int, int], np.ndarray]
+"""(first access, accesses) -> OP[accesses]; asked for whole blocks and the rest."""
 
 
 def stream_trace(
@@ -49,11 +52,33 @@ def stream_trace(
     check_range("accesses", accesses, 1)
     check_range("writes", writes, 0, 1)
     check_range("seed", seed, 0)
+    fill = functools.partial(_fill, draw, writes, issuers(cpus, devices), seed)
+    info = info | {"pages": pages, "writes": writes, "seed": seed}
+    prelude = t.as_records(t.mmap_unit(BASE, pages, PROT))
+    return block_trace(fill, accesses=accesses, cpus=cpus, devices=devices, prelude=prelude, info=info)
+
+
+def block_trace(fill: Fill, *, accesses: int, cpus: int, devices: int, prelude: np.ndarray, info: dict[str, Any]) -> Trace:
+    """A trace of accesses of which any stretch can be made without those before it.
+
+    Parameters
+    ----------
+    fill : callable
+        The records of some consecutive accesses, one each.
+    prelude : OP[n]
+        What is mapped.
+    accesses, cpus, devices, info
+        As for `stream_trace`.
+
+    Raises
+    ------
+    TraceError
+        If an argument is out of range.
+    """
+    check_range("accesses", accesses, 1)
     agents = make_agents(cpus, devices)
-    source = functools.partial(_blocks, draw, accesses, writes, issuers(cpus, devices), seed)
-    info = info | {"pages": pages, "accesses": accesses, "writes": writes, "seed": seed}
-    prelude = t.as_records(t.mmap_unit(BASE, pages, t.PROT_READ | t.PROT_WRITE))
-    return Trace(agents, source, prelude, info, records=accesses, references=accesses)
+    source = functools.partial(_blocks, fill, accesses)
+    return Trace(agents, source, prelude, info | {"accesses": accesses}, records=accesses, references=accesses)
 
 
 def make_agents(cpus: int, devices: int) -> list[t.Agent]:
@@ -86,16 +111,26 @@ def block_records(
     draw: Draw, block: int, first: int, size: int, writes: float, agents: np.ndarray, seed: int
 ) -> np.ndarray:
     """The OP records of one block of accesses."""
-    random = generator(seed, block)
+    return drawn_records(draw, generator(seed, block), first, size, writes, agents)
+
+
+def drawn_records(
+    draw: Draw, random: np.random.Generator, first: int, size: int, writes: float, agents: np.ndarray
+) -> np.ndarray:
+    """The OP records of consecutive accesses to random words of the pages that `draw` draws."""
     ops = np.zeros(size, t.OP)
     ops["address"] = BASE + (draw(random, first, size) << t.PAGE_SHIFT)
     ops["address"] += random.integers(0, t.PAGE // 8, size) * 8  # aligned words: none crosses a page
     ops["kind"] = random.random(size) < writes  # WRITE is 1
-    ops["agent"] = agents[(first + np.arange(size)) % agents.size]
+    ops["agent"] = np.tile(np.roll(agents, -(first % agents.size)), -(-size // agents.size))[:size]  # in turn
     ops["count"] = 1
     return ops
 
 
-def _blocks(draw: Draw, accesses: int, writes: float, agents: np.ndarray, seed: int) -> Iterator[np.ndarray]:
+def _fill(draw: Draw, writes: float, agents: np.ndarray, seed: int, first: int, size: int) -> np.ndarray:
+    return block_records(draw, first // BLOCK, first, size, writes, agents, seed)
+
+
+def _blocks(fill: Fill, accesses: int) -> Iterator[np.ndarray]:
     for first in range(0, accesses, BLOCK):
-        yield block_records(draw, first // BLOCK, first, min(BLOCK, accesses - first), writes, agents, seed)
+        yield fill(first, min(BLOCK, accesses - first))

@@ -7,6 +7,7 @@ import numpy as np
 from hwmodel.op import TraceError
 from hwmodel.trace import Trace
 from workloads.synthetic.drawing import check_range, stream_trace
+from workloads.synthetic.ranks import Ranks
 
 SHUFFLE = 0x5EED  # the spawn key of the order in which pages are popular
 
@@ -72,7 +73,7 @@ def zipf(
     Returns
     -------
     Trace
-        Lazy; keeps 16 bytes per page.
+        Lazy; keeps 24 bytes per page.
 
     Raises
     ------
@@ -82,9 +83,8 @@ def zipf(
     check_range("exponent", exponent, 0)
     check_range("pages", pages, 1, 1 << 28)
     check_range("seed", seed, 0)
-    cumulative = np.cumsum(np.arange(1, pages + 1, dtype=float) ** -exponent)
     places = np.random.default_rng([seed, SHUFFLE]).permutation(pages)
-    draw = functools.partial(_draw_zipf, cumulative, places)
+    draw = functools.partial(_draw_zipf, Ranks(pages, exponent), places)
     info = {"program": "zipf", "exponent": exponent}
     return stream_trace(
         draw, pages=pages, accesses=accesses, writes=writes, cpus=cpus, devices=devices, seed=seed, info=info
@@ -136,11 +136,8 @@ def _draw_uniform(pages: int, random: np.random.Generator, first: int, size: int
     return random.integers(0, pages, size)
 
 
-def _draw_zipf(
-    cumulative: np.ndarray, places: np.ndarray, random: np.random.Generator, first: int, size: int
-) -> np.ndarray:
-    ranks = np.searchsorted(cumulative, random.random(size) * cumulative[-1], side="right")
-    return places[np.minimum(ranks, places.size - 1)]
+def _draw_zipf(ranks: Ranks, places: np.ndarray, random: np.random.Generator, first: int, size: int) -> np.ndarray:
+    return places[ranks.draw(random, size)]
 
 
 def _draw_sequential(

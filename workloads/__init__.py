@@ -8,10 +8,14 @@ from workloads.readers import read
 from workloads.record import record
 from workloads.recorded import load as recorded
 from workloads.synthetic import (
+    bfs,
+    gups,
+    hash_join,
     phases,
     pointer_chase,
     producer_consumer,
     sequential,
+    spmv,
     strided,
     uniform,
     unmap_churn,
@@ -19,6 +23,9 @@ from workloads.synthetic import (
 )
 
 __all__ = [
+    "bfs",
+    "gups",
+    "hash_join",
     "offload",
     "phases",
     "pointer_chase",
@@ -27,6 +34,7 @@ __all__ = [
     "record",
     "recorded",
     "sequential",
+    "spmv",
     "strided",
     "uniform",
     "unmap_churn",

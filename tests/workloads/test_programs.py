@@ -1,6 +1,7 @@
 """Programs compute what they say, and their records are exactly what the algorithm touches."""
 
 import collections
+import itertools
 
 import numpy as np
 import pytest
@@ -209,7 +210,7 @@ def test_arrays_are_mappings_of_their_own(program, arguments):
     validate(trace)
     mapped = [(op["address"], op["address"] + op["count"] * t.PAGE) for op in trace.prelude[::2]]
     assert len(mapped) == len(trace.info["arrays"])
-    assert all(end < begin for (_, end), (begin, _) in zip(mapped, mapped[1:], strict=False))
+    assert all(end < begin for (_, end), (begin, _) in itertools.pairwise(mapped))
     for array, (begin, end) in zip(trace.info["arrays"].values(), mapped, strict=True):
         assert begin == array["address"] and end - begin == -(-array["bytes"] // t.PAGE) * t.PAGE
     addresses = finish(trace)[0]["address"]

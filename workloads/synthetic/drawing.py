@@ -83,16 +83,21 @@ def block_trace(fill: Fill, *, accesses: int, cpus: int, devices: int, prelude: 
 
 def make_agents(cpus: int, devices: int) -> list[t.Agent]:
     """CPUs, then devices, of address space 0."""
-    check_range("cpus", cpus, 1)
-    check_range("devices", devices, 0)
-    check_range("cpus + devices", cpus + devices, 1, t.AGENTS)
+    _check_agents(cpus, devices)
     names = [("cpu", i) for i in range(cpus)] + [("device", i) for i in range(devices)]
     return [t.Agent(role, 0, f"{role}{i}") for role, i in names]  # type: ignore[arg-type]
 
 
 def issuers(cpus: int, devices: int) -> np.ndarray:
     """The agents that access memory: the devices, or the CPUs if there are none."""
+    _check_agents(cpus, devices)
     return np.arange(cpus, cpus + devices) if devices else np.arange(cpus)
+
+
+def _check_agents(cpus: int, devices: int) -> None:
+    check_range("cpus", cpus, 1)
+    check_range("devices", devices, 0)
+    check_range("cpus + devices", cpus + devices, 1, t.AGENTS)
 
 
 def check_range(name: str, value: float, low: float, high: float | None = None) -> None:

@@ -1,0 +1,112 @@
+"""What holds for every generator that the package offers, whoever wrote it: a new one is included as soon as it is exported."""
+
+import inspect
+import json
+
+import numpy as np
+import pytest
+
+import workloads
+from hwmodel import op as t
+from hwmodel.trace import TraceError, validate
+from workloads import synthetic
+
+SMALL = {
+    "accesses": 700, "pages": 64, "every": 50, "part": 4, "length": 90, "smallest": 4, "largest": 16,
+    "batch": 4, "grain": 2, "scale": 6, "rows": 40, "build": 60, "probe": 100,
+}  # fmt: skip
+"""Arguments that make a generator small; those that a generator does not have are left out."""
+GENERATORS = [getattr(synthetic, name) for name in synthetic.__all__]
+SEEDED = [generate for generate in GENERATORS if "seed" in inspect.signature(generate).parameters]
+
+
+def small(generate, **others):
+    known = inspect.signature(generate).parameters
+    return generate(**{name: value for name, value in (SMALL | others).items() if name in known})
+
+
+def records(trace, size=1 << 18):
+    return np.concatenate(list(trace.chunks(size)))
+
+
+def each(generators):
+    return pytest.mark.parametrize("generate", generators, ids=lambda generate: generate.__name__)
+
+
+@each(GENERATORS)
+def test_traces_are_valid(generate):
+    validate(small(generate))
+
+
+@each(GENERATORS)
+def test_sizes_are_known(generate):
+    trace = small(generate)
+    ops = records(trace)
+    assert len(trace) == ops.size > 0
+    assert trace.references == t.count_references(ops) > 0
+
+
+@each(GENERATORS)
+@pytest.mark.parametrize("size", [1, 7, 100])
+def test_records_are_the_same_however_they_are_cut(generate, size):
+    trace = small(generate)
+    whole = records(trace)
+    assert records(trace, size).tobytes() == whole.tobytes()
+    assert records(small(generate)).tobytes() == whole.tobytes()
+
+
+@each(GENERATORS)
+def test_records_after_an_interrupted_look_are_the_same(generate):
+    trace = small(generate)
+    whole = records(trace)
+    next(iter(trace.chunks(7)))
+    assert records(trace).tobytes() == whole.tobytes()
+
+
+@each(SEEDED)
+def test_another_seed_gives_another_trace(generate):
+    def all_of(seed):
+        trace = small(generate, seed=seed)
+        return trace.prelude.tobytes() + records(trace).tobytes()
+
+    assert len({all_of(seed) for seed in (0, 1, 2**40)}) == 3
+
+
+@each(SEEDED)
+def test_seeds_are_not_negative(generate):
+    with pytest.raises(TraceError, match="seed must be at least 0, not -1"):
+        small(generate, seed=-1)
+
+
+@each([generate for generate in GENERATORS if "devices" in inspect.signature(generate).parameters])
+def test_devices_take_part(generate):
+    trace = small(generate, cpus=2, devices=3)
+    validate(trace)
+    assert [agent.role for agent in trace.agents].count("device") == 3
+    ops = records(trace)
+    assert {2, 3, 4} <= set(ops["agent"][ops["kind"] <= t.WRITE].tolist())
+
+
+@each(GENERATORS)
+def test_accesses_are_to_mapped_memory(generate):
+    """Of the prelude, if the trace maps nothing itself."""
+    trace = small(generate)
+    ops = records(trace)
+    if np.isin(ops["kind"], [t.READ, t.WRITE, t.SYNC, t.COMPUTE]).all():
+        begins = trace.prelude["address"][trace.prelude["kind"] == t.MMAP]
+        ends = begins + (trace.prelude["count"][trace.prelude["kind"] == t.MMAP].astype(np.int64) << t.PAGE_SHIFT)
+        addresses = ops["address"][ops["kind"] <= t.WRITE]
+        assert ((addresses[:, None] >= begins) & (addresses[:, None] < ends)).any(axis=1).all()
+
+
+@each(GENERATORS)
+def test_a_trace_says_where_it_is_from(generate):
+    info = small(generate).info
+    assert info["program"] == generate.__name__
+    assert json.loads(json.dumps(info)) == info
+
+
+@each(GENERATORS)
+def test_generators_are_offered_at_the_door(generate):
+    assert getattr(workloads, generate.__name__) is generate and generate.__name__ in workloads.__all__
+    assert inspect.signature(generate).return_annotation is not inspect.Signature.empty

@@ -73,7 +73,7 @@ def zipf(
     Returns
     -------
     Trace
-        Lazy; keeps 24 bytes per page.
+        Lazy; keeps 32 bytes per page.
 
     Raises
     ------

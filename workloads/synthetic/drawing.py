@@ -14,6 +14,8 @@ BASE = 0x10_0000_0000
 PROT = t.PROT_READ | t.PROT_WRITE
 BLOCK = 1 << 16
 """Accesses drawn from one seeded generator: part of what a seed means, so never changed."""
+WHOLE = np.dtype((np.void, t.OP.itemsize))
+"""A record as one piece: NumPy copies records field by field, 15 times slower."""
 
 Draw = Callable[[np.random.Generator, int, int], np.ndarray]
 """(generator, first access, accesses) -> int64[accesses], their pages in the region."""
@@ -48,10 +50,7 @@ def stream_trace(
     TraceError
         If an argument is out of range.
     """
-    check_range("pages", pages, 1, (t.USER_END - BASE) >> t.PAGE_SHIFT)
-    check_range("accesses", accesses, 1)
-    check_range("writes", writes, 0, 1)
-    check_range("seed", seed, 0)
+    check_usual(accesses, pages, writes, seed)
     fill = functools.partial(_fill, draw, writes, issuers(cpus, devices), seed)
     info = info | {"pages": pages, "writes": writes, "seed": seed}
     prelude = t.as_records(t.mmap_unit(BASE, pages, PROT))
@@ -100,6 +99,14 @@ def _check_agents(cpus: int, devices: int) -> None:
     check_range("cpus + devices", cpus + devices, 1, t.AGENTS)
 
 
+def check_usual(accesses: int, pages: int, writes: float, seed: int, most: int = (t.USER_END - BASE) >> t.PAGE_SHIFT) -> None:
+    """Refuse what every generator has, if it is out of range; `most`: pages."""
+    check_range("pages", pages, 1, most)
+    check_range("accesses", accesses, 1)
+    check_range("writes", writes, 0, 1)
+    check_range("seed", seed, 0)
+
+
 def check_range(name: str, value: float, low: float, high: float | None = None) -> None:
     """Refuse a parameter out of range, by its name."""
     if value < low or (high is not None and value > high):
@@ -116,20 +123,36 @@ def block_records(
     draw: Draw, block: int, first: int, size: int, writes: float, agents: np.ndarray, seed: int
 ) -> np.ndarray:
     """The OP records of one block of accesses."""
-    return drawn_records(draw, generator(seed, block), first, size, writes, agents)
+    random = generator(seed, block)
+    return touch(random, draw(random, first, size), writes, deal(agents, first, size))
 
 
-def drawn_records(
-    draw: Draw, random: np.random.Generator, first: int, size: int, writes: float, agents: np.ndarray
-) -> np.ndarray:
-    """The OP records of consecutive accesses to random words of the pages that `draw` draws."""
-    ops = np.zeros(size, t.OP)
-    ops["address"] = BASE + (draw(random, first, size) << t.PAGE_SHIFT)
-    ops["address"] += random.integers(0, t.PAGE // 8, size) * 8  # aligned words: none crosses a page
-    ops["kind"] = random.random(size) < writes  # WRITE is 1
-    ops["agent"] = np.tile(np.roll(agents, -(first % agents.size)), -(-size // agents.size))[:size]  # in turn
+def deal(agents: np.ndarray, first: int, size: int) -> np.ndarray:
+    """Whose the accesses [first, first + size) are: the agents take turns."""
+    return np.tile(np.roll(agents, -(first % agents.size)), -(-size // agents.size))[:size]
+
+
+def touch(random: np.random.Generator, pages: np.ndarray, writes: float, agents: np.ndarray | int) -> np.ndarray:
+    """The OP records of one access to a random word of each of `pages` of the region."""
+    ops = np.zeros(pages.size, t.OP)
+    ops["address"] = BASE + (pages << t.PAGE_SHIFT)
+    ops["address"] += random.integers(0, t.PAGE // 8, pages.size) * 8  # aligned words: none crosses a page
+    ops["kind"] = random.random(pages.size) < writes  # WRITE is 1
+    ops["agent"] = agents
     ops["count"] = 1
     return ops
+
+
+def insert(ops: np.ndarray, before: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """The records of `ops` with units[i] before the record before[i]; `before` ascends."""
+    length = units.shape[1]
+    out = np.empty(ops.size + units.size, t.OP)
+    starts = before + length * np.arange(before.size)
+    is_access = np.ones(out.size, bool)
+    is_access[(starts[:, None] + np.arange(length)).ravel()] = False
+    whole = out.view(WHOLE)
+    whole[is_access], whole[~is_access] = ops.view(WHOLE), units.ravel().view(WHOLE)
+    return out
 
 
 def _fill(draw: Draw, writes: float, agents: np.ndarray, seed: int, first: int, size: int) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 
 from hwmodel.op import TraceError
 from hwmodel.trace import Trace
-from workloads.synthetic.drawing import check_range, stream_trace
+from workloads.synthetic.drawing import Draw, check_range, stream_trace
 from workloads.synthetic.ranks import Ranks
 
 SHUFFLE = 0x5EED  # the spawn key of the order in which pages are popular
@@ -83,8 +83,7 @@ def zipf(
     check_range("exponent", exponent, 0)
     check_range("pages", pages, 1, 1 << 28)
     check_range("seed", seed, 0)
-    places = np.random.default_rng([seed, SHUFFLE]).permutation(pages)
-    draw = functools.partial(_draw_zipf, Ranks(pages, exponent), places)
+    draw = popular(pages, exponent, seed)
     info = {"program": "zipf", "exponent": exponent}
     return stream_trace(
         draw, pages=pages, accesses=accesses, writes=writes, cpus=cpus, devices=devices, seed=seed, info=info
@@ -130,6 +129,12 @@ def sequential(
     return stream_trace(
         draw, pages=pages, accesses=accesses, writes=writes, cpus=cpus, devices=devices, seed=seed, info=info
     )
+
+
+def popular(pages: int, exponent: float, seed: int) -> Draw:
+    """Draws pages of Zipf-distributed popularity; keeps 32 bytes per page."""
+    places = np.random.default_rng([seed, SHUFFLE]).permutation(pages)
+    return functools.partial(_draw_zipf, Ranks(pages, exponent), places)
 
 
 def _draw_uniform(pages: int, random: np.random.Generator, first: int, size: int) -> np.ndarray:

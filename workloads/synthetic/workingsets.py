@@ -8,7 +8,7 @@ import numpy as np
 
 from hwmodel import op as t
 from hwmodel.trace import Trace
-from workloads.synthetic.drawing import BASE, BLOCK, PROT, check_range, drawn_records, generator, issuers, make_agents
+from workloads.synthetic.drawing import BASE, BLOCK, PROT, check_range, check_usual, deal, generator, issuers, make_agents, touch
 
 PHASES = 2 << 20  # spawn keys: the phases, apart from blocks and places
 
@@ -60,14 +60,11 @@ def phases(
     TraceError
         If an argument is out of range; names it.
     """
-    check_range("pages", pages, 1, (t.USER_END - BASE) >> t.PAGE_SHIFT)
+    check_usual(accesses, pages, writes, seed)
     check_range("smallest", smallest, 1, pages)
     check_range("largest", largest, smallest, min(pages, 1 << 28))
     check_range("length", length, 1, 1 << 62)
     check_range("outside", outside, 0, 1)
-    check_range("writes", writes, 0, 1)
-    check_range("accesses", accesses, 1)
-    check_range("seed", seed, 0)
     agents = make_agents(cpus, devices)
     draw = functools.partial(draw_phase, pages, length, smallest, largest, seed)
     source = functools.partial(_stream, draw, accesses, pages, outside, writes, issuers(cpus, devices))
@@ -90,15 +87,16 @@ def _stream(draw: Any, accesses: int, pages: int, outside: float, writes: float,
     while first < accesses:
         phase = draw(number)
         end = min(first + phase.length, accesses)
-        references = functools.partial(_draw, phase.pages, pages, outside)
         for start in range(first, end, BLOCK):
-            yield drawn_records(references, phase.random, start, min(BLOCK, end - start), writes, agents)
+            size = min(BLOCK, end - start)
+            drawn = _draw(phase, pages, outside, size)
+            yield touch(phase.random, drawn, writes, deal(agents, start, size))
         first, number = end, number + 1
 
 
-def _draw(members: np.ndarray, pages: int, outside: float, random: np.random.Generator, first: int, size: int) -> np.ndarray:
-    drawn = members[random.integers(0, members.size, size)]
+def _draw(phase: Phase, pages: int, outside: float, size: int) -> np.ndarray:
+    drawn = phase.pages[phase.random.integers(0, phase.pages.size, size)]
     if outside:
-        strays = np.flatnonzero(random.random(size) < outside)
-        drawn[strays] = random.integers(0, pages, strays.size)
+        strays = np.flatnonzero(phase.random.random(size) < outside)
+        drawn[strays] = phase.random.integers(0, pages, strays.size)
     return drawn

@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 
 TraceOption = Annotated[str, typer.Option("--trace", help="A shipped recording's name, or a file.", show_default=False)]
+PartialOption = Annotated[bool, typer.Option("--partial", help="Use a file that is cut short as far as it goes.")]
 ShareOption = Annotated[
     float, typer.Option("--share", help="Data accesses that an engine gets if the trace has no device agent.")
 ]
@@ -71,6 +72,7 @@ def compare(
     ],
     out: Annotated[str, typer.Option("--out", help="Folder for tables and pictures.", show_default=False)],
     share: ShareOption = 0.5,
+    partial: PartialOption = False,
     same_primary: Annotated[
         str | None,
         typer.Option("--same-primary", help="Preset or file whose clock, CPUs, memory and kernel every machine gets."),
@@ -88,7 +90,7 @@ def compare(
     named = _changed(named, changes or [])
     base = base if base is None else named.get(base.name, base)
     files.check_folder(out)
-    found = comparison.compare(named, _trace(trace), same_primary=base, share=share)
+    found = comparison.compare(named, _trace(trace, partial), same_primary=base, share=share)
     written = found.save(out)
     console = _console()
     views.show_comparison(console, found)
@@ -104,6 +106,7 @@ def sweep(
     ],
     out: Annotated[str | None, typer.Option("--out", help="CSV or Parquet file for every metric.")] = None,
     share: ShareOption = 0.5,
+    partial: PartialOption = False,
     threads: Annotated[int, typer.Option("--threads", help="Points that run at the same time.")] = 2,
 ) -> None:
     """Run a machine with every combination of some settings' values."""
@@ -114,7 +117,7 @@ def sweep(
             raise ConfigError(f"--out: {out} ends neither in .csv nor in .parquet")
         files.check_file(out)
     points = dict(_assignments(settings, several=True))
-    frame = sweeps.sweep(_machine(machine), points, _trace(trace), threads=threads, share=share)
+    frame = sweeps.sweep(_machine(machine), points, _trace(trace, partial), threads=threads, share=share)
     console = _console()
     views.show_sweep(console, frame)
     if out is not None:
@@ -137,11 +140,13 @@ def record(
 
 
 @app.command()
-def inspect(file: Annotated[str, typer.Argument(help="A shipped recording's name, or a file.")]) -> None:
+def inspect(
+    file: Annotated[str, typer.Argument(help="A shipped recording's name, or a file.")], partial: PartialOption = False
+) -> None:
     """Show what a trace has: agents, records, references."""
     from analysis import views
 
-    views.show_trace(_console(), _trace(file))
+    views.show_trace(_console(), _trace(file, partial))
 
 
 @app.command("presets")
@@ -166,8 +171,8 @@ def _machine(name: str) -> Machine:
     return load(name) if name.endswith(".toml") or os.sep in name else preset(name)
 
 
-def _trace(name: str) -> Any:
-    """A trace, all of it checked: nothing has run or been compiled when a record is bad."""
+def _trace(name: str, partial: bool = False) -> Any:
+    """A trace, all of it checked: nothing has run or been compiled when a record is bad, or a file is cut short and not to be."""
     from hwmodel.trace import validate
     from workloads.readers import read
     from workloads.recorded import load as recorded
@@ -175,7 +180,7 @@ def _trace(name: str) -> Any:
 
     if name not in names() and not os.path.exists(name):
         raise FileNotFoundError(f"{name}: no such file, nor a shipped recording ({', '.join(names())})")
-    trace = recorded(name) if name in names() else read(name)
+    trace = recorded(name) if name in names() else read(name, strict=not partial)
     validate(trace)
     return trace
 

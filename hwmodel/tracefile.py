@@ -1,5 +1,6 @@
 """The trace file: Parquet, one row group per quarter million records, read and written as a stream."""
 
+import contextlib
 import functools
 import inspect
 import json
@@ -42,13 +43,26 @@ def save(trace: t.Trace, path: str | os.PathLike[str]) -> None:
     OSError
         If the file cannot be written.
     """
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        _write(trace, file, pathlib.Path(path))
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[str]:
+    """A temporary file beside `path`, which it becomes at the end, whole; after an error neither is there.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written to.
+    """
     path = pathlib.Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: there is no folder {path.parent}")
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
     try:
-        with os.fdopen(handle, "wb") as file:
-            _write(trace, file, path)
+        yield temporary
         os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's 0600 is for secrets
         os.replace(temporary, path)
     except BaseException:

@@ -17,9 +17,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from hwmodel.op import TraceError
+from hwmodel.op import Agent, TraceError
 from hwmodel.trace import Trace
 from workloads.readers.lackey import Run
+from workloads.streams import Stream, bytes_source
 
 FOLLOW = ("--trace-mem=yes", "--trace-syscalls=yes", "--child-silent-after-fork=yes")
 OPTIONS = ("--tool=lackey", *FOLLOW, "-d", "--vgdb=no")
@@ -75,18 +76,20 @@ class _Recording(Trace):
     """A trace that is read once, while its program runs; agents, prelude and info are complete at the end."""
 
     def __init__(self, command: list[str], cwd: Any, env: Mapping[str, str] | None) -> None:
-        super().__init__(Run(command[0]).agents, functools.partial(self._run, command, cwd, env))
+        super().__init__([Agent("cpu", 0, command[0])], functools.partial(self._run, command, cwd, env))
 
     def _run(self, command: list[str], cwd: Any, env: Mapping[str, str] | None) -> Iterator[np.ndarray]:
         with _Valgrind(command, cwd, env) as valgrind:
-            run = Run(command[0], debug_lines=valgrind.layout)
-            for chunk in run.chunks(valgrind.log):
+            run = Run(bytes_source(b"", command[0]), debug_lines=valgrind.layout)
+            for chunk in run.chunks(Stream(valgrind.log, command[0])):
                 self.agents = tuple(run.agents)
                 yield chunk
         self.agents = tuple(run.agents)
         self.prelude, info = run.finish()
         if not info["lines"]:
             raise TraceError(f"cannot record {command[0]!r}: {valgrind.complaint or 'valgrind recorded nothing'}")
+        if run.cut:
+            raise TraceError(f"cannot record {command[0]!r}: valgrind's log ends early: {'; '.join(run.cut)}")
         recorder = {"recorder": valgrind.version(), "command": command, "exit_status": valgrind.exit_status}
         self.info = info | recorder
 

@@ -1,29 +1,33 @@
 """Readers of traces recorded elsewhere: one module per format, found by the file's content.
 
-A reader module has `recognises(head)`, which tells from the first bytes of the uncompressed file, and
-`read(path, events)`, which returns a lazy Trace.
+A reader module has `NAME`, what its format is called; `recognises(head)`, which tells from the first bytes of the
+uncompressed file; and `read(source, events)`, which returns a lazy Trace.
 """
 
 import os
+from types import ModuleType
 
 from hwmodel.trace import Trace, TraceError
 from workloads.readers import lackey
-from workloads.streams import read_head
+from workloads.streams import Source, file_source
 
-READERS = (lackey,)
+READERS: tuple[ModuleType, ...] = (lackey,)
+"""In the order in which they are asked: formats that begin with a mark of their own first."""
 PARQUET = b"PAR1"
 
 
-def read(path: str | os.PathLike[str], events: bool = True) -> Trace:
+def read(path: str | os.PathLike[str], events: bool = True, strict: bool = False) -> Trace:
     """Open a trace of any known format: a trace file, or a valgrind lackey log.
 
     Parameters
     ----------
     path : path
-        The file, plain or compressed with gzip or xz. Its content decides, not its name.
+        The file, plain or compressed with gzip, xz, bzip2 or zstd. Its content decides, not its name.
     events : bool
         False leaves out the recorded operations on memory and system calls; what a program uses is then in memory
         and mapped from the start, so that nothing faults. Of no effect on a trace file.
+    strict : bool
+        Refuse a file that is cut short, instead of reading all its whole records and warning.
 
     Returns
     -------
@@ -33,21 +37,29 @@ def read(path: str | os.PathLike[str], events: bool = True) -> Trace:
     Raises
     ------
     TraceError
-        If the format is unknown or the file is damaged, in one line that names it.
+        If the format is unknown or the file is damaged, in one line that names it; also if it is cut short, where
+        its format has an index at the end or `strict` is set.
     FileNotFoundError, IsADirectoryError
         If there is no such file.
+
+    Warns
+    -----
+    TraceWarning
+        If the file is cut short; says where.
     """
-    name = os.fspath(path)
-    if os.path.isdir(name):
-        raise IsADirectoryError(f"{name}: a folder, not a trace")
-    if not os.path.isfile(name):
-        raise FileNotFoundError(f"{name}: no such file")
-    head = read_head(path)
-    if not head:
-        raise TraceError(f"{name}: not a trace of a known format: it is empty")
+    source = file_source(path, strict)
+    head = source.head()
     if head.startswith(PARQUET):
         return Trace.load(path)
+    return read_source(source, head, events)
+
+
+def read_source(source: Source, head: bytes, events: bool = True) -> Trace:
+    """The trace of a source that begins with `head`, by the first reader that recognises it."""
+    if not head:
+        raise TraceError(f"{source.name}: not a trace of a known format: it is empty, or compressed and cut short at once")
     for reader in READERS:
         if reader.recognises(head):
-            return reader.read(path, events)
-    raise TraceError(f"{name}: not a trace of a known format (a trace file, or valgrind lackey's text)")
+            return reader.read(source, events)
+    known = ", ".join(reader.NAME for reader in READERS)
+    raise TraceError(f"{source.name}: not a trace of a known format (a trace file, {known})")

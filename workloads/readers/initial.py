@@ -108,29 +108,34 @@ class Coverage:
     def __init__(self, watch: bool = True, uses: "Uses | None" = None) -> None:
         self.uses = uses or Uses()
         self._watch = watch
+        self._mine = np.zeros(t.AGENTS, np.bool_)
         self._ranges = np.empty((0, 2), np.int64)
         self._break: int | None = None
         self._noted = 0
+
+    def admit(self, agent: int) -> None:
+        """An agent is of this process."""
+        self._mine[agent] = True
 
     def start(self, covered: Iterable[tuple[int, int]], break_: int | None) -> None:
         """Set the page ranges [first, end) mapped at the start, and the program break if known."""
         self._ranges = np.array(sorted(covered), np.int64).reshape(-1, 2)
         self._break = break_
 
-    def fork(self) -> "Coverage":
-        """The coverage of a forked process."""
+    def fork(self, noted: int) -> "Coverage":
+        """The coverage of a process forked behind `noted` records of the batch."""
         child = Coverage(self._watch, self.uses)
-        child._ranges, child._break = self._ranges, self._break
+        child._ranges, child._break, child._noted = self._ranges, self._break, noted
         return child
 
     def follow(self, batch: np.ndarray, unit: Unit | None = None, break_: int | None = None) -> None:
-        """Note what the new records of a growing batch use, then apply an operation behind them.
+        """Note what the process's new records of a growing batch use, then apply an operation of its behind them.
 
         `break_` is the initial program break where only the first call told it.
         """
         if not self._watch or (unit and unit[0][3] not in (t.MMAP, t.MUNMAP, t.MREMAP, t.BRK)):
             return
-        self.uses.note(batch[self._noted :], self._ranges)
+        self.uses.note(batch[self._noted :], self._ranges, self._mine)
         self._noted = batch.size
         if unit:
             self._break = break_ if self._break is None else self._break
@@ -185,16 +190,16 @@ class Uses:
         self._seen = np.zeros(1, SEEN)
         self.first_write = -1  # the first page a program writes is its stack's: the loader is called
 
-    def note(self, ops: np.ndarray, ranges: np.ndarray) -> None:
-        """Note the uncovered pages of `ops`."""
+    def note(self, ops: np.ndarray, ranges: np.ndarray, mine: np.ndarray) -> None:
+        """Note the uncovered pages of those of `ops` whose agent is `mine`."""
         if self.first_write < 0:
-            writes = np.flatnonzero(ops["kind"] == t.WRITE)[:1]
+            writes = np.flatnonzero((ops["kind"] == t.WRITE) & mine[ops["agent"]])[:1]
             self.first_write = int(ops["address"][writes[0]]) >> t.PAGE_SHIFT if writes.size else -1
         self._seen["fetch_page"] = self._seen["data_page"] = EMPTY
-        at = _note(ops, 0, ranges, self._table, self._seen)
+        at = _note(ops, 0, ranges, mine, self._table, self._seen)
         while at < ops.size:
             self._grow()
-            at = _note(ops, at, ranges, self._table, self._seen)
+            at = _note(ops, at, ranges, mine, self._table, self._seen)
 
     def pages(self) -> tuple[np.ndarray, np.ndarray]:
         """(int64[n] pages in ascending order, int64[n] their uses)."""
@@ -209,7 +214,7 @@ class Uses:
         _rehash(old, self._table, self._seen)
 
 
-def inferred_units(uses: Uses, files: Files) -> list[Unit]:
+def inferred_units(uses: Uses, files: Files, agent: int) -> list[Unit]:
     """Mappings that hold the noted pages: neighbours of one use are one mapping.
 
     Written pages are anonymous memory, pages only fetched from or read are a file's; everything is readable.
@@ -224,29 +229,29 @@ def inferred_units(uses: Uses, files: Files) -> list[Unit]:
         written = bool(rights & t.PROT_WRITE)
         mapping, file = (t.PRIVATE, 0) if written else (t.PRIVATE_FILE, files.new())
         stack = written and first <= uses.first_write <= last
-        units.append(t.mmap_unit(first << t.PAGE_SHIFT, last + 1 - first, rights, mapping, file, grows_down=stack))
+        units.append(t.mmap_unit(first << t.PAGE_SHIFT, last + 1 - first, rights, mapping, file, grows_down=stack, agent=agent))
     return units
 
 
-def populated_units(uses: Uses) -> list[Unit]:
+def populated_units(uses: Uses, agent: int) -> list[Unit]:
     """Mappings that hold the noted pages, all in memory and with every right: no access of theirs faults."""
     pages, _ = uses.pages()
     rights = t.PROT_READ | t.PROT_WRITE | t.PROT_EXEC
     units = []
     for group in np.split(pages, np.flatnonzero(np.diff(pages) > JOIN) + 1) if pages.size else []:
         first, count = int(group[0]), int(group[-1] - group[0]) + 1
-        units.append(t.mmap_unit(first << t.PAGE_SHIFT, count, rights, populate=True))
+        units.append(t.mmap_unit(first << t.PAGE_SHIFT, count, rights, agent=agent, populate=True))
     return units
 
 
 @entry
-def _note(ops, at, ranges, table, seen):
+def _note(ops, at, ranges, mine, table, seen):
     """Note uncovered pages from ops[at] on; where it stopped for want of room, or ops.size."""
     s = seen[0]
     for i in range(at, ops.size):
         op = ops[i]
         kind = op.kind & ~t.CONTINUES
-        if kind > t.FETCH:
+        if kind > t.FETCH or not mine[op.agent]:
             continue
         page = op.address >> t.PAGE_SHIFT
         use = 1 << kind

@@ -1,16 +1,16 @@
 """The lines of a valgrind lackey log: accesses parsed by a kernel, other lines handed out."""
 
 from collections.abc import Iterator
-from typing import BinaryIO
 
 import numpy as np
 
 from hwmodel import op as t
 from hwmodel.jit import entry, part
-from workloads.streams import DAMAGED
+from hwmodel.op import TraceError
+from workloads.readers.assembly import Batch
+from workloads.streams import Stream
 
 BUFFER = 1 << 23  # bytes of text parsed at once
-BATCH = 1 << 19  # records of a batch
 ROOM = 16  # records a line may need: the longest access spans fewer pages
 LONGEST = (ROOM - 1) * t.PAGE
 SLACK = 64  # zero bytes behind the text, so that the kernel need not look where it ends
@@ -30,23 +30,25 @@ CURSOR = np.dtype((np.record, [
 
 
 class Log:
-    """A log being parsed; its accesses become READ, WRITE and FETCH records of count 1 in `batch`.
+    """A log being parsed; its accesses become READ, WRITE and FETCH records of count 1 at the end of `batch`.
 
     Parameters
     ----------
-    text : BinaryIO
-        The log, uncompressed.
+    text : Stream
+        The log.
     name : str
         Its file, for errors.
     agent : int
         Of the records.
+    batch : Batch
+        Where they go.
     """
 
-    def __init__(self, text: BinaryIO, name: str, agent: int) -> None:
-        self._text, self._name, self._agent = text, name, agent
+    def __init__(self, text: Stream, name: str, agent: int, batch: Batch) -> None:
+        self.cut = ""
+        self._text, self._name, self._agent, self._batch = text, name, agent, batch
         self._bytes = bytearray(BUFFER + SLACK)
         self._codes = np.frombuffer(self._bytes, np.uint8)  # as an index it needs no check of its sign
-        self._ops = np.empty(BATCH, t.OP)
         self._cursor = np.zeros(1, CURSOR)
         self._row = self._cursor[0]
 
@@ -55,43 +57,32 @@ class Log:
         """Lines parsed or handed out so far."""
         return int(self._row["line"])
 
-    @property
-    def batch(self) -> np.ndarray:
-        """The records since the last `clear`: a view."""
-        return self._ops[: int(self._row["filled"])]
-
-    def append(self, unit: list[tuple[int, int, int, int, int]]) -> None:
-        """Add a unit to the batch."""
-        filled = int(self._row["filled"])
-        self._ops[filled : filled + len(unit)] = unit
-        self._row["filled"] = filled + len(unit)
-
-    def clear(self) -> None:
-        """Empty the batch."""
-        self._row["filled"] = 0
-
     def stops(self) -> Iterator[bytes | None]:
         """Each line that is no access; None where the batch is full (then clear it) and at the end.
+
+        A log that ends within a line ends before it, and `cut` says where.
 
         Raises
         ------
         TraceError
-            If the log is damaged or ends within a line.
+            If its bytes are damaged.
         """
         more = True
         while more:
-            reason = _parse(self._codes, DIGITS, self._ops, self._cursor, self._agent)
+            self._row["filled"] = self._batch.filled
+            reason = _parse(self._codes, DIGITS, self._batch.ops, self._cursor, self._agent)
+            self._batch.filled = int(self._row["filled"])
             line = self._next_line() if reason == OTHER else None
             if line is not None or reason == FULL:
                 yield line
             else:
                 more = self._refill()
         rest = bytes(self._bytes[int(self._row["at"]) : int(self._row["end"])])
-        if rest:
+        if rest and EXECVE in rest:  # the one call that returns to nobody
             self._row["line"] += 1
-            if EXECVE not in rest:  # the one call that returns to nobody
-                raise t.TraceError(f"{self._name}: truncated at line {self.line}: {shorten(rest)}")
             yield rest
+        elif rest or self._text.cut:
+            self.cut = f"ends within line {self.line + 1}: {shorten(rest)}" if rest else f"ends behind line {self.line}"
         yield None
 
     def _next_line(self) -> bytes | None:
@@ -108,13 +99,10 @@ class Log:
         at, end = int(self._row["at"]), int(self._row["end"])
         left = end - at
         if left == BUFFER:
-            raise t.TraceError(f"{self._name}: line {self.line + 1} is longer than {BUFFER} bytes")
+            raise TraceError(f"{self._name}: line {self.line + 1} is longer than {BUFFER} bytes")
         self._bytes[:left] = self._bytes[at:end]
-        try:
-            with memoryview(self._bytes) as view:
-                got = self._text.readinto(view[left:BUFFER])  # type: ignore[attr-defined]
-        except DAMAGED as error:
-            raise t.TraceError(f"{self._name}: damaged after line {self.line} ({error})") from None
+        with memoryview(self._bytes) as view:
+            got = self._text.readinto(view[left:BUFFER])
         self._row["at"], self._row["end"] = 0, left + got
         self._bytes[left + got : left + got + SLACK] = bytes(SLACK)
         return bool(got)

@@ -1,25 +1,18 @@
-"""What the system calls in a valgrind log (`--trace-syscalls=yes`) do to the address space, as op records."""
+"""What system calls of x86-64 do to the address space, as op records: the one home of it for every reader."""
 
-import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from hwmodel import op as t
 
 Unit = list[tuple[int, int, int, int, int]]
 
-CALL = re.compile(r"SYSCALL\[(\d+),\s*(\d+)\]\(\s*(\d+)\)\s?(.*)", re.DOTALL)
-RESULT = re.compile(r"-->\s*(?:\[\S+\]\s*)?(Success|Failure)\(0x([0-9a-f]+)\S*\)\s*$")
-ARGUMENTS = re.compile(r"\(\s(.*)\s\)")
-CHILD = re.compile(r"created child (\d+)\s*$")
-PATH = re.compile(r"0x[0-9a-f]+\((.*)\)")
-
 ADVICE = frozenset({t.DONTNEED, t.FREE, t.HUGEPAGE, t.NOHUGEPAGE, t.COLD, t.PAGEOUT})
 MAP_SHARED, MAP_ANONYMOUS, MAP_GROWSDOWN, MAP_HUGETLB = 0x1, 0x20, 0x100, 0x40000
 HUGE_SIZES = (0, 21)  # bits 26.. of the flags: the default size, 2 MiB
-CLONE_VM = 0x100
-EXECVE, EXIT_THREAD, EXIT_GROUP, CLONE = 59, 60, 231, 56
+WORD = (1 << 32) - 1  # an int among the arguments: recordings differ in what they show of its register's upper half
+CLONE, EXECVE, EXIT_THREAD, EXIT_GROUP, EXECVEAT, CLONE3 = 56, 59, 60, 231, 322, 435
 
 
 @dataclass
@@ -37,114 +30,89 @@ class Files:
         return self.number(object())
 
 
-@dataclass
-class Fork:
-    """A system call that made a process."""
-
-    pid: int
-
-
 class Process:
-    """A process of a valgrind log: what of its state its system calls need.
+    """A process of a recording: what of its state its system calls need.
 
     Parameters
     ----------
-    agent : int
-        Of its records.
     files : Files
         Shared by the processes of the recording.
     counts : Counter
         Counts operations by name; shared.
-    is_child : bool
-        Whether it was forked within the recording.
     """
 
-    def __init__(self, agent: int, files: Files, counts: Counter[str], is_child: bool = False) -> None:
-        self.agent = agent
-        self.is_child = is_child
-        self.threads = False
+    def __init__(self, files: Files, counts: Counter[str]) -> None:
         self.ended = False
+        self.threads = False
         self.initial_break: int | None = None
         self.break_: int | None = None
         self._files, self._counts = files, counts
         self._paths: dict[int, object] = {}
-        self._waiting: dict[str, tuple[int, str]] = {}
-        self._open: tuple[int, str] | None = None
 
-    def child(self, agent: int) -> "Process":
+    def child(self) -> "Process":
         """A process forked from this one."""
-        new = Process(agent, self._files, self._counts, is_child=True)
+        new = Process(self._files, self._counts)
         new.start(self.break_)
         new._paths = dict(self._paths)
         return new
-
-    def line(self, text: str) -> Unit | Fork | None:
-        """The unit, or the fork, that a log line completes, if any; ValueError if it is garbled."""
-        call = CALL.match(text)
-        if call is None:
-            return self._continue(text)
-        thread, number, rest = call[2], int(call[3]), call[4]
-        result = RESULT.search(rest)
-        if result is None:
-            self._begin(thread, number, rest)
-            return None
-        if rest.startswith("... "):
-            number, rest = self._waiting.pop(thread, (number, ""))
-        return self._end(number, rest, result)
 
     def start(self, break_: int | None) -> None:
         """Set the program break it starts with, if known."""
         self.initial_break = self.break_ = break_
 
-    def has_ended(self) -> bool:
-        """Whether its address space is gone at the end of its log."""
-        replaced = self._open is not None and self._open[0] == EXECVE  # a successful execve leaves no result behind
-        return self.ended or replaced or self.is_child
+    def call(self, agent: int, number: int, args: Sequence[int], result: int, path: str | None = None) -> Unit | None:
+        """The unit of a completed system call.
 
-    def _begin(self, thread: str, number: int, rest: str) -> None:
-        """A call whose result is on a later line."""
-        if rest.rstrip().endswith("[async] ..."):
-            self._waiting[thread] = number, rest
-        else:
-            self._open = number, rest
+        Parameters
+        ----------
+        agent : int
+            Who called.
+        number : int
+            Of the call, on x86-64.
+        args : sequence of int
+            The call's arguments, as many as it has or more; not looked at if it failed.
+        result : int
+            What it returned, -4095 to -1 if it failed.
+        path : str, optional
+            Of the file that it opened, where the recording tells.
 
-    def _continue(self, text: str) -> Unit | Fork | None:
-        """A line that holds but the result of the call before; a child's first line is its parent's second."""
-        result = RESULT.match(text.strip())
-        if result is None:
+        Returns
+        -------
+        list of records, or None
+            A SYSCALL if it changed nothing that is modelled; None for the end of the process, which is an EXIT of its own.
+
+        Raises
+        ------
+        ValueError
+            If no kernel would have said that it succeeded, or if arguments are missing.
+        """
+        if -4096 < result < 0:
+            return self.other(agent)
+        if len(args) < ARGUMENTS.get(number, 0):
             raise ValueError
-        (number, rest), self._open = self._open or (-1, ""), None
-        return None if number == -1 else self._end(number, rest, result)
-
-    def _end(self, number: int, rest: str, result: re.Match[str]) -> Unit | Fork | None:
-        child = CHILD.search(rest)
-        if result[1] == "Failure":
-            return self._syscall()
-        if child:
-            return Fork(int(child[1]))
-        value = int(result[2], 16)
         if number in NAMING:
-            self._name(number, rest, value)
+            self._name(number, args, result, path)
         elif number == EXIT_GROUP or (number == EXIT_THREAD and not self.threads):
             self.ended = True
-            return None  # the EXIT record is the call
-        elif number == CLONE:
+            return None
+        elif number in (CLONE, CLONE3):
             self.threads = True
         handler = MEMORY.get(number)
-        unit = handler(self, _integers(rest), value) if handler else None
+        unit = handler(self, list(args), result) if handler else None
         if unit is None:
-            return self._syscall()
+            return self.other(agent)
         _check(unit)
         self._counts[t.NAMES[unit[0][3]]] += 1
-        return unit
+        return [(*record[:4], agent) for record in unit]
 
-    def _syscall(self) -> Unit:
+    def other(self, agent: int) -> Unit:
+        """A call that changes nothing that is modelled."""
         self._counts["syscall"] += 1
-        return [(0, 1, 0, t.SYSCALL, self.agent)]
+        return [(0, 1, 0, t.SYSCALL, agent)]
 
     def _mmap(self, args: list[int], result: int) -> Unit | None:
-        _, length, prot, flags, fd, offset = args
-        pages = _pages(length)
+        _, length, prot, flags, fd, offset = args[:6]
+        pages, flags, fd = _pages(length), flags & WORD, fd & WORD
         mapping, file = t.PRIVATE, 0
         if flags & MAP_HUGETLB and not flags & MAP_SHARED and flags >> 26 in HUGE_SIZES:
             mapping, pages = t.HUGETLB, -(-pages // 512) * 512
@@ -155,42 +123,39 @@ class Process:
             file = self._files.number(self._paths.get(fd, ("descriptor", fd)))
         offset = offset >> t.PAGE_SHIFT if file and mapping != t.SHARED else 0
         grows = bool(flags & MAP_GROWSDOWN)
-        return t.mmap_unit(result, pages, prot & 7, mapping, file, offset, grows, self.agent)
+        return t.mmap_unit(result, pages, prot & 7, mapping, file, offset, grows)
 
     def _munmap(self, args: list[int], result: int) -> Unit | None:
-        return t.paged_unit(t.MUNMAP, args[0], _pages(args[1]), agent=self.agent) if args[1] else None
+        return t.paged_unit(t.MUNMAP, args[0], _pages(args[1])) if args[1] else None
 
     def _mprotect(self, args: list[int], result: int) -> Unit | None:
-        address, length, prot = args
-        return t.paged_unit(t.MPROTECT, address, _pages(length), [(0, prot & 7)], self.agent) if length else None
+        address, length, prot = args[:3]
+        return t.paged_unit(t.MPROTECT, address, _pages(length), [(0, prot & 7)]) if length else None
 
     def _madvise(self, args: list[int], result: int) -> Unit | None:
-        address, length, advice = args
+        address, length, advice = args[:3]
         if advice not in ADVICE or not length:
             return None
-        return t.paged_unit(t.MADVISE, address, _pages(length), [(0, advice)], self.agent)
+        return t.paged_unit(t.MADVISE, address, _pages(length), [(0, advice)])
 
     def _brk(self, args: list[int], result: int) -> Unit | None:
         before, self.break_ = self.break_, result
         if before is None:
             self.initial_break = before = result
-        return [(result, 0, 0, t.BRK, self.agent)] if result != before else None
+        return [(result, 0, 0, t.BRK, 0)] if result != before else None
 
     def _mremap(self, args: list[int], result: int) -> Unit | None:
         old, new = _pages(args[1]), _pages(args[2])
-        return t.paged_unit(t.MREMAP, args[0], old, [(result, new)], self.agent) if old else None
+        return t.paged_unit(t.MREMAP, args[0], old, [(result, new)]) if old else None
 
-    def _name(self, number: int, rest: str, fd: int) -> None:
+    def _name(self, number: int, args: Sequence[int], fd: int, path: str | None) -> None:
         """Remember what a file descriptor stands for."""
         if NAMING[number] == "open":
-            path = PATH.search(rest)
-            self._paths[fd] = path[1] if path else object()
+            self._paths[fd] = path or object()
         elif NAMING[number] == "new":
             self._paths[fd] = object()
-        else:
-            args = _integers(rest)
-            if number in (32, 33, 292) or args[1] in (0, 1030):  # dup, dup2, dup3; fcntl's F_DUPFD, F_DUPFD_CLOEXEC
-                self._paths[fd] = self._paths.get(args[0], ("descriptor", args[0]))
+        elif number in (32, 33, 292) or args[1] in (0, 1030):  # dup, dup2, dup3; fcntl's F_DUPFD, F_DUPFD_CLOEXEC
+            self._paths[fd] = self._paths.get(args[0] & WORD, ("descriptor", args[0] & WORD))
 
 
 MEMORY: dict[int, Callable[[Process, list[int], int], Unit | None]] = {
@@ -201,15 +166,9 @@ MEMORY: dict[int, Callable[[Process, list[int], int], Unit | None]] = {
     25: Process._mremap,
     28: Process._madvise,
 }
+ARGUMENTS = {9: 6, 10: 3, 11: 2, 12: 1, 25: 3, 28: 3, 32: 1, 33: 1, 292: 1, 72: 2}
+"""How many arguments of a call are looked at; none of others."""
 NAMING = {2: "open", 257: "open", 85: "open", 319: "new", 32: "dup", 33: "dup", 292: "dup", 72: "dup"}
-
-
-def _integers(rest: str) -> list[int]:
-    """The arguments of a call, strings left out of them; ValueError if they are garbled."""
-    arguments = ARGUMENTS.search(rest)
-    if arguments is None:
-        raise ValueError
-    return [int(argument.split("(")[0], 0) for argument in arguments[1].split(", ")]
 
 
 def _check(unit: Unit) -> None:

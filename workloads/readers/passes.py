@@ -1,0 +1,65 @@
+"""What every reader of a recording does with it: a first pass for its agents and initial memory, then one for each iteration."""
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+
+from hwmodel.op import Agent, count_references
+from hwmodel.trace import Trace
+from workloads.streams import Source
+
+
+class Pass(Protocol):
+    """One pass over a recording."""
+
+    agents: list[Agent]
+    cut: list[str]
+
+    def chunks(self) -> Iterator[np.ndarray]:
+        """Its records."""
+
+    def finish(self) -> tuple[np.ndarray, dict[str, Any]]:
+        """(prelude, info), after a whole pass that watched."""
+
+
+def two_passes(source: Source, begin: Callable[[bool], Pass]) -> Trace:
+    """The trace of a recording.
+
+    Parameters
+    ----------
+    source : Source
+        The recording.
+    begin : callable
+        Begins a pass; told whether to watch what memory is used.
+
+    Returns
+    -------
+    Trace
+        Lazy: it is read again at every iteration.
+
+    Raises
+    ------
+    TraceError
+        If the recording is damaged, or cut short and `source` is strict.
+
+    Warns
+    -----
+    TraceWarning
+        If the recording is cut short; says where.
+    """
+    first = begin(True)
+    records = references = 0
+    for chunk in first.chunks():
+        records, references = records + chunk.size, references + count_references(chunk)
+    if first.cut:
+        source.warn_cut("; ".join(first.cut))
+    prelude, info = first.finish()
+    if first.cut:
+        info["cut_short"] = first.cut
+    return Trace(first.agents, functools.partial(_again, begin), prelude, info, source.name, records, references)
+
+
+def _again(begin: Callable[[bool], Pass]) -> Iterator[np.ndarray]:
+    yield from begin(False).chunks()

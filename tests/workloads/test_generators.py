@@ -1,7 +1,9 @@
 """What holds for every generator that the package offers, whoever wrote it: a new one is included as soon as it is exported."""
 
 import inspect
+import itertools
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -63,6 +65,17 @@ def test_records_after_an_interrupted_look_are_the_same(generate):
     whole = records(trace)
     next(iter(trace.chunks(7)))
     assert records(trace).tobytes() == whole.tobytes()
+
+
+@each([generate for generate in GENERATORS if "accesses" in inspect.signature(generate).parameters])
+def test_a_trace_without_end_takes_no_more_memory_as_it_goes_on(generate):
+    chunks = small(generate, accesses=1 << 45).chunks()
+    tracemalloc.start()
+    try:
+        held = [tracemalloc.get_traced_memory()[0] for chunk in itertools.islice(chunks, 20)]
+    finally:
+        tracemalloc.stop()
+    assert max(held[10:]) < max(held[:10]) + 300_000
 
 
 @each(SEEDED)

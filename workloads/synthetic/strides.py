@@ -25,7 +25,8 @@ def strided(
     """Streams that walk through arrays side by side, an element of each in turn, again and again.
 
     So the kernels of J. McCalpin's STREAM do with a stride of 8 bytes: "rw" is its COPY (a[i] = b[i]) and SCALE, "rrw" its
-    ADD and TRIAD (a[i] = b[i] + q * c[i]). As in its parallel loops, each agent has a contiguous part of the elements. Nothing is drawn.
+    ADD and TRIAD (a[i] = b[i] + q * c[i]). Each agent has a contiguous part of the elements, as OpenMP's static schedule deals out such
+    a loop. Nothing is drawn.
 
     Parameters
     ----------

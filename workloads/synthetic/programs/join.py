@@ -48,9 +48,9 @@ def hash_join(
 ) -> ProgramTrace:
     """Two tables joined by a key, and a column of the matches added up; all the loads and stores of its arrays.
 
-    The hash join without partitioning, with one table of chained buckets that all share (the "no partitioning join" that S. Blanas, Y. Li
-    and J. Patel, SIGMOD 2011, set against partitioned ones): every bucket is emptied; every row of the build table is put before its
-    bucket's chain; every row of the probe table follows its bucket's chain to the end, and a match reads the payload. Arrays of 8-byte
+    The hash join without partitioning, with one hash table that all share, as S. Blanas, Y. Li and J. Patel (SIGMOD 2011) compare it with
+    partitioned ones; here with chained buckets: every bucket is emptied; every row of the build table is put before its bucket's
+    chain; every row of the probe table follows its bucket's chain to the end, and a match reads the payload. Arrays of 8-byte
     elements: `build_keys`, `payloads`, `probe_keys`, `buckets` (a row or -1; the least power of two that is not below the build
     rows) and `links` (the next row of the chain, or -1). Filling the tables is not in the trace; the matches are counted, not stored.
 

@@ -54,6 +54,7 @@ def test_arrays_do_not_touch():
     bases, prelude = place({"a": 1, "b": APART - 4096, "c": APART, "d": 5 * APART + 1})
     assert list(bases.values()) == [BASE, BASE + APART, BASE + 2 * APART, BASE + 4 * APART]
     assert prelude["count"][::2].tolist() == [1, 511, 512, 5 * 512 + 1]
+    assert [bool(flags & t.POPULATE) for flags in place({"a": 1, "b": 1}, filled=["b"])[1]["count"][1::2]] == [False, True]
     with pytest.raises(TraceError, match="b: 140737488355328 bytes at 0x1000200000 pass the end of user memory"):
         place({"a": 1, "b": 1 << 47})
 

@@ -220,6 +220,19 @@ def test_arrays_are_mappings_of_their_own(program, arguments):
     assert min(inside) > 0 and sum(inside) + syncs == addresses.size
 
 
+@pytest.mark.parametrize(("program", "arguments"), SMALL, ids=lambda value: getattr(value, "__name__", ""))
+def test_what_was_filled_before_is_in_memory(program, arguments):
+    """That is: the arrays that the program never stores to; of the others every element is stored to before it is loaded."""
+    trace = program(**arguments)
+    ops, flags = finish(trace)[0], trace.prelude["count"][1::2]
+    for array, flag in zip(trace.info["arrays"].values(), flags, strict=True):
+        own = ops[(ops["address"] >= array["address"]) & (ops["address"] < array["address"] + array["bytes"])]
+        assert bool(flag & t.POPULATE) == (not (own["kind"] == t.WRITE).any())
+        if not flag & t.POPULATE:
+            first = own["kind"][np.unique(own["address"], return_index=True)[1]]
+            assert (first == t.WRITE).all()
+
+
 @pytest.mark.parametrize(
     ("program", "arguments", "message"),
     [

@@ -1,6 +1,6 @@
 """Arrays of a program, each in a mapping of its own, as large ones from malloc are."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 import numpy as np
 
@@ -11,13 +11,15 @@ APART = 1 << 21
 """Every array begins at a multiple of this, and at least a page behind the one before: mappings that touch would be one."""
 
 
-def place(sizes: Mapping[str, int]) -> tuple[dict[str, int], np.ndarray]:
+def place(sizes: Mapping[str, int], filled: Container[str] = ()) -> tuple[dict[str, int], np.ndarray]:
     """Where arrays begin, and what maps them.
 
     Parameters
     ----------
     sizes : mapping of str to int
         Bytes of each array, at least 1; in the order in which they are placed.
+    filled : container of str
+        Those that were filled before the trace: their pages are in memory from the beginning.
 
     Returns
     -------
@@ -37,7 +39,7 @@ def place(sizes: Mapping[str, int]) -> tuple[dict[str, int], np.ndarray]:
         if at + (pages << t.PAGE_SHIFT) > t.USER_END:
             raise t.TraceError(f"{name}: {size} bytes at {at:#x} pass the end of user memory")
         bases[name] = at
-        units += t.mmap_unit(at, pages, PROT)
+        units += t.mmap_unit(at, pages, PROT, populate=name in filled)
         at += pages + 1 << t.PAGE_SHIFT
         at = -(-at // APART) * APART
     return bases, t.as_records(units)

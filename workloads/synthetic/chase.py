@@ -31,7 +31,7 @@ def pointer_chase(
     accesses : int
         Over all agents; a record each, in turn. An agent's reads are in its own order; nothing here makes the next wait for the one before.
     pages : int
-        Size of the region in pages of 4 KiB.
+        Size of the region in pages of 4 KiB; in memory from the beginning, for the list was made before.
     node : int
         Bytes of a node, a multiple of 8; its first 8 are read.
     cpus, devices : int
@@ -62,7 +62,7 @@ def pointer_chase(
     starts = np.arange(agents.size) * nodes // agents.size
     fill = functools.partial(_fill, order, starts, agents)
     info: dict[str, Any] = {"program": "pointer_chase", "pages": pages, "node": node, "seed": seed}
-    prelude = t.as_records(t.mmap_unit(BASE, pages, PROT))
+    prelude = t.as_records(t.mmap_unit(BASE, pages, PROT, populate=True))
     return block_trace(fill, accesses=accesses, cpus=cpus, devices=devices, prelude=prelude, info=info)
 
 

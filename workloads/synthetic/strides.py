@@ -33,7 +33,7 @@ def strided(
     accesses : int
         Over all streams and agents; a record each. The agents take turns, an element of every stream each.
     pages : int
-        Size of each array in pages of 4 KiB; each is a mapping of its own.
+        Size of each array in pages of 4 KiB; each is a mapping of its own, in memory from the beginning.
     stride : int
         Bytes from an element to the next; a multiple of 8. Every walk begins at the first byte.
     streams : str
@@ -60,7 +60,8 @@ def strided(
     agents = issuers(cpus, devices)
     elements = -(-(pages << t.PAGE_SHIFT) // stride)
     check_range("elements (pages * 4096 / stride)", elements, agents.size)
-    bases, prelude = place({f"array {i}": pages << t.PAGE_SHIFT for i in range(len(streams))})
+    arrays = {f"array {i}": pages << t.PAGE_SHIFT for i in range(len(streams))}
+    bases, prelude = place(arrays, filled=arrays)
     walk = np.array(list(bases.values())), np.array([KINDS[letter] for letter in streams])
     parts = np.arange(agents.size + 1) * elements // agents.size
     fill = functools.partial(_fill, *walk, parts, agents, stride)

@@ -48,11 +48,12 @@ def hash_join(
 ) -> ProgramTrace:
     """Two tables joined by a key, and a column of the matches added up; all the loads and stores of its arrays.
 
-    The hash join without partitioning, with one hash table that all share, as S. Blanas, Y. Li and J. Patel (SIGMOD 2011) compare it with
-    partitioned ones; here with chained buckets: every bucket is emptied; every row of the build table is put before its bucket's
-    chain; every row of the probe table follows its bucket's chain to the end, and a match reads the payload. Arrays of 8-byte
-    elements: `build_keys`, `payloads`, `probe_keys`, `buckets` (a row or -1; the least power of two that is not below the build
-    rows) and `links` (the next row of the chain, or -1). Filling the tables is not in the trace; the matches are counted, not stored.
+    The hash join without partitioning, with one hash table that all share, as S. Blanas, Y. Li and J. Patel (SIGMOD 2011) compare it
+    with partitioned ones; here with chained buckets: every bucket is emptied; every row of the build table is put before its
+    bucket's chain; every row of the probe table follows its bucket's chain to the end, and a match reads the payload. Arrays of
+    8-byte elements: `build_keys`, `payloads`, `probe_keys`, `buckets` (a row or -1; as many as the least power of two that is not
+    below the build rows) and `links` (the next row of the chain, or -1). Filling the tables is not in the trace: the first three
+    arrays are in memory from the beginning. Matches are counted, not stored.
 
     Parameters
     ----------
@@ -93,7 +94,7 @@ def hash_join(
     info: dict[str, Any] = {"program": "hash_join", "build": build, "probe": probe, "copies": copies}
     info |= {"matching": matching, "skew": skew, "seed": seed}
     start = functools.partial(_start, tables, buckets)
-    return program_trace(start, sizes, cpus=cpus, devices=devices, grain=grain, info=info)
+    return program_trace(start, sizes, filled=tables, cpus=cpus, devices=devices, grain=grain, info=info)
 
 
 def _tables(

@@ -44,7 +44,7 @@ def spmv(
 
     The textbook kernel, row by row: a row's bounds, then for each entry its column, its value and the element of x that the column names;
     then the store to y. Arrays: `offsets`, `values`, `x` and `y` of 8-byte elements, `columns` of 4-byte ones. Filling them is not in
-    the trace.
+    the trace: all but `y` are in memory from the beginning.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def spmv(
     sizes = {name: max(array.nbytes, 1) for name, array in matrix.items()} | {"y": rows * WORD}
     info: dict[str, Any] = {"program": "spmv", "rows": rows, "per_row": per_row, "band": band, "times": times, "seed": seed}
     start = functools.partial(_start, matrix, times)
-    return program_trace(start, sizes, cpus=cpus, devices=devices, grain=grain, info=info)
+    return program_trace(start, sizes, filled=matrix, cpus=cpus, devices=devices, grain=grain, info=info)
 
 
 def _matrix(rows: int, per_row: int, band: int, random: np.random.Generator) -> dict[str, np.ndarray]:

@@ -1,7 +1,7 @@
 """What the programs share: a run of the algorithm fills records as it goes, and a trace of as many runs as one likes."""
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -78,6 +78,7 @@ def program_trace(
     start: Callable[[dict[str, int], np.ndarray], Run],
     sizes: dict[str, int],
     *,
+    filled: Container[str] = (),
     cpus: int,
     devices: int,
     grain: int,
@@ -91,6 +92,8 @@ def program_trace(
         (where each array begins, DEAL[1]) -> a run.
     sizes : dict of str to int
         Bytes of each array; each has a mapping of its own.
+    filled : container of str
+        The arrays that the program finds in memory.
     cpus, devices : int
         As for `uniform`; those that access memory share the work.
     grain : int
@@ -105,7 +108,7 @@ def program_trace(
     """
     check_range("grain", grain, 1, (1 << 62) - 1)
     agents, workers = make_agents(cpus, devices), issuers(cpus, devices)
-    bases, prelude = place(sizes)
+    bases, prelude = place(sizes, filled)
     deal = np.array([(workers[0], workers.size, grain)], DEAL)
     info = info | {"grain": grain, "arrays": {name: {"address": bases[name], "bytes": sizes[name]} for name in sizes}}
     return ProgramTrace(agents, functools.partial(start, bases, deal), prelude, info)

@@ -11,6 +11,7 @@ from workloads.synthetic.drawing import check_range
 from workloads.synthetic.programs.graphs import adjacency, kronecker_edges, uniform_edges
 from workloads.synthetic.programs.running import WORD, ProgramTrace, Run, meet, program_trace, put, whose
 
+FILLED = ("offsets", "neighbours")
 GRAPHS = {"kronecker": kronecker_edges, "uniform": uniform_edges}
 MOST = 4  # records of a step
 CLEAR, BEGIN, VERTEX, EDGE, END = range(5)
@@ -47,7 +48,8 @@ def bfs(
     As Graph500's kernel 2 in its plainest form: level by level, from a queue of vertices, marking the parent of each vertex that is met
     first; `parent` is set to -1 before each search. The graph is Graph500's (a Kronecker graph of 2**scale vertices with the published
     initiator, renumbered) or has uniformly random edges; in compressed sparse rows, loops and multiple edges left out.
-    Arrays of 8-byte elements: `offsets`, `neighbours`, `parent`, `queue`. Building the graph is not in the trace.
+    Arrays of 8-byte elements: `offsets`, `neighbours`, `parent`, `queue`. Building the graph is not in the trace: the first two are in
+    memory from the beginning.
 
     Parameters
     ----------
@@ -92,7 +94,7 @@ def bfs(
     start = functools.partial(_start, offsets, neighbours, roots, searches)
     info: dict[str, Any] = {"program": "bfs", "scale": scale, "edge_factor": edge_factor, "graph": graph}
     info |= {"searches": searches, "seed": seed}
-    return program_trace(start, sizes, cpus=cpus, devices=devices, grain=grain, info=info)
+    return program_trace(start, sizes, filled=FILLED, cpus=cpus, devices=devices, grain=grain, info=info)
 
 
 def _start(

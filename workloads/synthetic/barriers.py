@@ -8,8 +8,8 @@ import numpy as np
 
 from hwmodel import op as t
 from hwmodel.trace import Trace
-from workloads.synthetic.drawing import check_range, check_usual, deal, generator, insert, issuers, make_agents, touch
-from workloads.synthetic.rounds import MOST_PAGES, PROT, page_of, region, round_trace, spread, unit, units
+from workloads.synthetic.drawing import PROT, check_range, check_usual, deal, generator, insert, issuers, make_agents, touch
+from workloads.synthetic.rounds import MOST_PAGES, page_of, region, round_trace, spread, unit, units
 
 
 def mprotect_toggle(

@@ -11,6 +11,7 @@ from hwmodel.trace import Trace
 
 BASE = 0x10_0000_0000
 """Where the region of every synthetic workload begins."""
+PROT = t.PROT_READ | t.PROT_WRITE
 BLOCK = 1 << 16
 """Accesses drawn from one seeded generator: part of what a seed means, so never changed."""
 WHOLE = np.dtype((np.void, t.OP.itemsize))
@@ -18,6 +19,8 @@ WHOLE = np.dtype((np.void, t.OP.itemsize))
 
 Draw = Callable[[np.random.Generator, int, int], np.ndarray]
 """(generator, first access, accesses) -> int64[accesses], their pages in the region."""
+Fill = Callable[[int, int], np.ndarray]
+"""(first access, accesses) -> OP[accesses]; asked for whole blocks and the rest."""
 
 
 def stream_trace(
@@ -48,25 +51,52 @@ def stream_trace(
         If an argument is out of range.
     """
     check_usual(accesses, pages, writes, seed)
+    fill = functools.partial(_fill, draw, writes, issuers(cpus, devices), seed)
+    info = info | {"pages": pages, "writes": writes, "seed": seed}
+    prelude = t.as_records(t.mmap_unit(BASE, pages, PROT))
+    return block_trace(fill, accesses=accesses, cpus=cpus, devices=devices, prelude=prelude, info=info)
+
+
+def block_trace(fill: Fill, *, accesses: int, cpus: int, devices: int, prelude: np.ndarray, info: dict[str, Any]) -> Trace:
+    """A trace of accesses of which any stretch can be made without those before it.
+
+    Parameters
+    ----------
+    fill : callable
+        The records of some consecutive accesses, one each.
+    prelude : OP[n]
+        What is mapped.
+    accesses, cpus, devices, info
+        As for `stream_trace`.
+
+    Raises
+    ------
+    TraceError
+        If an argument is out of range.
+    """
+    check_range("accesses", accesses, 1)
     agents = make_agents(cpus, devices)
-    source = functools.partial(_blocks, draw, accesses, writes, issuers(cpus, devices), seed)
-    info = info | {"pages": pages, "accesses": accesses, "writes": writes, "seed": seed}
-    prelude = t.as_records(t.mmap_unit(BASE, pages, t.PROT_READ | t.PROT_WRITE))
-    return Trace(agents, source, prelude, info, records=accesses, references=accesses)
+    source = functools.partial(_blocks, fill, accesses)
+    return Trace(agents, source, prelude, info | {"accesses": accesses}, records=accesses, references=accesses)
 
 
 def make_agents(cpus: int, devices: int) -> list[t.Agent]:
     """CPUs, then devices, of address space 0."""
-    check_range("cpus", cpus, 1)
-    check_range("devices", devices, 0)
-    check_range("cpus + devices", cpus + devices, 1, t.AGENTS)
+    _check_agents(cpus, devices)
     names = [("cpu", i) for i in range(cpus)] + [("device", i) for i in range(devices)]
     return [t.Agent(role, 0, f"{role}{i}") for role, i in names]  # type: ignore[arg-type]
 
 
 def issuers(cpus: int, devices: int) -> np.ndarray:
     """The agents that access memory: the devices, or the CPUs if there are none."""
+    _check_agents(cpus, devices)
     return np.arange(cpus, cpus + devices) if devices else np.arange(cpus)
+
+
+def _check_agents(cpus: int, devices: int) -> None:
+    check_range("cpus", cpus, 1)
+    check_range("devices", devices, 0)
+    check_range("cpus + devices", cpus + devices, 1, t.AGENTS)
 
 
 def check_usual(accesses: int, pages: int, writes: float, seed: int, most: int = (t.USER_END - BASE) >> t.PAGE_SHIFT) -> None:
@@ -99,7 +129,7 @@ def block_records(
 
 def deal(agents: np.ndarray, first: int, size: int) -> np.ndarray:
     """Whose the accesses [first, first + size) are: the agents take turns."""
-    return agents[(first + np.arange(size)) % agents.size]
+    return np.tile(np.roll(agents, -(first % agents.size)), -(-size // agents.size))[:size]
 
 
 def touch(random: np.random.Generator, pages: np.ndarray, writes: float, agents: np.ndarray | int) -> np.ndarray:
@@ -125,6 +155,10 @@ def insert(ops: np.ndarray, before: np.ndarray, units: np.ndarray) -> np.ndarray
     return out
 
 
-def _blocks(draw: Draw, accesses: int, writes: float, agents: np.ndarray, seed: int) -> Iterator[np.ndarray]:
+def _fill(draw: Draw, writes: float, agents: np.ndarray, seed: int, first: int, size: int) -> np.ndarray:
+    return block_records(draw, first // BLOCK, first, size, writes, agents, seed)
+
+
+def _blocks(fill: Fill, accesses: int) -> Iterator[np.ndarray]:
     for first in range(0, accesses, BLOCK):
-        yield block_records(draw, first // BLOCK, first, min(BLOCK, accesses - first), writes, agents, seed)
+        yield fill(first, min(BLOCK, accesses - first))

@@ -9,8 +9,8 @@ import numpy as np
 
 from hwmodel import op as t
 from hwmodel.trace import Trace
-from workloads.synthetic.drawing import BASE, check_range, check_usual, generator
-from workloads.synthetic.rounds import FIRST_PAGE, MOST_PAGES, PROT, barrier, renew, round_trace, single, unit
+from workloads.synthetic.drawing import BASE, PROT, check_range, check_usual, generator
+from workloads.synthetic.rounds import FIRST_PAGE, MOST_PAGES, barrier, renew, round_trace, single, unit
 
 LINES = 64  # cache lines of a page
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from hwmodel import op as t
 from hwmodel.trace import Trace
-from workloads.synthetic.drawing import check_range, check_usual, deal, generator, issuers, make_agents, touch
-from workloads.synthetic.rounds import MOST_PAGES, PROT, barrier, region, renew, round_trace, unit
+from workloads.synthetic.drawing import PROT, check_range, check_usual, deal, generator, issuers, make_agents, touch
+from workloads.synthetic.rounds import MOST_PAGES, barrier, region, renew, round_trace, unit
 
 HUGE = 512
 

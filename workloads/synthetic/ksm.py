@@ -8,8 +8,8 @@ import numpy as np
 
 from hwmodel import op as t
 from hwmodel.trace import Trace
-from workloads.synthetic.drawing import BASE, check_range, check_usual, deal, generator, touch
-from workloads.synthetic.rounds import MOST_PAGES, PROT, barrier, page_of, round_trace, units
+from workloads.synthetic.drawing import BASE, PROT, check_range, check_usual, deal, generator, touch
+from workloads.synthetic.rounds import MOST_PAGES, barrier, page_of, round_trace, units
 
 CONTENTS = 1 << 40  # spawn key: what the pages hold, apart from the keys of the accesses
 OWN = -1

@@ -8,9 +8,9 @@ import numpy as np
 
 from hwmodel import op as t
 from hwmodel.trace import Trace
-from workloads.synthetic.drawing import Draw, check_range, check_usual, deal, generator, insert, issuers, make_agents, touch
+from workloads.synthetic.drawing import PROT, Draw, check_range, check_usual, deal, generator, insert, issuers, make_agents, touch
 from workloads.synthetic.patterns import popular
-from workloads.synthetic.rounds import MOST_PAGES, PROT, barrier, page_of, region, round_trace, spread, unit
+from workloads.synthetic.rounds import MOST_PAGES, barrier, page_of, region, round_trace, spread, unit
 
 TABLE = 512  # pages that one page table of the guest maps
 
@@ -68,7 +68,7 @@ def vm_boot_and_serve(
     Returns
     -------
     Trace
-        Lazy; keeps 16 bytes per page.
+        Lazy; keeps 32 bytes per page.
 
     Raises
     ------
@@ -191,7 +191,7 @@ def live_migration(
     Returns
     -------
     Trace
-        Lazy; keeps 16 bytes per page, and a pass is in memory.
+        Lazy; keeps 32 bytes per page, and a pass is in memory.
 
     Raises
     ------

@@ -8,9 +8,8 @@ import numpy as np
 
 from hwmodel import op as t
 from hwmodel.trace import Trace
-from workloads.synthetic.drawing import BASE, BLOCK
+from workloads.synthetic.drawing import BASE, BLOCK, PROT
 
-PROT = t.PROT_READ | t.PROT_WRITE
 FIRST_PAGE = BASE >> t.PAGE_SHIFT
 MOST_PAGES = 1 << 28
 """Of a region: what is kept for each page stays within memory, and every count within its 31 bits."""

@@ -1,5 +1,6 @@
 """How fast it is here: `make bench`. No time is asserted; what was done in a second is printed at the end."""
 
+import inspect
 import os
 import subprocess
 import sys
@@ -10,9 +11,11 @@ import hwmodel
 import workloads
 from analysis.runs import offloaded
 from tests.random_traces import PRESETS
+from workloads import synthetic
 from workloads.recorded import names
 
 LINES = 2_000_000
+ACCESSES = 4_000_000
 START = """
 import sys, hwmodel, workloads
 devices = int(sys.argv[1] != "cpu-only")
@@ -72,3 +75,12 @@ def test_second_start(measured, preset, tmp_path_factory):
     """A process that finds its kernels on disk."""
     cache = tmp_path_factory.getbasetemp() / "cache"  # of all designs: a first round, not timed, fills it
     measured(lambda: start(preset, cache))
+
+
+@pytest.mark.parametrize("generate", [getattr(synthetic, name) for name in synthetic.__all__], ids=lambda generate: generate.__name__)
+def test_generate(measured, generate):
+    """All records of a generator: a few million accesses, or a program of its default size."""
+    known = inspect.signature(generate).parameters
+    trace = generate(**{"accesses": ACCESSES} if "accesses" in known else {})
+    made = measured(lambda: sum(chunk.size for chunk in trace.chunks()), records=len(trace))
+    assert made == len(trace)

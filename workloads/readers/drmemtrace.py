@@ -123,6 +123,11 @@ class _Chunks:
             self._open = None
         return b""
 
+    def readinto(self, view: memoryview) -> int:
+        data = self.read(len(view))
+        view[: len(data)] = data
+        return len(data)
+
     def close(self) -> None:
         if self._open:
             self._open.close()

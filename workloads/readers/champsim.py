@@ -193,13 +193,23 @@ def _instructions(rows, at, ops, state, layout, spaces):
                 reason = NEW_SPACE
                 break
         filled, kernel = _access(ops, filled, kernel, row[0], t.FETCH, agent)
-        for word in range(layout[2], layout[3]):
-            filled, kernel = _access(ops, filled, kernel, row[word], t.READ, agent)
-        for word in range(layout[0], layout[1]):
-            filled, kernel = _access(ops, filled, kernel, row[word], t.WRITE, agent)
+        filled, kernel = _slots(ops, filled, kernel, row, layout[2], layout[3], t.READ, agent)
+        filled, kernel = _slots(ops, filled, kernel, row, layout[0], layout[1], t.WRITE, agent)
         at += 1
     state[0], state[1] = filled, kernel
     return at, reason
+
+
+@part
+def _slots(ops, filled, kernel, row, first, end, kind, agent):
+    """The accesses of an instruction's loads or stores; most have none."""
+    used = 0
+    for word in range(first, end):
+        used |= row[word]
+    if used:
+        for word in range(first, end):
+            filled, kernel = _access(ops, filled, kernel, row[word], kind, agent)
+    return filled, kernel
 
 
 @part

@@ -8,10 +8,10 @@ import numpy as np
 
 from hwmodel import op as t
 from hwmodel.trace import Trace
-from workloads.compose.numbering import Numbers, finished, joined, prefix
+from workloads.compose.numbering import Numbers, chosen, finished, joined, prefix
 
 DEVICE_KINDS = (t.READ, t.WRITE, t.COMPUTE, t.SYNC, t.ATTACH, t.DETACH, t.GUEST)
-"""What a device issues, with the ARG records of GUEST."""
+"""What a device issues; of these only GUEST has ARG records."""
 
 
 def assign(
@@ -96,23 +96,23 @@ def _assigned(numbers: Numbers, new: np.ndarray, drop: bool) -> Iterator[np.ndar
     """Records as they are, without those that new devices can't issue."""
     before = 0
     for chunk in numbers.chunks():
-        kind = chunk["kind"] & ~t.CONTINUES
-        bad = new[chunk["agent"]] & ~np.isin(kind, DEVICE_KINDS) if new.any() else np.zeros(chunk.size, bool)
-        bad &= ~_follows_guest(chunk, kind)
+        bad = _cannot(chunk, new) if new.any() else np.zeros(chunk.size, bool)
         if bad.any() and not drop:
             at = int(np.flatnonzero(bad)[0])
+            kind, agent = int(chunk["kind"][at]) & ~t.CONTINUES, int(chunk["agent"][at])
             where = f"{prefix(numbers.trace)}record {before + at}"
-            raise t.TraceError(f"{where}: assign: {t.NAMES[int(kind[at])]} by agent {int(chunk['agent'][at])}, which becomes a device")
+            raise t.TraceError(f"{where}: assign: {t.NAMES[kind]} by agent {agent}, which becomes a device")
         before += chunk.size
-        rest = chunk[~bad] if bad.any() else chunk
+        rest = chosen(chunk, ~bad) if bad.any() else chunk
         if rest.size:
             yield rest
 
 
-def _follows_guest(chunk: np.ndarray, kind: np.ndarray) -> np.ndarray:
-    """Which ARG records belong to a GUEST operation."""
-    found = np.zeros(chunk.size, bool)
+def _cannot(chunk: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """bool[n]: the records of new devices that no device issues, whole units of them."""
+    kind = chunk["kind"] & ~t.CONTINUES
+    bad = new[chunk["agent"]] & ~np.isin(kind, DEVICE_KINDS)
     heads = np.flatnonzero(kind == t.GUEST)
-    found[heads + 1] = True
-    found[heads[chunk["count"][heads] == -1] + 2] = True
-    return found & (kind == t.ARG)
+    bad[heads + 1] = False
+    bad[heads[chunk["count"][heads] == -1] + 2] = False
+    return bad

@@ -9,7 +9,7 @@ from hwmodel import op as t
 from hwmodel.jit import entry
 from hwmodel.trace import Trace
 from workloads.compose.mappings import CHANGING, Mapping, Memory, units
-from workloads.compose.numbering import checked, finished, joined, prefix
+from workloads.compose.numbering import checked, chosen, finished, joined, prefix
 
 KEPT = (t.READ, t.WRITE, t.FETCH, t.COMPUTE, t.SYNC)
 TURNED = (*CHANGING, t.MADVISE, t.EXIT)
@@ -81,7 +81,7 @@ def _inside(trace: Trace, events: bool) -> Iterator[np.ndarray]:
     data = np.full((t.AGENTS, 2), EMPTY)
     for chunk in checked(trace):
         ops = joined(_turned(trace, chunk, guest, before)) if events else chunk
-        ops = t.copy_records(ops[_stays(ops, events)])
+        ops = chosen(np.ascontiguousarray(ops), _stays(ops, events))
         _read(ops, data)
         before += chunk.size
         if ops.size:

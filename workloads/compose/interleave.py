@@ -8,7 +8,7 @@ import numpy as np
 from hwmodel import op as t
 from hwmodel.jit import entry
 from hwmodel.trace import Trace
-from workloads.compose.numbering import Numbers, finished, joined, renamed, side_by_side, spaces_apart
+from workloads.compose.numbering import WORDS, Numbers, finished, joined, renamed, side_by_side, spaces_apart
 
 READ_AHEAD = 1 << 14  # records of each trace
 BATCH = 1 << 16  # records put together at once
@@ -131,7 +131,7 @@ def _refill(pool: np.ndarray, lane: np.void, source: Iterator[np.ndarray]) -> No
     if chunk is None:
         lane["more"] = 0
     else:
-        pool[: chunk.size] = chunk
+        pool[: chunk.size].view(WORDS)[:] = np.ascontiguousarray(chunk).view(WORDS)
         lane["at"], lane["end"] = 0, chunk.size
 
 

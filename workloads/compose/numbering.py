@@ -8,6 +8,8 @@ from hwmodel import op as t
 from hwmodel.jit import entry, part
 from hwmodel.trace import Trace, Validator
 
+WORDS = np.dtype("c16")
+"""Sixteen bytes that NumPy copies as they are."""
 MOST_FILES = (1 << 31 - t.FILE_SHIFT) - 1
 """The highest number of a file that fits in a mapping."""
 
@@ -75,8 +77,13 @@ def prefix(trace: Trace) -> str:
 
 
 def joined(pieces: Iterable[np.ndarray]) -> np.ndarray:
-    """OP arrays as one."""
-    return np.concatenate([np.empty(0, t.OP), *pieces]).view(t.OP)
+    """OP arrays as one: as opaque words, since NumPy joins records 60 times as slowly, field by field."""
+    return np.concatenate([np.empty(0, WORDS), *(np.ascontiguousarray(piece).view(WORDS) for piece in pieces)]).view(t.OP)
+
+
+def chosen(ops: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The records of a contiguous OP array that a bool[n] chooses."""
+    return np.compress(mask, ops.view(WORDS)).view(t.OP)
 
 
 def side_by_side(what: str, traces: Sequence[Trace], spaces: Sequence[Mapping[int, int]], same_files: bool) -> list[Numbers]:

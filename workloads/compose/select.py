@@ -8,7 +8,7 @@ import numpy as np
 from hwmodel import op as t
 from hwmodel.jit import entry, part
 from hwmodel.trace import Trace
-from workloads.compose.numbering import checked, prefix
+from workloads.compose.numbering import checked, chosen, prefix
 
 KINDS = {name: kind for kind, name in t.NAMES.items() if kind != t.ARG}
 """Number of each kind that `select` takes, by name."""
@@ -71,21 +71,21 @@ class _Conditions:
         addresses: Iterable[tuple[int, int]] | None,
     ) -> None:
         numbers = None if kinds is None else [_kind(kind) for kind in kinds]
-        chosen = None if agents is None else list(agents)
+        only = None if agents is None else list(agents)
         ranges = None if addresses is None else [tuple(pair) for pair in addresses]
-        for agent in chosen or ():
+        for agent in only or ():
             if not 0 <= agent < len(trace.agents):
                 raise t.TraceError(f"select: agent {agent} is not in the trace, which has {len(trace.agents)}")
         for pair in ranges or ():
             if len(pair) != 2 or pair[0] >= pair[1]:
                 raise t.TraceError(f"select: a range is (first, end) in bytes, not {pair}")
         self.kinds = _marked(t.CONTINUES, numbers)
-        self.agents = _marked(t.AGENTS, chosen)
+        self.agents = _marked(t.AGENTS, only)
         self.anywhere = ranges is None
         self.ranges = np.array(ranges or [], np.int64).reshape(-1, 2)
         self.info = {
             "kinds": None if numbers is None else [t.NAMES[number] for number in numbers],
-            "agents": chosen, "addresses": None if ranges is None else [list(pair) for pair in ranges],
+            "agents": only, "addresses": None if ranges is None else [list(pair) for pair in ranges],
         }  # fmt: skip
 
 
@@ -115,7 +115,7 @@ def _selected(
         if mask.all():
             yield chunk
         elif mask.any():
-            yield chunk[mask]
+            yield chosen(np.ascontiguousarray(chunk), mask)
 
 
 def _asked(trace: Trace, where: Callable[[np.ndarray], np.ndarray], chunk: np.ndarray, before: int) -> np.ndarray:

@@ -6,19 +6,20 @@ uncompressed file; and `read(source, events)`, which returns a lazy Trace.
 
 import os
 import pathlib
+from collections.abc import Sequence
 from types import ModuleType
 
 from hwmodel.trace import Trace, TraceError
-from workloads.readers import champsim, drmemtrace, lackey
+from hwmodel.tracefile import is_trace_file
+from workloads.readers import arrays, champsim, columns, drmemtrace, lackey
 from workloads.streams import Source, file_source
 
-READERS: tuple[ModuleType, ...] = (drmemtrace, lackey, champsim)
+READERS: tuple[ModuleType, ...] = (drmemtrace, columns, lackey, champsim)
 """In the order in which they are asked: formats that begin with a mark of their own first."""
-PARQUET = b"PAR1"
 
 
-def read(path: str | os.PathLike[str], events: bool = True, strict: bool = False) -> Trace:
-    """Open a trace of any known format: a trace file, or a valgrind lackey log.
+def read(path: str | os.PathLike[str], events: bool = True, strict: bool = False, ignore: Sequence[str] = ()) -> Trace:
+    """Open a trace of any known format: a trace file, columns, or a recording of another tool's.
 
     Parameters
     ----------
@@ -30,6 +31,8 @@ def read(path: str | os.PathLike[str], events: bool = True, strict: bool = False
         and mapped from the start, so that nothing faults. Of no effect on a trace file.
     strict : bool
         Refuse a file that is cut short, instead of reading all its whole records and warning.
+    ignore : sequence of str
+        Columns of a CSV, NumPy or Parquet file that are not looked at; others that mean nothing are refused.
 
     Returns
     -------
@@ -53,17 +56,21 @@ def read(path: str | os.PathLike[str], events: bool = True, strict: bool = False
         return drmemtrace.read_folder(pathlib.Path(path), events, strict)
     source = file_source(path, strict)
     head = source.head()
-    if head.startswith(PARQUET):
+    if head.startswith(arrays.PARQUET) and is_trace_file(path):
         return Trace.load(path)
-    return read_source(source, head, events)
+    return read_source(source, head, events, ignore)
 
 
-def read_source(source: Source, head: bytes, events: bool = True) -> Trace:
+def read_source(source: Source, head: bytes, events: bool = True, ignore: Sequence[str] = ()) -> Trace:
     """The trace of a source that begins with `head`, by the first reader that recognises it."""
     if not head:
         raise TraceError(f"{source.name}: not a trace of a known format: it is empty, or compressed and cut short at once")
     for reader in READERS:
         if reader.recognises(head):
+            if reader is columns:
+                return columns.read(source, events, ignore)
+            if ignore:
+                raise TraceError(f"{source.name}: {reader.NAME} has no columns to ignore")
             return reader.read(source, events)
     known = ", ".join(reader.NAME for reader in READERS)
     raise TraceError(f"{source.name}: not a trace of a known format (a trace file, {known})")

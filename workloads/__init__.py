@@ -4,6 +4,7 @@ Everything returns a `hwmodel.trace.Trace`: lazy, in constant memory, read as of
 """
 
 from workloads.compose import as_guest, assign, concatenate, interleave, repeat, select, shift
+from workloads.csvfile import save_csv
 from workloads.offload import offload
 from workloads.readers import read
 from workloads.record import record
@@ -20,6 +21,7 @@ __all__ = [
     "record",
     "recorded",
     "repeat",
+    "save_csv",
     "select",
     "sequential",
     "shift",

@@ -26,7 +26,7 @@ KINDS = {name: kind for kind, name in t.NAMES.items()} | {
 }
 COLUMNS = ("kind", "address", "count", "gap", "agent")
 LIMITS = {"count": (-(1 << 31), (1 << 31) - 1), "gap": (-(1 << 15), (1 << 15) - 1), "agent": (0, t.AGENTS - 1)}
-BLOCK = 1 << 16
+BLOCK = 1 << 15
 LONGEST_UNIT = 3
 PRELUDE = 256  # records in a line
 
@@ -169,8 +169,8 @@ class _Reading:
 
     def _describe(self, lines: Lines) -> None:
         """Take in the lines before the first record."""
-        about = self._line(lines)
         try:
+            about = self._line(lines)
             if about[MARK] > VERSION:
                 raise t.TraceError(f"format version {about[MARK]} is newer than {VERSION}, the newest known here")
             self.agents = [t.Agent(agent["role"], int(agent["space"]), str(agent["name"])) for agent in about["agents"]]

@@ -5,7 +5,7 @@ array for each column. CSV and .npy that are cut short give their whole rows; th
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from hwmodel.trace import Trace
 from workloads import csvfile
@@ -66,10 +66,9 @@ def read(source: Source, events: bool = True, ignore: Sequence[str] = ()) -> Tra
 
 
 def _begin(
-    format: str, table: type["CsvTable | arrays.ArrayTable"], source: Source, events: bool, ignore: Sequence[str], watch: bool
+    format: str, table: Callable[[Source, Sequence[str]], Table], source: Source, events: bool, ignore: Sequence[str], watch: bool
 ) -> RowsPass:
-    rows: Table = table(source, ignore)
-    return RowsPass(source, rows, format, events, watch)
+    return RowsPass(source, table(source, ignore), format, events, watch)
 
 
 class CsvTable:

@@ -34,7 +34,7 @@ LONGEST = PAGES * t.PAGE
 ROOM = PAGES + 3  # records that a row may need
 MOST_GAP = (1 << 15) - 1
 MOST = (1 << 31) - 1
-BLOCK = 1 << 16
+BLOCK = 1 << 15
 
 DONE, FULL, NEW = 0, 1, 2
 BAD = 8
@@ -69,7 +69,7 @@ class Block:
 class Table(Protocol):
     """A file of rows. `cut` says, behind the last block, where it ends early, if it does."""
 
-    columns: Sequence[str]
+    columns: list[str]
     cut: str
 
     def blocks(self) -> Iterator[Block]:

@@ -14,7 +14,7 @@ from workloads.readers.columntext import BOM, Lines
 from workloads.readers.rows import ADDRESS, COLUMNS, KIND, ROLE, WORDS, Block, RowsPass, Table, columns_of, empty_values
 from workloads.streams import Source
 
-NAME = "columns (CSV, NumPy, Parquet)"
+NAME = "columns"
 
 
 def recognises(head: bytes) -> bool:

@@ -174,25 +174,27 @@ class _Reading:
             if about[MARK] > VERSION:
                 raise t.TraceError(f"format version {about[MARK]} is newer than {VERSION}, the newest known here")
             self.agents = [t.Agent(agent["role"], int(agent["space"]), str(agent["name"])) for agent in about["agents"]]
+            if not 0 < len(self.agents) <= t.AGENTS:
+                raise t.TraceError(f"a trace has 1 to {t.AGENTS} agents, not {len(self.agents)}")
             self.info, self._records, prelude = dict(about["info"]), int(about["records"]), int(about["prelude"])
             while len(self.prelude) < prelude:
                 self.prelude += [tuple(map(int, record)) for record in self._line(lines)["prelude"]]
             t.as_records(self.prelude)
         except t.TraceError as error:
-            raise t.TraceError(f"{self._source.name}: {str(error).removeprefix(f'{self._source.name}: ')}") from None
+            raise t.TraceError(f"{self._source.name}: line {lines.line}: {error}") from None
         except KeyError as error:
             raise t.TraceError(f"{self._source.name}: line {lines.line}: damaged: it lacks {error}") from None
         except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-            raise t.TraceError(f"{self._source.name}: line {lines.line}: damaged: it makes no sense ({error})") from None
+            raise t.TraceError(f"{self._source.name}: line {lines.line}: damaged: it makes no sense ({str(error)[:120]})") from None
         header = lines.next()
         if header != ",".join(COLUMNS):
-            why = "cut short before its first record" if header is None else f"line {lines.line} is not {','.join(COLUMNS)}"
-            raise t.TraceError(f"{self._source.name}: {why}")
+            cut, other = "cut short behind it, before its first record", f"it is not {','.join(COLUMNS)}"
+            raise t.TraceError(f"{self._source.name}: line {lines.line}: {cut if header is None else other}")
 
     def _line(self, lines: Lines) -> dict[str, Any]:
         line = lines.next()
         if line is None:
-            raise t.TraceError("cut short before its first record")
+            raise t.TraceError("cut short behind it, before its first record")
         if not line.startswith("# "):
             raise ValueError("no '# ' before JSON")
         return dict(json.loads(line[2:]))

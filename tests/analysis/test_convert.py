@@ -88,7 +88,7 @@ BAD = {
     "no kind": (["toy.hwtrace", "x.csv", "--drop", "raed"], "no kind 'raed'"),
     "an agent of all": (["toy.hwtrace", "x.csv", "--agent", "0"], "x.csv: holds all agents"),
     "no folder": (["toy.hwtrace", "file/x.csv"], "file"),
-    "a colour": (["glue.csv", "x.hwtrace"], "glue.csv: no meaning is known for column 'colour'"),
+    "a colour": (["glue.csv", "x.hwtrace"], "glue.csv: column 'colour' has no meaning here"),
 }
 
 

@@ -98,10 +98,10 @@ DAMAGE = {
     "no JSON": (('"agents": [', '"agents": ['[:-1]), "line 1: damaged: it makes no sense"),
     "no agents": (('"agents"', '"agent"'), "line 1: damaged: it lacks 'agents'"),
     "a newer version": (('"hwmodel.csv": 1', '"hwmodel.csv": 2'), "format version 2 is newer than 1"),
-    "another header": (("kind,address", "address,kind"), "line 3 is not kind,address,count,gap,agent"),
+    "another header": (("kind,address", "address,kind"), "line 3: it is not kind,address,count,gap,agent"),
     "a role": (('"cpu"', '"gpu"'), "role must be 'cpu' or 'device'"),
     "no prelude": (("# {\"prelude", "{\"prelude"), "line 2: damaged"),
-    "no end": (("kind,address,count,gap,agent\n", ""), "is not kind,address"),
+    "no end": (("kind,address,count,gap,agent\n", ""), "it is not kind,address"),
 }  # fmt: skip
 
 
@@ -111,7 +111,7 @@ def test_what_is_damaged_is_refused(text, open_text, change, message):
     with pytest.raises(TraceError) as told:
         open_text(text.replace(*change, 1))
     assert message in str(told.value)
-    with pytest.raises(TraceError, match="cut short before its first record"):
+    with pytest.raises(TraceError, match=r"line 2: cut short behind it, before its first record"):
         open_text(text[: text.index("kind,")])
 
 

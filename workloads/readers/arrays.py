@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from hwmodel import op as t
-from workloads.readers.rows import BLOCK, COLUMNS, UNKNOWN, WORDS, Block, columns_of, empty_values
+from workloads.readers import rows as r
+from workloads.readers.rows import COLUMNS, UNKNOWN, WORDS, Block, columns_of, empty_values
 from workloads.streams import Source
 
 NPY, ZIP, PARQUET = b"\x93NUMPY", b"PK\x03\x04", b"PAR1"
@@ -36,7 +37,7 @@ class ArrayTable:
         """A column of integers; kind and role may be words."""
         if column == UNKNOWN or (dtype.shape == () and (dtype.kind in "iu" or (dtype.kind in "SU" and column in WORDS))):
             return
-        raise self._refuse(f"column {name!r} is {dtype}: it must be of integers{' or words' if column in WORDS else ''}")
+        raise self._refuse(f"column {name!r} is {str(dtype)[:80]}: it must be of integers{' or words' if column in WORDS else ''}")
 
 
 def _fill(to: np.ndarray, column: int, values: np.ndarray) -> None:
@@ -68,9 +69,9 @@ class _Array:
             except Exception as error:  # what garbled bytes make of it is told in many ways
                 raise ValueError(f"its header makes no sense ({_line(error)})") from None
         if self.dtype.hasobject or not 0 < self.dtype.itemsize <= WIDEST:
-            raise ValueError(f"it has elements of {self.dtype}")
+            raise ValueError(f"it has elements of {str(self.dtype)[:80]}")
         if len(self.shape) != 1 or self.shape[0] < 0:
-            raise ValueError(f"it has shape {self.shape}, but rows are wanted")
+            raise ValueError(f"it has shape {str(self.shape)[:80]}, but rows are wanted")
         self.rows = self.shape[0]
         self.left, self.rest = self.rows, 0
 
@@ -98,17 +99,16 @@ class NpyTable(ArrayTable):
             for name, column in zip(self.columns, plan, strict=True):
                 self._check_type(name, column, array.dtype[name] if array.dtype.names else array.dtype)
             values, before = empty_values(), 0
-            while (rows := array.take(BLOCK)).size:
+            while (rows := array.take(r.BLOCK)).size:
                 for name, column in zip(self.columns, plan, strict=True):
                     if column != UNKNOWN:
                         _fill(values[column, : rows.size], column, rows[name] if array.dtype.names else rows)
                 yield Block(values, rows.size, before)
                 before += rows.size
             if array.left:
-                within = f"within row {before}" if array.rest else f"behind row {before - 1}" if before else "before its first row"
-                self.cut = f"ends {within} of {array.rows}"
+                self.cut = f"ends {'within' if array.rest else 'before'} row {before} of {array.rows}"
             elif stream.read(1):
-                raise self._refuse("more bytes follow its rows: several arrays can't be told apart from damage")
+                raise self._refuse(f"row {before - 1} is its last, but more bytes follow: several arrays are no table")
 
 
 class NpzTable(ArrayTable):
@@ -138,12 +138,12 @@ class NpzTable(ArrayTable):
                     self._check_type(name, column, arrays[column].dtype)
             lengths = {COLUMNS[column]: array.rows for column, array in arrays.items()}
             if len(set(lengths.values())) > 1:
-                raise self._refuse(f"its columns are not of one length: {lengths}")
+                raise self._refuse(f"damaged: its columns are not of one length: {lengths}")
             values, rows = empty_values(), next(iter(lengths.values()))
-            for before in range(0, rows, BLOCK):
-                size = min(BLOCK, rows - before)
+            for before in range(0, rows, r.BLOCK):
+                size = min(r.BLOCK, rows - before)
                 for column, array in arrays.items():
-                    piece = array.take(BLOCK)
+                    piece = array.take(r.BLOCK)
                     if piece.size != size:
                         raise self._refuse(f"column {COLUMNS[column]!r} ends at row {before + piece.size} of {rows}")
                     _fill(values[column, :size], column, piece)
@@ -176,7 +176,7 @@ class ParquetTable(ArrayTable):
             for name, column in wanted:
                 self._check_arrow_type(name, column, file.schema_arrow.field(name).type)
             values, before = empty_values(), 0
-            for batch in file.iter_batches(BLOCK, columns=[name for name, _ in wanted], use_threads=False):
+            for batch in file.iter_batches(r.BLOCK, columns=[name for name, _ in wanted], use_threads=False):
                 for name, column in wanted:
                     self._fill_arrow(values[column, : batch.num_rows], column, name, batch.column(name), before)
                 yield Block(values, batch.num_rows, before)
@@ -190,7 +190,7 @@ class ParquetTable(ArrayTable):
         plain = kind.value_type if pa.types.is_dictionary(kind) else kind
         text = pa.types.is_string(plain) or pa.types.is_large_string(plain)
         if not pa.types.is_integer(kind) and not (text and column in WORDS):
-            raise self._refuse(f"column {name!r} is {kind}: it must be of integers{' or words' if column in WORDS else ''}")
+            raise self._refuse(f"column {name!r} is {str(kind)[:80]}: it must be of integers{' or words' if column in WORDS else ''}")
 
     def _fill_arrow(self, to: np.ndarray, column: int, name: str, values: Any, before: int) -> None:
         import pyarrow as pa

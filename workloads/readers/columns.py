@@ -7,7 +7,7 @@ array for each column. CSV and .npy that are cut short give their whole rows; th
 import functools
 from collections.abc import Callable, Iterator, Sequence
 
-from hwmodel.trace import Trace
+from hwmodel.trace import Trace, TraceError
 from workloads import csvfile
 from workloads.readers import arrays, passes
 from workloads.readers.columntext import BOM, Lines
@@ -85,7 +85,9 @@ class CsvTable:
             header = lines.next()
             while header is not None and (not header.strip() or header.startswith("#")):
                 header = lines.next()
-            self.columns = _fields(header or "")
+            if header is None:
+                raise TraceError(f"{self._source.name}: cut short within line {lines.line + 1}, which names its columns")
+            self.columns = _fields(header)
             plan = columns_of(self.columns, self._ignore, self._source.name)
             values = empty_values()
             numbers = values[0].copy()

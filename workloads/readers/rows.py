@@ -76,9 +76,9 @@ class Table(Protocol):
         """Its rows."""
 
 
-def empty_values(size: int = BLOCK) -> np.ndarray:
-    """Room for the values of some rows, filled with what an absent column means."""
-    return np.tile(np.array(DEFAULTS, np.int64)[:, None], (1, size))
+def empty_values() -> np.ndarray:
+    """Room for the values of a block, filled with what an absent column means."""
+    return np.tile(np.array(DEFAULTS, np.int64)[:, None], (1, BLOCK))
 
 
 def columns_of(names: Sequence[str], ignore: Sequence[str], name: str) -> list[int]:
@@ -92,9 +92,10 @@ def columns_of(names: Sequence[str], ignore: Sequence[str], name: str) -> list[i
             column = UNKNOWN
         elif column == UNKNOWN:
             known = ", ".join((*COLUMNS, *SYNONYMS))
-            raise t.TraceError(f"{name}: no meaning is known for column {text!r} (known: {known}); ignore= leaves columns out")
+            shown = repr(text if len(text) <= 60 else f"{text[:57]}...")
+            raise t.TraceError(f"{name}: column {shown} has no meaning here (known: {known}); ignore= leaves columns out")
         elif column in found:
-            raise t.TraceError(f"{name}: columns {names[found.index(column)]!r} and {text!r} mean the same")
+            raise t.TraceError(f"{name}: column {text!r} means the same as {names[found.index(column)]!r}")
         found.append(column)
     if ADDRESS not in found:
         raise t.TraceError(f"{name}: there is no column 'address'")

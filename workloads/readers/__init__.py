@@ -8,10 +8,10 @@ import os
 from types import ModuleType
 
 from hwmodel.trace import Trace, TraceError
-from workloads.readers import lackey
+from workloads.readers import lackey, threads
 from workloads.streams import Source, file_source
 
-READERS: tuple[ModuleType, ...] = (lackey,)
+READERS: tuple[ModuleType, ...] = (threads, lackey)
 """In the order in which they are asked: formats that begin with a mark of their own first."""
 PARQUET = b"PAR1"
 

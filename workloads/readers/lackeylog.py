@@ -147,7 +147,7 @@ def _parse(text, digits, ops, cursor, agent):
         if not whole or length < 1 or length > LONGEST or address > t.USER_END - length:
             reason = OTHER
             break
-        filled = _access(ops, filled, address, length, kind, agent)
+        filled = split_access(ops, filled, address, length, kind, agent)
         begin = at + 1
         line += 1
     row.at = begin
@@ -170,7 +170,7 @@ def _kind(text, at):
 
 
 @part
-def _access(ops, filled, address, length, kind, agent):
+def split_access(ops, filled, address, length, kind, agent):
     """Write an access, one record per page; the records then filled."""
     t.write(ops[filled], address, 1, 0, kind, agent)
     filled += 1

@@ -14,7 +14,7 @@ from workloads.streams import Stream
 READ, WRITE, FETCH, THREAD, THREAD_END, CALL, ARGUMENT, MAPPED_FILE, PROGRAM, BEGIN, EXEC, END = range(12)
 SAME, INITIAL, FORKED = 1, 2, 4
 ARGUMENTS = 6
-ENTRY = np.dtype((np.record, [("address", "<i8"), ("number", "<i4"), ("thread", "<u2"), ("kind", "u1"), ("flags", "u1")]))
+ENTRY = np.dtype((np.record, [("address", "<i8"), ("number", "<i4"), ("thread", "<u2"), ("kind", "u1"), ("marks", "u1")]))
 CHUNK = 1 << 18  # entries parsed at once
 ROOM = LINE_ROOM  # records an entry may need
 LONGEST = (ROOM - 1) * t.PAGE
@@ -97,6 +97,8 @@ class Log:
             self._row["filled"] = self._batch.filled
             reason = _parse(self._entries, self._batch.ops, self._cursor, self.agents, True)
             self._batch.filled = int(self._row["filled"])
+        if reason == OTHER:
+            self._next()  # a call whose arguments are not all there, or refused
         left = self._size - int(self._row["at"]) * ENTRY.itemsize
         self.cut = f"ends within entry {self.entries + 1}" if left else f"ends behind entry {self.entries}"
         yield None
@@ -179,7 +181,7 @@ def _grown(entries, at, end, size):
     after = at + 1
     while after < end and size % WORD == 0 and size < VECTOR and _is_same(entries[after], first):
         piece = entries[after]
-        if piece.kind != first.kind or piece.address != first.address + size or piece.number > WORD:
+        if piece.kind != first.kind or piece.address != first.address + size or not 1 <= piece.number <= WORD:
             break
         size += piece.number
         after += 1
@@ -197,4 +199,4 @@ def _is_written(entries, after, end, first, size):
 @part
 def _is_same(piece, first):
     """Whether an entry is an access of the same instruction as the access before it."""
-    return piece.flags & SAME != 0 and piece.thread == first.thread and piece.kind <= WRITE
+    return piece.marks & SAME != 0 and piece.thread == first.thread and piece.kind <= WRITE

@@ -2,7 +2,7 @@
 
 Little-endian entries of 16 bytes; the first is ``\\x89HWTHREAD\\r\\n\\x1a``, version (u16: 1), size of an entry (u16: 16)::
 
-    u64 address | u32 number | u16 thread | u8 kind | u8 flags
+    u64 address | u32 number | u16 thread | u8 kind | u8 marks
 
 =============  ==========================  =======================================================================
 kind           address                     number
@@ -23,7 +23,7 @@ kind           address                     number
 11 END                                     the process ended; without it, it was killed, or the file is cut short
 =============  ==========================  =======================================================================
 
-Flags: 1 SAME, an access by the same instruction as the thread's access right before; 2 INITIAL, a mapping that exists from
+Marks: 1 SAME, an access by the same instruction as the thread's access right before; 2 INITIAL, a mapping that exists from
 the beginning, told as the mmap that would make it; 4 FORKED, a call that made a process, which is not recorded.
 
 A thread's entries are in its order. Threads take turns, thousands of entries long, but a call on memory stands behind all
@@ -43,12 +43,13 @@ from typing import Any
 
 import numpy as np
 
+from hwmodel import op as t
 from hwmodel.op import TraceError
 from hwmodel.trace import Trace
 from workloads.readers import passes
 from workloads.readers.assembly import Assembly
 from workloads.readers.initial import Layout
-from workloads.readers.syscalls import EXECVE, EXECVEAT, MMAP, Files, Process
+from workloads.readers.syscalls import EXECVE, EXECVEAT, MMAP, Process
 from workloads.readers.threadlog import (
     BEGIN,
     CALL,
@@ -120,10 +121,10 @@ class Run:
     def __init__(
         self, source: Source, events: bool = True, was_killed: Callable[[], bool] = lambda: False, watch: bool = True
     ) -> None:
-        self._source, self._was_killed = source, was_killed
+        self._source, self._events, self._was_killed = source, events, was_killed
         self._program, self._entries = b"", 0
         self._layout, self._file = Layout(), 0
-        self._ended = self._replaced = False
+        self._begun = self._ended = self._replaced = False
         self._ids: dict[str, int] = {}
         self._free: list[int] = []  # agents of threads that have ended
         self._run = Assembly(source.name, "thread recording", events, watch)
@@ -171,6 +172,8 @@ class Run:
         entry = stop[0]
         kind, thread = int(entry["kind"]), int(entry["thread"])
         address, number = int(entry["address"]), int(entry["number"])
+        if self._begun and (kind in (PROGRAM, BEGIN) or int(entry["marks"]) & INITIAL):
+            raise log.refusal()
         if kind == CALL:
             self._call(stop, log)
         elif kind == MAPPED_FILE:
@@ -190,7 +193,9 @@ class Run:
             self._ended = True
 
     def _begin(self) -> None:
-        self._run.start(self._root, self._layout)
+        self._begun = True
+        if self._events:
+            self._run.start(self._root, self._layout)
         number = next(iter(self._ids), "/0").rpartition("/")[2]
         self._ids = {self._title(number): tid for tid in self._ids.values()}
         self._run.rename(self._root, self._title(number))
@@ -211,12 +216,12 @@ class Run:
 
     def _call(self, stop: np.ndarray, log: Log) -> None:
         entry, args = stop[0], [int(value) for value in stop["address"][1:]]
-        number, result, flags = int(entry["number"]), int(entry["address"]), int(entry["flags"])
+        number, result, marks = int(entry["number"]), int(entry["address"]), int(entry["marks"])
         agent, file, self._file = log.agent(int(entry["thread"])), self._file, 0
         try:
-            if flags & INITIAL:
+            if marks & INITIAL:
                 self._initial(args, result, file)
-            elif flags & FORKED:
+            elif marks & FORKED:
                 self._fork(agent)
             else:
                 if file and number == MMAP:
@@ -231,10 +236,12 @@ class Run:
         """A mapping that is there from the beginning."""
         mapper = Process(self._run.files, Counter())
         mapper.identify(args[4], ("inode", file))
-        unit = mapper.call(self._root, MMAP, args, result)
-        first = result >> 12
-        self._layout.units.append(unit or [])
-        self._layout.covered.append((first, first + -(-args[1] >> 12)))
+        unit = mapper.call(self._root, MMAP, args, result) or []
+        if [record[3] for record in unit] != [t.MMAP, t.ARG]:
+            raise ValueError
+        first = result >> t.PAGE_SHIFT
+        self._layout.units.append(unit)
+        self._layout.covered.append((first, first + unit[0][1]))
 
     def _fork(self, agent: int) -> None:
         """A process was made: it is not recorded."""

@@ -166,7 +166,7 @@ def test_a_program_that_closes_descriptors_one_by_one_does_not_hit_ours(folder):
 
 @needs_qemu
 def test_a_program_that_closes_all_descriptors_at_once_ends_the_recording(folder):
-    with pytest.warns(TraceWarning, match=r"\./prog: cut short: ends behind entry"):
+    with pytest.warns(TraceWarning, match=r"\./prog: cut short: ends at byte"):
         trace = record(["./prog", "range"], tool="qemu", cwd=folder)
     validate(trace)
     assert uses(trace, t.READ)[0, 0] < 10_000

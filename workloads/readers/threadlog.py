@@ -7,6 +7,7 @@ import numpy as np
 from hwmodel import op as t
 from hwmodel.jit import entry, part
 from workloads.readers.assembly import Batch
+from workloads.readers.entries import Entries
 from workloads.readers.lackeylog import ROOM as LINE_ROOM
 from workloads.readers.lackeylog import split_access
 from workloads.streams import Stream
@@ -15,15 +16,13 @@ READ, WRITE, FETCH, THREAD, THREAD_END, CALL, ARGUMENT, MAPPED_FILE, PROGRAM, BE
 SAME, INITIAL, FORKED = 1, 2, 4
 ARGUMENTS = 6
 ENTRY = np.dtype((np.record, [("address", "<i8"), ("number", "<i4"), ("thread", "<u2"), ("kind", "u1"), ("marks", "u1")]))
-CHUNK = 1 << 18  # entries parsed at once
 ROOM = LINE_ROOM  # records an entry may need
 LONGEST = (ROOM - 1) * t.PAGE
 WORD, VECTOR = 8, 64  # bytes: of the pieces an access may come in; of the longest such access
-OUT, FULL, OTHER = 0, 1, 2
+NO_MORE, FULL, OTHER = 0, 1, 2
 
 CURSOR = np.dtype((np.record, [
     ("at", "i8"),      # next entry
-    ("end", "i8"),     # end of the entries
     ("filled", "i8"),  # records in the batch
 ]))  # fmt: skip
 
@@ -34,7 +33,7 @@ class Log:
     Parameters
     ----------
     stream : Stream
-        The recording, behind its header.
+        The recording; its header is an entry as long as the others.
     name : str
         Its file, for errors.
     batch : Batch
@@ -44,18 +43,22 @@ class Log:
     def __init__(self, stream: Stream, name: str, batch: Batch) -> None:
         self.cut = ""
         self.agents = np.full(1 << 16, -1, np.int64)  # of each thread
-        self._stream, self._name, self._batch = stream, name, batch
-        self._bytes = bytearray(CHUNK * ENTRY.itemsize)
-        self._entries = np.frombuffer(self._bytes, ENTRY)
-        self._size = 0  # bytes that are there
-        self._behind = 0  # entries before the first of these
+        self._name, self._batch = name, batch
+        self._entries = Entries(stream, ENTRY)
+        self._last = 0  # byte where what was handed out last begins
         self._cursor = np.zeros(1, CURSOR)
-        self._row = self._cursor[0]
 
     @property
     def entries(self) -> int:
-        """Entries parsed or handed out so far."""
-        return self._behind + int(self._row["at"])
+        """Entries parsed or handed out so far, without the header."""
+        return max(self._entries.before + self._entries.at - 1, 0)
+
+    def header(self) -> bytes:
+        """The first entry, as it is; empty if it is not there."""
+        if not self._entries.refill():
+            return b""
+        self._entries.at = 1
+        return self._entries.rows[:1].tobytes()
 
     def agent(self, thread: int) -> int:
         """The agent of a thread."""
@@ -65,7 +68,7 @@ class Log:
 
     def refusal(self) -> t.TraceError:
         """The error that the entry handed out last makes no sense."""
-        return t.TraceError(f"{self._name}: entry {self.entries} makes no sense")
+        return t.TraceError(f"{self._name}: the entry at byte {self._last} makes no sense")
 
     def stops(self) -> Iterator[np.ndarray | None]:
         """Each entry that is no access, a CALL with its arguments; None where the batch is full (then clear it) and at the end.
@@ -79,65 +82,49 @@ class Log:
         """
         more = True
         while more:
-            self._row["filled"] = self._batch.filled
-            reason = _parse(self._entries, self._batch.ops, self._cursor, self.agents, False)
-            self._batch.filled = int(self._row["filled"])
+            reason = self._parse(False)
             stop = self._next() if reason == OTHER else None
             if stop is not None or reason == FULL:
                 yield stop
             else:
-                more = self._refill()
-        yield from self._rest()
-
-    def _rest(self) -> Iterator[np.ndarray | None]:
-        """Accesses at the end that might have gone on, and what is left."""
-        reason = FULL
-        while reason == FULL:
+                more = self._entries.refill()
+        while self._parse(True) == FULL:  # accesses at the end, which might have gone on
             yield None
-            self._row["filled"] = self._batch.filled
-            reason = _parse(self._entries, self._batch.ops, self._cursor, self.agents, True)
-            self._batch.filled = int(self._row["filled"])
-        if reason == OTHER:
-            self._next()  # a call whose arguments are not all there, or refused
-        left = self._size - int(self._row["at"]) * ENTRY.itemsize
-        self.cut = f"ends within entry {self.entries + 1}" if left else f"ends behind entry {self.entries}"
+        byte, left = self._entries.byte(), self._entries.rows.size - self._entries.at
+        if left:
+            self._next()  # refused, unless it is a call whose arguments are not all there
+        self.cut = f"ends within the call at byte {byte}" if left else self._entries.where_cut() or f"ends at byte {byte}"
         yield None
 
+    def _parse(self, is_last: bool) -> int:
+        row = self._cursor[0]
+        row["at"], row["filled"] = self._entries.at, self._batch.filled
+        reason = _parse(self._entries.rows, self._batch.ops, self._cursor, self.agents, is_last)
+        self._entries.at, self._batch.filled = int(row["at"]), int(row["filled"])
+        return reason
+
     def _next(self) -> np.ndarray | None:
-        """The entry at the cursor with those that belong to it, which moves behind them; None if not all are there yet."""
-        at, end = int(self._row["at"]), int(self._row["end"])
-        kind = int(self._entries[at]["kind"])
-        size = 1 + ARGUMENTS if kind == CALL else 1
-        if at + size > end:
-            return None
-        self._row["at"] = at + size
-        found = self._entries[at : at + size]
-        numbers = found["number"][1:].tolist()
-        if not FETCH < kind <= END or kind == ARGUMENT or numbers != list(range(len(numbers))):
+        """The entry to be parsed next with those that belong to it, which are then behind; None if not all are there yet."""
+        self._last = self._entries.byte()
+        at, rows = self._entries.at, self._entries.rows
+        kind = int(rows[at]["kind"])
+        found = rows[at : at + (1 + ARGUMENTS if kind == CALL else 1)]
+        if not FETCH < kind <= END or kind == ARGUMENT or found["number"][1:].tolist() != list(range(found.size - 1)):
             raise self.refusal()
         if (found["kind"][1:] != ARGUMENT).any() or (found["thread"] != found["thread"][0]).any():
             raise self.refusal()
+        if kind == CALL and found.size <= ARGUMENTS:
+            return None
+        self._entries.at = at + found.size
         return found
-
-    def _refill(self) -> bool:
-        """Read more entries behind what is left; whether there were any."""
-        at = int(self._row["at"])
-        left = self._size - at * ENTRY.itemsize
-        self._bytes[:left] = self._bytes[at * ENTRY.itemsize : self._size]
-        with memoryview(self._bytes) as view:
-            got = self._stream.readinto(view[left:])
-        self._behind += at
-        self._size = left + got
-        self._row["at"], self._row["end"] = 0, self._size // ENTRY.itemsize
-        return bool(got)
 
 
 @entry
 def _parse(entries, ops, cursor, agents, is_last):
-    """Parse accesses; OUT: no more are there, FULL: no room for another, OTHER: at an entry that is none."""
+    """Parse accesses; NO_MORE: none are left, FULL: no room for another, OTHER: at an entry that is none."""
     row = cursor[0]
-    at, end, filled = row.at, row.end, row.filled
-    reason = OUT
+    at, end, filled = row.at, entries.size, row.filled
+    reason = NO_MORE
     while at < end:
         first = entries[at]
         kind, address, size = first.kind, first.address, np.int64(first.number)

@@ -94,7 +94,7 @@ def read(source: Source, events: bool = True) -> Trace:
     Raises
     ------
     TraceError
-        At an entry that makes no sense, or if the version is newer; names the file and the entry (from 1, behind the header).
+        At an entry that makes no sense, or if the version is newer; names the file and the entry's byte.
     """
     return passes.two_passes(source, functools.partial(_pass, source, events))
 
@@ -134,8 +134,8 @@ class Run:
     def chunks(self, stream: Stream | None = None) -> Iterator[np.ndarray]:
         """The coalesced records of the run; `stream` if the recording is already open."""
         with stream or self._source.open() as stream:
-            self._check_header(stream.read(ENTRY_SIZE))
             log = Log(stream, self._source.name, self._run.batch)
+            self._check_header(log.header())
             for stop in log.stops():
                 if stop is not None:
                     self._handle(stop, log)

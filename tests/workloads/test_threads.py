@@ -12,7 +12,21 @@ from workloads import read
 from workloads.coalesce import coalesce
 from workloads.readers import read_source
 from workloads.readers.threadlog import (
-    ARGUMENT, BEGIN, CALL, END, EXEC, FETCH, FORKED, INITIAL, MAPPED_FILE, PROGRAM, READ, SAME, THREAD, THREAD_END, WRITE,
+    ARGUMENT,
+    BEGIN,
+    CALL,
+    END,
+    EXEC,
+    FETCH,
+    FORKED,
+    INITIAL,
+    MAPPED_FILE,
+    PROGRAM,
+    READ,
+    SAME,
+    THREAD,
+    THREAD_END,
+    WRITE,
 )  # fmt: skip
 from workloads.streams import bytes_source
 

@@ -1,8 +1,9 @@
 """What a user does with runs: compare machines, sweep settings, draw pictures; and the command line."""
 
 from analysis.comparison import Comparison, compare
+from analysis.inspection import Inspection, inspect
 from analysis.metrics import METRICS, Metric, headline
 from analysis.runs import head
 from analysis.sweeps import sweep
 
-__all__ = ["METRICS", "Comparison", "Metric", "compare", "head", "headline", "sweep"]
+__all__ = ["METRICS", "Comparison", "Inspection", "Metric", "compare", "head", "headline", "inspect", "sweep"]

@@ -46,7 +46,7 @@ def recognises(head: bytes) -> bool:
     if len(head) < dr.ENTRY.itemsize:
         return False
     first = np.frombuffer(head[: dr.ENTRY.itemsize], dr.ENTRY)[0]
-    header = first["type"] == dr.HEADER or (first["type"] == dr.MARKER and first["size"] == dr.MARKED_VERSION)
+    header = first["what"] == dr.HEADER or (first["what"] == dr.MARKER and first["bytes_"] == dr.MARKED_VERSION)
     return bool(header and int(first["addr"]) in VERSIONS)
 
 
@@ -178,7 +178,7 @@ class _File:
 
     def _look(self, e: Any) -> bool:
         """An entry that the kernel stopped at; whether it is a time stamp that others come before."""
-        kind, marker, value = int(e["type"]), int(e["size"]), int(e["addr"])
+        kind, marker, value = int(e["what"]), int(e["bytes_"]), int(e["addr"])
         ends_call = kind != dr.MARKER or marker in (dr.NUMBER, dr.STAMP)
         if ends_call and self._number != UNKNOWN and not (marker == dr.STAMP and self._result is None and kind == dr.MARKER):
             self._complete()
@@ -264,9 +264,9 @@ class _File:
     def _refuse(self, reason: int) -> None:
         e = self._entries.rows[self._entries.at]
         address = int(e["addr"]) & (1 << 64) - 1
-        why = f"non-canonical address {address:#x}" if reason == dr.NON_CANONICAL else f"unknown type {int(e['type'])}"
-        if reason == dr.STRANGE and e["type"] == dr.BUNDLE:
-            why = f"a bundle of {int(e['size']) & 0xFFFF} instructions"
+        why = f"non-canonical address {address:#x}" if reason == dr.NON_CANONICAL else f"unknown type {int(e['what'])}"
+        if reason == dr.STRANGE and e["what"] == dr.BUNDLE:
+            why = f"a bundle of {int(e['bytes_']) & 0xFFFF} instructions"
         raise t.TraceError(f"{self.source.name}: {self._where()} makes no sense: {why}")
 
 

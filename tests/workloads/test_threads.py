@@ -5,12 +5,12 @@ import struct
 
 import pytest
 
-import workloads
 from hwmodel import op as t
 from hwmodel.trace import TraceError, TraceWarning, validate
 from workloads import read
 from workloads.coalesce import coalesce
-from workloads.readers import read_source
+from workloads.readers import assembly, read_source
+from workloads.readers import entries as entries_module
 from workloads.readers.threadlog import (
     ARGUMENT,
     BEGIN,
@@ -57,6 +57,13 @@ START = (
     + initial(CODE, 0x2000, 5, inode=77, offset=0x1000) + initial(DATA, 0x2000, 3) + entry(BEGIN)
 )  # fmt: skip
 FINISH = call(231) + entry(END)
+
+
+@pytest.fixture(autouse=True)
+def small_buffers(monkeypatch):
+    """Thousands of short recordings are read."""
+    monkeypatch.setattr(entries_module, "BUFFER", 1 << 12)
+    monkeypatch.setattr(assembly, "BATCH", 1 << 9)
 
 
 def trace_of(data, **options):
@@ -263,10 +270,35 @@ def random_entries(rng, count):
 @pytest.mark.as_shipped
 @pytest.mark.parametrize("chunk", [16 * 16, 37 * 16, 1 << 16])
 def test_random_entries_become_what_the_twin_says(chunk, monkeypatch):
-    monkeypatch.setattr(workloads.readers.entries, "BUFFER", chunk)
+    monkeypatch.setattr(entries_module, "BUFFER", chunk)
     for seed in range(20):
         entries = random_entries(random.Random(seed), 400)
         start = START + entry(THREAD, 1, 0, 1) + entry(THREAD, 2, 0, 2)
         data = start + b"".join(entry(k, a, n, th, f) for k, a, n, th, f in entries) + FINISH
         expected = [tuple(r) for piece in coalesce([t.as_records(twin(entries))], [0, 0, 0]) for r in piece.tolist()]
         assert records(trace_of(data))[:-1] == expected
+
+
+@pytest.mark.filterwarnings("ignore::hwmodel.op.TraceWarning")
+def test_garbled_bytes_are_refused_or_make_a_trace_that_is_checked():
+    """Neither a crash nor a hang; of what is not refused the accesses before the first garbled byte are there."""
+    rng = random.Random(5)
+    body = b"".join(entry(k, a, n, th, f) for k, a, n, th, f in random_entries(rng, 60))
+    reads = b"".join(entry(READ, DATA + 8 * i, 8) for i in range(20))
+    data = START + reads + entry(THREAD, 1, 0, 1) + entry(THREAD, 2, 0, 2) + body + call(9, (0, 4096, 3, 0x22, -1, 0), NEW) + FINISH
+    outcomes = {"refused": 0, "read": 0}
+    for _ in range(2000):
+        garbled = bytearray(data)
+        for _ in range(rng.randrange(1, 4)):
+            at = rng.randrange(16, len(garbled))
+            garbled[at] = rng.choice([0, 1, 5, 7, 255, rng.randrange(256), garbled[at] ^ 1 << rng.randrange(8)])
+        try:
+            trace = trace_of(bytes(garbled))
+            validate(trace)
+        except TraceError as error:
+            assert str(error).startswith("bytes: ")
+            outcomes["refused"] += 1
+        else:
+            assert bytes(garbled[: len(START) + len(reads)]) != data[: len(START) + len(reads)] or trace.references >= 20
+            outcomes["read"] += 1
+    assert min(outcomes.values()) > 300, outcomes

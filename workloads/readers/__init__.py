@@ -9,10 +9,10 @@ import pathlib
 from types import ModuleType
 
 from hwmodel.trace import Trace, TraceError
-from workloads.readers import champsim, drmemtrace, lackey, threads
+from workloads.readers import champsim, drmemtrace, execlog, lackey, threads
 from workloads.streams import Source, file_source
 
-READERS: tuple[ModuleType, ...] = (threads, drmemtrace, lackey, champsim)
+READERS: tuple[ModuleType, ...] = (threads, drmemtrace, execlog, lackey, champsim)
 """In the order in which they are asked: formats that begin with a mark of their own first."""
 PARQUET = b"PAR1"
 

@@ -22,7 +22,8 @@ from workloads.readers.assembly import Assembly
 from workloads.readers.entries import Entries
 from workloads.streams import Source, Stream
 
-NAME = "ChampSim"
+NAME = "champsim"
+LEAST = 4  # instructions by which the format is recognised: 96 bytes of one layout may look like one of the other
 FLAGS = 1  # the word with is_branch and branch_taken in its low bytes
 USER_BITS = 48  # of an address + USER_END, whichever half it is of
 MOST = 9  # accesses of an instruction
@@ -50,15 +51,15 @@ CLOUDSUITE = Layout("ChampSim cloudsuite_instr", 12, (3, 7), (7, 11), 11)
 
 
 def recognises(head: bytes) -> bool:
-    """Whether bytes that begin with `head` are instructions: there is no mark, so all of them must make sense."""
-    return layout_of(head) is not None
+    """Whether bytes that begin with `head` are instructions: there is no mark, so several must be there, and make sense."""
+    return layout_of(head, LEAST) is not None
 
 
-def layout_of(head: bytes) -> Layout | None:
-    """The layout in which all whole instructions of `head` make sense, at least one."""
+def layout_of(head: bytes, least: int = 1) -> Layout | None:
+    """The layout in which all whole instructions of `head` make sense, and are so many at least."""
     for layout in (INPUT, CLOUDSUITE):
         rows = np.frombuffer(head[: len(head) // (8 * layout.words) * 8 * layout.words], np.int64).reshape(-1, layout.words)
-        if rows.shape[0] and _check(rows, layout.table()) == rows.shape[0]:
+        if rows.shape[0] >= least and _check(rows, layout.table()) == rows.shape[0]:
             return layout
     return None
 
@@ -84,7 +85,8 @@ def read(source: Source, events: bool = True) -> Trace:
         At an instruction that makes no sense; names its number and byte.
     """
     layout = layout_of(source.head())
-    assert layout is not None, "recognised"
+    if layout is None:
+        raise t.TraceError(f"{source.name}: instruction 0 at byte 0 makes no sense in either layout of ChampSim's")
     return passes.two_passes(source, functools.partial(_Run, source, layout, events))
 
 

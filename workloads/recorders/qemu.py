@@ -13,6 +13,7 @@ that closes all descriptors at once ends the recording, with a warning.
 
 import functools
 import hashlib
+import io
 import mmap
 import os
 import pathlib
@@ -149,7 +150,7 @@ class Recorder:
         return self._launch.wait() < 0
 
 
-class Flow:
+class Flow(io.RawIOBase):
     """What the plugin writes to the pipe, then what it left behind in its buffers if it was killed.
 
     Parameters
@@ -163,19 +164,25 @@ class Flow:
         self._came = 0
         self._left: bytes | None = None
 
-    def read(self, size: int) -> bytes:
-        """Some bytes, at most `size`; none at the end."""
-        data = self._pipe.read(size) if self._left is None else b""
-        self._came += len(data)
-        if data:
-            return data
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def readinto(self, view: Any) -> int:
+        """Fill `view` as far as there are bytes at once; the number of bytes, 0 at the end."""
         if self._left is None:
+            got = int(self._pipe.readinto(view))  # type: ignore[attr-defined]
+            self._came += got
+            if got:
+                return got
             self._left = self._leftovers()
-        data, self._left = self._left[:size], self._left[size:]
-        return data
+        got = min(len(view), len(self._left))
+        view[:got], self._left = self._left[:got], self._left[got:]
+        return got
 
     def close(self) -> None:
         """Close the pipe."""
+        super().close()
         self._pipe.close()
 
     def _leftovers(self) -> bytes:

@@ -87,6 +87,8 @@ class _Run:
                     self._refuse(line, log.line)
             self._lines = log.line
             self.cut += [log.cut] if log.cut else []
+        if not self.agents:  # no whole line
+            self._run.process("cpu 0")
         yield from self._run.finish()
 
     def finish(self) -> tuple[np.ndarray, dict[str, Any]]:

@@ -158,7 +158,7 @@ class Run:
         version, entry = struct.unpack("<HH", header[len(MAGIC) :])
         if not header.startswith(MAGIC) or version != VERSION or entry != ENTRY_SIZE:
             what = f"version {version} with entries of {entry} bytes; known is version {VERSION} with {ENTRY_SIZE}"
-            raise TraceError(f"{self._source.name}: a thread recording of {what}")
+            raise TraceError(f"{self._source.name}: byte {len(MAGIC)}: {what}")
 
     def _end(self, cut: str) -> None:
         """All entries are there: the process has ended, unless the recording is cut short."""

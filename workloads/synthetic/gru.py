@@ -28,7 +28,7 @@ def gru_block_copy(
 ) -> Trace:
     """Devices copy blocks from one region to another while CPUs use both and now and then renew a buffer of the second.
 
-    The GRU's BCOPY, as a message library uses it for large messages: source and destination are virtual, and the engine
+    The GRU's BCOPY (gru_bcopy of the driver's gru_instructions.h): source and destination are virtual addresses, and the engine
     copies line by line. A page of a copy is a READ of 64 lines and a WRITE of 64 lines.
 
     In the model: a miss for each page of either side, the interrupt path for pages that the CPUs have in their page table and
@@ -102,7 +102,7 @@ def gather_scatter(
 ) -> Trace:
     """Devices gather and scatter vectors of random elements of a table, each mostly in a part of its own; CPUs use it too.
 
-    The GRU's indexed vector instructions (IVLOAD, IVSTORE: a base address and a vector of indexes), on a table that is partitioned
+    The GRU's indexed vector instructions (gru_ivload, gru_ivstore: a base address and a vector of indexes), on a table that is partitioned
     over the devices, as a distributed hash table or a sparse matrix is. How long vectors were in practice is not published: `vector` is a
     parameter, which the 512 cache lines of a GRU's data segment bound.
 

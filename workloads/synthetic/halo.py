@@ -83,7 +83,7 @@ def mpi_halo(
     transport : "xpmem" or "shared"
         How a process sees its neighbours' borders.
     devices : int
-        Device agents of each process, which do its copying if there are any, as GRUs do for MPT.
+        Device agents of each process, which do its copying if there are any, as a GRU can.
     seed : int
         The same seed gives the same trace.
 

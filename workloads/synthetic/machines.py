@@ -230,7 +230,7 @@ def _migrations(
             yield barrier()
             yield unit(t.DIRTY_LOG, 0, pages)
             yield insert(ops, spread(dirty.size, ops.size), _copied(random, dirty, per_page))
-            dirty = np.unique(page_of(ops[ops["kind"] == t.WRITE]))
+            dirty = np.flatnonzero(np.bincount(page_of(ops)[ops["kind"] == t.WRITE]))
             if dirty.size <= stop:
                 break
         yield barrier()

@@ -4,11 +4,12 @@ The plugin beside this file, in C, is built on first use with the system's C com
 (`workloads.readers.threads`), which is read as it comes. QEMU lists the program's memory before it runs, so VMAs are exact
 where it tells plugins of it (versions 7.2 to 8.2); else they are inferred from use.
 
-Addresses are QEMU's own and the same at every run: it places programs without randomisation, and the random bytes that a
+A program of one thread that does the same records the same: QEMU places programs without randomisation, and the random bytes that a
 program gets at its start are seeded. The order of threads is not repeatable, nor is what depends on it. A forked process
 is not followed: it is a FORK and an EXIT, with nothing in between; so is the child of a vfork. A successful execve ends the
-recording: the new program runs outside QEMU. What a program has accessed when a signal kills it is all there. A program
-that closes all descriptors at once ends the recording, with a warning.
+recording: the new program runs outside QEMU. What a program has accessed when a signal kills it is all there. A program that
+closes all descriptors at once ends the recording, with a warning. What the kernel reads and writes for a call is not
+recorded; a block of instructions that a signal interrupts counts as fetched to its end.
 """
 
 import functools

@@ -30,8 +30,8 @@ def record(
     Parameters
     ----------
     command : sequence of str
-        The program and its arguments. It has this process's input and output, and is 10 (qemu) to 100 times (lackey)
-        slower than alone.
+        The program and its arguments. It has this process's input and output. It gets tens of millions of references
+        a second done with qemu, less than one million with lackey.
     out : path, optional
         Trace file to write, by custom ``.hwtrace``; written completely or not at all. None keeps the trace in memory
         (16 bytes a record).

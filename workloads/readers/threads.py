@@ -122,7 +122,7 @@ class Run:
         self, source: Source, events: bool = True, was_killed: Callable[[], bool] = lambda: False, watch: bool = True
     ) -> None:
         self._source, self._events, self._was_killed = source, events, was_killed
-        self._program, self._entries = b"", 0
+        self._program, self._entries, self._threads = b"", 0, 0
         self._layout, self._file = Layout(), 0
         self._begun = self._ended = self._replaced = False
         self._ids: dict[str, int] = {}
@@ -207,7 +207,8 @@ class Run:
         """The agent of a new thread: where there is no room for another, that of one that has ended."""
         title = self._title(thread)
         self._ids[title] = tid
-        if len(self._ids) == 1:
+        self._threads += 1
+        if self._threads == 1:
             return self._root
         if self._run.is_full() and self._free:
             self._run.notes["threads_that_share_an_agent"] += 1

@@ -73,7 +73,8 @@ def git(folder: pathlib.Path, out: pathlib.Path) -> Trace:
     for i in range(24):
         (folder / "files" / f"{i:02}.txt").write_text(text(140_000 + 4_000 * i, seed=i + 1))
     options = ["--no-index", "--threads=4", "-c", "-w", "-F", "-e", "c12"]
-    return record([_program("git"), "grep", *options, "files"], out, tool="qemu", cwd=folder, env=ENV)
+    env = ENV | {"GIT_CONFIG_NOSYSTEM": "1"}
+    return record([_program("git"), "grep", *options, "files"], out, tool="qemu", cwd=folder, env=env)
 
 
 def text(size: int, seed: int) -> str:

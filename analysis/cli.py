@@ -130,13 +130,16 @@ def sweep(
 def record(
     command: Annotated[list[str], typer.Argument(help="Program and arguments, after --.", show_default=False)],
     out: Annotated[str, typer.Option("--out", help="Trace file to write.", show_default=False)],
+    tool: Annotated[
+        str, typer.Option("--tool", help="qemu (threads are agents), lackey (valgrind) or auto: the first of these that can be used.")
+    ] = "auto",
 ) -> None:
-    """Record a program's accesses and memory operations with valgrind."""
+    """Record a program's accesses and memory operations."""
     import workloads
     from analysis import files, views
 
     files.check_file(out)
-    views.show_trace(_console(), workloads.record(command, out))
+    views.show_trace(_console(), workloads.record(command, out, tool=tool))
 
 
 @app.command()

@@ -9,6 +9,7 @@ import pytest
 
 from analysis import cli, runs
 from tests import bad_files
+from workloads.recorders import lackey, qemu
 
 TRACE, NOT_RUN = "{files}/good.hwtrace", "a machine was run"
 INSPECT = ["inspect", "{file}"]
@@ -231,6 +232,7 @@ COMMANDS = {
     "a recording into a file": (["record", "--out", f"{TRACE}/x", "--", "true"], "good.hwtrace: not a folder"),
     "a recording of nothing": (["record", "--out", "x.hwtrace"], "Missing argument"),
     "a recording of no program": (["record", "--out", "x.hwtrace", "--", "./none"], "cannot record './none': no such program"),
+    "a recording by an unknown tool": (["record", "--out", "x.hwtrace", "--tool", "pin", "--", "true"], "no tool 'pin' to record with"),
     "no command": (["compere"], "No such command 'compere'"),
     "no such option": ([*COMPARE, "--fast"], "No such option: --fast"),
 }  # fmt: skip
@@ -240,8 +242,8 @@ COMMANDS = {
 def test_every_bad_command_is_refused(name, files, refused):
     (files[0] / "folder.csv").mkdir(exist_ok=True)
     arguments, complaint = COMMANDS[name]
-    if "cannot record" in complaint and not any(os.access(f"{folder}/valgrind", os.X_OK) for folder in os.get_exec_path()):
-        complaint = "recording needs valgrind"
+    if "cannot record" in complaint and lackey.missing() and qemu.missing():
+        complaint = "recording needs one of"
     assert complaint in refused(arguments)
 
 

@@ -14,16 +14,33 @@ from tests.workloads import (
     naive_champsim,
     naive_columns,
     naive_drmemtrace,
+    naive_execlog,
     naive_lackey,
+    naive_threads,
     test_champsim,
     test_columns,
     test_drmemtrace,
+    test_execlog,
     test_lackey,
+    test_threads,
 )
 from tests.workloads.fuzzing import Format
 from tests.workloads.naive import expand, expected
 from workloads import csvfile
-from workloads.readers import READERS, assembly, champsim, columns, columntext, drmemtrace, entries, lackey, lackeylog, rows
+from workloads.readers import (
+    READERS,
+    assembly,
+    champsim,
+    columns,
+    columntext,
+    drmemtrace,
+    entries,
+    execlog,
+    lackey,
+    lackeylog,
+    rows,
+    threads,
+)
 
 BATCH = 100
 """Inputs drawn from one seed of Hypothesis': it takes longer than reading one does."""
@@ -79,6 +96,28 @@ def check_columns(data, outcome):
         assert test_columns.says(outcome.trace, found[0] if outcome.cut else found, csvfile.recognises(data))
 
 
+def check_threads(data, outcome):
+    if not threads.recognises(data) or data[12:16] != b"\1\0\x10\0":
+        return
+    found, stop, cut = naive_threads.parse(data)
+    if stop:
+        assert outcome.reason.endswith(f"the entry at byte {stop} makes no sense")
+    else:
+        assert outcome.trace is not None and outcome.cut == cut
+        assert expand(outcome.trace)[0] == expected(found, lambda agent: agent)
+
+
+def check_execlog(data, outcome):
+    if not execlog.recognises(data[: 1 << 16]):
+        return
+    found, garbled, cut = naive_execlog.parse(data)
+    if garbled:
+        assert f"line {garbled} is " in outcome.reason
+    elif outcome.trace is not None:
+        names = [agent.name for agent in outcome.trace.agents]
+        assert outcome.cut == cut and expand(outcome.trace) == (expected(found, lambda cpu: names.index(f"cpu {cpu}")), [])
+
+
 CALLS = test_lackey.MMAP + "".join(text for text, _ in test_lackey.MM) + test_lackey.FORK + test_lackey.EXIT.format(7)
 LACKEY = (test_lackey.HEAD + test_lackey.ACCESSES * 3 + CALLS + test_lackey.ACCESSES).encode()
 CHAMPSIM = {size: b"".join(test_champsim.instruction(*row, size=size) for row in test_champsim.PROGRAM * 4) for size in (64, 96)}
@@ -94,6 +133,9 @@ FORMATS = {
     "cloudsuite": Format((CHAMPSIM[96],), False, check_champsim),
     "drmemtrace": Format((DRMEMTRACE,), False),
     "drmemtrace without calls": Format((DRMEMTRACE,), False, check_drmemtrace, events=False),
+    "threads": Format((test_threads.RECORDING,), False),
+    "threads without calls": Format((test_threads.RECORDING,), False, check_threads, events=False),
+    "execlog": Format((test_execlog.PRINTED.encode(),), True, check_execlog),
     "zip": Format((test_drmemtrace.zipped(DRMEMTRACE, 3),), False),
 }
 COLUMNS = test_columns.table(30, words=False)

@@ -1,4 +1,4 @@
-"""Recording real programs; skipped where valgrind is not installed."""
+"""Recording real programs with valgrind's lackey; skipped where it is not installed. What holds for every recorder is here too."""
 
 import shutil
 import subprocess
@@ -57,7 +57,7 @@ def kinds(trace):
 
 @needs_valgrind
 def test_a_recording_has_every_operation_and_knows_all_memory(program, tmp_path, capsys):
-    trace = record(["./prog"], tmp_path / "x.hwtrace", cwd=program)
+    trace = record(["./prog"], tmp_path / "x.hwtrace", tool="lackey", cwd=program)
     validate(trace)
     assert trace.info["exit_status"] == 7
     assert trace.info["command"] == ["./prog"]
@@ -73,7 +73,7 @@ def test_a_recording_has_every_operation_and_knows_all_memory(program, tmp_path,
 
 @needs_valgrind
 def test_a_recording_in_memory_can_be_read_again():
-    trace = record(["true"])
+    trace = record(["true"], tool="lackey")
     assert isinstance(trace, Trace)
     assert len(trace) == sum(chunk.size for chunk in trace.chunks()) > 1000
     validate(trace)
@@ -98,11 +98,11 @@ def test_a_log_made_by_hand_follows_its_children(program):
 @needs_valgrind
 def test_what_cannot_be_started_is_named(tmp_path):
     with pytest.raises(TraceError, match=r"cannot record '\./none': no such program"):
-        record(["./none"], tmp_path / "x")
+        record(["./none"], tmp_path / "x", tool="lackey")
     (tmp_path / "text").write_text("#!/no/interpreter\n")
     (tmp_path / "text").chmod(0o755)
     with pytest.raises(TraceError, match=r"cannot record '.*text': valgrind: .*bad interpreter"):
-        record([str(tmp_path / "text")], tmp_path / "x")
+        record([str(tmp_path / "text")], tmp_path / "x", tool="lackey")
     assert [path.name for path in tmp_path.iterdir()] == ["text"]
 
 
@@ -111,7 +111,15 @@ def test_an_empty_command_is_refused():
         record([])
 
 
-def test_missing_valgrind_is_named(monkeypatch):
+@pytest.mark.parametrize("tool", ["lackey", "qemu", "auto"])
+def test_missing_tools_are_named(monkeypatch, tool):
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(TraceError, match="recording needs valgrind, which is not installed"):
-        record([sys.executable])
+    reasons = {"lackey": "valgrind, which is not installed", "qemu": "qemu-x86_64, which is not installed"}
+    start = "one of qemu-x86_64, which is not installed .*; valgrind, which" if tool == "auto" else reasons[tool]
+    with pytest.raises(TraceError, match=f"^recording needs {start}"):
+        record([sys.executable], tool=tool)
+
+
+def test_an_unknown_tool_lists_the_known():
+    with pytest.raises(TraceError, match=r"^no tool 'pin' to record with; there are auto, qemu, lackey$"):
+        record(["true"], tool="pin")

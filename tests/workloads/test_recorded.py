@@ -4,8 +4,10 @@ import importlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
+import hwmodel
 import workloads
 from hwmodel import op as t
 from hwmodel.trace import Trace, TraceError, validate
@@ -14,7 +16,7 @@ NAMES = importlib.import_module("workloads.recorded").names()
 
 
 def test_there_are_some():
-    assert NAMES == ["gcc", "sqlite"]
+    assert NAMES == ["gcc", "git", "sqlite"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -38,8 +40,29 @@ def test_the_counts_of_a_recording_are_true(name):
     assert trace.references == sum(references for _, references in sizes)
 
 
+def test_the_threads_of_a_recording_are_its_agents_and_shoot_down_each_others_translations():
+    """Four workers of git grep each map, fill and unmap buffers; with a CPU for each thread every interrupt is answered."""
+    trace = workloads.recorded("git")
+    assert {agent.name for agent in trace.agents} == {f"git/{n}" for n in range(5)} == set(trace.info["threads"])
+    assert {(agent.role, agent.space) for agent in trace.agents} == {("cpu", 0)}
+    ops = np.concatenate(list(trace.chunks()))
+    workers = [n for n, agent in enumerate(trace.agents) if agent.name != "git/0"]
+    for kind in (t.MMAP, t.MUNMAP):
+        assert set(workers) <= set(ops["agent"][ops["kind"] == kind].tolist())
+    for worker in workers:
+        first, last = np.flatnonzero((ops["kind"] == t.MUNMAP) & (ops["agent"] == worker))[[0, -1]]
+        between = ops[first:last]
+        others = {other for other in workers if t.count_references(between[between["agent"] == other]) > 100_000}
+        assert others | {worker} == set(workers)
+    machine = hwmodel.preset("cpu-only").with_(**{"cpu.count": 5})
+    counters = hwmodel.simulate(machine, trace, progress=False).counters
+    assert counters["ipis.sent"] == counters["ipis.acked"] > 100
+    assert counters["segv"] == 0
+    assert counters["ops.munmap"] == trace.info["operations"]["munmap"]
+
+
 def test_an_unknown_name_lists_the_known():
-    with pytest.raises(TraceError, match=r"^no recording 'redis'; there are gcc, sqlite$"):
+    with pytest.raises(TraceError, match=r"^no recording 'redis'; there are gcc, git, sqlite$"):
         workloads.recorded("redis")
 
 

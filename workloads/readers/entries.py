@@ -32,14 +32,15 @@ class Entries:
         self._rest = 0  # bytes of an entry that is not whole
 
     def refill(self) -> bool:
-        """The next buffer's entries, when all of this one's are parsed; whether there are any."""
+        """The next buffer's entries, behind those of this one that are not parsed yet; whether there are any new ones."""
         self.before += self.at
-        whole = self.rows.shape[0] * self._size
-        self._bytes[: self._rest] = self._bytes[whole : whole + self._rest]
+        start, left = self.at * self._size, self.rows.shape[0] - self.at
+        held = left * self._size + self._rest
+        self._bytes[:held] = self._bytes[start : start + held]
         with memoryview(self._bytes) as view:
-            got = self._rest + self._stream.readinto(view[self._rest :])
+            got = held + self._stream.readinto(view[held:])
         self.rows, self._rest, self.at = self._all[: got // self._size], got % self._size, 0
-        return self.rows.shape[0] > 0
+        return self.rows.shape[0] > left
 
     def byte(self) -> int:
         """Where the next entry to be parsed begins in the stream."""

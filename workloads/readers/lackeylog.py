@@ -70,7 +70,7 @@ class Log:
         more = True
         while more:
             self._row["filled"] = self._batch.filled
-            reason = _parse(self._codes, DIGITS, self._batch.ops, self._cursor, self._agent)
+            reason = self._scan()
             self._batch.filled = int(self._row["filled"])
             line = self._next_line() if reason == OTHER else None
             if line is not None or reason == FULL:
@@ -84,6 +84,14 @@ class Log:
         elif rest or self._text.cut:
             self.cut = f"ends within line {self.line + 1}: {shorten(rest)}" if rest else f"ends behind line {self.line}"
         yield None
+
+    def unread(self, line: bytes) -> None:
+        """The line handed out last is to be parsed after all."""
+        self._row["at"], self._row["line"] = int(self._row["at"]) - len(line) - 1, self.line - 1
+
+    def _scan(self) -> int:
+        """Parse accesses; END: no whole line is left, FULL: no room for another, OTHER: at a line that is none."""
+        return _parse(self._codes, DIGITS, self._batch.ops, self._cursor, self._agent)
 
     def _next_line(self) -> bytes | None:
         """The line at the cursor, which moves behind it; None if its end is not there yet."""
@@ -147,7 +155,7 @@ def _parse(text, digits, ops, cursor, agent):
         if not whole or length < 1 or length > LONGEST or address > t.USER_END - length:
             reason = OTHER
             break
-        filled = _access(ops, filled, address, length, kind, agent)
+        filled = split_access(ops, filled, address, length, kind, agent)
         begin = at + 1
         line += 1
     row.at = begin
@@ -170,7 +178,7 @@ def _kind(text, at):
 
 
 @part
-def _access(ops, filled, address, length, kind, agent):
+def split_access(ops, filled, address, length, kind, agent):
     """Write an access, one record per page; the records then filled."""
     t.write(ops[filled], address, 1, 0, kind, agent)
     filled += 1

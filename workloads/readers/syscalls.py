@@ -12,7 +12,7 @@ ADVICE = frozenset({t.DONTNEED, t.FREE, t.HUGEPAGE, t.NOHUGEPAGE, t.COLD, t.PAGE
 MAP_SHARED, MAP_ANONYMOUS, MAP_GROWSDOWN, MAP_HUGETLB = 0x1, 0x20, 0x100, 0x40000
 HUGE_SIZES = (0, 21)  # bits 26.. of the flags: the default size, 2 MiB
 WORD = (1 << 32) - 1  # an int among the arguments: recordings differ in what they show of its register's upper half
-CLONE, EXECVE, EXIT_THREAD, EXIT_GROUP, EXECVEAT, CLONE3 = 56, 59, 60, 231, 322, 435
+MMAP, CLONE, EXECVE, EXIT_THREAD, EXIT_GROUP, EXECVEAT, CLONE3 = 9, 56, 59, 60, 231, 322, 435
 
 
 @dataclass
@@ -105,6 +105,10 @@ class Process:
         self._counts[t.NAMES[unit[0][3]]] += 1
         return [(*record[:4], agent) for record in unit]
 
+    def identify(self, fd: int, file: object) -> None:
+        """Set what a file descriptor stands for, where the recording tells."""
+        self._paths[fd & WORD] = file
+
     def other(self, agent: int) -> Unit:
         """A call that changes nothing that is modelled."""
         self._counts["syscall"] += 1
@@ -159,7 +163,7 @@ class Process:
 
 
 MEMORY: dict[int, Callable[[Process, list[int], int], Unit | None]] = {
-    9: Process._mmap,
+    MMAP: Process._mmap,
     10: Process._mprotect,
     11: Process._munmap,
     12: Process._brk,

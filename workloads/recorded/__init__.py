@@ -19,13 +19,13 @@ def load(name: str) -> Trace:
     Parameters
     ----------
     name : str
-        ``"sqlite"`` (a database is filled, indexed, joined, thinned out and vacuumed) or ``"gcc"`` (the C compiler's
-        front end); see `names`.
+        ``"sqlite"`` (a database is filled, indexed, joined, thinned out and vacuumed), ``"gcc"`` (the C compiler's
+        front end) or ``"git"`` (four threads look for a word in files, which are loaded and unloaded); see `names`.
 
     Returns
     -------
     Trace
-        One CPU agent; `info` says how it was recorded.
+        CPU agents, one for each thread; `info` says how it was recorded.
 
     Raises
     ------

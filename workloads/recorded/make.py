@@ -1,4 +1,4 @@
-"""Make the recordings of this folder: `python -m workloads.recorded.make [NAME ...]` (needs valgrind).
+"""Make the recordings of this folder: `python -m workloads.recorded.make [NAME ...]` (needs valgrind and, for git, qemu-user).
 
 Each recording is of a program on inputs that are generated here, in an empty directory and environment.
 """
@@ -54,14 +54,40 @@ def main(names: list[str]) -> None:
 def sqlite(folder: pathlib.Path, out: pathlib.Path) -> Trace:
     """A sqlite3 shell fills, indexes, joins, thins out and vacuums a database in a file that it maps."""
     (folder / "work.sql").write_text(SQL.format(customers=280, items=960))
-    return record([_program("sqlite3"), "work.db", ".read work.sql"], out, cwd=folder, env=ENV)
+    return record([_program("sqlite3"), "work.db", ".read work.sql"], out, tool="lackey", cwd=folder, env=ENV)
 
 
 def gcc(folder: pathlib.Path, out: pathlib.Path) -> Trace:
     """The front end of the C compiler reads a generated file and builds its functions; code generation is left out."""
     (folder / "work.c").write_text(c_source(functions=10))
     found = subprocess.run([_program("gcc"), "-print-prog-name=cc1"], capture_output=True, text=True, check=True)
-    return record([found.stdout.strip(), "-quiet", "-fsyntax-only", "work.c"], out, cwd=folder, env=ENV)
+    return record([found.stdout.strip(), "-quiet", "-fsyntax-only", "work.c"], out, tool="lackey", cwd=folder, env=ENV)
+
+
+def git(folder: pathlib.Path, out: pathlib.Path) -> Trace:
+    """Four threads of git grep look for a word in files, each read into memory of its own that is unmapped afterwards.
+
+    Every file is larger than those before it: glibc maps a buffer that is larger than any that was given back so far.
+    """
+    (folder / "files").mkdir()
+    for i in range(24):
+        (folder / "files" / f"{i:02}.txt").write_text(text(140_000 + 4_000 * i, seed=i + 1))
+    options = ["--no-index", "--threads=4", "-c", "-w", "-F", "-e", "c12"]
+    env = ENV | {"GIT_CONFIG_NOSYSTEM": "1"}
+    return record([_program("git"), "grep", *options, "files"], out, tool="qemu", cwd=folder, env=env)
+
+
+def text(size: int, seed: int) -> str:
+    """Lines of nine words, at least `size` bytes; the words follow from the seed."""
+    lines, length, state = [], 0, seed
+    while length < size:
+        words = []
+        for _ in range(9):
+            state = (state * 1103515245 + 12345) % (1 << 31)
+            words.append(f"{state >> 11:x}")
+        lines.append(" ".join(words))
+        length += len(lines[-1]) + 1
+    return "\n".join(lines) + "\n"
 
 
 def c_source(functions: int) -> str:
@@ -108,7 +134,7 @@ void multiply_@(double *out, const double *a, const double *b, int n) {
 }
 """
 
-PROGRAMS: dict[str, Callable[[pathlib.Path, pathlib.Path], Trace]] = {"sqlite": sqlite, "gcc": gcc}
+PROGRAMS: dict[str, Callable[[pathlib.Path, pathlib.Path], Trace]] = {"sqlite": sqlite, "gcc": gcc, "git": git}
 
 
 def _program(name: str) -> str:

@@ -1,0 +1,234 @@
+"""Reader of the text of QEMU's execlog plugin: a line for each instruction of each virtual CPU, with what it loaded and stored.
+
+A line is ``cpu, 0xpc, 0xopcode, "text"``, then any number of ``, load, 0xaddress`` and ``, store, 0xaddress``, then perhaps
+registers that changed (``, name -> 0xvalue``), which are passed over. Seen in QEMU's contrib/plugins/execlog.c and in what its
+version 7.2 prints.
+
+What follows from what is not there: the opcode is the first four bytes whatever the length, and accesses have no size, so
+that no fetch or access crosses a page here, and an access of 16 bytes, which QEMU does as two, counts as two. A load and a store
+of one address by one instruction are one write, as x86 faults them. The text has no system calls: nothing is mapped or unmapped,
+and what is used is memory that exists from the beginning. A line is printed when its CPU executes the next one: CPUs may be
+one instruction out of order. The virtual CPUs are the agents, in one address space. With a whole system the plugin prints
+physical addresses of data, with the name of a device, beside virtual ones of code: such a log is refused.
+"""
+
+import functools
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from hwmodel import op as t
+from hwmodel.jit import entry, part
+from hwmodel.trace import Trace
+from workloads.readers import passes
+from workloads.readers.assembly import Assembly, Batch
+from workloads.readers.lackeylog import COMMA, DIGITS, END, FULL, NEWLINE, OTHER, RETURN, SPACE, Log, shorten
+from workloads.streams import Source, Stream
+
+NAME = "QEMU execlog"
+START = re.compile(rb'(\d{1,4}), 0x[0-9a-f]{1,16}, 0x[0-9a-f]{1,8}, "')
+DEVICE = re.compile(rb', (?:load|store), 0x[0-9a-f]+, (?!load, |store, |[^,]* -> )')
+CPUS = 10_000  # virtual CPUs have at most four digits
+QUOTE, LETTER_X, ZERO, BIGGER = 34, 120, 48, 62
+LOAD, STORE = np.frombuffer(b"load", np.uint8), np.frombuffer(b"store", np.uint8)
+BAD = -1
+
+
+def recognises(head: bytes) -> bool:
+    """Whether text that begins with `head` is execlog's."""
+    lines = [line for line in head.splitlines() if line.strip()]
+    return bool(lines) and START.match(lines[0]) is not None
+
+
+def read(source: Source, events: bool = True) -> Trace:
+    """Open an execlog text.
+
+    Parameters
+    ----------
+    source : Source
+        The text, of a program in QEMU's user mode.
+    events : bool
+        False: all pages that are used are in memory, with every right, from the start. Else they fault when first used.
+
+    Returns
+    -------
+    Trace
+        Coalesced; read again, in constant memory, at every iteration.
+
+    Raises
+    ------
+    TraceError
+        At a garbled line, or one of a whole system; names the file and the line.
+    """
+    return passes.two_passes(source, functools.partial(_Run, source, events))
+
+
+class _Run:
+    """One pass."""
+
+    def __init__(self, source: Source, events: bool, watch: bool) -> None:
+        self._source = source
+        self._run = Assembly(source.name, NAME, events, watch)
+        self._agents = np.full(CPUS, -1, np.int64)
+        self._lines = 0
+        self.agents, self.cut = self._run.agents, list[str]()
+
+    def chunks(self) -> Iterator[np.ndarray]:
+        with self._source.open() as text:
+            log = _Log(text, self._source.name, self._run.batch, self._agents)
+            for line in log.stops():
+                if line is None:
+                    yield from self._run.flush()
+                elif self._admit(line):
+                    log.unread(line)
+                elif line.strip():
+                    self._refuse(line, log.line)
+            self._lines = log.line
+            self.cut += [log.cut] if log.cut else []
+        if not self.agents:  # no whole line
+            self._run.process("cpu 0")
+        yield from self._run.finish()
+
+    def finish(self) -> tuple[np.ndarray, dict[str, Any]]:
+        return self._run.prelude(), {**self._run.about(), "lines": self._lines}
+
+    def _admit(self, line: bytes) -> bool:
+        """Make the CPU of a line an agent; False if it is one, or the line is garbled."""
+        start = START.match(line)
+        if start is None or self._agents[int(start[1])] >= 0:
+            return False
+        title = f"cpu {int(start[1])}"
+        self._agents[int(start[1])] = self._run.thread(0, title) if self.agents else self._run.process(title)
+        return True
+
+    def _refuse(self, line: bytes, number: int) -> None:
+        if DEVICE.search(line):
+            what = "is of a whole system: it has physical addresses of data and virtual ones of code"
+            raise t.TraceError(f"{self._source.name}: line {number} {what}")
+        raise t.TraceError(f"{self._source.name}: line {number} is garbled: {shorten(line)}")
+
+
+class _Log(Log):
+    """A log whose lines are execlog's."""
+
+    def __init__(self, text: Stream, name: str, batch: Batch, agents: np.ndarray) -> None:
+        super().__init__(text, name, 0, batch)
+        self._agents = agents
+
+    def _scan(self) -> int:
+        return _lines(self._codes, DIGITS, self._batch.ops, self._cursor, self._agents)
+
+
+@entry
+def _lines(text, digits, ops, cursor, agents):
+    """Parse lines; END: none is left, FULL: no room for another, OTHER: at one that is not as it should be or not whole."""
+    row = cursor[0]
+    begin, end, filled, line = row.at, row.end, row.filled, row.line
+    reason = END
+    while begin < end:
+        at, cpu = _number(text, digits, begin, 10, 4)
+        at, address = _field(text, digits, at, 16)
+        at, _ = _field(text, digits, at, 8)
+        at = _quoted(text, at)
+        agent = agents[cpu] if at != BAD else -1
+        if agent < 0 or address < 0 or address >= t.USER_END:
+            reason = OTHER
+            break
+        at, after = _uses(text, digits, ops, at, filled, address, agent)
+        if after > ops.size:
+            reason = FULL
+            break
+        if at == BAD or at >= end:
+            reason = OTHER
+            break
+        filled = after
+        begin = at + 1
+        line += 1
+    row.at = begin
+    row.filled = filled
+    row.line = line
+    return reason
+
+
+@part
+def _uses(text, digits, ops, at, filled, address, agent):
+    """Append the fetch and the accesses of a line; (where it ends or BAD, records filled, too many if they do not fit)."""
+    first = filled
+    if filled < ops.size:
+        t.write(ops[filled], address, 1, 0, t.FETCH, agent)
+    filled += 1
+    while text[at] == COMMA and filled <= ops.size:
+        kind = t.READ if _is(text, at + 2, LOAD) else t.WRITE
+        behind = at + 2 + (LOAD.size if kind == t.READ else STORE.size)
+        if kind == t.WRITE and not _is(text, at + 2, STORE):
+            at = _register(text, at + 1)
+        elif text[at + 1] == SPACE:
+            at, used = _field(text, digits, behind, 16)
+            if at == BAD or used < 0 or used >= t.USER_END:
+                return BAD, filled
+            if kind == t.WRITE and filled > first + 1 and ops[filled - 1].kind == t.READ and ops[filled - 1].address == used:
+                ops[filled - 1].kind = t.WRITE
+            else:
+                if filled < ops.size:
+                    t.write(ops[filled], used, 1, 0, kind, agent)
+                filled += 1
+        else:
+            return BAD, filled
+        if at == BAD:
+            return BAD, filled
+    if text[at] == RETURN:
+        at += 1
+    return (at if text[at] == NEWLINE or filled > ops.size else BAD), filled
+
+
+@part
+def _number(text, digits, at, base, most):
+    """(where it ends or BAD, the number at `at`)."""
+    start, value = at, np.int64(0)
+    digit = digits[text[at]]
+    while digit >= 0 and digit < base and at - start < most:
+        value = value * base + digit
+        at += 1
+        digit = digits[text[at]]
+    whole = at > start and not (digit >= 0 and digit < base)
+    return (at if whole else BAD), (value if whole else 0)
+
+
+@part
+def _field(text, digits, at, most):
+    """(where it ends or BAD, the number) of a comma, a blank and a hexadecimal number."""
+    if at == BAD or text[at] != COMMA or text[at + 1] != SPACE or text[at + 2] != ZERO or text[at + 3] != LETTER_X:
+        return BAD, np.int64(-1)
+    return _number(text, digits, at + 4, 16, most)
+
+
+@part
+def _quoted(text, at):
+    """Where a comma, a blank and a quoted text end, or BAD."""
+    if at == BAD or text[at] != COMMA or text[at + 1] != SPACE or text[at + 2] != QUOTE:
+        return BAD
+    at += 3
+    while text[at] != QUOTE and text[at] != NEWLINE and text[at] != 0:
+        at += 1
+    return at + 1 if text[at] == QUOTE else BAD
+
+
+@part
+def _register(text, at):
+    """Where `` name -> value`` ends, or BAD."""
+    arrow = False
+    while text[at] != COMMA and text[at] != NEWLINE and text[at] != RETURN and text[at] != 0:
+        arrow = arrow or text[at] == BIGGER
+        at += 1
+    return at if arrow else BAD
+
+
+@part
+def _is(text, at, word):
+    """Whether a word is at `at`."""
+    for i in range(word.size):
+        if text[at + i] != word[i]:
+            return False
+    return text[at + word.size] == COMMA

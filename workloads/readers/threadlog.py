@@ -1,0 +1,189 @@
+"""The entries of a thread recording (`workloads.readers.threads`): accesses parsed by a kernel, other entries handed out."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from hwmodel import op as t
+from hwmodel.jit import entry, part
+from workloads.readers.assembly import Batch
+from workloads.readers.entries import Entries
+from workloads.readers.lackeylog import ROOM as LINE_ROOM
+from workloads.readers.lackeylog import split_access
+from workloads.streams import Stream
+
+READ, WRITE, FETCH, THREAD, THREAD_END, CALL, ARGUMENT, MAPPED_FILE, PROGRAM, BEGIN, EXEC, END = range(12)
+SAME, INITIAL, FORKED = 1, 2, 4
+ARGUMENTS = 6
+ENTRY = np.dtype((np.record, [("address", "<i8"), ("number", "<i4"), ("thread", "<u2"), ("kind", "u1"), ("marks", "u1")]))
+ROOM = LINE_ROOM  # records an entry may need
+LONGEST = (ROOM - 1) * t.PAGE
+WORD, VECTOR = 8, 64  # bytes: of the pieces an access may come in; of the longest such access
+NO_MORE, FULL, OTHER = 0, 1, 2
+
+CURSOR = np.dtype((np.record, [
+    ("at", "i8"),      # next entry
+    ("filled", "i8"),  # records in the batch
+]))  # fmt: skip
+
+
+class Log:
+    """A recording being parsed; its accesses become READ, WRITE and FETCH records at the end of `batch`.
+
+    Parameters
+    ----------
+    stream : Stream
+        The recording; its header is an entry as long as the others.
+    name : str
+        Its file, for errors.
+    batch : Batch
+        Where records go.
+    """
+
+    def __init__(self, stream: Stream, name: str, batch: Batch) -> None:
+        self.cut = ""
+        self.agents = np.full(1 << 16, -1, np.int64)  # of each thread
+        self._name, self._batch = name, batch
+        self._entries = Entries(stream, ENTRY)
+        self._last = 0  # byte where what was handed out last begins
+        self._cursor = np.zeros(1, CURSOR)
+
+    @property
+    def entries(self) -> int:
+        """Entries parsed or handed out so far, without the header."""
+        return max(self._entries.before + self._entries.at - 1, 0)
+
+    def header(self) -> bytes:
+        """The first entry, as it is; empty if it is not there."""
+        if not self._entries.refill():
+            return b""
+        self._entries.at = 1
+        return self._entries.rows[:1].tobytes()
+
+    def agent(self, thread: int) -> int:
+        """The agent of a thread."""
+        if self.agents[thread] < 0:
+            raise self.refusal()
+        return int(self.agents[thread])
+
+    def refusal(self) -> t.TraceError:
+        """The error that the entry handed out last makes no sense."""
+        return t.TraceError(f"{self._name}: the entry at byte {self._last} makes no sense")
+
+    def stops(self) -> Iterator[np.ndarray | None]:
+        """Each entry that is no access, a CALL with its arguments; None where the batch is full (then clear it) and at the end.
+
+        Where the recording ends, `cut` says.
+
+        Raises
+        ------
+        TraceError
+            If an entry makes no sense, or the bytes are damaged.
+        """
+        more = True
+        while more:
+            reason = self._parse(False)
+            stop = self._next() if reason == OTHER else None
+            if stop is not None or reason == FULL:
+                yield stop
+            else:
+                more = self._entries.refill()
+        while self._parse(True) == FULL:  # accesses at the end, which might have gone on
+            yield None
+        byte, left = self._entries.byte(), self._entries.rows.size - self._entries.at
+        if left:
+            self._next()  # refused, unless it is a call whose arguments are not all there
+        self.cut = f"ends within the call at byte {byte}" if left else self._entries.where_cut() or f"ends at byte {byte}"
+        yield None
+
+    def _parse(self, is_last: bool) -> int:
+        row = self._cursor[0]
+        row["at"], row["filled"] = self._entries.at, self._batch.filled
+        reason = _parse(self._entries.rows, self._batch.ops, self._cursor, self.agents, is_last)
+        self._entries.at, self._batch.filled = int(row["at"]), int(row["filled"])
+        return reason
+
+    def _next(self) -> np.ndarray | None:
+        """The entry to be parsed next with those that belong to it, which are then behind; None if not all are there yet."""
+        self._last = self._entries.byte()
+        at, rows = self._entries.at, self._entries.rows
+        kind = int(rows[at]["kind"])
+        found = rows[at : at + (1 + ARGUMENTS if kind == CALL else 1)]
+        if not FETCH < kind <= END or kind == ARGUMENT or found["number"][1:].tolist() != list(range(found.size - 1)):
+            raise self.refusal()
+        if (found["kind"][1:] != ARGUMENT).any() or (found["thread"] != found["thread"][0]).any():
+            raise self.refusal()
+        if kind == CALL and found.size <= ARGUMENTS:
+            return None
+        self._entries.at = at + found.size
+        return found
+
+
+@entry
+def _parse(entries, ops, cursor, agents, is_last):
+    """Parse accesses; NO_MORE: none are left, FULL: no room for another, OTHER: at an entry that is none."""
+    row = cursor[0]
+    at, end, filled = row.at, entries.size, row.filled
+    reason = NO_MORE
+    while at < end:
+        first = entries[at]
+        kind, address, size = first.kind, first.address, np.int64(first.number)
+        agent = agents[first.thread]
+        if filled + ROOM > ops.size:
+            reason = FULL
+            break
+        if kind > FETCH or agent < 0:
+            reason = OTHER
+            break
+        after, count = at + 1, np.int64(1)
+        if kind == FETCH:
+            size, count = size & 0xFFFF, size >> 16
+        else:
+            after, size = _grown(entries, at, end, size)
+            if after == end and not is_last:
+                break
+            if kind == READ and _is_written(entries, after, end, first, size):
+                kind = np.uint8(WRITE)
+                after += 1
+        crosses = (address ^ (address + size - 1)) >> t.PAGE_SHIFT != 0
+        if size < 1 or size > LONGEST or address < 0 or address > t.USER_END - size or count < 1 or (count > 1 and crosses):
+            reason = OTHER
+            break
+        if kind == FETCH and not crosses:
+            t.write(ops[filled], address, count, 0, t.FETCH, agent)
+            filled += 1
+        else:
+            to = t.FETCH if kind == FETCH else (t.READ if kind == READ else t.WRITE)
+            filled = split_access(ops, filled, address, size, to, agent)
+        at = after
+    row.at = at
+    row.filled = filled
+    return reason
+
+
+@part
+def _grown(entries, at, end, size):
+    """(entry behind, bytes) of an access that came in pieces."""
+    first = entries[at]
+    after = at + 1
+    while after < end and size % WORD == 0 and size < VECTOR and _is_same(entries[after], first):
+        piece = entries[after]
+        if piece.kind != first.kind or piece.address != first.address + size or not 1 <= piece.number <= WORD:
+            break
+        size += piece.number
+        after += 1
+    return after, size
+
+
+@part
+def _is_written(entries, after, end, first, size):
+    """Whether the same instruction then writes what it has read."""
+    if after >= end or not _is_same(entries[after], first):
+        return False
+    return entries[after].kind == WRITE and entries[after].address == first.address and entries[after].number == size
+
+
+@part
+def _is_same(piece, first):
+    """Whether an entry is an access of the same instruction as the access before it."""
+    return piece.marks & SAME != 0 and piece.thread == first.thread and piece.kind <= WRITE

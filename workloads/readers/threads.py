@@ -1,0 +1,252 @@
+"""Reader of thread recordings, which the QEMU plugin in `workloads/recorders` writes: every thread of a process, with its system calls.
+
+Little-endian entries of 16 bytes; the first is ``\\x89HWTHREAD\\r\\n\\x1a``, version (u16: 1), size of an entry (u16: 16)::
+
+    u64 address | u32 number | u16 thread | u8 kind | u8 marks
+
+=============  ==========================  =======================================================================
+kind           address                     number
+=============  ==========================  =======================================================================
+0 READ         first byte                  bytes
+1 WRITE        first byte                  bytes
+2 FETCH        first instruction           bytes | instructions << 16; those that begin on one page, or one that
+                                           ends on the next
+3 THREAD       the system's thread id      a new thread: its first entry
+4 THREAD_END                               its last entry; others may come to have its number then
+5 CALL         result, -4095 to -1 if it   number of a completed system call of x86-64; six ARGUMENTs follow.
+               failed                      Calls that never return (exit, exit_group) have result 0
+6 ARGUMENT     its value                   which: 0 to 5
+7 MAPPED_FILE  inode                       major << 20 | minor of its device: what the mmap right behind it maps
+8 PROGRAM      up to 8 bytes of its path   how many
+9 BEGIN                                    nothing ran before this entry
+10 EXEC                                    an execve begins: if it succeeds it ends the recording
+11 END                                     the process ended; without it, it was killed, or the file is cut short
+=============  ==========================  =======================================================================
+
+Marks: 1 SAME, an access by the same instruction as the thread's access right before; 2 INITIAL, a mapping that exists from
+the beginning, told as the mmap that would make it; 4 FORKED, a call that made a process, which is not recorded.
+
+A thread's entries are in its order. Threads take turns, thousands of entries long, but a call on memory stands behind all
+that was done before it and before all that was done behind it; and what a thread did before any call stands before it.
+
+A QEMU that runs x86-64 reads and writes 16 bytes as two times 8, and a read-modify-write is a read and a write: both are one
+access here, as the program meant it, for x86 faults a read-modify-write as a write. The agents are the threads, in one
+address space: `prog/0`, `prog/1`, in the order in which they were made.
+"""
+
+import functools
+import os
+import struct
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from hwmodel import op as t
+from hwmodel.op import TraceError
+from hwmodel.trace import Trace
+from workloads.readers import passes
+from workloads.readers.assembly import Assembly
+from workloads.readers.initial import Layout
+from workloads.readers.syscalls import EXECVE, EXECVEAT, MMAP, Process
+from workloads.readers.threadlog import (
+    BEGIN,
+    CALL,
+    END,
+    EXEC,
+    FORKED,
+    INITIAL,
+    MAPPED_FILE,
+    PROGRAM,
+    ROOM,
+    THREAD,
+    THREAD_END,
+    Log,
+)
+from workloads.streams import Source, Stream
+
+NAME = "a thread recording"
+MAGIC = b"\x89HWTHREAD\r\n\x1a"
+VERSION, ENTRY_SIZE = 1, 16
+
+
+def recognises(head: bytes) -> bool:
+    """Whether bytes that begin with `head` are a thread recording."""
+    return head.startswith(MAGIC)
+
+
+def read(source: Source, events: bool = True) -> Trace:
+    """Open a thread recording.
+
+    Parameters
+    ----------
+    source : Source
+        The recording.
+    events : bool
+        False leaves out system calls; every page used is then in memory, mapped with every right, from the start.
+
+    Returns
+    -------
+    Trace
+        Coalesced; read again, in constant memory, at every iteration.
+
+    Raises
+    ------
+    TraceError
+        At an entry that makes no sense, or if the version is newer; names the file and the entry's byte.
+    """
+    return passes.two_passes(source, functools.partial(_pass, source, events))
+
+
+def _pass(source: Source, events: bool, watch: bool) -> "Run":
+    return Run(source, events, watch=watch)
+
+
+class Run:
+    """One pass over a thread recording.
+
+    Parameters
+    ----------
+    source : Source
+        The recording.
+    events : bool
+        Whether system calls become records.
+    was_killed : callable
+        Asked when the recording has no END: whether the process was killed. If not, the recording is cut short.
+    watch : bool
+        Whether to note pages that no mapping covers.
+    """
+
+    def __init__(
+        self, source: Source, events: bool = True, was_killed: Callable[[], bool] = lambda: False, watch: bool = True
+    ) -> None:
+        self._source, self._events, self._was_killed = source, events, was_killed
+        self._program, self._entries, self._threads = b"", 0, 0
+        self._layout, self._file = Layout(), 0
+        self._begun = self._ended = self._replaced = False
+        self._ids: dict[str, int] = {}
+        self._free: list[int] = []  # agents of threads that have ended
+        self._run = Assembly(source.name, "thread recording", events, watch)
+        self._root = self._run.process("process")
+        self.agents, self.cut = self._run.agents, list[str]()
+
+    def chunks(self, stream: Stream | None = None) -> Iterator[np.ndarray]:
+        """The coalesced records of the run; `stream` if the recording is already open."""
+        with stream or self._source.open() as stream:
+            log = Log(stream, self._source.name, self._run.batch)
+            self._check_header(log.header())
+            for stop in log.stops():
+                if stop is not None:
+                    self._handle(stop, log)
+                if stop is None or self._run.is_short(ROOM):
+                    yield from self._run.flush()
+                if self._ended:
+                    break
+        self._entries = log.entries
+        self._end(log.cut)
+        yield from self._run.finish()
+
+    def finish(self) -> tuple[np.ndarray, dict[str, Any]]:
+        """(prelude, info), after a whole pass."""
+        about = {"program": self._program.decode("utf-8", "replace"), **self._run.about("listed_by_qemu")}
+        return self._run.prelude(), {**about, "threads": self._ids, "entries": self._entries}
+
+    def _check_header(self, header: bytes) -> None:
+        if len(header) < ENTRY_SIZE:
+            return  # the log is empty, and says that it is cut short
+        version, entry = struct.unpack("<HH", header[len(MAGIC) :])
+        if not header.startswith(MAGIC) or version != VERSION or entry != ENTRY_SIZE:
+            what = f"version {version} with entries of {entry} bytes; known is version {VERSION} with {ENTRY_SIZE}"
+            raise TraceError(f"{self._source.name}: byte {len(MAGIC)}: {what}")
+
+    def _end(self, cut: str) -> None:
+        """All entries are there: the process has ended, unless the recording is cut short."""
+        if not self._ended and not self._replaced and not self._was_killed():
+            self.cut.append(cut)
+        else:
+            self._run.exit(self._root)
+
+    def _handle(self, stop: np.ndarray, log: Log) -> None:
+        """An entry that is no access, with those that belong to it."""
+        entry = stop[0]
+        kind, thread = int(entry["kind"]), int(entry["thread"])
+        address, number = int(entry["address"]), int(entry["number"])
+        if self._begun and (kind in (PROGRAM, BEGIN) or int(entry["marks"]) & INITIAL):
+            raise log.refusal()
+        if kind == CALL:
+            self._call(stop, log)
+        elif kind == MAPPED_FILE:
+            self._file = address << 32 | number
+        elif kind == THREAD:
+            log.agents[thread] = self._admit(thread, address)
+        elif kind == THREAD_END:
+            self._free.append(log.agent(thread))
+            log.agents[thread] = -1
+        elif kind == PROGRAM:
+            self._program += address.to_bytes(8, "little", signed=True)[:number]
+        elif kind == BEGIN:
+            self._begin()
+        elif kind == EXEC:
+            self._replaced = True
+        elif kind == END:
+            self._ended = True
+
+    def _begin(self) -> None:
+        self._begun = True
+        if self._events:
+            self._run.start(self._root, self._layout)
+        number = next(iter(self._ids), "/0").rpartition("/")[2]
+        self._ids = {self._title(number): tid for tid in self._ids.values()}
+        self._run.rename(self._root, self._title(number))
+
+    def _title(self, what: object) -> str:
+        return f"{os.path.basename(self._program.decode('utf-8', 'replace')) or 'process'}/{what}"
+
+    def _admit(self, thread: int, tid: int) -> int:
+        """The agent of a new thread: where there is no room for another, that of one that has ended."""
+        title = self._title(thread)
+        self._ids[title] = tid
+        self._threads += 1
+        if self._threads == 1:
+            return self._root
+        if self._run.is_full() and self._free:
+            self._run.notes["threads_that_share_an_agent"] += 1
+            return self._free.pop(0)
+        return self._run.thread(self._root, title)
+
+    def _call(self, stop: np.ndarray, log: Log) -> None:
+        entry, args = stop[0], [int(value) for value in stop["address"][1:]]
+        number, result, marks = int(entry["number"]), int(entry["address"]), int(entry["marks"])
+        agent, file, self._file = log.agent(int(entry["thread"])), self._file, 0
+        try:
+            if marks & INITIAL:
+                self._initial(args, result, file)
+            elif marks & FORKED:
+                self._fork(agent)
+            else:
+                if file and number == MMAP:
+                    self._run.calls(agent).identify(args[4], ("inode", file))
+                self._run.call(agent, number, args, result)
+        except ValueError:
+            raise log.refusal() from None
+        if number in (EXECVE, EXECVEAT):
+            self._replaced = False  # it returned: it failed
+
+    def _initial(self, args: list[int], result: int, file: int) -> None:
+        """A mapping that is there from the beginning."""
+        mapper = Process(self._run.files, Counter())
+        mapper.identify(args[4], ("inode", file))
+        unit = mapper.call(self._root, MMAP, args, result) or []
+        if [record[3] for record in unit] != [t.MMAP, t.ARG]:
+            raise ValueError
+        first = result >> t.PAGE_SHIFT
+        self._layout.units.append(unit)
+        self._layout.covered.append((first, first + unit[0][1]))
+
+    def _fork(self, agent: int) -> None:
+        """A process was made: it is not recorded."""
+        child = self._run.fork(agent, self._title(f"fork {self._run.counts['fork'] + 1}"))
+        if child >= 0:
+            self._run.notes["forks_not_followed"] += 1
+            self._run.exit(child)

@@ -1,0 +1,77 @@
+"""A tool that runs a program and writes a recording to a pipe of ours: nothing of it touches the disk."""
+
+import fcntl
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, BinaryIO
+
+PIPE_SIZE = 1 << 20  # bytes: what a process may ask for without privileges
+SET_PIPE_SIZE = getattr(fcntl, "F_SETPIPE_SZ", 1031)
+
+
+class Launch:
+    """A running tool: what it writes, its and its program's errors passed on.
+
+    Parameters
+    ----------
+    command : callable
+        Given the descriptor to write to, returns the tool's command.
+    keep : callable
+        Whether a line of the errors is ours and not to be passed on.
+    cwd, env : optional
+        Working directory and environment.
+    share : sequence of int
+        Further descriptors that the tool gets.
+    """
+
+    def __init__(
+        self, command: Callable[[int], list[str]], keep: Callable[[bytes], bool], cwd: Any, env: Mapping[str, str] | None,
+        share: Sequence[int] = (),
+    ) -> None:  # fmt: skip
+        self._command, self._keep, self._cwd, self._env, self._share = command, keep, cwd, env, share
+        self.complaint = ""
+        self.status: int | None = None
+
+    def __enter__(self) -> "Launch":
+        reading, writing = os.pipe()
+        self.log: BinaryIO = open(reading, "rb", buffering=0)
+        try:
+            _enlarge(writing)
+            places = {"cwd": self._cwd, "env": self._env, "pass_fds": (writing, *self._share)}
+            self._process = subprocess.Popen(self._command(writing), stderr=subprocess.PIPE, **places)
+        finally:
+            os.close(writing)
+        self._errors = threading.Thread(target=self._watch_errors, daemon=True)
+        self._errors.start()
+        return self
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        self.log.close()
+        if kind is not None:
+            self._process.kill()
+        self.wait()
+        self._errors.join(timeout=5)  # a daemon of the program's may hold it open
+
+    def wait(self) -> int:
+        """The exit status, once there is one; negative: the signal that killed the program."""
+        self.status = self._process.wait()
+        return self.status
+
+    def _watch_errors(self) -> None:
+        with self._process.stderr as errors:  # type: ignore[union-attr]
+            for line in errors:
+                if not self._keep(line):
+                    self.complaint = line.decode("utf-8", "replace").strip()
+                    sys.stderr.write(line.decode("utf-8", "replace"))
+        self._keep(b"")
+
+
+def _enlarge(pipe: int) -> None:
+    """Room for a reader that falls behind for a while; where there is none to be had, it waits more often."""
+    try:
+        fcntl.fcntl(pipe, SET_PIPE_SIZE, PIPE_SIZE)
+    except OSError:
+        pass

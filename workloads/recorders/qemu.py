@@ -1,0 +1,212 @@
+"""Recording a program with QEMU's user mode: every thread is an agent.
+
+The plugin beside this file, in C, is built on first use with the system's C compiler. It writes a thread recording
+(`workloads.readers.threads`), which is read as it comes. QEMU lists the program's memory before it runs, so VMAs are exact
+where it tells plugins of it (versions 7.2 to 8.2); else they are inferred from use.
+
+A program of one thread that does the same records the same: QEMU places programs without randomisation, and the random bytes that a
+program gets at its start are seeded. The order of threads is not repeatable, nor is what depends on it. A forked process
+is not followed: it is a FORK and an EXIT, with nothing in between; so is the child of a vfork. A successful execve ends the
+recording: the new program runs outside QEMU. What a program has accessed when a signal kills it is all there. A program that
+closes all descriptors at once ends the recording, with a warning. What the kernel reads and writes for a call is not
+recorded; a block of instructions that a signal interrupts counts as fetched to its end.
+"""
+
+import functools
+import hashlib
+import io
+import mmap
+import os
+import pathlib
+import platform
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+
+from hwmodel.jit import CACHE_DIR
+from hwmodel.op import TraceError
+from workloads.readers.threads import Run
+from workloads.recorders.launch import Launch
+from workloads.streams import Stream, bytes_source
+
+QEMU = "qemu-x86_64"
+SOURCES = ("plugin.c", "qemu.h", "stream.h", "layout.h")
+FLAGS = ("-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-pthread")
+OPTIONS = ("-cpu", "max", "-seed", "1")
+SLOTS, ENTRIES = 1024, 4096  # threads at a time; entries that each may hold back
+SHARED, HEADER, ENTRY = 64, 64, 16  # bytes: at the front of the buffers, of each, of an entry
+SLOT = HEADER + ENTRIES * ENTRY
+
+
+def missing() -> str:
+    """Why this recorder cannot be used here; empty if it can."""
+    if shutil.which(QEMU) is None:
+        return f"{QEMU}, which is not installed (Debian, Ubuntu: apt-get install qemu-user)"
+    if shutil.which("cc") is None:
+        return "a C compiler, cc, which is not installed (Debian, Ubuntu: apt-get install gcc libc6-dev)"
+    return ""
+
+
+def plugin() -> pathlib.Path:
+    """The plugin, which is built if it has not been.
+
+    To keep a recording as it is: ``qemu-x86_64 -plugin PLUGIN,out=FILE PROGRAM ...``; `workloads.read` reads it.
+
+    Returns
+    -------
+    Path
+        A shared library in the user's cache folder (or in HWMODEL_CACHE).
+
+    Raises
+    ------
+    TraceError
+        If QEMU or the compiler is missing, or refuses.
+    """
+    if reason := missing():
+        raise TraceError(f"recording threads needs {reason}")
+    compiler = _said(["cc", "--version"])
+    api = 1 if int(_version().split(".")[0]) < 9 else 2
+    flags = [*FLAGS, f"-DPLUGIN_API={api}"]
+    folder = pathlib.Path(__file__).resolve().parent
+    digest = hashlib.sha256("\0".join([compiler, platform.machine(), *flags]).encode())
+    for name in SOURCES:
+        digest.update((folder / name).read_bytes())
+    path = pathlib.Path(CACHE_DIR).parent / "plugins" / f"{digest.hexdigest()[:20]}.so"
+    if not path.exists():
+        _build([str(folder / SOURCES[0]), *flags], path)
+    return path
+
+
+def _build(arguments: list[str], path: pathlib.Path) -> None:
+    """Compile beside `path` and move there: two builders at a time do not meet."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(suffix=".so", dir=path.parent)
+    os.close(handle)
+    found = subprocess.run(["cc", *arguments, "-o", temporary], capture_output=True, text=True, check=False)
+    if found.returncode:
+        os.unlink(temporary)
+        errors = [line for line in found.stderr.splitlines() if "error" in line] or found.stderr.splitlines() or ["it says nothing"]
+        raise TraceError(f"cc cannot build the plugin of QEMU: {errors[0]}")
+    os.replace(temporary, path)
+
+
+def _said(command: list[str]) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+
+@functools.cache
+def _version() -> str:
+    """QEMU's version; "0" if it tells none."""
+    found = re.search(r"version (\d+(?:\.\d+)*)", _said([QEMU, "--version"]))
+    return found[1] if found else "0"
+
+
+class Recorder:
+    """One run of a program under QEMU.
+
+    Parameters
+    ----------
+    command : list of str
+        Program and arguments.
+    cwd, env : optional
+        Its working directory and environment.
+    """
+
+    def __init__(self, command: list[str], cwd: Any = None, env: Mapping[str, str] | None = None) -> None:
+        self._command, self._plugin = command, plugin()
+        self._program = _program(command, cwd, env)
+        self._buffers = os.memfd_create("hwmodel")
+        os.truncate(self._buffers, SHARED + SLOTS * SLOT)
+        self._launch = Launch(self._line, lambda line: not line, cwd, env, (self._buffers,))
+        self._run = Run(bytes_source(b"", command[0]), was_killed=self._was_killed)
+        self.agents, self.cut = self._run.agents, self._run.cut
+
+    def chunks(self) -> Iterator[np.ndarray]:
+        """The records, while the program runs."""
+        with open(self._buffers, "rb") as buffers, self._launch as launch:
+            yield from self._run.chunks(Stream(cast(BinaryIO, Flow(launch.log, buffers)), self._command[0]))
+
+    def finish(self) -> tuple[np.ndarray, dict[str, Any]]:
+        """(prelude, info), after the program's end."""
+        prelude, info = self._run.finish()
+        if not info["threads"]:
+            raise TraceError(f"cannot record {self._command[0]!r}: {self._launch.complaint or 'QEMU recorded nothing'}")
+        if self.cut:
+            bytes_source(b"", self._command[0]).warn_cut("; ".join(self.cut))
+            info["cut_short"] = list(self.cut)
+        recorder = f"{QEMU} {_version()} with a plugin"
+        return prelude, info | {"recorder": recorder, "command": self._command, "exit_status": self._launch.status}
+
+    def _line(self, log: int) -> list[str]:
+        path = str(self._plugin).replace(",", ",,")
+        arguments = f"{path},out={log},buffers={self._buffers},slots={SLOTS},entries={ENTRIES}"
+        return [str(shutil.which(QEMU)), *OPTIONS, "-plugin", arguments, *self._program]
+
+    def _was_killed(self) -> bool:
+        return self._launch.wait() < 0
+
+
+class Flow(io.RawIOBase):
+    """What the plugin writes to the pipe, then what it left behind in its buffers if it was killed.
+
+    Parameters
+    ----------
+    pipe, buffers : BinaryIO
+        Unbuffered; open for reading.
+    """
+
+    def __init__(self, pipe: BinaryIO, buffers: BinaryIO) -> None:
+        self._pipe, self._buffers = pipe, buffers
+        self._came = 0
+        self._left: bytes | None = None
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def readinto(self, view: Any) -> int:
+        """Fill `view` as far as there are bytes at once; the number of bytes, 0 at the end."""
+        if self._left is None:
+            got = int(self._pipe.readinto(view))  # type: ignore[attr-defined]
+            self._came += got
+            if got:
+                return got
+            self._left = self._leftovers()
+        got = min(len(view), len(self._left))
+        view[:got], self._left = self._left[:got], self._left[got:]
+        return got
+
+    def close(self) -> None:
+        """Close the pipe."""
+        super().close()
+        self._pipe.close()
+
+    def _leftovers(self) -> bytes:
+        """The entries between `written` and `filled` of every buffer; of the one being written, those that did not come."""
+        with mmap.mmap(self._buffers.fileno(), 0, prot=mmap.PROT_READ) as view:
+            words = np.frombuffer(view, np.int64, SHARED // 8)
+            ahead, writing = self._came - int(words[0]), int(words[1])
+            del words
+            parts = []
+            for slot in range(SLOTS if self._came else 0):
+                start = SHARED + slot * SLOT
+                filled, written = (int.from_bytes(view[at : at + 8], "little") for at in (start, start + 8))
+                first = written * ENTRY + (ahead if slot == writing else 0)
+                parts.append(view[start + HEADER + first : start + HEADER + max(first, filled * ENTRY)])
+        return b"".join(parts)
+
+
+def _program(command: list[str], cwd: Any, env: Mapping[str, str] | None) -> list[str]:
+    """What QEMU is to run: it searches no PATH and knows no scripts."""
+    path = str(shutil.which(command[0], path=(env or os.environ).get("PATH")) or command[0])
+    with open(os.path.join(cwd or "", path), "rb") as file:
+        head = file.read(256)
+    if not head.startswith(b"#!"):
+        return ["-0", command[0], path, *command[1:]]
+    words = head[2:].split(b"\n")[0].strip().split(None, 1) or [b""]
+    return [*(os.fsdecode(word.strip()) for word in words), path, *command[1:]]

@@ -8,10 +8,10 @@ import os
 from types import ModuleType
 
 from hwmodel.trace import Trace, TraceError
-from workloads.readers import lackey
+from workloads.readers import ftrace, lackey
 from workloads.streams import Source, file_source
 
-READERS: tuple[ModuleType, ...] = (lackey,)
+READERS: tuple[ModuleType, ...] = (lackey, ftrace)
 """In the order in which they are asked: formats that begin with a mark of their own first."""
 PARQUET = b"PAR1"
 

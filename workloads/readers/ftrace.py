@@ -21,6 +21,7 @@ from hwmodel.trace import Trace
 from workloads.readers import ftracelines as f
 from workloads.readers import passes
 from workloads.readers.assembly import Assembly
+from workloads.readers.cachedfiles import CachedFiles
 from workloads.readers.ftracecounts import OUTSIDE, Counts
 from workloads.readers.ftracelines import Event, Lines, recognises
 from workloads.readers.ftracetasks import Task, Tasks
@@ -44,6 +45,7 @@ def read_kernel(
     *,
     guest_base: int | None = None,
     outside: str = "dontneed",
+    files_in_memory: bool = True,
 ) -> Trace:
     """Open a recording of the kernel's trace events, as `read` does, and say how.
 
@@ -58,6 +60,9 @@ def read_kernel(
         What an invalidation outside of the recorded calls and faults becomes. "dontneed": an madvise of a CPU of its own, which is
         honest for reclaim: the pages are gone and fault in again. "migrate": a MIGRATE to node 0, for balancing, compaction
         and KSM, after which the pages are still there (the engine does not model it yet). "skip": it is only counted.
+    files_in_memory : bool
+        Whether the files that are mapped are in the page cache from the beginning, as files of programs mostly are. They are
+        then also mapped in an address space of their own, whose agent does nothing.
 
     Returns
     -------
@@ -73,12 +78,14 @@ def read_kernel(
     source = file_source(path, strict)
     if not recognises(source.head()):
         raise t.TraceError(f"{source.name}: not {NAME}")
-    return read(source, events, guest_base, outside)
+    return read(source, events, guest_base, outside, files_in_memory)
 
 
-def read(source: Source, events: bool = True, guest_base: int | None = None, outside: str = "dontneed") -> Trace:
+def read(
+    source: Source, events: bool = True, guest_base: int | None = None, outside: str = "dontneed", files_in_memory: bool = True
+) -> Trace:
     """As `read_kernel`, of a source that is recognised."""
-    return passes.two_passes(source, functools.partial(Run, source, events, guest_base, outside))
+    return passes.two_passes(source, functools.partial(Run, source, events, guest_base, outside, files_in_memory))
 
 
 def kernel_counts(path: str | os.PathLike[str]) -> dict[str, dict[str, int]]:
@@ -103,8 +110,11 @@ def kernel_counts(path: str | os.PathLike[str]) -> dict[str, dict[str, int]]:
 class Run:
     """One pass over a recording; see `read_kernel`."""
 
-    def __init__(self, source: Source, events: bool, guest_base: int | None, outside: str, watch: bool = True) -> None:
-        self._source, self._guest_base, self._outside, self._watch = source, guest_base, outside, watch
+    def __init__(
+        self, source: Source, events: bool, guest_base: int | None, outside: str, files_in_memory: bool, watch: bool = True
+    ) -> None:
+        self._source, self._outside, self._watch = source, outside, watch
+        self._cached = CachedFiles() if watch and events and files_in_memory else None
         self._lines, self._counts = Lines(source), Counts()
         self._run = Assembly(source.name, "kernel trace events", events, watch)
         self._tasks = Tasks(self._run)
@@ -125,11 +135,11 @@ class Run:
             except (ValueError, IndexError):
                 raise t.TraceError(f"{self._source.name}: line {self._lines.line}: no kernel does that: {event.numbers}") from None
             if self._run.is_short(ROOM):
-                yield from self._run.flush()
+                yield from self._noted(self._run.flush())
         if not self.agents:
             self._tasks.root("process")
         self._tasks.finish()
-        yield from self._run.finish()
+        yield from self._noted(self._run.finish())
         self._end()
 
     def finish(self) -> tuple[np.ndarray, dict[str, Any]]:
@@ -140,7 +150,19 @@ class Run:
             about["events_of_no_use"] = dict(sorted(self._lines.unknown.items()))
         if self._lines.lost:
             about["lost_events"] = self._lines.lost
-        return self._run.prelude(), {**self._about, **about}
+        prelude = self._run.prelude()
+        if self._cached is not None and not self._run.is_full():
+            self._cached.note(prelude)
+            if self._cached.ranges:
+                units = self._cached.units(self._run.process("files in memory"))
+                prelude = np.concatenate([prelude, t.as_records(record for unit in units for record in unit)])
+        return prelude, {**self._about, **about}
+
+    def _noted(self, chunks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        for chunk in chunks:
+            if self._cached is not None:
+                self._cached.note(chunk)
+            yield chunk
 
     def _start(self) -> None:
         """What a recording of our own says of its beginning."""

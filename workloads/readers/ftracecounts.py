@@ -15,6 +15,7 @@ NAMES = {
 FAULT, OTHER, OUTSIDE = "fault", "other call", "outside"
 OPERATIONS = (*dict.fromkeys(NAMES.values()), FAULT, OTHER, OUTSIDE)
 TASK_SWITCH, REMOTE, LOCAL, LOCAL_MM, SEND, WRONG_CPU = range(6)
+HUGE = 512
 """Reasons of a flush (include/linux/mm_types.h, enum tlb_flush_reason)."""
 COUNTS = {
     "calls": "system calls that succeeded, or faults",
@@ -22,6 +23,7 @@ COUNTS = {
     "faults.kernel": "page faults of the kernel on user memory, for a system call",
     "notices": "ranges that mmu notifiers were told of before a change",
     "notices.pages": "pages of these ranges",
+    "notices.splits": "of these ranges, those of one aligned 2 MiB that is not the call's: a huge page is split at the range's end",
     "ages": "ranges whose accessed bits mmu notifiers were asked for",
     "flushes.ranged": "TLB flushes page by page, on the CPU that decided on them",
     "flushes.pages": "pages of these",
@@ -41,6 +43,7 @@ class _Doing:
     call: str = ""  # the system call it is in
     page: int = -1  # of its latest fault
     what: str = OUTSIDE
+    range: tuple[int, ...] = ()  # that the call names: first byte, bytes
     sending: bool = False  # the interrupts that follow are those of a flush
 
 
@@ -61,6 +64,7 @@ class Counts:
         kind, numbers = event.kind, event.numbers
         if kind == f.ENTER:
             doing.call = doing.what = NAMES.get(numbers[0], OTHER)
+            doing.range = numbers[1:3]
         elif kind == f.LEAVE:
             self._leave(doing, numbers)
         elif kind == f.FAULT:
@@ -107,6 +111,9 @@ class Counts:
         doing.what = FAULT if first <= doing.page < end else doing.call or OUTSIDE
         self._add(doing, "notices")
         self._add(doing, "notices.pages", end - first)
+        is_huge_page = end - first == HUGE and first % HUGE == 0
+        if is_huge_page and doing.what not in (FAULT, OUTSIDE) and doing.range != (numbers[0], numbers[1] - numbers[0]):
+            self._add(doing, "notices.splits")
 
     def _flush(self, doing: _Doing, numbers: tuple[int, ...]) -> None:
         pages, reason = numbers

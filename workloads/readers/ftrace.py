@@ -34,7 +34,8 @@ OUTSIDE_AS = ("dontneed", "migrate", "skip")
 WRITE_BIT, FETCH_BIT = 1 << 1, 1 << 4
 ROOM = 64
 """Records that one event can add, at most."""
-FORKING, EXECUTING, MUNMAP = (56, 57, 58, 435), (59, 322), 11
+FORKING, EXECUTING, WAITING, MUNMAP = (56, 57, 58, 435), (59, 322), (61,), 11
+"""Numbers of system calls; waitid does not return whose exit it saw."""
 CLONE_VM = 0x100
 
 
@@ -227,18 +228,23 @@ class Run:
         (number, *arguments), result = task.call or (None,), event.numbers[1]
         done, task.call, task.done = task.done, (), False
         if number is None or number != event.numbers[0]:
-            self._run.notes["calls_without_beginning"] += 0 if number is None and event.numbers[0] == task.last else 1
+            told_twice, is_born = event.numbers[0] == task.last, event.numbers[0] in FORKING and result == 0
+            if number is not None or not (told_twice or is_born):
+                self._run.notes["calls_without_beginning"] += 1
             return
         task.last = number
         if number in EXECUTING and not -4096 < result < 0:
             return
         self._release(task)
         if done:
-            self._run.notes["munmaps_that_failed"] += int(result < 0)
+            if result < 0:
+                self._run.notes["munmaps_that_failed"] += 1
         elif number in FORKING:
             self._forked(task, arguments, result)
         else:
             self._run.call(self._tasks.agent(task), number, arguments, result, task.path or None)
+        if number in WAITING and self._tasks.has_exited(result):  # what its parent does now comes behind its exit
+            self._run.operation([(0, 0, 0, t.SYNC, self._tasks.agent(task))])
 
     def _forked(self, task: Task, arguments: list[int], result: int) -> None:
         """The end of a call that made a thread or a process, if it did and the recording has not said so itself."""

@@ -18,12 +18,13 @@ TASK_SWITCH, REMOTE, LOCAL, LOCAL_MM, SEND, WRONG_CPU = range(6)
 HUGE = 512
 """Reasons of a flush (include/linux/mm_types.h, enum tlb_flush_reason)."""
 COUNTS = {
-    "calls": "system calls that succeeded, or faults",
+    "calls": "system calls that succeeded, exits that began, or faults",
+    "calls.failed": "system calls that failed",
     "faults.user": "page faults in user mode",
     "faults.kernel": "page faults of the kernel on user memory, for a system call",
     "notices": "ranges that mmu notifiers were told of before a change",
     "notices.pages": "pages of these ranges",
-    "notices.splits": "of these ranges, those of one aligned 2 MiB that is not the call's: a huge page is split at the range's end",
+    "notices.cuts": "of these ranges, those of one aligned 2 MiB that is not the call's: where a VMA is cut, a huge page might be",
     "ages": "ranges whose accessed bits mmu notifiers were asked for",
     "flushes.ranged": "TLB flushes page by page, on the CPU that decided on them",
     "flushes.pages": "pages of these",
@@ -64,7 +65,9 @@ class Counts:
         kind, numbers = event.kind, event.numbers
         if kind == f.ENTER:
             doing.call = doing.what = NAMES.get(numbers[0], OTHER)
-            doing.range = numbers[1:3]
+            doing.range, doing.page = numbers[1:3], -1
+            if doing.what == "exit":
+                self._add(doing, "calls")
         elif kind == f.LEAVE:
             self._leave(doing, numbers)
         elif kind == f.FAULT:
@@ -93,9 +96,9 @@ class Counts:
 
     def _leave(self, doing: _Doing, numbers: tuple[int, ...]) -> None:
         what = NAMES.get(numbers[0], OTHER)
-        if doing.call == what and not -4096 < numbers[1] < 0:
+        if doing.call == what:
             doing.what = what
-            self._add(doing, "calls")
+            self._add(doing, "calls.failed" if -4096 < numbers[1] < 0 else "calls")
         doing.call, doing.what, doing.page = "", OUTSIDE, -1
 
     def _fault(self, doing: _Doing, numbers: tuple[int, ...]) -> None:
@@ -113,7 +116,7 @@ class Counts:
         self._add(doing, "notices.pages", end - first)
         is_huge_page = end - first == HUGE and first % HUGE == 0
         if is_huge_page and doing.what not in (FAULT, OUTSIDE) and doing.range != (numbers[0], numbers[1] - numbers[0]):
-            self._add(doing, "notices.splits")
+            self._add(doing, "notices.cuts")
 
     def _flush(self, doing: _Doing, numbers: tuple[int, ...]) -> None:
         pages, reason = numbers

@@ -88,6 +88,10 @@ class Tasks:
         """Whether there is such a thread."""
         return pid in self._tasks
 
+    def has_exited(self, pid: int) -> bool:
+        """Whether a process of the recording was, and is no more."""
+        return pid in self._tasks and self._tasks[pid].space.exited and self._tasks[pid].space.agent >= 0
+
     def main(self) -> Task | None:
         """The first thread that did anything of its own."""
         return self._first

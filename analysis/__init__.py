@@ -2,7 +2,8 @@
 
 from analysis.comparison import Comparison, compare
 from analysis.metrics import METRICS, Metric, headline
+from analysis.replay import Replay, replay
 from analysis.runs import head
 from analysis.sweeps import sweep
 
-__all__ = ["METRICS", "Comparison", "Metric", "compare", "head", "headline", "sweep"]
+__all__ = ["METRICS", "Comparison", "Metric", "Replay", "compare", "head", "headline", "replay", "sweep"]

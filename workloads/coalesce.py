@@ -15,6 +15,7 @@ from hwmodel.op import AGENTS, ARG, COMPUTE, CONTINUES, FETCH, MMAP, OP, PAGE_SH
 LIMIT = 4096
 MOST = (1 << 31) - 1  # what a count holds
 MOST_GAP = (1 << 15) - 1
+MOST_OWED = 1 << 30
 CLOSED = -1
 
 RUNS = np.dtype((np.record, [
@@ -94,20 +95,12 @@ def coalesce(pieces: Iterable[np.ndarray], spaces: Iterable[int]) -> Iterator[np
 def _coalesce(ops, out, runs, control):
     """Append `ops` to `out`; the number of records at its front that no open run can change."""
     ctl = control[0]
-    for i in range(ops.size):
-        op = ops[i]
-        run = runs[op.agent]
-        if op.kind & CONTINUES:
-            _append(op, out, ctl, run)
-        elif op.kind > FETCH:
-            if op.kind >= MMAP:
-                _close(runs, run.space)
-            _append(op, out, ctl, run)
-        elif i + 1 < ops.size and ops[i + 1].kind == op.kind | CONTINUES and ops[i + 1].agent == op.agent:
-            _append(op, out, ctl, run)
-            _open(run, op.kind, CLOSED, 0)
-        else:
-            _access(op, out, ctl, run)
+    i = 0
+    while i < ops.size:
+        i = _join(ops, i, out, ctl.first, ctl.first + ctl.filled, runs)
+        if i < ops.size:
+            _other(ops, i, out, ctl, runs)
+            i += 1
     ready = ctl.first + ctl.filled
     for agent in range(runs.size):
         ready = min(ready, _oldest(runs[agent].fetch_at, ctl), _oldest(runs[agent].data_at, ctl))
@@ -115,20 +108,36 @@ def _coalesce(ops, out, runs, control):
 
 
 @part
-def _access(op, out, ctl, run):
-    """Add an access to the open run of its stream, or open one."""
-    page = op.address >> PAGE_SHIFT
-    if op.kind == FETCH:
-        at, same = run.fetch_at, run.fetch_page == page
-    else:
-        at, same = run.data_at, run.data_page == page and run.data_kind == op.kind
-    room = run.owed < 1 << 30 and _oldest(at, ctl) == at
-    if same and room and out[at - ctl.first].count <= MOST - op.count:
-        out[at - ctl.first].count += op.count
+def _join(ops, i, out, first, end, runs):
+    """Add accesses from ops[i] on to the open runs of their streams; the first one that can't be."""
+    while i < ops.size:
+        op = ops[i]
+        kind, page, run = op.kind, op.address >> PAGE_SHIFT, runs[op.agent]
+        fetch = kind == FETCH
+        at = run.fetch_at if fetch else run.data_at
+        same = (run.fetch_page if fetch else run.data_page) == page and (fetch or kind == run.data_kind)
+        if not same or at == CLOSED or end - at >= LIMIT or out[at - first].count > MOST - op.count or run.owed >= MOST_OWED:
+            break
+        if i + 1 < ops.size and ops[i + 1].kind & CONTINUES:
+            break
+        out[at - first].count += op.count
         run.owed += op.gap
-        return
+        i += 1
+    return i
+
+
+@part
+def _other(ops, i, out, ctl, runs):
+    """Append a record that no open run takes; it may open one, or close some."""
+    op = ops[i]
+    run = runs[op.agent]
+    access = op.kind >= 0 and op.kind <= FETCH
+    if not access and op.kind & CONTINUES == 0 and op.kind >= MMAP:
+        _close(runs, run.space)
     _append(op, out, ctl, run)
-    _open(run, op.kind, ctl.first + ctl.filled - 1, page)
+    if access:
+        crosses = i + 1 < ops.size and ops[i + 1].kind == op.kind | CONTINUES and ops[i + 1].agent == op.agent
+        _open(run, op.kind, CLOSED if crosses else ctl.first + ctl.filled - 1, op.address >> PAGE_SHIFT)
 
 
 @part

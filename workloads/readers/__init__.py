@@ -5,13 +5,14 @@ uncompressed file; and `read(source, events)`, which returns a lazy Trace.
 """
 
 import os
+import pathlib
 from types import ModuleType
 
 from hwmodel.trace import Trace, TraceError
-from workloads.readers import ftrace, lackey
+from workloads.readers import champsim, drmemtrace, ftrace, lackey
 from workloads.streams import Source, file_source
 
-READERS: tuple[ModuleType, ...] = (lackey, ftrace)
+READERS: tuple[ModuleType, ...] = (drmemtrace, lackey, ftrace, champsim)
 """In the order in which they are asked: formats that begin with a mark of their own first."""
 PARQUET = b"PAR1"
 
@@ -22,7 +23,8 @@ def read(path: str | os.PathLike[str], events: bool = True, strict: bool = False
     Parameters
     ----------
     path : path
-        The file, plain or compressed with gzip, xz, bzip2 or zstd. Its content decides, not its name.
+        The file, plain or compressed with gzip, xz, bzip2 or zstd. Its content decides, not its name. Or the folder of
+        a drmemtrace recording.
     events : bool
         False leaves out the recorded operations on memory and system calls; what a program uses is then in memory
         and mapped from the start, so that nothing faults. Of no effect on a trace file.
@@ -47,6 +49,8 @@ def read(path: str | os.PathLike[str], events: bool = True, strict: bool = False
     TraceWarning
         If the file is cut short; says where.
     """
+    if os.path.isdir(path) and drmemtrace.files_of(pathlib.Path(path)):
+        return drmemtrace.read_folder(pathlib.Path(path), events, strict)
     source = file_source(path, strict)
     head = source.head()
     if head.startswith(PARQUET):

@@ -1,0 +1,216 @@
+"""Reader of ChampSim's instruction traces: `input_instr` (64 bytes) and `cloudsuite_instr` (96 bytes), without a header.
+
+Layout: ChampSim inc/trace_instruction.h. An instruction is a fetch of its ip, then its loads (source memory), then its
+stores (destination memory); a slot of 0 is empty. The format has neither the sizes of accesses and instructions, so that
+none crosses a page here, nor threads, nor operations on memory. A cloudsuite instruction names an address space, of
+which each becomes an agent. Kernel addresses (the upper half) are left out and counted; what else is no user address is
+an error, and so is an ip of 0, on which ChampSim itself stops.
+"""
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hwmodel import op as t
+from hwmodel.jit import entry, part
+from hwmodel.trace import Trace
+from workloads.readers import passes
+from workloads.readers.assembly import Assembly
+from workloads.readers.entries import Entries
+from workloads.streams import Source, Stream
+
+NAME = "ChampSim"
+FLAGS = 1  # the word with is_branch and branch_taken in its low bytes
+USER_BITS = 48  # of an address + USER_END, whichever half it is of
+MOST = 9  # accesses of an instruction
+END, FULL, BAD, NEW_SPACE = 0, 1, 2, 3
+NO_SPACE = -1
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Words of 8 bytes of an instruction: how many, where stores and loads are, and the address space."""
+
+    name: str
+    words: int
+    stores: tuple[int, int]
+    loads: tuple[int, int]
+    asid: int
+
+    def table(self) -> np.ndarray:
+        """As kernels take it."""
+        return np.array([*self.stores, *self.loads, self.asid], np.int64)
+
+
+INPUT = Layout("ChampSim input_instr", 8, (2, 4), (4, 8), NO_SPACE)
+CLOUDSUITE = Layout("ChampSim cloudsuite_instr", 12, (3, 7), (7, 11), 11)
+
+
+def recognises(head: bytes) -> bool:
+    """Whether bytes that begin with `head` are instructions: there is no mark, so all of them must make sense."""
+    return layout_of(head) is not None
+
+
+def layout_of(head: bytes) -> Layout | None:
+    """The layout in which all whole instructions of `head` make sense, at least one."""
+    for layout in (INPUT, CLOUDSUITE):
+        rows = np.frombuffer(head[: len(head) // (8 * layout.words) * 8 * layout.words], np.int64).reshape(-1, layout.words)
+        if rows.shape[0] and _check(rows, layout.table()) == rows.shape[0]:
+            return layout
+    return None
+
+
+def read(source: Source, events: bool = True) -> Trace:
+    """Open a ChampSim trace.
+
+    Parameters
+    ----------
+    source : Source
+        The trace: by custom compressed with xz or gzip.
+    events : bool
+        False: all pages that are used are in memory, with every right, from the start. Else they fault when first used.
+
+    Returns
+    -------
+    Trace
+        Coalesced; one agent, or one for each address space of a cloudsuite trace.
+
+    Raises
+    ------
+    TraceError
+        At an instruction that makes no sense; names its number and byte.
+    """
+    layout = layout_of(source.head())
+    assert layout is not None, "recognised"
+    return passes.two_passes(source, functools.partial(_Run, source, layout, events))
+
+
+class _Run:
+    """One pass."""
+
+    def __init__(self, source: Source, layout: Layout, events: bool, watch: bool) -> None:
+        self._source, self._layout = source, layout
+        self._run = Assembly(source.name, layout.name, events, watch)
+        self._spaces = np.full(t.AGENTS, NO_SPACE, np.int64)  # of each agent
+        self._state = np.zeros(2, np.int64)  # records in the batch, kernel addresses
+        self._instructions = 0
+        self.agents, self.cut = self._run.agents, list[str]()
+        if layout.asid == NO_SPACE:
+            self._run.process("cpu")
+
+    def chunks(self) -> Iterator[np.ndarray]:
+        with self._source.open() as stream:
+            yield from self._parse(stream)
+        yield from self._run.finish()
+
+    def finish(self) -> tuple[np.ndarray, dict[str, Any]]:
+        left_out = {"kernel_accesses_left_out": int(self._state[1])} if self._state[1] else {}
+        return self._run.prelude(), {**self._run.about(), "instructions": self._instructions, **left_out}
+
+    def _parse(self, stream: Stream) -> Iterator[np.ndarray]:
+        entries, layout, batch = Entries(stream, np.dtype("i8"), self._layout.words), self._layout.table(), self._run.batch
+        while entries.refill():
+            reason = FULL
+            while reason != END:
+                self._state[0] = batch.filled
+                entries.at, reason = _instructions(entries.rows, entries.at, batch.ops, self._state, layout, self._spaces)
+                batch.filled = int(self._state[0])
+                if reason == BAD:
+                    self._refuse(entries)
+                if reason == NEW_SPACE:
+                    self._admit(int(entries.rows[entries.at, self._layout.asid]))
+                if reason == FULL:
+                    yield from self._run.flush()
+        self._instructions = entries.before
+        self.cut += [entries.where_cut()] if entries.where_cut() else []
+
+    def _admit(self, word: int) -> None:
+        asid = word & 0xFFFF
+        if self._run.is_full():
+            raise t.TraceError(f"{self._source.name}: more than {t.AGENTS} address spaces")
+        self._spaces[len(self.agents)] = asid
+        self._run.process(f"asid {asid}")
+
+    def _refuse(self, entries: Entries) -> None:
+        row = entries.rows[entries.at]
+        where = f"instruction {entries.before + entries.at} at byte {entries.byte()}"
+        flags = int(row[FLAGS]) & 0xFFFF
+        why = f"branch flags {flags & 255}, {flags >> 8} are not 0 or 1"
+        if not flags & ~0x0101:
+            words = [0, *range(*self._layout.loads), *range(*self._layout.stores)]
+            strange = [int(row[word]) for word in words if _is_strange(int(row[word]))]
+            why = f"non-canonical address {strange[0] & (1 << 64) - 1:#x}" if strange else "its ip is 0"
+        raise t.TraceError(f"{self._source.name}: {where} makes no sense: {why}")
+
+
+def _is_strange(address: int) -> bool:
+    return address >= t.USER_END or address < -t.USER_END
+
+
+@part
+def _makes_sense(row, layout):
+    """Whether an instruction has branch flags of 0 or 1, an ip, and addresses of the user's or the kernel's half."""
+    strange = row[0] + t.USER_END
+    for word in range(layout[0], layout[1]):
+        strange |= row[word] + t.USER_END
+    for word in range(layout[2], layout[3]):
+        strange |= row[word] + t.USER_END
+    return row[FLAGS] & 0xFEFE == 0 and row[0] != 0 and strange >> USER_BITS == 0
+
+
+@entry
+def _check(rows, layout):
+    """How many instructions from the first one on make sense."""
+    for i in range(rows.shape[0]):
+        if not _makes_sense(rows[i], layout):
+            return i
+    return rows.shape[0]
+
+
+@entry
+def _instructions(rows, at, ops, state, layout, spaces):
+    """Append the accesses of instructions from `at` on; (the next one, why it stopped there)."""
+    filled, kernel = state[0], state[1]
+    agent, asid = 0, NO_SPACE
+    reason = END
+    while at < rows.shape[0]:
+        row = rows[at]
+        if filled + MOST > ops.size:
+            reason = FULL
+            break
+        if not _makes_sense(row, layout):
+            reason = BAD
+            break
+        if layout[4] >= 0 and row[layout[4]] & 0xFFFF != asid:
+            asid = row[layout[4]] & 0xFFFF
+            agent = _find(spaces, asid)
+            if agent < 0:
+                reason = NEW_SPACE
+                break
+        filled, kernel = _access(ops, filled, kernel, row[0], t.FETCH, agent)
+        for word in range(layout[2], layout[3]):
+            filled, kernel = _access(ops, filled, kernel, row[word], t.READ, agent)
+        for word in range(layout[0], layout[1]):
+            filled, kernel = _access(ops, filled, kernel, row[word], t.WRITE, agent)
+        at += 1
+    state[0], state[1] = filled, kernel
+    return at, reason
+
+
+@part
+def _access(ops, filled, kernel, address, kind, agent):
+    """Write an access, to be overwritten if there is none; (the records then filled, the kernel addresses so far)."""
+    t.write(ops[filled], address, 1, 0, kind, agent)
+    return filled + (1 if address > 0 else 0), kernel - (address >> 63)
+
+
+@part
+def _find(spaces, asid):
+    """The agent of an address space, or -1."""
+    for agent in range(spaces.size):
+        if spaces[agent] == asid:
+            return agent
+    return -1

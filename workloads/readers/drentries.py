@@ -1,0 +1,142 @@
+"""The entries of a drmemtrace file: accesses appended by a kernel, which stops at those that Python must look at."""
+
+import numpy as np
+
+from hwmodel import op as t
+from hwmodel.jit import entry, part
+
+ENTRY = np.dtype((np.record, [("type", "<i2"), ("size", "<i2"), ("addr", "<i8")]))
+"""An entry: 12 bytes, packed. `size` is unsigned; kernels mask it."""
+READ, WRITE, PREFETCH, PREFETCH_LAST = 0, 1, 2, 9
+INSTR, INSTR_LAST, BUNDLE, FLUSH, FLUSH_LAST = 10, 16, 17, 18, 21
+THREAD, THREAD_EXIT, PROCESS, HEADER, FOOTER, HARDWARE_PREFETCH, MARKER = 22, 23, 24, 25, 26, 27, 28
+NO_FETCH, MAYBE_FETCH, SYSENTER, HINT, HINT_LAST, ENCODING, TAKEN, UNTAKEN = 29, 30, 31, 32, 46, 47, 48, 49
+STAMP, CALL_ID, CALL_ARGUMENT, CALL_RESULT, MARKED_VERSION, NUMBER, CALL_FAILED = 2, 4, 6, 7, 12, 25, 30
+SYSCALL_BASE = 1 << 32
+"""A traced function whose number is this or more is a system call."""
+ROOM = 32  # records an entry may need: 8 instructions of a bundle, or an access of 64 KiB
+MOST_PAGES = 18
+END, FULL, STOP, STRANGE, NON_CANONICAL = 0, 1, 2, 3, 4
+
+STATE = np.dtype((np.record, [
+    ("filled", "i8"),      # records in the batch
+    ("agent", "i8"),       # of the current thread, -1: not known yet
+    ("pending", "i8"),     # 1: a system call waits for its end
+    ("function", "i8"),    # the traced function that the next arguments are of
+    ("next_pc", "i8"),     # where the latest instruction ends
+    ("pc", "i8"),          # where it begins
+    ("kernel", "i8"),      # accesses at kernel addresses
+    ("prefetches", "i8"),
+    ("flushes", "i8"),
+]))  # fmt: skip
+
+
+@entry
+def entries(rows, at, ops, state, threads):
+    """Append the accesses of entries from `at` on; (the next one, why it stopped there)."""
+    s = state[0]
+    reason = END
+    while at < rows.size:
+        if s.filled + ROOM > ops.size:
+            reason = FULL
+            break
+        e = rows[at]
+        reason = _one(e, ops, s, threads)
+        if reason != END:
+            break
+        at += 1
+    return at, reason
+
+
+@part
+def _one(e, ops, s, threads):
+    """One entry; a reason to stop at it, or END."""
+    kind, size = e.type, e.size & 0xFFFF
+    if kind == READ or kind == WRITE:
+        return _access(e.addr, max(size, 1), t.READ if kind == READ else t.WRITE, ops, s)
+    if (kind >= INSTR and kind <= INSTR_LAST) or kind == SYSENTER or kind == TAKEN or kind == UNTAKEN:
+        return _fetch(e.addr, size, ops, s)
+    if kind == MAYBE_FETCH or kind == NO_FETCH:
+        return STOP if s.pending or s.agent < 0 else _fetch(e.addr, size, ops, s) if kind == MAYBE_FETCH and e.addr != s.pc else END
+    if kind == BUNDLE:
+        return _bundle(e.addr, size, ops, s)
+    if (kind >= PREFETCH and kind <= PREFETCH_LAST) or (kind >= HINT and kind <= HINT_LAST) or kind == HARDWARE_PREFETCH:
+        s.prefetches += 1
+        return END
+    if kind >= FLUSH and kind <= FLUSH_LAST:
+        s.flushes += 1
+        return END
+    if kind == ENCODING:
+        return END
+    if kind == THREAD:
+        return _thread(e.addr, s, threads)
+    if kind == MARKER:
+        return _marker(size, e.addr, s)
+    return STOP if kind >= THREAD_EXIT and kind <= FOOTER else STRANGE
+
+
+@part
+def _marker(kind, value, s):
+    """Which markers Python must see: time stamps, and all of system calls."""
+    if kind == CALL_ID:
+        s.function = value
+    if kind == CALL_ID or kind == CALL_ARGUMENT or kind == CALL_RESULT:
+        return STOP if s.function >= SYSCALL_BASE else END
+    return STOP if kind == STAMP or kind == NUMBER or kind == CALL_FAILED or kind == MARKED_VERSION else END
+
+
+@part
+def _thread(tid, s, threads):
+    """What follows is of another thread, if it is known."""
+    if s.pending:
+        return STOP
+    for agent in range(threads.size):
+        if threads[agent] == tid:
+            s.agent = agent
+            return END
+    return STOP
+
+
+@part
+def _fetch(pc, length, ops, s):
+    """An instruction."""
+    reason = _access(pc, max(length, 1), t.FETCH, ops, s)
+    if reason == END:
+        s.pc = pc
+        s.next_pc = pc + length
+    return reason
+
+
+@part
+def _bundle(lengths, count, ops, s):
+    """Consecutive instructions: a byte each for their lengths."""
+    if count < 1 or count > 8:
+        return STRANGE
+    if s.pending or s.agent < 0:
+        return STOP
+    if s.next_pc + count * 255 >= t.USER_END:
+        return NON_CANONICAL
+    for i in range(count):
+        _fetch(s.next_pc, lengths >> 8 * i & 0xFF, ops, s)
+    return END
+
+
+@part
+def _access(address, size, kind, ops, s):
+    """Append an access, one record per page."""
+    if s.pending or s.agent < 0:
+        return STOP
+    if address < 0 and address >= -t.USER_END:
+        s.kernel += 1
+        return END
+    if address < 0 or address > t.USER_END - size:
+        return NON_CANONICAL
+    filled = s.filled
+    t.write(ops[filled], address, 1, 0, kind, s.agent)
+    page = (address >> t.PAGE_SHIFT) + 1
+    while page << t.PAGE_SHIFT < address + size:
+        filled += 1
+        t.write(ops[filled], page << t.PAGE_SHIFT, 1, 0, kind | t.CONTINUES, s.agent)
+        page += 1
+    s.filled = filled + 1
+    return END

@@ -15,6 +15,7 @@ CUT = "where a VMA is cut Linux announces the 2 MiB around the cut, huge page or
 VOID = "calls that asked or changed nothing are plain system calls"
 THREADS = "the others began or ended threads"
 LATE = "a task switch or another flush had done it already"
+EXITED = "faults of an exiting process's last thread, after its exit began"
 WINDOW = "perhaps: Linux's fault-around begins at the VMA's start and keeps its length, the model's ends at an aligned page"
 APART = "perhaps: Linux keeps neighbouring VMAs apart whose anon_vma or accounting differs; the model merges them"
 MAPPED = "perhaps: more is mapped in the model (page cache and its large folios), so the access did not fault"
@@ -72,6 +73,8 @@ def _counted(operation: str, count: str, kernel: Mapping[str, int], trace: "Trac
         name = {"clone": "fork"}.get(operation, operation)
         read = recorded.get(name, 0) if isinstance(recorded, Mapping) else 0
         yield THREADS if operation in ("clone", "exit") else VOID, read - kernel.get("calls", 0)
+    elif count == "faults":
+        yield EXITED, -int(trace.info.get("faults_left_out", 0))
     elif count == "ranged flushes":
         yield LATE, kernel.get("flushes.late", 0)
 

@@ -33,17 +33,16 @@ def _sum(*names: str) -> Count:
     return lambda counts: sum(counts.get(name, 0) for name in names)
 
 
+OPERATIONS = ("mmap", "brk", "munmap", "mprotect", "madvise", "mremap", "fork", "exit")
+FAULTS = ("zero", "anon", "file", "file_cow", "reuse", "cow", "huge", "spurious")
 COMPARED: dict[str, tuple[Count, Count]] = {
-    "operations": (_sum("calls"), _sum(*(f"ops.{name}" for name in ("mmap", "brk", "munmap", "mprotect", "madvise", "mremap", "fork", "exit")))),
-    "faults": (
-        _sum("faults.user", "faults.kernel"),
-        _sum("segv", *(f"faults.{name}" for name in ("zero", "anon", "file", "file_cow", "reuse", "cow", "huge", "spurious"))),
-    ),
+    "operations": (_sum("calls"), _sum(*(f"ops.{name}" for name in OPERATIONS))),
+    "faults": (_sum("faults.user", "faults.kernel"), _sum("segv", *(f"faults.{name}" for name in FAULTS))),
     "notices": (_sum("notices"), _sum("notices.start")),
     "ranged flushes": (_sum("flushes.ranged"), _sum("flushes.ranged")),
     "flushed pages": (_sum("flushes.pages"), _sum("flushes.pages")),
     "full flushes": (_sum("flushes.full"), _sum("flushes.full")),
-}  # fmt: skip
+}
 """What both sides count: from the kernel's counts (`workloads.readers.ftracecounts.COUNTS`) and from the model's counters."""
 TOTAL, IPIS = "total", "interrupts for flushes"
 MOST = 1 << 22
@@ -127,15 +126,15 @@ def groups(trace: "Trace") -> Iterator[tuple[str, np.ndarray]]:
     hosts = [number for number, agent in enumerate(trace.agents) if agent.name == "host" and agent.role == "cpu"]
     for ops in trace.chunks():
         starts = np.flatnonzero(ops["kind"] != t.ARG)
-        kinds, ends = ops["kind"][starts] & ~t.CONTINUES, np.append(starts[1:], ops.size)
+        kinds, ends = ops["kind"][starts] & ~t.CONTINUES, [*starts[1:].tolist(), ops.size]
         names = [GROUPS.get(int(kind), OTHER) for kind in kinds]
         for k in np.flatnonzero(np.isin(ops["agent"][starts], hosts)):
             names[k] = OUTSIDE
-        first = 0
+        start = 0
         for k, name in enumerate(names):
             if k + 1 == len(names) or names[k + 1] != name or name not in (FAULT, OTHER):
-                yield name, ops[starts[first] : ends[k]]
-                first = k + 1
+                yield name, ops[start : ends[k]]
+                start = ends[k]
 
 
 def _as_recorded(machine: Machine, trace: "Trace") -> tuple[Machine, tuple[str, ...]]:
@@ -156,14 +155,14 @@ def _frame(trace: "Trace", stepped: Mapping[str, Counter[str]], result: "Result"
     import pandas as pd
 
     recorded: dict[str, dict[str, int]] = trace.info["kernel_counts"]
-    rows = []
+    rows: list[tuple[str, str, int, int, str]] = []
     for name in dict.fromkeys([*recorded, *stepped]):
         if name not in (OTHER, SYNC):
             rows += _rows(name, recorded.get(name, {}), stepped.get(name, Counter()), trace)
     totals = [sum(compared[side](counts) for counts in sides.values())
               for compared in COMPARED.values() for side, sides in ((0, recorded), (1, stepped))]  # fmt: skip
     for i, name in enumerate(COMPARED):
-        if name not in ("operations",) and (totals[2 * i] or totals[2 * i + 1]):
+        if name != "operations" and (totals[2 * i] or totals[2 * i + 1]):
             rows.append((TOTAL, name, totals[2 * i], totals[2 * i + 1], ""))
     sent = sum(counts.get("ipis", 0) for counts in recorded.values())
     if sent or result.counters["ipis.sent"]:

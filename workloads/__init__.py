@@ -12,5 +12,6 @@ from workloads.recordkernel import record_kernel
 from workloads.synthetic import sequential, uniform, unmap_churn, zipf
 
 __all__ = [
-    "kernel_counts", "offload", "read", "read_kernel", "record", "record_kernel", "recorded", "sequential", "uniform", "unmap_churn", "zipf",
+    "kernel_counts", "offload", "read", "read_kernel", "record", "record_kernel", "recorded", "sequential", "uniform",
+    "unmap_churn", "zipf",
 ]  # fmt: skip

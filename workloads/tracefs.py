@@ -146,4 +146,5 @@ def _root() -> pathlib.Path:
     for root in ROOTS:
         if os.path.isdir(f"{root}/instances"):
             return pathlib.Path(root)
-    raise TraceError("cannot record the kernel's events: there is no tracefs (mount -t tracefs tracefs /sys/kernel/tracing), or no right to it")
+    mount = "mount -t tracefs tracefs /sys/kernel/tracing"
+    raise TraceError(f"cannot record the kernel's events: there is no tracefs ({mount}), or no right to it")

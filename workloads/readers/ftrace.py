@@ -217,7 +217,8 @@ class Run:
         task.call = event.numbers
         task.path = event.path
         number, arguments = event.numbers[0], event.numbers[1:]
-        if number == MUNMAP and len(task.space.live) > 1 and _is_range(*arguments[:2]):  # behind its end another thread may have the range already
+        if number == MUNMAP and len(task.space.live) > 1 and _is_range(*arguments[:2]):
+            # at its end another thread may have been given the range already
             self._run.call(self._tasks.agent(task), number, arguments, 0)
             task.done = True
         elif number in (60, 231):
@@ -288,7 +289,9 @@ class Run:
 
     def _release(self, task: Task) -> None:
         """Let the accesses that faulted happen."""
-        if task.pending and not task.space.exited:
+        if task.pending and task.space.exited:
+            self._run.notes["faults_left_out"] += len(task.pending)
+        elif task.pending:
             agent = self._tasks.agent(task)
             for address, kind in task.pending[-ROOM // 2 :]:
                 self._run.batch.append([(address, 1, 0, kind, agent)])

@@ -82,7 +82,7 @@ class Counts:
             self._add(doing, SIMPLE[kind])
         elif kind == f.ENDED:
             doing.call = doing.what = "exit"
-        doing.sending = kind == f.FLUSH and numbers[1] == SEND or kind == f.IPI and doing.sending
+        doing.sending = (kind == f.FLUSH and numbers[1] == SEND) or (kind == f.IPI and doing.sending)
         return doing.what
 
     def totals(self) -> dict[str, int]:

@@ -94,8 +94,9 @@ class Lines:
         for text in self._whole_lines():
             self.line += 1
             found = LINE.match(text)
-            event = self._other_line(text) if found is None else self._event(found)
-            if event is not None:
+            if found is None:
+                self._other_line(text)
+            elif (event := self._event(found)) is not None:
                 yield event
 
     def _event(self, found: re.Match[str]) -> Event | None:

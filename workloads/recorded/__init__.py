@@ -1,16 +1,21 @@
-"""Small recordings of real programs that come with the package; `make.py` made them."""
+"""Small recordings of real programs that come with the package; `make.py` made them.
+
+Those that end in .hwtrace have a program's accesses; those that end in .ftrace.xz the kernel's events of its memory.
+"""
 
 import pathlib
 
 from hwmodel.trace import Trace, TraceError
 from hwmodel.tracefile import SUFFIX
+from workloads.readers.ftrace import read_kernel
 
+KERNEL_SUFFIX = ".ftrace.xz"
 FOLDER = pathlib.Path(__file__).resolve().parent
 
 
 def names() -> list[str]:
     """The recordings there are."""
-    return sorted(path.stem for path in FOLDER.glob(f"*{SUFFIX}"))
+    return sorted(path.name.partition(".")[0] for suffix in (SUFFIX, KERNEL_SUFFIX) for path in FOLDER.glob(f"*{suffix}"))
 
 
 def load(name: str) -> Trace:
@@ -19,13 +24,13 @@ def load(name: str) -> Trace:
     Parameters
     ----------
     name : str
-        ``"sqlite"`` (a database is filled, indexed, joined, thinned out and vacuumed) or ``"gcc"`` (the C compiler's
-        front end); see `names`.
+        ``"sqlite"`` (a database is filled, indexed, joined, thinned out and vacuumed), ``"gcc"`` (the C compiler's
+        front end) or ``"threads"`` (Linux's events of a Python program with threads and a forked child); see `names`.
 
     Returns
     -------
     Trace
-        One CPU agent; `info` says how it was recorded.
+        `info` says how it was recorded. Of "threads": as `workloads.read_kernel` gives it.
 
     Raises
     ------
@@ -34,4 +39,5 @@ def load(name: str) -> Trace:
     """
     if name not in names():
         raise TraceError(f"no recording {name!r}; there are {', '.join(names()) or 'none'}")
-    return Trace.load(FOLDER / f"{name}{SUFFIX}")
+    kernel = FOLDER / f"{name}{KERNEL_SUFFIX}"
+    return read_kernel(kernel) if kernel.exists() else Trace.load(FOLDER / f"{name}{SUFFIX}")

@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from hwmodel.trace import Trace
 
 UNEXPLAINED = "unexplained"
-CUT = "where a VMA is cut Linux announces the 2 MiB around the cut, huge page or not; the model where there is one"
+CUT = "where a VMA is cut Linux announces the 2 MiB around the cut, huge page or not; the model only a huge page"
 VOID = "calls that asked or changed nothing are plain system calls"
 THREADS = "the others began or ended threads"
 LATE = "a task switch or another flush had done it already"
 EXITED = "faults of an exiting process's last thread, after its exit began"
 WINDOW = "perhaps: Linux's fault-around begins at the VMA's start and keeps its length, the model's ends at an aligned page"
 APART = "perhaps: Linux keeps neighbouring VMAs apart whose anon_vma or accounting differs; the model merges them"
-MAPPED = "perhaps: more is mapped in the model (page cache and its large folios), so the access did not fault"
+MAPPED = "perhaps: mapped in the model already: around an earlier fault, or by a fork of a VMA that it had merged"
 OWN_CPU = "each thread has a CPU of its own in the model that it never leaves, asleep or not; Linux spares CPUs that have gone idle"
 MIGRATED = "perhaps: threads that had changed CPUs; the model's never do"
 

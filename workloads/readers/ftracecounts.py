@@ -41,7 +41,8 @@ COUNTS = {
 class _Doing:
     """What a thread is about."""
 
-    call: str = ""  # the system call it is in
+    number: int | None = None  # of the system call it is in
+    call: str = ""  # what that is
     page: int = -1  # of its latest fault
     what: str = OUTSIDE
     range: tuple[int, ...] = ()  # that the call names: first byte, bytes
@@ -64,10 +65,7 @@ class Counts:
         doing = self._threads.setdefault(event.thread, _Doing())
         kind, numbers = event.kind, event.numbers
         if kind == f.ENTER:
-            doing.call = doing.what = NAMES.get(numbers[0], OTHER)
-            doing.range, doing.page = numbers[1:3], -1
-            if doing.what == "exit":
-                self._add(doing, "calls")
+            self._enter(doing, numbers)
         elif kind == f.LEAVE:
             self._leave(doing, numbers)
         elif kind == f.FAULT:
@@ -94,12 +92,19 @@ class Counts:
         rows = {name: {key: value for key, value in self.by_operation.get(name, {}).items() if value} for name in OPERATIONS}
         return {name: row for name, row in rows.items() if row}
 
+    def _enter(self, doing: _Doing, numbers: tuple[int, ...]) -> None:
+        if doing.number == numbers[0]:
+            return  # told a second time, by name
+        doing.number, doing.call = numbers[0], NAMES.get(numbers[0], OTHER)
+        doing.what, doing.range, doing.page = doing.call, numbers[1:3], -1
+        if doing.call == "exit":
+            self._add(doing, "calls")
+
     def _leave(self, doing: _Doing, numbers: tuple[int, ...]) -> None:
-        what = NAMES.get(numbers[0], OTHER)
-        if doing.call == what:
-            doing.what = what
+        if doing.number == numbers[0]:
+            doing.what = doing.call
             self._add(doing, "calls.failed" if -4096 < numbers[1] < 0 else "calls")
-        doing.call, doing.what, doing.page = "", OUTSIDE, -1
+        doing.number, doing.call, doing.what, doing.page = None, "", OUTSIDE, -1
 
     def _fault(self, doing: _Doing, numbers: tuple[int, ...]) -> None:
         address, _, user = numbers

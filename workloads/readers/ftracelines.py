@@ -149,28 +149,35 @@ def recognises(head: bytes) -> bool:
 
 def parse(name: str, rest: str) -> tuple[int, tuple[int, ...]] | None:
     """(kind, numbers) of an event from its name and what follows it; None if it is of no use. ValueError if it is garbled."""
+    if name.startswith("sys_") and not rest.startswith(":"):  # as ftrace itself prints a call that it has by name
+        return _own_call(name[4:], rest)
     parser = PARSERS.get(name)
     if parser is not None:
         return parser(rest)
-    return _named_call(name, rest) if name.startswith("sys_") else None
+    if name.startswith("sys_enter_"):
+        return _enter(name[10:], rest)
+    return (LEAVE, (CALLS.get(name[9:], OTHER), _result(rest[1:]))) if name.startswith("sys_exit_") else None
 
 
-def _named_call(name: str, rest: str) -> tuple[int, tuple[int, ...]]:
-    """`sys_enter_mmap: addr: 0x..`, `sys_exit_mmap: 0x..`; in ftrace's own text `sys_mmap(addr: 0, ..)`, `sys_mmap -> 0x..`."""
-    if name.startswith("sys_exit_"):
-        return LEAVE, (CALLS.get(name[9:], OTHER), _result(rest.lstrip(": ")))
+def _own_call(call: str, rest: str) -> tuple[int, tuple[int, ...]]:
+    """`sys_mmap(addr: 0, ..)` or `sys_mmap -> 0x..`."""
     if rest.startswith(" ->"):
-        return LEAVE, (CALLS.get(name[4:], OTHER), _result(rest[3:]))
-    number = CALLS.get(name.removeprefix("sys_enter_").removeprefix("sys_"), OTHER)
-    if number != OTHER and not name.startswith("sys_enter_") and not rest.endswith(")"):
+        return LEAVE, (CALLS.get(call, OTHER), _result(rest[3:]))
+    if not rest.startswith("(") or not rest.rstrip().endswith(")"):
         raise ValueError
+    return _enter(call, rest)
+
+
+def _enter(call: str, rest: str) -> tuple[int, tuple[int, ...]]:
+    """A call's beginning: its arguments are named hexadecimal numbers."""
+    number = CALLS.get(call, OTHER)
     arguments = tuple(int(value, 16) for value in ARGUMENT.findall(rest))
-    if number in NEEDED and len(arguments) < NEEDED[number]:
+    if len(arguments) < NEEDED.get(number, 0):
         raise ValueError
     return ENTER, (number, *arguments)
 
 
-ARGUMENT = re.compile(r"[\w]+: (?:0x)?([0-9a-f]+)(?![^\s,)])")
+ARGUMENT = re.compile(r"\w+: (?:0x)?([0-9a-f]+)(?![^\s,)])")
 NEEDED = {9: 6, 10: 3, 11: 2, 12: 1, 25: 3, 28: 3, 56: 1, 32: 1, 33: 2, 292: 2, 72: 2}
 """Arguments of a call without which it says nothing."""
 PATH = re.compile(r'filename: 0x[0-9a-f]+ "((?:[^"\\]|\\.)*)"')

@@ -128,8 +128,8 @@ def groups(trace: "Trace") -> Iterator[tuple[str, np.ndarray]]:
         starts = np.flatnonzero(ops["kind"] != t.ARG)
         kinds, ends = ops["kind"][starts] & ~t.CONTINUES, [*starts[1:].tolist(), ops.size]
         names = [GROUPS.get(int(kind), OTHER) for kind in kinds]
-        for k in np.flatnonzero(np.isin(ops["agent"][starts], hosts)):
-            names[k] = OUTSIDE
+        for at in np.flatnonzero(np.isin(ops["agent"][starts], hosts)):
+            names[at] = OUTSIDE
         start = 0
         for k, name in enumerate(names):
             if k + 1 == len(names) or names[k + 1] != name or name not in (FAULT, OTHER):

@@ -11,7 +11,7 @@ import functools
 import json
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -114,7 +114,7 @@ class Run:
     def __init__(
         self, source: Source, events: bool, guest_base: int | None, outside: str, files_in_memory: bool, watch: bool = True
     ) -> None:
-        self._source, self._outside, self._watch = source, outside, watch
+        self._source, self._events, self._outside, self._watch = source, events, outside, watch
         self._cached = CachedFiles() if watch and events and files_in_memory else None
         self._lines, self._counts = Lines(source), Counts()
         self._run = Assembly(source.name, "kernel trace events", events, watch)
@@ -133,7 +133,7 @@ class Run:
             what = self._counts.note(event)
             try:
                 HANDLERS[event.kind](self, event, what)
-            except (ValueError, IndexError):
+            except (ValueError, IndexError, OverflowError):
                 raise t.TraceError(f"{self._source.name}: line {self._lines.line}: no kernel does that: {event.numbers}") from None
             if self._run.is_short(ROOM):
                 yield from self._noted(self._run.flush())
@@ -183,7 +183,7 @@ class Run:
         self._lines.comments.clear()
         try:
             self._begin_program(maps, present)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, LookupError) as error:
             raise t.TraceError(f"{self._source.name}: garbled comments at its beginning: {error}") from None
 
     def _begin_program(self, maps: list[str], present: list[tuple[int, int]]) -> None:
@@ -205,7 +205,10 @@ class Run:
         for comment in self._lines.comments:
             key, _, value = comment.partition(": ")
             if key == "end":
-                self._about |= json.loads(value)
+                try:
+                    self._about |= dict(json.loads(value))
+                except (ValueError, TypeError):
+                    raise t.TraceError(f"{self._source.name}: garbled comment at its end: {value[:80]!r}") from None
         if self._lines.lost and self._watch:
             message = f"{self._source.name}: the kernel lost {self._lines.lost} events: what it did then is missing"
             warnings.warn(message, t.TraceWarning, stacklevel=2)
@@ -219,14 +222,15 @@ class Run:
         number, arguments = event.numbers[0], event.numbers[1:]
         if number == MUNMAP and len(task.space.live) > 1 and _is_range(*arguments[:2]):
             # at its end another thread may have been given the range already
-            self._run.call(self._tasks.agent(task), number, arguments, 0)
+            self._call(task, number, arguments, 0)
             task.done = True
         elif number in (60, 231):
             self._tasks.leave(task, group=number == 231)
 
     def _leave(self, event: Event, what: str) -> None:
         task = self._tasks.of(event)
-        (number, *arguments), result = task.call or (None,), event.numbers[1]
+        number, *arguments = task.call or (None,)
+        result = event.numbers[1]
         done, task.call, task.done = task.done, (), False
         if number is None or number != event.numbers[0]:
             told_twice, is_born = event.numbers[0] == task.last, event.numbers[0] in FORKING and result == 0
@@ -243,9 +247,15 @@ class Run:
         elif number in FORKING:
             self._forked(task, arguments, result)
         else:
-            self._run.call(self._tasks.agent(task), number, arguments, result, task.path or None)
-        if number in WAITING and self._tasks.has_exited(result):  # what its parent does now comes behind its exit
-            self._run.operation([(0, 0, 0, t.SYNC, self._tasks.agent(task))])
+            self._call(task, number, arguments, result)
+        agent = self._tasks.agent(task)
+        if number in WAITING and self._tasks.has_exited(result) and agent >= 0:  # what its parent does now comes behind its exit
+            self._run.operation([(0, 0, 0, t.SYNC, agent)])
+
+    def _call(self, task: Task, number: int, arguments: Sequence[int], result: int) -> None:
+        agent = self._tasks.agent(task)
+        if agent >= 0:
+            self._run.call(agent, number, arguments, result, task.path or None)
 
     def _forked(self, task: Task, arguments: list[int], result: int) -> None:
         """The end of a call that made a thread or a process, if it did and the recording has not said so itself."""
@@ -253,8 +263,9 @@ class Run:
         if result > 0 and not made and not self._tasks.knows(result):
             self._tasks.make(task, result, shares=_shares(task.last, arguments))
             made = result
-        if not made or self._tasks.shares(task, made):
-            self._run.other_call(self._tasks.agent(task))
+        agent = self._tasks.agent(task)
+        if agent >= 0 and (not made or self._tasks.shares(task, made)):
+            self._run.other_call(agent)
 
     def _new_task(self, event: Event, what: str) -> None:
         """A thread or process begins: told by its parent."""
@@ -289,22 +300,21 @@ class Run:
 
     def _release(self, task: Task) -> None:
         """Let the accesses that faulted happen."""
-        if task.pending and task.space.exited:
+        if not task.pending:
+            return
+        agent = self._tasks.agent(task)
+        if agent < 0:
             self._run.notes["faults_left_out"] += len(task.pending)
-        elif task.pending:
-            agent = self._tasks.agent(task)
-            for address, kind in task.pending[-ROOM // 2 :]:
-                self._run.batch.append([(address, 1, 0, kind, agent)])
+        else:
+            self._run.batch.append([(address, 1, 0, kind, agent) for address, kind in task.pending[-ROOM // 2 :]])
         task.pending.clear()
 
     def _unmap(self, event: Event, what: str) -> None:
         first, end = event.numbers
         task = self._tasks.of(event)
         owner = task if task.agent >= 0 else self._tasks.main()
-        if owner is None or owner.space.exited:
-            return
-        agent = self._tasks.agent(owner)
-        if not self._tasks.device(agent, "vm") or what != OUTSIDE or self._outside == "skip":
+        agent = -1 if owner is None else self._tasks.agent(owner)
+        if agent < 0 or not self._tasks.device(agent, "vm") or not self._events or what != OUTSIDE or self._outside == "skip":
             return
         if not _is_range(first, end - first):
             raise ValueError
@@ -318,11 +328,13 @@ class Run:
         vcpu, address, code = event.numbers
         hosts = [host + address - guest for guest, host, size in self._slots if guest <= address < guest + size]
         task = self._tasks.of(event)
-        if not hosts or not 0 <= hosts[0] < t.USER_END or task.space.exited:
+        owner = self._tasks.agent(task)
+        agent = -1
+        if hosts and 0 <= hosts[0] < t.USER_END and owner >= 0:
+            agent = self._tasks.vcpu(owner, f"vcpu{vcpu}")
+        if agent < 0:
             self._run.notes["guest_faults_left_out"] += 1
-            return
-        agent = self._tasks.vcpu(self._tasks.agent(task), f"vcpu{vcpu}")
-        if agent >= 0:
+        else:
             self._run.batch.append([(hosts[0], 1, 0, t.WRITE if code & WRITE_BIT else t.READ, agent)])
 
     def _counted(self, event: Event, what: str) -> None:

@@ -1,6 +1,6 @@
 """What the kernel did in a recording of its trace events, by the operation that it did it for."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -18,7 +18,7 @@ TASK_SWITCH, REMOTE, LOCAL, LOCAL_MM, SEND, WRONG_CPU = range(6)
 HUGE = 512
 """Reasons of a flush (include/linux/mm_types.h, enum tlb_flush_reason)."""
 COUNTS = {
-    "calls": "system calls that succeeded, exits that began, or faults",
+    "calls": "system calls that succeeded, and exits that began",
     "calls.failed": "system calls that failed",
     "faults.user": "page faults in user mode",
     "faults.kernel": "page faults of the kernel on user memory, for a system call",
@@ -57,12 +57,12 @@ class Counts:
     to the system call that it is in; else it is outside of what was recorded: reclaim, balancing of memory nodes, another process.
     """
 
-    by_operation: dict[str, Counter[str]] = field(default_factory=dict)
-    _threads: dict[int, _Doing] = field(default_factory=dict)
+    by_operation: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    _threads: defaultdict[int, _Doing] = field(default_factory=lambda: defaultdict(_Doing))
 
     def note(self, event: f.Event) -> str:
         """Count an event; the operation that it belongs to."""
-        doing = self._threads.setdefault(event.thread, _Doing())
+        doing = self._threads[event.thread]
         kind, numbers = event.kind, event.numbers
         if kind == f.ENTER:
             self._enter(doing, numbers)
@@ -111,7 +111,6 @@ class Counts:
         if address >= USER_END:
             return
         doing.page, doing.what = address >> PAGE_SHIFT, FAULT
-        self._add(doing, "calls")
         self._add(doing, "faults.user" if user else "faults.kernel")
 
     def _notice(self, doing: _Doing, numbers: tuple[int, ...]) -> None:
@@ -134,7 +133,7 @@ class Counts:
             self._add(doing, "flushes.pages", max(pages, 0))
 
     def _add(self, doing: _Doing, name: str, number: int = 1) -> None:
-        self.by_operation.setdefault(doing.what, Counter())[name] += number
+        self.by_operation[doing.what][name] += number
 
 
 SIMPLE: Mapping[int, str] = {f.AGE: "ages", f.GUEST_FAULT: "guest_faults"}

@@ -17,15 +17,15 @@ from hwmodel.op import PAGE, TraceError
 from workloads.streams import Source
 
 LINE = re.compile(
-    r"\s*(.*?)[-\s]\s*(\d+)(?:/(\d+))?\s+(?:\(\s*(\d+|-+)\)\s+)?\[(\d+)\]\s+(?:\S{4,8}\s+)?\d+\.\d+:\s+(?:[\w-]+:(?=\w))?(\w+)(.*)"
+    r"\s*+(.*?)[-\s]\s*+(\d++)(?:/(\d++))?\s++(?:\(\s*+(\d++|-++)\)\s++)?\[\d++\]\s++(?:\S{4,8}\s++)?\d++\.\d++:\s++(?:[\w-]++:(?=\w))?(\w++)(.*)"
 )
 LOST = re.compile(r"CPU:\d+ \[(?:LOST (\d+) EVENTS|(\d+) EVENTS DROPPED)\]|.*PERF_RECORD_LOST(?:_SAMPLES)? lost (\d+)")
 HEADER = re.compile(r"#|cpus=\d+\s*$|version = \d+\s*$|\s*$")
 MARK = "# hwmodel "
 """Begins a comment of a recording of our own."""
 BLOCK = 1 << 18
-LONGEST = 1 << 16
-"""Bytes of a line; a longer one is not of this format."""
+LONGEST, LONGEST_COMMENT = 1 << 13, 1 << 22
+"""Bytes of a line; a longer one is not of this format. A comment of ours holds a whole command."""
 
 ENTER, LEAVE, FAULT, FLUSH, IPI, UNMAP, AGE, GUEST_FAULT, NEW_TASK, FORKED, EXEC, ENDED = range(12)
 """Kinds of events, with their numbers: ENTER (call, arguments ...), LEAVE (call, result), FAULT (address, error code, 1 if in
@@ -100,7 +100,7 @@ class Lines:
                 yield event
 
     def _event(self, found: re.Match[str]) -> Event | None:
-        who, first, second, group, _, name, rest = found.groups()
+        who, first, second, group, name, rest = found.groups()
         thread = int(second or first)
         process = int(first) if second else int(group) if group and group.isdigit() else -1
         try:
@@ -129,11 +129,16 @@ class Lines:
             while block := stream.read(BLOCK):
                 *lines, rest = (rest + block).split(b"\n")
                 for line in lines:
+                    self._check_length(line)
                     yield line.decode("utf-8", "replace")
-                if len(rest) > LONGEST:
-                    raise TraceError(f"{self._source.name}: line {self.line + 1}: longer than {LONGEST} bytes")
+                self._check_length(rest)
             if rest or stream.cut:
                 self.cut = f"in line {self.line + 1}"
+
+    def _check_length(self, line: bytes) -> None:
+        longest = LONGEST_COMMENT if line.startswith(b"#") else LONGEST
+        if len(line) > longest:
+            raise TraceError(f"{self._source.name}: line {self.line + 1}: longer than {longest} bytes")
 
 
 def recognises(head: bytes) -> bool:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from hwmodel import op as t
 from workloads.readers.assembly import Assembly
 from workloads.readers.ftracelines import Event
 
@@ -103,23 +102,30 @@ class Tasks:
         return self.agent(task)
 
     def agent(self, task: Task) -> int:
-        """The agent of a thread, made at its first record."""
+        """The agent of a thread, made at its first record; -1 if its space is gone or there is no room for it."""
+        space = task.space
+        if space.exited or space.left_out:
+            return -1
         if task.agent < 0:
-            if self._run.is_full():
-                raise t.TraceError(f"more than {t.AGENTS} threads and processes")
-            space = task.space
-            if space.agent < 0:
-                space.agent = task.agent = self._run.process(task.name)
-            else:
-                task.agent = self._run.thread(space.agent, f"{task.name}/{task.pid}")
-            self._first = self._first or task
+            self._admit(task, space)
         return task.agent
+
+    def _admit(self, task: Task, space: Space) -> None:
+        if self._run.is_full():
+            self._run.notes["threads_that_share_an_agent" if space.agent >= 0 else "processes_left_out"] += 1
+            space.left_out, task.agent = space.agent < 0, space.agent
+        elif space.agent < 0:
+            space.agent = task.agent = self._run.process(task.name)
+        else:
+            task.agent = self._run.thread(space.agent, f"{task.name}/{task.pid}")
+        self._first = self._first or task
 
     def make(self, parent: Task, pid: int, shares: bool) -> None:
         """A thread or, if it does not share its parent's space, a process begins."""
         child = Task(pid, parent.space if shares else Space(), parent.name)
         if not shares:
-            agent = self._run.fork(self.agent(parent), f"{parent.name}:{pid}")
+            caller = self.agent(parent)
+            agent = self._run.fork(caller, f"{parent.name}:{pid}") if caller >= 0 else -1
             child.space.left_out, child.space.agent, child.agent = agent < 0, agent, agent
         self._enter(child)
 
@@ -180,7 +186,7 @@ class Tasks:
         """The CPU agent that invalidates a space's memory from outside."""
         space = self._space(agent)
         if space.host < 0:
-            space.host = self._run.thread(agent, "host")
+            space.host = agent if self._run.is_full() else self._run.thread(agent, "host")
         return space.host
 
     def _enter(self, task: Task) -> None:

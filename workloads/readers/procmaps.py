@@ -39,7 +39,7 @@ def parse_maps(lines: Iterable[str], present: Iterable[tuple[int, int]], files: 
         first, end = int(row[1], 16), int(row[2], 16)
         if end > t.USER_END:  # the vsyscall page
             continue
-        if first >= end or (first | end) % t.PAGE:
+        if first >= end or (first | end) % t.PAGE or int(row[7], 16) + end >= 1 << 62:
             raise ValueError(line)
         stack = row[9] == "[stack]"
         layout.covered.append(((first >> t.PAGE_SHIFT) - (STACK_ROOM if stack else 0), end >> t.PAGE_SHIFT))

@@ -20,6 +20,7 @@ WINDOW = "perhaps: Linux's fault-around begins at the VMA's start and keeps its 
 APART = "perhaps: Linux keeps neighbouring VMAs apart whose anon_vma or accounting differs; the model merges them"
 MAPPED = "perhaps: mapped in the model already: around an earlier fault, or by a fork of a VMA that it had merged"
 OWN_CPU = "each thread has a CPU of its own in the model that it never leaves, asleep or not; Linux spares CPUs that have gone idle"
+IDLE = "the virtual machine's idle vCPU is lazy in the mask of CPUs until page tables are freed; the recorded one had no vCPU"
 MIGRATED = "perhaps: threads that had changed CPUs; the model's never do"
 
 
@@ -60,8 +61,10 @@ def of_interrupts(kernel: int, result: "Result", trace: "Trace") -> str:
     difference = result.counters["ipis.sent"] - kernel
     if not difference:
         return ""
-    threads = sum(agent.role == "cpu" for agent in trace.agents)
-    return f"{difference:+,}: {OWN_CPU if difference > 0 and threads > 1 else MIGRATED}"
+    threads, devices = (sum(agent.role == role for agent in trace.agents) for role in ("cpu", "device"))
+    if 0 < difference <= devices:
+        return f"{difference:+,}: {IDLE}"
+    return f"{difference:+,}: {(OWN_CPU if threads > 1 else UNEXPLAINED) if difference > 0 else MIGRATED}"
 
 
 def _counted(operation: str, count: str, kernel: Mapping[str, int], trace: "Trace") -> Iterator[tuple[str, int]]:

@@ -14,7 +14,8 @@ def events(text):
         words = right.split()
         at = next(i for i, word in enumerate(words) if word.endswith(":") and word[0].isdigit() and "." in word)
         name, fields = words[at + 1], words[at + 2 :]
-        event = one(name.split(":")[-2] if name.endswith(":") and name.count(":") > 1 else name.rstrip(":"), fields, " ".join(words[at + 1 :]))
+        short = name.split(":")[-2] if name.endswith(":") and name.count(":") > 1 else name.rstrip(":")
+        event = one(short, fields, " ".join(words[at + 1 :]))
         if event:
             found.append((*event, thread))
     return found

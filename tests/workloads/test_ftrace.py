@@ -201,7 +201,8 @@ def test_files_are_in_memory_in_a_space_of_their_own():
 
 def test_a_recording_of_ours_says_what_was_mapped():
     head = '# tracer: nop\n# hwmodel recording: {"command": ["./prog"], "pid": 7, "vm": true, "memslots": [[0, 268435456, 4096]]}\n'
-    head += "# hwmodel map: 00400000-00402000 r-xp 00001000 fe:00 26 /bin/prog\n# hwmodel map: 7ff000000000-7ff000003000 rw-p 0 00:00 0 [stack]\n"
+    head += "# hwmodel map: 00400000-00402000 r-xp 00001000 fe:00 26 /bin/prog\n"
+    head += "# hwmodel map: 7ff000000000-7ff000003000 rw-p 0 00:00 0 [stack]\n"
     head += "# hwmodel present: 7ff000002000 1\n"
     script = Script().fault(0x7FF000002000).say("kvm_page_fault: address 8 error_code 0").say("kvm_page_fault: address 1000 error_code 0")
     script.text = head + script.text + '# hwmodel end: {"exit_status": 3}\n'

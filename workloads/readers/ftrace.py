@@ -193,10 +193,10 @@ class Run:
             return
         command = self._about["command"]
         self._about["program"] = " ".join(command)
-        agent = self._tasks.root(os.path.basename(command[0]), int(self._about["pid"]))
-        self._run.start(agent, parse_maps(maps, present, self._run.files, agent))
+        task = self._tasks.root(os.path.basename(command[0]), int(self._about["pid"]))
+        self._run.start(task.agent, parse_maps(maps, present, self._run.files, task.agent))
         if self._about.get("vm"):
-            self._tasks.device(agent, "vm")
+            self._tasks.device(task.space, "vm")
 
     def _end(self) -> None:
         """After the last line: what is missing, and what a recording of our own says of its end."""
@@ -313,13 +313,14 @@ class Run:
         first, end = event.numbers
         task = self._tasks.of(event)
         owner = task if task.agent >= 0 else self._tasks.main()
-        agent = -1 if owner is None else self._tasks.agent(owner)
-        if agent < 0 or not self._tasks.device(agent, "vm") or not self._events or what != OUTSIDE or self._outside == "skip":
+        if owner is None or self._tasks.agent(owner) < 0 or not self._tasks.device(owner.space, "vm") or not self._events:
+            return
+        if what != OUTSIDE or self._outside == "skip":
             return
         if not _is_range(first, end - first):
             raise ValueError
         pages = (end - first + t.PAGE - 1) >> t.PAGE_SHIFT
-        host = self._tasks.host(agent)
+        host = self._tasks.host(owner.space)
         self._run.notes["replayed_invalidations"] += 1
         kind, operand = (t.MADVISE, t.DONTNEED) if self._outside == "dontneed" else (t.MIGRATE, 0)
         self._run.operation(t.paged_unit(kind, first, pages, [(0, operand)], host))
@@ -328,10 +329,9 @@ class Run:
         vcpu, address, code = event.numbers
         hosts = [host + address - guest for guest, host, size in self._slots if guest <= address < guest + size]
         task = self._tasks.of(event)
-        owner = self._tasks.agent(task)
         agent = -1
-        if hosts and 0 <= hosts[0] < t.USER_END and owner >= 0:
-            agent = self._tasks.vcpu(owner, f"vcpu{vcpu}")
+        if hosts and 0 <= hosts[0] < t.USER_END and self._tasks.agent(task) >= 0:
+            agent = self._tasks.vcpu(task.space, f"vcpu{vcpu}")
         if agent < 0:
             self._run.notes["guest_faults_left_out"] += 1
         else:

@@ -95,11 +95,12 @@ class Tasks:
         """The first thread that did anything of its own."""
         return self._first
 
-    def root(self, name: str, pid: int = 0) -> int:
-        """A process that is there from the beginning; its agent."""
+    def root(self, name: str, pid: int = 0) -> Task:
+        """A process that is there from the beginning; its agent is made."""
         task = Task(pid, Space(), name)
         self._enter(task)
-        return self.agent(task)
+        self.agent(task)
+        return task
 
     def agent(self, task: Task) -> int:
         """The agent of a thread, made at its first record; -1 if its space is gone or there is no room for it."""
@@ -164,38 +165,34 @@ class Tasks:
                 space.exited = True
                 self._run.exit(space.agent)
 
-    def device(self, agent: int, name: str) -> bool:
-        """A device in an agent's space listens to its notifier; False if there is no room for one."""
-        space = self._space(agent)
+    def device(self, space: Space, name: str) -> bool:
+        """A device in a space listens to its notifier; False if there is no room for one."""
         if space.device < 0 and not self._run.is_full():
-            space.device = self._run.device(agent, name)
+            space.device = self._run.device(space.agent, name)
         return space.device >= 0
 
-    def vcpu(self, agent: int, name: str) -> int:
+    def vcpu(self, space: Space, name: str) -> int:
         """The device agent of a vCPU, -1 if there is no room: the first is the one that listens."""
-        space = self._space(agent)
         if name not in space.vcpus:
-            if not space.vcpus and self.device(agent, name):
+            if not space.vcpus and self.device(space, name):
                 self._run.rename(space.device, name)
                 space.vcpus[name] = space.device
             elif not self._run.is_full():
-                space.vcpus[name] = self._run.device(agent, name)
+                space.vcpus[name] = self._run.device(space.agent, name)
         return space.vcpus.get(name, -1)
 
-    def host(self, agent: int) -> int:
+    def host(self, space: Space) -> int:
         """The CPU agent that invalidates a space's memory from outside."""
-        space = self._space(agent)
         if space.host < 0:
-            space.host = agent if self._run.is_full() else self._run.thread(agent, "host")
+            space.host = space.agent if self._run.is_full() else self._run.thread(space.agent, "host")
         return space.host
 
     def _enter(self, task: Task) -> None:
+        before = self._tasks.get(task.pid)
+        if before is not None and before is not task:  # the number is used again
+            self.end(before)
         self._tasks[task.pid] = task
         task.space.live.add(task.pid)
-
-    def _space(self, agent: int) -> Space:
-        number = self._run.agents[agent].space
-        return next(space for space in self._spaces() if space.agent >= 0 and self._run.agents[space.agent].space == number)
 
     def _spaces(self) -> Iterator[Space]:
         return iter({id(task.space): task.space for task in self._tasks.values()}.values())

@@ -168,12 +168,25 @@ def replay(
 
 @app.command()
 def inspect(
-    file: Annotated[str, typer.Argument(help="A shipped recording's name, or a file.")], partial: PartialOption = False
+    file: Annotated[str, typer.Argument(help="A shipped recording's name, or a file.")],
+    picture: Annotated[str | None, typer.Option("--picture", help="PNG file to write.")] = None,
+    partial: PartialOption = False,
 ) -> None:
-    """Show what a trace has: agents, records, references."""
-    from analysis import views
+    """Show what a trace is: agents, memory, operations, reuse of pages; and draw it."""
+    from analysis import files, inspection, views
 
-    views.show_trace(_console(), _trace(file, partial))
+    if picture is not None:
+        if not picture.endswith(".png"):
+            raise ConfigError(f"--picture: {picture} does not end in .png")
+        files.check_file(picture)
+    found = inspection.inspect(_trace(file, partial), picture is not None)
+    console = _console()
+    views.show_inspection(console, found)
+    if picture is not None:
+        from analysis.plots import save
+
+        files.write_all({picture: lambda path: save(found.plot(), path)})
+        console.print(f"Written: {picture}", style="dim", soft_wrap=True)
 
 
 @app.command("presets")

@@ -14,11 +14,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from analysis.comparison import Comparison
+    from analysis.inspection import Inspection
     from analysis.replay import Replay
     from hwmodel.trace import Trace
 
 SWEEP = ("ns_per_access", "device_ns_per_access", "device_miss_rate_percent", "fault_p50_ns", "fault_p99_ns", "traps")
 """Metrics that a sweep prints; its file has all."""
+TLBS = (16, 64, 256, 1024, 4096)
+"""TLBs whose misses an inspection prints; its picture has more."""
 
 
 def show_comparison(console: Console, comparison: "Comparison") -> None:
@@ -68,6 +71,36 @@ def show_trace(console: Console, trace: "Trace") -> None:
     for number, agent in enumerate(trace.agents):
         table.add_row(str(number), agent.role, str(agent.space), agent.name)
     console.print(table)
+    _show_origin(console, trace)
+
+
+def show_inspection(console: Console, inspection: "Inspection") -> None:
+    """Print what a trace's agents use and do, and how large a TLB would have to be."""
+    table = Table(box=None, pad_edge=False)
+    for column in inspection.agents.columns:
+        table.add_column(column.replace("_", " "), justify="left" if column in ("role", "name") else "right")
+    for values in inspection.agents.itertuples(index=False):
+        table.add_row(*[_short(value) for value in values])
+    console.print(table)
+    rows = [(name, [tables.cell(count), tables.cell(pages)]) for name, count, pages in inspection.operations.itertuples(index=False)]
+    if rows:
+        _show(console, "Operations", ["count", "pages"], rows)
+    reuse = inspection.reuse.set_index("entries")["all"].loc[list(TLBS)]
+    rows = [(f"{size:,} entries", [f"{100 * misses:.4g} %"]) for size, misses in reuse.items()]
+    _show(console, "Fully associative LRU TLB for each agent", ["misses per reference"], rows)
+    console.print()
+    _show_origin(console, inspection.footprint.trace)
+
+
+def _short(value: object) -> str:
+    """A count in at most seven characters; anything else as it is."""
+    if not isinstance(value, int) or value < 100_000:
+        return tables.cell(value)
+    scale, unit = (1e9, "G") if value >= 1e9 else (1e6, "M")
+    return f"{value / scale:.3g} {unit}"
+
+
+def _show_origin(console: Console, trace: "Trace") -> None:
     sizes = f"{len(trace):,} records for {trace.references:,} references"
     console.print(f"{sizes}; {len(trace.prelude):,} records of initial memory")
     for key, value in trace.info.items():

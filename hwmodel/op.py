@@ -68,6 +68,8 @@ VMA_CHANGING = frozenset({MMAP, BRK, MUNMAP, MPROTECT, MREMAP, FORK, EXIT, ATTAC
 """The kinds that open an epoch of their address space."""
 ARGS = {MMAP: 1, MPROTECT: 1, MADVISE: 1, MREMAP: 1, PUNCH: 1, MIGRATE: 1, KSM_MERGE: 1, GUEST: 1}
 """ARG records that follow a kind; a kind that is not here has none."""
+PAGED = frozenset({MMAP, MUNMAP, MPROTECT, MADVISE, MREMAP, PUNCH, SWAP_FREE, MIGRATE, KSM_MERGE, GUEST, DIRTY_LOG})
+"""The kinds whose count is a number of pages."""
 
 PAGE_SHIFT = 12
 PAGE = 1 << PAGE_SHIFT

@@ -59,7 +59,9 @@ class Coalescer:
         """Take whole units, halves of a crossing access adjacent; return the records that can no longer change."""
         held = int(self._control[0]["filled"])
         if self._out.size < held + 2 * ops.size:
-            self._out = np.concatenate([self._out[:held], np.empty(2 * ops.size, OP)]).view(OP)
+            longer = np.empty(held + 2 * ops.size, OP)
+            longer[:held] = copy_records(self._out[:held])
+            self._out = longer
         return self._emit(_coalesce(ops, self._out, self._runs, self._control))
 
     def finish(self) -> np.ndarray:

@@ -55,7 +55,8 @@ def record_kernel(
     ----------
     command : sequence of str
         The program and its arguments. It has this process's input and output and runs at nearly its own speed.
-        Threads and processes that it starts are recorded too; only its own address space has a virtual machine.
+        Threads and processes that it starts are recorded too, until it ends; only its own address space has a virtual
+        machine: what an execve puts in its place, or a forked child's, has no notifier events.
     out : path
         Text file to write, as ftrace prints it; compressed if it ends in .gz, .xz, .bz2 or .zst. Written completely or not
         at all. Comments at its beginning hold the program's initial memory, those at its end the exit status.

@@ -23,6 +23,11 @@ DAMAGED = (zlib.error, lzma.LZMAError, OSError, EOFError)
 """What decompressing damaged bytes raises, with zstandard's own error."""
 
 
+def told(error: Exception) -> str:
+    """What an error says, in one short line."""
+    return " ".join(str(error).split())[:100] or type(error).__name__
+
+
 class Stream:
     """Uncompressed bytes, from the beginning. Compressed ones that end early end early here too, and `cut` is set.
 
@@ -39,9 +44,10 @@ class Stream:
         self._raw, self._name = raw, name
         self._left = memoryview(b"")
         self._given = 0
-        head = raw.read(8)
+        head = self._checked(raw.read, 8)
         found = [new for magic, new in DECOMPRESSORS.items() if head.startswith(magic)]
-        self._pieces = self._decompressed(head, found[0]) if found else self._plain(head)
+        self._pieces = self._decompressed(head, found[0]) if found else iter((head,))
+        self._is_plain = not found
 
     def __enter__(self) -> "Stream":
         return self
@@ -66,6 +72,7 @@ class Stream:
             if not self._left:
                 self._left = memoryview(self._next_piece())
                 if not self._left:
+                    at += self._plain_into(view[at:])
                     break
             size = min(len(self._left), len(view) - at)
             view[at : at + size] = self._left[:size]
@@ -82,15 +89,21 @@ class Stream:
         return bytes(out[:got])
 
     def _next_piece(self) -> bytes:
-        try:
-            return next(filter(None, self._pieces), b"")
-        except DAMAGED as error:
-            raise TraceError(f"{self._name}: damaged after byte {self._given} of what is compressed ({error})") from None
+        return self._checked(next, filter(None, self._pieces), b"")
 
-    def _plain(self, head: bytes) -> Iterator[bytes]:
-        yield head
-        while piece := self._raw.read(PIECE):
-            yield piece
+    def _checked(self, get: Callable[..., Any], *args: Any) -> Any:
+        try:
+            return get(*args)
+        except DAMAGED as error:
+            raise TraceError(f"{self._name}: damaged after byte {self._given} of what is compressed ({told(error)})") from None
+
+    def _plain_into(self, view: memoryview) -> int:
+        """Behind the first bytes of what is not compressed: straight from where it is."""
+        at, got = 0, int(self._is_plain)
+        while got and at < len(view):
+            got = self._checked(self._raw.readinto, view[at:])  # type: ignore[attr-defined]
+            at += got
+        return at
 
     def _decompressed(self, rest: bytes, new: Callable[[], "_Member"]) -> Iterator[bytes]:
         """The contents of one compressed member after the other; zeros may fill up behind one."""

@@ -1,5 +1,7 @@
 """Replays: hand-made recordings whose counts are known on both sides, the shipped one, and what is said of differences."""
 
+import os
+import types
 from collections import Counter
 
 import pytest
@@ -137,13 +139,18 @@ def test_only_recordings_of_the_kernel_are_replayed():
 
 
 def test_causes_of_interrupts():
-    class Result:
-        counters = Counter({"ipis.sent": 5})
-
+    result = types.SimpleNamespace(counters=Counter({"ipis.sent": 5}))
     trace = Trace.from_records([t.Agent("cpu", 0, "a"), t.Agent("cpu", 0, "b")], [])
-    assert causes.of_interrupts(5, Result, trace) == ""
-    assert causes.of_interrupts(2, Result, trace) == f"+3: {causes.OWN_CPU}"
-    assert causes.of_interrupts(9, Result, trace) == f"-4: {causes.MIGRATED}"
+    assert causes.of_interrupts(5, result, trace) == ""
+    assert causes.of_interrupts(2, result, trace) == f"+3: {causes.OWN_CPU}"
+    assert causes.of_interrupts(9, result, trace) == f"-4: {causes.MIGRATED}"
     alone = Trace.from_records([t.Agent("cpu", 0, "a"), t.Agent("device", 0, "vm")], [])
-    assert causes.of_interrupts(4, Result, alone) == f"+1: {causes.IDLE}"
-    assert causes.of_interrupts(2, Result, alone) == f"+3: {causes.UNEXPLAINED}"
+    assert causes.of_interrupts(4, result, alone) == f"+1: {causes.IDLE}"
+    assert causes.of_interrupts(2, result, alone) == f"+3: {causes.UNEXPLAINED}"
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not os.path.isdir("/sys/kernel/tracing/instances"), reason="needs root and tracefs")
+def test_the_command_records(tmp_path, capsys):
+    assert cli.main(["record", "--kernel", "--no-kvm", "--out", str(tmp_path / "events.zst"), "--", "true"]) == 0
+    assert "exit_status: 0" in capsys.readouterr().out
+    assert workloads.read(tmp_path / "events.zst").info["command"] == ["true"]

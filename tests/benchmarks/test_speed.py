@@ -1,18 +1,23 @@
 """How fast it is here: `make bench`. No time is asserted; what was done in a second is printed at the end."""
 
+import inspect
 import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import hwmodel
 import workloads
 from analysis.runs import offloaded
 from tests.random_traces import PRESETS
+from workloads import synthetic
+from workloads.readers import drentries
 from workloads.recorded import names
 
 LINES = 2_000_000
+ACCESSES = 4_000_000
 START = """
 import sys, hwmodel, workloads
 devices = int(sys.argv[1] != "cpu-only")
@@ -56,6 +61,48 @@ def test_read_lackey(measured, lackey_log):
     assert trace.references >= LINES  # an access that crosses a page is two
 
 
+ENTRIES = 4_000_000
+
+
+def program(random, count):
+    """Addresses of instructions one after the other, and of data near where it was used before."""
+    code = 0x400000 + np.cumsum(random.integers(1, 8, count)) % (1 << 20)
+    data = 0x10000000 + (random.zipf(1.3, count) % 5000 << 12) + random.integers(0, 512, count) * 8
+    return code, data
+
+
+@pytest.fixture(scope="module")
+def binaries(tmp_path_factory):
+    """Uncompressed files of a program: 30 % of its instructions load, 15 % store."""
+    random, folder = np.random.default_rng(0), tmp_path_factory.mktemp("binaries")
+    code, data = program(random, ENTRIES)
+    for name, words, load, store in (("champsim", 8, 4, 2), ("cloudsuite", 12, 7, 3)):
+        rows = np.zeros((ENTRIES, words), np.int64)
+        rows[:, 0] = code
+        rows[:, load] = np.where(random.random(ENTRIES) < 0.3, data, 0)
+        rows[:, store] = np.where(random.random(ENTRIES) < 0.15, data ^ 64, 0)
+        rows.tofile(folder / name)
+    entries = np.zeros(ENTRIES, drentries.ENTRY)
+    entries["what"] = random.choice([10, 0, 1], ENTRIES, p=[0.69, 0.21, 0.1])
+    entries["bytes_"], entries["addr"] = 4, np.where(entries["what"] == 10, code, data)
+    ends = np.array([(25, 0, 7), (22, 4, 5), (24, 4, 4), (26, 0, 0)], entries.dtype)
+    np.concatenate([ends[:3], entries, ends[3:]]).tofile(folder / "drmemtrace")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["champsim", "cloudsuite", "drmemtrace"])
+def test_open_binary(measured, binaries, name):
+    """Entries to coalesced records, and the memory that was there before them: what opening a file does."""
+    measured(lambda: workloads.read(binaries / name), entries=ENTRIES, bytes=(binaries / name).stat().st_size)
+
+
+@pytest.mark.parametrize("name", ["champsim", "cloudsuite", "drmemtrace"])
+def test_read_binary(measured, binaries, name):
+    """Entries to coalesced records: what each iteration over an open file does."""
+    trace = workloads.read(binaries / name)
+    measured(lambda: sum(chunk.size for chunk in trace.chunks()), entries=ENTRIES, references=trace.references)
+
+
 def start(preset, cache):
     """A process of its own, to its first result."""
     subprocess.run([sys.executable, "-c", START, preset], env=os.environ | {"HWMODEL_CACHE": str(cache)}, check=True)
@@ -72,3 +119,12 @@ def test_second_start(measured, preset, tmp_path_factory):
     """A process that finds its kernels on disk."""
     cache = tmp_path_factory.getbasetemp() / "cache"  # of all designs: a first round, not timed, fills it
     measured(lambda: start(preset, cache))
+
+
+@pytest.mark.parametrize("generate", [getattr(synthetic, name) for name in synthetic.__all__], ids=lambda generate: generate.__name__)
+def test_generate(measured, generate):
+    """All records of a generator: a few million accesses, or a program of its default size."""
+    known = inspect.signature(generate).parameters
+    trace = generate(**{"accesses": ACCESSES} if "accesses" in known else {})
+    made = measured(lambda: sum(chunk.size for chunk in trace.chunks()), records=len(trace))
+    assert made == len(trace)

@@ -110,14 +110,24 @@ def test_a_file_that_begins_so_is_no_trace(file, reason):
         read(file(BAD[reason] + GOOD))
 
 
+def test_a_piece_too_small_to_be_recognised_is_read_if_its_format_is_given(file):
+    with pytest.raises(TraceError, match="not a trace of a known format"):
+        read(file(GOOD * 3))
+    assert len(read(file(GOOD * 3), format="champsim")) == 2
+    with pytest.raises(TraceError, match=r"no format .champ.; there are .*champsim"):
+        read(file(GOOD * 3), format="champ")
+    with pytest.raises(TraceError, match="instruction 0 at byte 0 makes no sense in either layout"):
+        read(file(b"x" * 100), format="champsim")
+
+
 @pytest.mark.parametrize("left", range(1, 64))
 def test_a_file_cut_at_any_byte_has_its_whole_instructions(file, left):
     data = GOOD * 3 + instruction(*PROGRAM[2])[:left]
     with pytest.warns(TraceWarning, match=r"x\.champsim: cut short: ends within the entry at byte 192$"):
-        trace = read(file(data))
-    assert records(trace) == records(read(file(GOOD * 3, "whole")))
+        trace = read(file(data), format="champsim")
+    assert records(trace) == records(read(file(GOOD * 3, "whole"), format="champsim"))
     with pytest.raises(TraceError, match=r"cut short: ends within the entry at byte 192$"):
-        read(file(data), strict=True)
+        read(file(data), strict=True, format="champsim")
 
 
 @pytest.mark.as_shipped
@@ -131,8 +141,8 @@ def test_any_bytes_are_read_as_word_by_word(file, size, monkeypatch):
         data = bytearray(b"".join(rows))
         for _ in range(random.integers(0, 4)):
             data[random.integers(size, len(data))] = random.integers(0, 256)
-        data = bytes(data[: random.integers(size, len(data) + 1)])
-        layout = champsim.layout_of(data)
+        data = bytes(data[: random.integers(4 * size, len(data) + 1)])
+        layout = champsim.layout_of(data, champsim.LEAST)
         if layout is None:
             refused += 1
             found, stop, _ = parse(data, 64)

@@ -110,7 +110,7 @@ def test_a_trace_that_the_format_has_is_read_again_as_it_was(tmp_path_factory, i
     ops = list(coalesce([o.as_records(records)], [0]))
     path = tmp_path_factory.mktemp("round") / "x"
     save_champsim(Trace([CPU], lambda: iter(ops)), path)
-    again = read(path)
+    again = read(path, format="champsim")
     assert [tuple(x) for chunk in again.chunks() for x in chunk.tolist()] == [tuple(x) for chunk in ops for x in chunk.tolist()]
     first = path.read_bytes()
     save_champsim(again, path)

@@ -52,6 +52,16 @@ def unmap(first, end):
     return f"kvm_unmap_hva_range: mmu notifier unmap range: {first:#018x} -- {end:#018x}"
 
 
+def sample():
+    """A short recording in the three layouts, for tests of every reader."""
+    script = Script().call(9, 0, 0x4000, RW, ANONYMOUS, 0xFFFFFFFF, 0, result=A).fault(A).fault(A + 0x1008, 4)
+    script.call(57, inside=["task_newtask: pid=9 comm=prog clone_flags=1200000 oom_score_adj=0"], result=9)
+    script.fault(A, 7).unmap(A, A + 0x1000).fault(A, 7, thread=9).call(28, A, 0x2000, 4, inside=[unmap(A, A + 0x2000)])
+    script.unmap(A + 0x2000, A + 0x3000).fault(A).call(11, A, 0x4000, inside=["tlb_flush: pages:4 reason:local MM shootdown (3)"])
+    perf = re.sub(r"prog-(\d+) +(\[\d+\]) \S+ ([\d.]+):", r"prog \1 \2 \3:  any:", script.text).replace("any: ", "any:")
+    return script.text, re.sub(r"d..1. ", "", script.text), perf
+
+
 def records(trace):
     return [tuple(record) for chunk in trace.chunks() for record in chunk.tolist()]
 

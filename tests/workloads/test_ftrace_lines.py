@@ -106,7 +106,7 @@ def test_unknown_events_lost_ones_and_comments():
     lines = f.Lines(bytes_source(text.encode()))
     assert list(lines.events()) == []
     assert lines.unknown == {"sched_wakeup": 1, "page_fault_kernel": 1}
-    assert (lines.lost, lines.comments, lines.cut) == (130, ["end: {}"], "")
+    assert (lines.lost, lines.comments, lines.cut) == (130, [(2, "end: {}")], "")
 
 
 def test_a_line_without_its_end_is_not_read():

@@ -17,7 +17,7 @@ READERS: tuple[ModuleType, ...] = (drmemtrace, lackey, ftrace, champsim)
 PARQUET = b"PAR1"
 
 
-def read(path: str | os.PathLike[str], events: bool = True, strict: bool = False) -> Trace:
+def read(path: str | os.PathLike[str], events: bool = True, strict: bool = False, format: str | None = None) -> Trace:
     """Open a trace of any known format: a trace file, or a valgrind lackey log.
 
     Parameters
@@ -30,6 +30,10 @@ def read(path: str | os.PathLike[str], events: bool = True, strict: bool = False
         and mapped from the start, so that nothing faults. Of no effect on a trace file.
     strict : bool
         Refuse a file that is cut short, instead of reading all its whole records and warning.
+
+    format : str, optional
+        The name of the format, where the content does not tell: a ChampSim trace has no mark, and a piece of fewer than
+        four instructions is not recognised.
 
     Returns
     -------
@@ -55,15 +59,17 @@ def read(path: str | os.PathLike[str], events: bool = True, strict: bool = False
     head = source.head()
     if head.startswith(PARQUET):
         return Trace.load(path)
-    return read_source(source, head, events)
+    return read_source(source, head, events, format)
 
 
-def read_source(source: Source, head: bytes, events: bool = True) -> Trace:
-    """The trace of a source that begins with `head`, by the first reader that recognises it."""
+def read_source(source: Source, head: bytes, events: bool = True, format: str | None = None) -> Trace:
+    """The trace of a source that begins with `head`, by the reader of that format, or the first that recognises it."""
     if not head:
         raise TraceError(f"{source.name}: not a trace of a known format: it is empty, or compressed and cut short at once")
-    for reader in READERS:
-        if reader.recognises(head):
-            return reader.read(source, events)
     known = ", ".join(reader.NAME for reader in READERS)
+    if format is not None and format not in known.split(", "):
+        raise TraceError(f"{source.name}: no format {format!r}; there are {known}")
+    for reader in READERS:
+        if reader.NAME == format or (format is None and reader.recognises(head)):
+            return reader.read(source, events)
     raise TraceError(f"{source.name}: not a trace of a known format (a trace file, {known})")

@@ -22,7 +22,8 @@ from workloads.readers.assembly import Assembly
 from workloads.readers.entries import Entries
 from workloads.streams import Source, Stream
 
-NAME = "ChampSim"
+NAME = "champsim"
+LEAST = 4  # instructions by which the format is recognised: 96 bytes of one layout may look like one of the other
 FLAGS = 1  # the word with is_branch and branch_taken in its low bytes
 USER_BITS = 48  # of an address + USER_END, whichever half it is of
 MOST = 9  # accesses of an instruction
@@ -50,15 +51,16 @@ CLOUDSUITE = Layout("ChampSim cloudsuite_instr", 12, (3, 7), (7, 11), 11)
 
 
 def recognises(head: bytes) -> bool:
-    """Whether bytes that begin with `head` are instructions: there is no mark, so all of them must make sense."""
-    return layout_of(head) is not None
+    """Whether bytes that begin with `head` are instructions: there is no mark, so several must be there, and make sense."""
+    return layout_of(head, LEAST) is not None
 
 
-def layout_of(head: bytes) -> Layout | None:
-    """The layout in which all whole instructions of `head` make sense, at least one."""
+def layout_of(head: bytes, least: int = 1) -> Layout | None:
+    """The layout in which all whole instructions of `head` make sense, and are so many at least."""
     for layout in (INPUT, CLOUDSUITE):
-        rows = np.frombuffer(head[: len(head) // (8 * layout.words) * 8 * layout.words], np.int64).reshape(-1, layout.words)
-        if rows.shape[0] and _check(rows, layout.table()) == rows.shape[0]:
+        whole = len(head) // (8 * layout.words)
+        words = np.frombuffer(head[: whole * 8 * layout.words], np.int64)
+        if whole >= least and _check(words, layout.words, layout.table()) == whole:
             return layout
     return None
 
@@ -84,7 +86,8 @@ def read(source: Source, events: bool = True) -> Trace:
         At an instruction that makes no sense; names its number and byte.
     """
     layout = layout_of(source.head())
-    assert layout is not None, "recognised"
+    if layout is None:
+        raise t.TraceError(f"{source.name}: instruction 0 at byte 0 makes no sense in either layout of ChampSim's")
     return passes.two_passes(source, functools.partial(_Run, source, layout, events))
 
 
@@ -111,12 +114,15 @@ class _Run:
         return self._run.prelude(), {**self._run.about(), "instructions": self._instructions, **left_out}
 
     def _parse(self, stream: Stream) -> Iterator[np.ndarray]:
-        entries, layout, batch = Entries(stream, np.dtype("i8"), self._layout.words), self._layout.table(), self._run.batch
+        size, layout, batch = self._layout.words, self._layout.table(), self._run.batch
+        entries = Entries(stream, np.dtype("i8"), size)
         while entries.refill():
             reason = FULL
             while reason != END:
                 self._state[0] = batch.filled
-                entries.at, reason = _instructions(entries.rows, entries.at, batch.ops, self._state, layout, self._spaces)
+                entries.at, reason = _instructions(
+                    entries.rows.reshape(-1), size, entries.at, batch.ops, self._state, layout, self._spaces
+                )
                 batch.filled = int(self._state[0])
                 if reason == BAD:
                     self._refuse(entries)
@@ -151,53 +157,64 @@ def _is_strange(address: int) -> bool:
 
 
 @part
-def _makes_sense(row, layout):
+def _makes_sense(words, base, layout):
     """Whether an instruction has branch flags of 0 or 1, an ip, and addresses of the user's or the kernel's half."""
-    strange = row[0] + t.USER_END
-    for word in range(layout[0], layout[1]):
-        strange |= row[word] + t.USER_END
-    for word in range(layout[2], layout[3]):
-        strange |= row[word] + t.USER_END
-    return row[FLAGS] & 0xFEFE == 0 and row[0] != 0 and strange >> USER_BITS == 0
+    ip = words[base]
+    strange = ip + t.USER_END
+    for word in range(base + layout[0], base + layout[1]):
+        strange |= words[word] + t.USER_END
+    for word in range(base + layout[2], base + layout[3]):
+        strange |= words[word] + t.USER_END
+    return words[base + FLAGS] & 0xFEFE == 0 and ip != 0 and strange >> USER_BITS == 0
 
 
 @entry
-def _check(rows, layout):
+def _check(words, size, layout):
     """How many instructions from the first one on make sense."""
-    for i in range(rows.shape[0]):
-        if not _makes_sense(rows[i], layout):
+    for i in range(words.size // size):
+        if not _makes_sense(words, i * size, layout):
             return i
-    return rows.shape[0]
+    return words.size // size
 
 
 @entry
-def _instructions(rows, at, ops, state, layout, spaces):
+def _instructions(words, size, at, ops, state, layout, spaces):
     """Append the accesses of instructions from `at` on; (the next one, why it stopped there)."""
     filled, kernel = state[0], state[1]
     agent, asid = 0, NO_SPACE
     reason = END
-    while at < rows.shape[0]:
-        row = rows[at]
+    while at < words.size // size:
+        base = at * size
         if filled + MOST > ops.size:
             reason = FULL
             break
-        if not _makes_sense(row, layout):
+        if not _makes_sense(words, base, layout):
             reason = BAD
             break
-        if layout[4] >= 0 and row[layout[4]] & 0xFFFF != asid:
-            asid = row[layout[4]] & 0xFFFF
+        if layout[4] >= 0 and words[base + layout[4]] & 0xFFFF != asid:
+            asid = words[base + layout[4]] & 0xFFFF
             agent = _find(spaces, asid)
             if agent < 0:
                 reason = NEW_SPACE
                 break
-        filled, kernel = _access(ops, filled, kernel, row[0], t.FETCH, agent)
-        for word in range(layout[2], layout[3]):
-            filled, kernel = _access(ops, filled, kernel, row[word], t.READ, agent)
-        for word in range(layout[0], layout[1]):
-            filled, kernel = _access(ops, filled, kernel, row[word], t.WRITE, agent)
+        filled, kernel = _access(ops, filled, kernel, words[base], t.FETCH, agent)
+        filled, kernel = _slots(ops, filled, kernel, words, base + layout[2], base + layout[3], t.READ, agent)
+        filled, kernel = _slots(ops, filled, kernel, words, base + layout[0], base + layout[1], t.WRITE, agent)
         at += 1
     state[0], state[1] = filled, kernel
     return at, reason
+
+
+@part
+def _slots(ops, filled, kernel, words, first, end, kind, agent):
+    """The accesses of an instruction's loads or stores; most have none."""
+    used = 0
+    for word in range(first, end):
+        used |= words[word]
+    if used:
+        for word in range(first, end):
+            filled, kernel = _access(ops, filled, kernel, words[word], kind, agent)
+    return filled, kernel
 
 
 @part

@@ -5,8 +5,8 @@ import numpy as np
 from hwmodel import op as t
 from hwmodel.jit import entry, part
 
-ENTRY = np.dtype((np.record, [("type", "<i2"), ("size", "<i2"), ("addr", "<i8")]))
-"""An entry: 12 bytes, packed. `size` is unsigned; kernels mask it."""
+ENTRY = np.dtype((np.record, [("what", "<i2"), ("bytes_", "<i2"), ("addr", "<i8")]))
+"""An entry: 12 bytes, packed; the file format calls its columns type, size and addr. The size is unsigned; kernels mask it."""
 READ, WRITE, PREFETCH, PREFETCH_LAST = 0, 1, 2, 9
 INSTR, INSTR_LAST, BUNDLE, FLUSH, FLUSH_LAST = 10, 16, 17, 18, 21
 THREAD, THREAD_EXIT, PROCESS, HEADER, FOOTER, HARDWARE_PREFETCH, MARKER = 22, 23, 24, 25, 26, 27, 28
@@ -51,7 +51,7 @@ def entries(rows, at, ops, state, threads):
 @part
 def _one(e, ops, s, threads):
     """One entry; a reason to stop at it, or END."""
-    kind, size = e.type, e.size & 0xFFFF
+    kind, size = e.what, e.bytes_ & 0xFFFF
     if kind == READ or kind == WRITE:
         return _access(e.addr, max(size, 1), t.READ if kind == READ else t.WRITE, ops, s)
     if (kind >= INSTR and kind <= INSTR_LAST) or kind == SYSENTER or kind == TAKEN or kind == UNTAKEN:

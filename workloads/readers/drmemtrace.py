@@ -28,9 +28,9 @@ from workloads.readers import drentries as dr
 from workloads.readers import passes
 from workloads.readers.assembly import Assembly
 from workloads.readers.entries import Entries
-from workloads.streams import Source, Stream, file_source
+from workloads.streams import Source, Stream, file_source, told
 
-NAME = "DynamoRIO drmemtrace"
+NAME = "drmemtrace"
 ZIP = b"PK\x03\x04"
 VERSIONS = range(2, 100)
 RAW_RESULTS = 6  # the version from which a call's result is what it returned
@@ -46,7 +46,7 @@ def recognises(head: bytes) -> bool:
     if len(head) < dr.ENTRY.itemsize:
         return False
     first = np.frombuffer(head[: dr.ENTRY.itemsize], dr.ENTRY)[0]
-    header = first["type"] == dr.HEADER or (first["type"] == dr.MARKER and first["size"] == dr.MARKED_VERSION)
+    header = first["what"] == dr.HEADER or (first["what"] == dr.MARKER and first["bytes_"] == dr.MARKED_VERSION)
     return bool(header and int(first["addr"]) in VERSIONS)
 
 
@@ -96,10 +96,11 @@ def _open(source: Source) -> Stream:
         return source.open()
     raw = source.opener()
     try:
-        return Stream(_Chunks(zipfile.ZipFile(raw), raw), source.name)  # type: ignore[arg-type]
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        archive = zipfile.ZipFile(raw)
+    except Exception as error:  # what garbled bytes may make of an archive, its library reports in many ways
         raw.close()
-        raise t.TraceError(f"{source.name}: damaged or cut short: its table of contents is missing ({error})") from None
+        raise t.TraceError(f"{source.name}: damaged or cut short: its table of contents is missing ({told(error)})") from None
+    return Stream(_Chunks(archive, raw), source.name)  # type: ignore[arg-type]
 
 
 class _Chunks:
@@ -114,13 +115,18 @@ class _Chunks:
             try:
                 self._open = self._open or self._archive.open(self._names.pop(0))  # type: ignore[assignment]
                 data = self._open.read(size)  # type: ignore[union-attr]
-            except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+            except Exception as error:  # see `_open`
                 raise OSError(error) from None
             if data:
                 return data
             self._open.close()  # type: ignore[union-attr]
             self._open = None
         return b""
+
+    def readinto(self, view: memoryview) -> int:
+        data = self.read(len(view))
+        view[: len(data)] = data
+        return len(data)
 
     def close(self) -> None:
         if self._open:
@@ -154,7 +160,8 @@ class _File:
         while self._entries.at < self._entries.rows.size or self._entries.refill():
             self._state["filled"] = batch.filled
             rows, at = self._entries.rows, self._entries.at
-            self._entries.at, reason = dr.entries(rows, at, batch.ops, self._state, self._run.threads)
+            known = self._run.threads[: len(self._run.agents)]
+            self._entries.at, reason = dr.entries(rows, at, batch.ops, self._state, known)
             batch.filled = int(self._state["filled"][0])
             if reason == dr.FULL:
                 yield from self._run.assembly.flush()
@@ -178,7 +185,7 @@ class _File:
 
     def _look(self, e: Any) -> bool:
         """An entry that the kernel stopped at; whether it is a time stamp that others come before."""
-        kind, marker, value = int(e["type"]), int(e["size"]), int(e["addr"])
+        kind, marker, value = int(e["what"]), int(e["bytes_"]), int(e["addr"])
         ends_call = kind != dr.MARKER or marker in (dr.NUMBER, dr.STAMP)
         if ends_call and self._number != UNKNOWN and not (marker == dr.STAMP and self._result is None and kind == dr.MARKER):
             self._complete()
@@ -264,9 +271,9 @@ class _File:
     def _refuse(self, reason: int) -> None:
         e = self._entries.rows[self._entries.at]
         address = int(e["addr"]) & (1 << 64) - 1
-        why = f"non-canonical address {address:#x}" if reason == dr.NON_CANONICAL else f"unknown type {int(e['type'])}"
-        if reason == dr.STRANGE and e["type"] == dr.BUNDLE:
-            why = f"a bundle of {int(e['size']) & 0xFFFF} instructions"
+        why = f"non-canonical address {address:#x}" if reason == dr.NON_CANONICAL else f"unknown type {int(e['what'])}"
+        if reason == dr.STRANGE and e["what"] == dr.BUNDLE:
+            why = f"a bundle of {int(e['bytes_']) & 0xFFFF} instructions"
         raise t.TraceError(f"{self.source.name}: {self._where()} makes no sense: {why}")
 
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from workloads.streams import Stream
 
-BUFFER = 1 << 22  # bytes, at least one entry
+BUFFER = 1 << 20  # bytes, at least one entry: what fits a core's second-level cache
 
 
 class Entries:

@@ -29,7 +29,7 @@ from workloads.readers.procmaps import parse_maps
 from workloads.streams import Source, file_source
 
 __all__ = ["NAME", "kernel_counts", "read", "read_kernel", "recognises"]
-NAME = "the kernel's trace events (ftrace, trace-cmd report, perf script)"
+NAME = "ftrace"
 OUTSIDE_AS = ("dontneed", "migrate", "skip")
 WRITE_BIT, FETCH_BIT = 1 << 1, 1 << 4
 ROOM = 64
@@ -78,7 +78,7 @@ def read_kernel(
         raise t.TraceError(f"outside is one of {', '.join(OUTSIDE_AS)}, not {outside!r}")
     source = file_source(path, strict)
     if not recognises(source.head()):
-        raise t.TraceError(f"{source.name}: not {NAME}")
+        raise t.TraceError(f"{source.name}: not the kernel's trace events (ftrace, trace-cmd report, perf script)")
     return read(source, events, guest_base, outside, files_in_memory)
 
 
@@ -168,7 +168,7 @@ class Run:
     def _start(self) -> None:
         """What a recording of our own says of its beginning."""
         maps, present = [], []
-        for comment in self._lines.comments:
+        for line, comment in self._lines.comments:
             key, _, value = comment.partition(": ")
             try:
                 if key == "recording":
@@ -179,12 +179,12 @@ class Run:
                     first, pages = value.split()
                     present.append((int(first, 16), int(pages)))
             except (ValueError, TypeError):
-                raise t.TraceError(f"{self._source.name}: garbled comment: {comment[:80]!r}") from None
+                raise t.TraceError(f"{self._source.name}: line {line}: garbled comment: {comment[:80]!r}") from None
         self._lines.comments.clear()
         try:
             self._begin_program(maps, present)
         except (ValueError, TypeError, LookupError) as error:
-            raise t.TraceError(f"{self._source.name}: garbled comments at its beginning: {error}") from None
+            raise t.TraceError(f"{self._source.name}: line {self._lines.line}: garbled comments before it: {str(error)[:80]!r}") from None
 
     def _begin_program(self, maps: list[str], present: list[tuple[int, int]]) -> None:
         if not self._slots:
@@ -202,13 +202,13 @@ class Run:
         """After the last line: what is missing, and what a recording of our own says of its end."""
         if self._lines.cut:
             self.cut.append(self._lines.cut)
-        for comment in self._lines.comments:
+        for line, comment in self._lines.comments:
             key, _, value = comment.partition(": ")
             if key == "end":
                 try:
                     self._about |= dict(json.loads(value))
                 except (ValueError, TypeError):
-                    raise t.TraceError(f"{self._source.name}: garbled comment at its end: {value[:80]!r}") from None
+                    raise t.TraceError(f"{self._source.name}: line {line}: garbled comment: {value[:80]!r}") from None
         if self._lines.lost and self._watch:
             message = f"{self._source.name}: the kernel lost {self._lines.lost} events: what it did then is missing"
             warnings.warn(message, t.TraceWarning, stacklevel=2)

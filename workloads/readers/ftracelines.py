@@ -81,7 +81,7 @@ class Lines:
         self.cut = ""
         self.lost = 0
         self.unknown: dict[str, int] = {}
-        self.comments: list[str] = []
+        self.comments: list[tuple[int, str]] = []  # (line, text)
 
     def events(self) -> Iterator[Event]:
         """Known events; others are counted in `unknown`, lost ones in `lost`, comments of our own kept.
@@ -118,7 +118,7 @@ class Lines:
         if lost:
             self.lost += int(next(filter(None, lost.groups())))
         elif text.startswith(MARK):
-            self.comments.append(text[len(MARK) :])
+            self.comments.append((self.line, text[len(MARK) :]))
         elif not HEADER.match(text):
             raise TraceError(f"{self._source.name}: line {self.line}: no trace event: {text[:80].strip()!r}")
 

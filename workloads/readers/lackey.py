@@ -24,7 +24,7 @@ from workloads.readers.lackeycalls import Calls, Fork
 from workloads.readers.lackeylog import ROOM, Log, shorten
 from workloads.streams import Source, Stream, file_source
 
-NAME = "valgrind lackey"
+NAME = "lackey"
 ACCESS = re.compile(rb"(?:I  | [LSM] )[0-9a-f]+,\d+\r?\n")
 NOISE = (b"==", b"--", b"**")
 CALLS = (b"SYSCALL[", b" -->")

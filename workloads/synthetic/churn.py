@@ -8,7 +8,7 @@ import numpy as np
 
 from hwmodel import op as t
 from hwmodel.trace import Trace
-from workloads.synthetic.drawing import BASE, BLOCK, block_records, check_range, generator, issuers, make_agents
+from workloads.synthetic.drawing import BASE, BLOCK, block_records, check_range, check_usual, generator, insert, issuers, make_agents
 
 PROT = t.PROT_READ | t.PROT_WRITE
 PLACES = 1 << 20  # spawn key: where parts go, apart from the keys of the accesses
@@ -54,12 +54,9 @@ def unmap_churn(
     TraceError
         If an argument is out of range; names it.
     """
-    check_range("pages", pages, 1, (t.USER_END - BASE) >> t.PAGE_SHIFT)
+    check_usual(accesses, pages, writes, seed)
     check_range("part", part, 1, min(pages, (1 << 31) - 1))
-    check_range("accesses", accesses, 1)
     check_range("every", every, 1)
-    check_range("writes", writes, 0, 1)
-    check_range("seed", seed, 0)
     if how not in (UNMAP, DONTNEED):
         raise t.TraceError(f"how must be {UNMAP!r} or {DONTNEED!r}, not {how!r}")
     agents = make_agents(cpus, devices)
@@ -82,7 +79,7 @@ def _stream(
         ops = block_records(draw, block, first, size, writes, agents, seed)
         before = np.arange(max(-(-first // every), 1) * every, first + size, every) - first
         places = generator(seed, PLACES + block).integers(0, pages // part, before.size)
-        yield _insert(ops, before, _operations(places, part, how))
+        yield insert(ops, before, _operations(places, part, how))
 
 
 def _operations(places: np.ndarray, part: int, how: str) -> np.ndarray:
@@ -94,17 +91,6 @@ def _operations(places: np.ndarray, part: int, how: str) -> np.ndarray:
     addressed = units["kind"] != t.ARG
     units["address"] += np.where(addressed, (places * part << t.PAGE_SHIFT)[:, None], 0)
     return units
-
-
-def _insert(ops: np.ndarray, before: np.ndarray, units: np.ndarray) -> np.ndarray:
-    """The records of `ops` with units[i] before the record before[i]."""
-    length = units.shape[1]
-    out = np.empty(ops.size + units.size, t.OP)
-    starts = before + length * np.arange(before.size)
-    is_access = np.ones(out.size, bool)
-    is_access[(starts[:, None] + np.arange(length)).ravel()] = False
-    out[is_access], out[~is_access] = ops, units.ravel()
-    return out
 
 
 def _draw(pages: int, random: np.random.Generator, first: int, size: int) -> np.ndarray:

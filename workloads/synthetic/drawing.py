@@ -11,11 +11,16 @@ from hwmodel.trace import Trace
 
 BASE = 0x10_0000_0000
 """Where the region of every synthetic workload begins."""
+PROT = t.PROT_READ | t.PROT_WRITE
 BLOCK = 1 << 16
 """Accesses drawn from one seeded generator: part of what a seed means, so never changed."""
+WHOLE = np.dtype((np.void, t.OP.itemsize))
+"""A record as one piece: NumPy copies records field by field, 15 times slower."""
 
 Draw = Callable[[np.random.Generator, int, int], np.ndarray]
 """(generator, first access, accesses) -> int64[accesses], their pages in the region."""
+Fill = Callable[[int, int], np.ndarray]
+"""(first access, accesses) -> OP[accesses]; asked for whole blocks and the rest."""
 
 
 def stream_trace(
@@ -45,29 +50,61 @@ def stream_trace(
     TraceError
         If an argument is out of range.
     """
-    check_range("pages", pages, 1, (t.USER_END - BASE) >> t.PAGE_SHIFT)
+    check_usual(accesses, pages, writes, seed)
+    fill = functools.partial(_fill, draw, writes, issuers(cpus, devices), seed)
+    info = info | {"pages": pages, "writes": writes, "seed": seed}
+    prelude = t.as_records(t.mmap_unit(BASE, pages, PROT))
+    return block_trace(fill, accesses=accesses, cpus=cpus, devices=devices, prelude=prelude, info=info)
+
+
+def block_trace(fill: Fill, *, accesses: int, cpus: int, devices: int, prelude: np.ndarray, info: dict[str, Any]) -> Trace:
+    """A trace of accesses of which any stretch can be made without those before it.
+
+    Parameters
+    ----------
+    fill : callable
+        The records of some consecutive accesses, one each.
+    prelude : OP[n]
+        What is mapped.
+    accesses, cpus, devices, info
+        As for `stream_trace`.
+
+    Raises
+    ------
+    TraceError
+        If an argument is out of range.
+    """
     check_range("accesses", accesses, 1)
-    check_range("writes", writes, 0, 1)
-    check_range("seed", seed, 0)
     agents = make_agents(cpus, devices)
-    source = functools.partial(_blocks, draw, accesses, writes, issuers(cpus, devices), seed)
-    info = info | {"pages": pages, "accesses": accesses, "writes": writes, "seed": seed}
-    prelude = t.as_records(t.mmap_unit(BASE, pages, t.PROT_READ | t.PROT_WRITE))
-    return Trace(agents, source, prelude, info, records=accesses, references=accesses)
+    source = functools.partial(_blocks, fill, accesses)
+    return Trace(agents, source, prelude, info | {"accesses": accesses}, records=accesses, references=accesses)
 
 
 def make_agents(cpus: int, devices: int) -> list[t.Agent]:
     """CPUs, then devices, of address space 0."""
-    check_range("cpus", cpus, 1)
-    check_range("devices", devices, 0)
-    check_range("cpus + devices", cpus + devices, 1, t.AGENTS)
+    _check_agents(cpus, devices)
     names = [("cpu", i) for i in range(cpus)] + [("device", i) for i in range(devices)]
     return [t.Agent(role, 0, f"{role}{i}") for role, i in names]  # type: ignore[arg-type]
 
 
 def issuers(cpus: int, devices: int) -> np.ndarray:
     """The agents that access memory: the devices, or the CPUs if there are none."""
+    _check_agents(cpus, devices)
     return np.arange(cpus, cpus + devices) if devices else np.arange(cpus)
+
+
+def _check_agents(cpus: int, devices: int) -> None:
+    check_range("cpus", cpus, 1)
+    check_range("devices", devices, 0)
+    check_range("cpus + devices", cpus + devices, 1, t.AGENTS)
+
+
+def check_usual(accesses: int, pages: int, writes: float, seed: int, most: int = (t.USER_END - BASE) >> t.PAGE_SHIFT) -> None:
+    """Refuse what every generator has, if it is out of range; `most`: pages."""
+    check_range("pages", pages, 1, most)
+    check_range("accesses", accesses, 1)
+    check_range("writes", writes, 0, 1)
+    check_range("seed", seed, 0)
 
 
 def check_range(name: str, value: float, low: float, high: float | None = None) -> None:
@@ -87,15 +124,41 @@ def block_records(
 ) -> np.ndarray:
     """The OP records of one block of accesses."""
     random = generator(seed, block)
-    ops = np.zeros(size, t.OP)
-    ops["address"] = BASE + (draw(random, first, size) << t.PAGE_SHIFT)
-    ops["address"] += random.integers(0, t.PAGE // 8, size) * 8  # aligned words: none crosses a page
-    ops["kind"] = random.random(size) < writes  # WRITE is 1
-    ops["agent"] = agents[(first + np.arange(size)) % agents.size]
+    return touch(random, draw(random, first, size), writes, deal(agents, first, size))
+
+
+def deal(agents: np.ndarray, first: int, size: int) -> np.ndarray:
+    """Whose the accesses [first, first + size) are: the agents take turns."""
+    return np.tile(np.roll(agents, -(first % agents.size)), -(-size // agents.size))[:size]
+
+
+def touch(random: np.random.Generator, pages: np.ndarray, writes: float, agents: np.ndarray | int) -> np.ndarray:
+    """The OP records of one access to a random word of each of `pages` of the region."""
+    ops = np.zeros(pages.size, t.OP)
+    ops["address"] = BASE + (pages << t.PAGE_SHIFT)
+    ops["address"] += random.integers(0, t.PAGE // 8, pages.size) * 8  # aligned words: none crosses a page
+    ops["kind"] = random.random(pages.size) < writes  # WRITE is 1
+    ops["agent"] = agents
     ops["count"] = 1
     return ops
 
 
-def _blocks(draw: Draw, accesses: int, writes: float, agents: np.ndarray, seed: int) -> Iterator[np.ndarray]:
+def insert(ops: np.ndarray, before: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """The records of `ops` with units[i] before the record before[i]; `before` ascends."""
+    length = units.shape[1]
+    out = np.empty(ops.size + units.size, t.OP)
+    starts = before + length * np.arange(before.size)
+    is_access = np.ones(out.size, bool)
+    is_access[(starts[:, None] + np.arange(length)).ravel()] = False
+    whole = out.view(WHOLE)
+    whole[is_access], whole[~is_access] = ops.view(WHOLE), units.ravel().view(WHOLE)
+    return out
+
+
+def _fill(draw: Draw, writes: float, agents: np.ndarray, seed: int, first: int, size: int) -> np.ndarray:
+    return block_records(draw, first // BLOCK, first, size, writes, agents, seed)
+
+
+def _blocks(fill: Fill, accesses: int) -> Iterator[np.ndarray]:
     for first in range(0, accesses, BLOCK):
-        yield block_records(draw, first // BLOCK, first, min(BLOCK, accesses - first), writes, agents, seed)
+        yield fill(first, min(BLOCK, accesses - first))

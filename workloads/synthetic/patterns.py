@@ -6,7 +6,8 @@ import numpy as np
 
 from hwmodel.op import TraceError
 from hwmodel.trace import Trace
-from workloads.synthetic.drawing import check_range, stream_trace
+from workloads.synthetic.drawing import Draw, check_range, stream_trace
+from workloads.synthetic.ranks import Ranks
 
 SHUFFLE = 0x5EED  # the spawn key of the order in which pages are popular
 
@@ -72,7 +73,7 @@ def zipf(
     Returns
     -------
     Trace
-        Lazy; keeps 16 bytes per page.
+        Lazy; keeps 32 bytes per page.
 
     Raises
     ------
@@ -82,9 +83,7 @@ def zipf(
     check_range("exponent", exponent, 0)
     check_range("pages", pages, 1, 1 << 28)
     check_range("seed", seed, 0)
-    cumulative = np.cumsum(np.arange(1, pages + 1, dtype=float) ** -exponent)
-    places = np.random.default_rng([seed, SHUFFLE]).permutation(pages)
-    draw = functools.partial(_draw_zipf, cumulative, places)
+    draw = popular(pages, exponent, seed)
     info = {"program": "zipf", "exponent": exponent}
     return stream_trace(
         draw, pages=pages, accesses=accesses, writes=writes, cpus=cpus, devices=devices, seed=seed, info=info
@@ -132,15 +131,18 @@ def sequential(
     )
 
 
+def popular(pages: int, exponent: float, seed: int) -> Draw:
+    """Draws pages of Zipf-distributed popularity; keeps 32 bytes per page."""
+    places = np.random.default_rng([seed, SHUFFLE]).permutation(pages)
+    return functools.partial(_draw_zipf, Ranks(pages, exponent), places)
+
+
 def _draw_uniform(pages: int, random: np.random.Generator, first: int, size: int) -> np.ndarray:
     return random.integers(0, pages, size)
 
 
-def _draw_zipf(
-    cumulative: np.ndarray, places: np.ndarray, random: np.random.Generator, first: int, size: int
-) -> np.ndarray:
-    ranks = np.searchsorted(cumulative, random.random(size) * cumulative[-1], side="right")
-    return places[np.minimum(ranks, places.size - 1)]
+def _draw_zipf(ranks: Ranks, places: np.ndarray, random: np.random.Generator, first: int, size: int) -> np.ndarray:
+    return places[ranks.draw(random, size)]
 
 
 def _draw_sequential(

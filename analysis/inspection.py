@@ -1,0 +1,93 @@
+"""What a trace is: its agents, what they use, how they reuse it, and what they do to the memory; one picture of it."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hwmodel.op import COMPUTE, NAMES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from hwmodel.trace import Trace
+    from workloads.footprint import Footprint
+
+SIZES = np.unique(np.round(2 ** (np.arange(0, 16 * 4 + 1) / 4)).astype(np.int64))
+"""Entries of the TLBs whose miss ratio is given: four sizes for each power of two, to 65,536."""
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A trace's description.
+
+    Attributes
+    ----------
+    agents : DataFrame
+        A row for each agent: role, space, name, records, reads, writes, fetches, instructions, pages and huge_pages (4 KiB and
+        2 MiB pages used), pages_written, pages_fetched.
+    operations : DataFrame
+        A row for each kind of operation: how many, and on how many pages of 4 KiB (0 for those that are on none).
+    reuse : DataFrame
+        For TLBs of `entries`, the misses per reference of every agent (a column for each number) and of `all` together, each
+        agent with a fully associative LRU TLB of its own, of 4 KiB pages, for its fetches and data.
+    footprint : Footprint
+        The figures behind, and those of the picture.
+    """
+
+    agents: "pd.DataFrame"
+    operations: "pd.DataFrame"
+    reuse: "pd.DataFrame"
+    footprint: "Footprint"
+
+    def plot(self) -> Any:
+        """Memory over time, operations over time, and the miss ratio over the size of a TLB.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            A notebook shows it; ``savefig`` writes it.
+        """
+        from analysis.plots.traces import draw_trace
+
+        return draw_trace(self)
+
+
+def inspect(trace: "Trace", picture: bool = True) -> Inspection:
+    """Describe a trace.
+
+    Parameters
+    ----------
+    trace : Trace
+        Valid; it is read once, and once more for the picture.
+    picture : bool
+        False saves the second pass; then there is no `plot`.
+
+    Returns
+    -------
+    Inspection
+    """
+    import pandas as pd
+
+    from workloads.footprint import Footprint, summary
+
+    footprint = Footprint(trace, heat=picture)
+    agents = pd.DataFrame(summary(footprint))
+    totals = footprint.counts.sum(axis=0)
+    kinds = [kind for kind in range(COMPUTE + 1, 31) if totals[kind]]
+    rows = [{"operation": NAMES[kind], "count": int(totals[kind]), "pages": int(footprint.pages_of[kind])} for kind in kinds]
+    operations = pd.DataFrame(rows, columns=["operation", "count", "pages"])
+    return Inspection(agents, operations, _reuse(footprint), footprint)
+
+
+def _reuse(footprint: "Footprint") -> "pd.DataFrame":
+    import pandas as pd
+
+    misses = np.array([reuse.misses(SIZES) for reuse in footprint.reuse])
+    references = np.array([reuse.cold + int(reuse.histogram.sum()) for reuse in footprint.reuse])
+    frame = pd.DataFrame({"entries": SIZES})
+    for number, (missed, count) in enumerate(zip(misses, references, strict=True)):
+        frame[number] = missed / count if count else np.nan
+    total = int(references.sum())
+    frame["all"] = misses.sum(axis=0) / total if total else np.nan
+    return frame

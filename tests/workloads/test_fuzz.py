@@ -1,0 +1,160 @@
+"""Every reader on garbled files: no crash, no hang, no silent misreading; a refusal says where and why."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hwmodel import op as o
+from hwmodel.trace import TraceError
+from tests.workloads import (
+    fuzzing,
+    naive_champsim,
+    naive_drmemtrace,
+    naive_lackey,
+    test_champsim,
+    test_drmemtrace,
+    test_ftrace,
+    test_lackey,
+)
+from tests.workloads.fuzzing import Format
+from tests.workloads.naive import expand, expected
+from workloads.readers import READERS, assembly, champsim, drmemtrace, entries, lackey, lackeylog
+
+BATCH = 100
+"""Inputs drawn from one seed of Hypothesis': it takes longer than reading one does."""
+PARTS = 4
+"""Of the long run, so that processes can share it."""
+
+
+def check_lackey(data, outcome):
+    if not lackey.recognises(data[: 1 << 16]):
+        return
+    found, garbled, cut = naive_lackey.parse(data)
+    if garbled:
+        assert f"line {garbled} is garbled" in outcome.reason
+    else:
+        assert outcome.trace is not None and outcome.cut == cut
+        assert expand(outcome.trace) == (expected(found), [])
+
+
+def check_champsim(data, outcome):
+    layout = champsim.layout_of(data[: 1 << 16], champsim.LEAST)
+    if layout is None or (not outcome.reason and outcome.trace.info["format"] != layout.name):
+        return
+    found, stop, cut = naive_champsim.parse(data, 8 * layout.words)
+    if stop:
+        assert outcome.reason.endswith(f"at byte {stop[0]} makes no sense: {stop[1]}")
+    elif outcome.trace is not None:
+        names = [agent.name for agent in outcome.trace.agents]
+        agents = (lambda space: names.index(f"asid {space}")) if layout.words == 12 else (lambda space: 0)
+        assert outcome.cut == cut and expand(outcome.trace) == (expected(found, agents), [])
+
+
+def check_drmemtrace(data, outcome):
+    if not drmemtrace.recognises(data) or data.startswith(b"PK"):
+        return
+    found, _, stop, cut = naive_drmemtrace.parse(data)
+    if stop:
+        assert f"at byte {stop[0]}" in outcome.reason and outcome.reason.endswith(stop[1])
+    elif outcome.trace is not None:
+        threads = outcome.trace.info["threads"]
+        assert outcome.cut == cut and expand(outcome.trace)[0] == expected(found, threads.index)
+
+
+CALLS = test_lackey.MMAP + "".join(text for text, _ in test_lackey.MM) + test_lackey.FORK + test_lackey.EXIT.format(7)
+LACKEY = (test_lackey.HEAD + test_lackey.ACCESSES * 3 + CALLS + test_lackey.ACCESSES).encode()
+CHAMPSIM = {size: b"".join(test_champsim.instruction(*row, size=size) for row in test_champsim.PROGRAM * 4) for size in (64, 96)}
+RECORDED = (
+    *test_drmemtrace.begin(), *test_drmemtrace.ACCESSES, *test_drmemtrace.call(9, *test_drmemtrace.MMAP, result=1 << 40),
+    *test_drmemtrace.ACCESSES, *test_drmemtrace.call(11, 1 << 40, 4096, result=-1, failed=22), *test_drmemtrace.END,
+)  # fmt: skip
+DRMEMTRACE = test_drmemtrace.pack(*RECORDED)
+FORMATS = {
+    "lackey": Format((LACKEY,), True, check_lackey, events=False),
+    "lackey with calls": Format((LACKEY,), True),
+    "champsim": Format((CHAMPSIM[64],), False, check_champsim),
+    "cloudsuite": Format((CHAMPSIM[96],), False, check_champsim),
+    "drmemtrace": Format((DRMEMTRACE,), False),
+    "drmemtrace without calls": Format((DRMEMTRACE,), False, check_drmemtrace, events=False),
+    "zip": Format((test_drmemtrace.zipped(DRMEMTRACE, 3),), False),
+}
+KERNEL = test_ftrace.sample()
+FORMATS |= {
+    "ftrace": Format(tuple(text.encode() for text in KERNEL), True),
+    "ftrace without calls": Format((KERNEL[0].encode(),), True, events=False),
+}
+SAMPLES = tuple(sample for form in FORMATS.values() for sample in form.samples)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_buffers():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lackeylog, "BUFFER", 4096)
+        patch.setattr(entries, "BUFFER", 2000)
+        patch.setattr(assembly, "BATCH", 64)
+        yield
+
+
+def test_every_reader_has_a_sample():
+    recognised = {reader.NAME for sample in SAMPLES for reader in READERS if reader.recognises(sample[: 1 << 16])}
+    assert recognised == {reader.NAME for reader in READERS}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_samples_are_read(name):
+    for sample in FORMATS[name].samples:
+        outcome = fuzzing.read(sample, FORMATS[name].events)
+        assert outcome.trace is not None and not outcome.cut
+
+
+def fuzz(name, seed):
+    form, random = FORMATS[name], np.random.default_rng(seed)
+    for _ in range(BATCH):
+        sample = form.samples[int(random.integers(0, len(form.samples)))]
+        data = fuzzing.garble(sample, SAMPLES, form.is_text, random)
+        outcome = fuzzing.read(data, form.events)
+        if form.check:
+            form.check(data, outcome)
+
+
+QUIET = {"deadline": None, "suppress_health_check": list(HealthCheck)}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@settings(max_examples=20, **QUIET)
+@given(seed=st.integers(0, (1 << 32) - 1))
+def test_garbled_files(name, seed):
+    fuzz(name, seed)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("name", FORMATS)
+@settings(max_examples=-(-1_000_000 // (BATCH * PARTS * len(FORMATS))), **QUIET)
+@given(seed=st.integers(0, (1 << 32) - 1))
+def test_a_million_garbled_files(name, part, seed):
+    fuzz(name, seed)
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "zip"])
+def test_a_file_cut_at_any_byte_gives_its_beginning_or_is_refused(name):
+    form = FORMATS[name]
+    for sample in form.samples:
+        whole, _ = expand(fuzzing.read(sample, form.events).trace)
+        for size in range(len(sample)):
+            outcome = fuzzing.read(sample[:size], form.events)
+            if outcome.trace is None:
+                assert "not a trace of a known format" in outcome.reason
+                continue
+            assert all(whole[stream][: len(accesses)] == accesses for stream, accesses in expand(outcome.trace)[0].items())
+            strict = fuzzing.read(sample[:size], form.events, strict=True)
+            assert (strict.trace is None and "cut short" in strict.reason) == outcome.cut
+
+
+def test_a_check_that_is_wrong_is_noticed():
+    """The checks can fail: what one says of another file is not accepted."""
+    outcome = fuzzing.read(LACKEY, events=False)
+    with pytest.raises(AssertionError):
+        check_lackey(LACKEY.replace(b" S 1fff000778,8", b" L 1fff000778,8"), outcome)
+    assert o.PAGE == 4096 and issubclass(TraceError, ValueError)

@@ -1,0 +1,154 @@
+"""Where and when a trace uses memory: references by place and time, and its operations on memory by time."""
+
+from typing import Any
+
+import numpy as np
+
+from hwmodel import op as t
+from hwmodel.jit import entry
+from hwmodel.trace import Trace
+from workloads.reuse import Reuse
+
+ROWS, COLUMNS = 160, 240
+GAP = 4096
+"""Pages that nobody uses between two that are used, from which on they are drawn apart: 16 MiB."""
+
+
+class Footprint:
+    """What one or two passes over a trace see.
+
+    Parameters
+    ----------
+    trace : Trace
+        Any valid trace.
+    heat : bool
+        Whether to make the second pass, for `heat`.
+
+    Attributes
+    ----------
+    reuse : list of Reuse
+        Of each agent.
+    counts : int64[agents, 32]
+        References of each kind, instructions of COMPUTE, and how many of each other operation.
+    records : int64[agents]
+        Of each agent.
+    instructions : int64[agents]
+        Sum of the gaps and of COMPUTE: instructions that are not recorded otherwise.
+    pages_of : int64[32]
+        Pages that the operations of each kind are on.
+    places : int64[n, 3]
+        Address space, first page and page count of each stretch of memory that is used, in order.
+    heat : int64[ROWS, COLUMNS]
+        References: rows are equal numbers of used pages, in order; columns are equal numbers of records.
+    events : int64[32, COLUMNS]
+        Operations by kind and time.
+    """
+
+    def __init__(self, trace: Trace, heat: bool = True) -> None:
+        agents = len(trace.agents)
+        self.trace = trace
+        self.reuse = [Reuse(agent) for agent in range(agents)]
+        self.counts = np.zeros((agents, 32), np.int64)
+        self.records, self.instructions = np.zeros(agents, np.int64), np.zeros(agents, np.int64)
+        self.pages_of = np.zeros(32, np.int64)
+        for chunk in trace.chunks():
+            self._count(chunk)
+        self._spaces, self._pages = self._used()
+        self.places = self._places()
+        self.heat = np.zeros((ROWS, COLUMNS), np.int64)
+        self.events = np.zeros((32, COLUMNS), np.int64)
+        if heat:
+            self._draw()
+
+    @property
+    def pages(self) -> int:
+        """Pages that are used, each in its address space."""
+        return self._pages.size
+
+    def _count(self, chunk: np.ndarray) -> None:
+        for reuse in self.reuse:
+            reuse.add(chunk)
+        kinds, agents, counts = chunk["kind"], chunk["agent"].astype(np.int64), chunk["count"].astype(np.int64)
+        plain = (kinds & ~t.CONTINUES).astype(np.int64)
+        weight = np.where(plain <= t.COMPUTE, counts, 1)
+        weight[(kinds & t.CONTINUES) > 0] = 0
+        self.counts += np.bincount(agents * 32 + plain, weight, self.counts.size).astype(np.int64).reshape(self.counts.shape)
+        self.records += np.bincount(agents, minlength=self.records.size)
+        extra = chunk["gap"] + np.where(plain == t.COMPUTE, counts, 0)
+        self.instructions += np.bincount(agents, extra, self.records.size).astype(np.int64)
+        for at in np.flatnonzero(np.isin(kinds, PAGED)):
+            self.pages_of[kinds[at]] += pages_at(chunk, int(at))
+
+    def _used(self) -> tuple[np.ndarray, np.ndarray]:
+        """(int64[n] address spaces, int64[n] pages), sorted, each once."""
+        keys = [(agent.space << 36) + reuse.pages()[0] for agent, reuse in zip(self.trace.agents, self.reuse, strict=True)]
+        used = np.unique(np.concatenate(keys))
+        return used >> 36, used & (1 << 36) - 1
+
+    def _places(self) -> np.ndarray:
+        """Stretches of pages that are near one another."""
+        if not self._pages.size:
+            return np.zeros((0, 3), np.int64)
+        apart = (np.diff(self._pages) > GAP) | (np.diff(self._spaces) > 0)
+        starts = np.concatenate([[0], np.flatnonzero(apart) + 1])
+        sizes = np.diff(np.concatenate([starts, [self._pages.size]]))
+        return np.stack([self._spaces[starts], self._pages[starts], sizes], axis=1)
+
+    def _draw(self) -> None:
+        total, before = max(len(self.trace), 1), 0
+        keys = (self._spaces << 36) + self._pages
+        spaces = np.array([agent.space for agent in self.trace.agents], np.int64)
+        for chunk in self.trace.chunks():
+            _heat(chunk, before, total, keys, spaces, self.heat, self.events)
+            before += chunk.size
+
+
+PAGED = tuple(sorted(t.PAGED))
+
+
+def pages_at(ops: np.ndarray, at: int) -> int:
+    """The page count of the operation at index `at`."""
+    op = ops[at]
+    return int(op["count"]) if op["count"] != -1 else int(ops[at + t.ARGS.get(int(op["kind"]), 0) + 1]["address"])
+
+
+def summary(footprint: Footprint) -> list[dict[str, Any]]:
+    """A row for each agent: role, space, name, records, references by kind, instructions, pages used and how."""
+    rows = []
+    for number, (agent, reuse) in enumerate(zip(footprint.trace.agents, footprint.reuse, strict=True)):
+        pages, uses = reuse.pages()
+        row: dict[str, Any] = {"agent": number, "role": agent.role, "space": agent.space, "name": agent.name}
+        row["records"] = int(footprint.records[number])
+        for kind, name in ((t.READ, "reads"), (t.WRITE, "writes"), (t.FETCH, "fetches")):
+            row[name] = int(footprint.counts[number, kind])
+        row["instructions"] = int(footprint.instructions[number]) + row["fetches"]
+        row["pages"], row["huge_pages"] = pages.size, np.unique(pages >> 9).size
+        row["pages_written"] = int(np.count_nonzero(uses & 1 << t.WRITE))
+        row["pages_fetched"] = int(np.count_nonzero(uses & 1 << t.FETCH))
+        rows.append(row)
+    return rows
+
+
+@entry
+def _heat(ops, before, total, keys, spaces, heat, events):
+    """Add the references and operations of a chunk, the first of which is record `before` of `total`."""
+    last_key, last_row = -1, 0
+    for i in range(ops.size):
+        op = ops[i]
+        column = min((before + i) * heat.shape[1] // total, heat.shape[1] - 1)
+        kind = op.kind & ~t.CONTINUES
+        if kind > t.FETCH:
+            events[kind & 31, column] += 1
+            continue
+        key = (spaces[op.agent] << 36) + (op.address >> t.PAGE_SHIFT)
+        if key != last_key:
+            last_key = key
+            low, high = 0, keys.size
+            while low < high:
+                middle = (low + high) >> 1
+                if keys[middle] < key:
+                    low = middle + 1
+                else:
+                    high = middle
+            last_row = low * heat.shape[0] // keys.size
+        heat[last_row, column] += op.count

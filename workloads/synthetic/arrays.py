@@ -1,0 +1,45 @@
+"""Arrays of a program, each in a mapping of its own, as large ones from malloc are."""
+
+from collections.abc import Container, Mapping
+
+import numpy as np
+
+from hwmodel import op as t
+from workloads.synthetic.drawing import BASE, PROT
+
+APART = 1 << 21
+"""Every array begins at a multiple of this, and at least a page behind the one before: mappings that touch would be one."""
+
+
+def place(sizes: Mapping[str, int], filled: Container[str] = ()) -> tuple[dict[str, int], np.ndarray]:
+    """Where arrays begin, and what maps them.
+
+    Parameters
+    ----------
+    sizes : mapping of str to int
+        Bytes of each array, at least 1; in the order in which they are placed.
+    filled : container of str
+        Those that were filled before the trace: their pages are in memory from the beginning.
+
+    Returns
+    -------
+    bases : dict of str to int
+        Address of the first byte of each.
+    prelude : OP[n]
+        A private, anonymous, writable mapping for each, in whole pages.
+
+    Raises
+    ------
+    TraceError
+        If user memory is too small for them.
+    """
+    bases, units, at = {}, [], BASE
+    for name, size in sizes.items():
+        pages = -(-size >> t.PAGE_SHIFT)
+        if at + (pages << t.PAGE_SHIFT) > t.USER_END:
+            raise t.TraceError(f"{name}: {size} bytes at {at:#x} pass the end of user memory")
+        bases[name] = at
+        units += t.mmap_unit(at, pages, PROT, populate=name in filled)
+        at += pages + 1 << t.PAGE_SHIFT
+        at = -(-at // APART) * APART
+    return bases, t.as_records(units)

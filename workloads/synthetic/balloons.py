@@ -1,0 +1,104 @@
+"""A virtual machine that gives memory back to its host, and takes it again."""
+
+import functools
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+
+from hwmodel import op as t
+from hwmodel.trace import Trace
+from workloads.synthetic.drawing import check_range, check_usual, deal, generator, issuers, make_agents, touch
+from workloads.synthetic.rounds import MOST_PAGES, barrier, region, round_trace, single, units
+
+ORDERS = 1 << 40  # spawn keys of the orders in which pages are given back, apart from those of the accesses
+
+
+def balloon(
+    accesses: int = 1_000_000,
+    pages: int = 65_536,
+    chunk: int = 256,
+    part: int = 1,
+    share: float = 0.5,
+    every: int = 10_000,
+    writes: float = 0.3,
+    cpus: int = 1,
+    devices: int = 2,
+    seed: int = 0,
+) -> Trace:
+    """A guest's balloon grows chunk by chunk to a share of its memory and shrinks again, over and over.
+
+    virtio-balloon: the guest's driver hands over the numbers of up to 256 pages at a time (VIRTIO_BALLOON_ARRAY_PFNS_MAX),
+    strewn over its memory; QEMU discards each with MADV_DONTNEED, and advises each page that it returns with
+    MADV_WILLNEED, which changes nothing (one SYSCALL each). `part` > 1 stands for larger pieces, as in free page
+    reporting. The guest does not touch what the balloon holds, and writes to each returned page first.
+
+    In the model: one notice for each MADVISE, flushes and kicks of vCPUs, and faults of vCPUs on zeroed pages after the
+    balloon shrinks. A SYNC before each chunk stands for the hand-shake of guest and host: what the guest gives it no longer uses.
+
+    Parameters
+    ----------
+    accesses : int
+        Over all agents that access memory.
+    pages : int
+        Memory of the guest in pages of 4 KiB; mapped from the start.
+    chunk : int
+        Pages given back, or returned, at once.
+    part : int
+        Pages of one MADVISE; each begins at a multiple of its size.
+    share : float
+        Part of the memory that the full balloon holds, in (0, 1), rounded down to chunks, but at least one.
+    every : int
+        Accesses between two chunks, the first writes to returned pages apart.
+    writes : float
+        Part of those accesses that are writes, in [0, 1].
+    cpus, devices : int
+        CPU agent 0 is the hypervisor's, the devices are the vCPUs; without any the CPUs access memory.
+    seed : int
+        The same seed gives the same trace.
+
+    Returns
+    -------
+    Trace
+        Lazy; keeps 8 bytes per part of the memory.
+
+    Raises
+    ------
+    TraceError
+        If an argument is out of range; names it.
+    """
+    info = {"program": "balloon"} | locals()
+    check_usual(accesses, pages, writes, seed, MOST_PAGES)
+    check_range("part", part, 1, pages // 2)
+    check_range("chunk", chunk, part, (pages // part - 1) * part)
+    check_range("every", every, 1)
+    if not 0 < share < 1:
+        raise t.TraceError(f"share must be in (0, 1), not {share}")
+    agents = make_agents(cpus, devices)
+    parts, taken = pages // part, chunk // part
+    steps = max(1, int(share * parts) // taken)
+    rounds = functools.partial(_rounds, parts, part, taken, steps, every, writes, issuers(cpus, devices), seed)
+    return round_trace(rounds, agents, accesses, info, region(pages))
+
+
+def _rounds(
+    parts: int, part: int, taken: int, steps: int, every: int, writes: float, vcpus: np.ndarray, seed: int
+) -> Iterator[np.ndarray]:
+    """The balloon holds the first parts of `order`; it takes and returns at their end."""
+    for k in itertools.count():
+        random, step = generator(seed, k), k % (2 * steps)
+        if step == 0:
+            order = generator(seed, ORDERS + k // (2 * steps)).permutation(parts)
+        grows = step < steps
+        held = step + 1 if grows else 2 * steps - step - 1
+        moved = order[(held - 1) * taken : held * taken] if grows else order[held * taken : (held + 1) * taken]
+        yield barrier()
+        if grows:
+            yield units(t.MADVISE, moved * part, part, t.DONTNEED).ravel()
+        else:
+            yield single(t.SYSCALL, 0, taken)
+            returned = (moved[:, None] * part + np.arange(part)).ravel()
+            yield touch(random, returned, 1, deal(vcpus, 0, returned.size))
+        used = order[held * taken :]
+        drawn = used[random.integers(0, used.size, every)] * part + random.integers(0, part, every)
+        yield touch(random, drawn, writes, deal(vcpus, k * every, every))

@@ -1,0 +1,93 @@
+"""A garbage collector whose write barrier is the protection of pages."""
+
+import functools
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+
+from hwmodel import op as t
+from hwmodel.trace import Trace
+from workloads.synthetic.drawing import PROT, check_range, check_usual, deal, generator, insert, issuers, make_agents, touch
+from workloads.synthetic.rounds import MOST_PAGES, page_of, region, round_trace, spread, unit, units
+
+
+def mprotect_toggle(
+    accesses: int = 1_000_000,
+    pages: int = 4096,
+    part: int = 64,
+    every: int = 4000,
+    writes: float = 0.3,
+    cpus: int = 2,
+    devices: int = 1,
+    seed: int = 0,
+) -> Trace:
+    """Mutators use a heap of which a collector write-protects one slice after another.
+
+    The virtual-memory write barrier of concurrent collectors (Appel and Li, "Virtual memory primitives for user programs",
+    1991; Boehm, Demers and Shenker, "Mostly parallel garbage collection", 1991): many pages are protected in one call, and
+    unprotected one by one as mutators trap on them. CPU agent 0 protects a slice, reads its pages, and at last unprotects
+    what is left. Before the first write of a mutator to a page of the slice stands the MPROTECT of that page that its trap
+    handler makes, by itself, or by CPU agent 0 for a device. The trap itself (exception, signal) is not in the trace, so
+    no access is one without permission.
+
+    In the model: write locks of the mmap lock, splitting and merging of VMAs, a notice and a flush for each protection taken away, none
+    for those given back, and the faults of CPUs and devices that then find their page read-only.
+
+    Parameters
+    ----------
+    accesses : int
+        Over all agents, the collector's reads included.
+    pages : int
+        Size of the heap in pages of 4 KiB; mapped from the start.
+    part : int
+        Pages of a slice.
+    every : int
+        Accesses of mutators while a slice is collected.
+    writes : float
+        Part of the mutators' accesses that are writes, in [0, 1].
+    cpus, devices : int
+        Agents of one address space. The devices are the mutators, or all CPUs if there are none.
+    seed : int
+        The same seed gives the same trace.
+
+    Returns
+    -------
+    Trace
+        Lazy, in constant memory.
+
+    Raises
+    ------
+    TraceError
+        If an argument is out of range; names it.
+    """
+    info = {"program": "mprotect_toggle"} | locals()
+    check_usual(accesses, pages, writes, seed, MOST_PAGES)
+    check_range("part", part, 1, pages)
+    check_range("every", every, 1)
+    agents = make_agents(cpus, devices)
+    rounds = functools.partial(_rounds, pages, part, every, writes, issuers(cpus, devices), cpus, seed)
+    return round_trace(rounds, agents, accesses, info, region(pages))
+
+
+def _rounds(
+    pages: int, part: int, every: int, writes: float, mutators: np.ndarray, cpus: int, seed: int
+) -> Iterator[np.ndarray]:
+    for k in itertools.count():
+        random = generator(seed, k)
+        first = k % (pages // part) * part
+        ops = touch(random, random.integers(0, pages, every), writes, deal(mutators, k * every, every))
+        reads = touch(random, np.arange(first, first + part), 0, 0)
+        ops = insert(ops, spread(part, every), reads[:, None])
+        trapped = _first_writes(ops, first, part)
+        handlers = np.where(ops["agent"][trapped] < cpus, ops["agent"][trapped], 0)  # a device changes no protection
+        yield unit(t.MPROTECT, first, part, t.PROT_READ)
+        yield insert(ops, trapped, units(t.MPROTECT, page_of(ops)[trapped], 1, PROT, agent=handlers))
+        yield unit(t.MPROTECT, first, part, PROT)
+
+
+def _first_writes(ops: np.ndarray, first: int, part: int) -> np.ndarray:
+    """Where each page of [first, first + part) is written first, ascending."""
+    pages = page_of(ops)
+    inside = np.flatnonzero((ops["kind"] == t.WRITE) & (pages >= first) & (pages < first + part))
+    return np.sort(inside[np.unique(pages[inside], return_index=True)[1]])

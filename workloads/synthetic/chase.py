@@ -1,0 +1,84 @@
+"""A linked list in random order, followed."""
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from hwmodel import op as t
+from hwmodel.jit import entry
+from hwmodel.trace import Trace
+from workloads.synthetic.drawing import BASE, PROT, block_trace, check_range, issuers
+
+LIST = 0xC4A5E  # the spawn key of the order of the nodes
+
+
+def pointer_chase(
+    accesses: int = 1_000_000,
+    pages: int = 16_384,
+    node: int = 64,
+    cpus: int = 1,
+    devices: int = 0,
+    seed: int = 0,
+) -> Trace:
+    """Loads of which each has the address of the next: one cycle through all nodes of a region in random order.
+
+    The measure of memory latency, as of lmbench's lat_mem_rd with its random order (-t). That one permutes pages and takes another page at
+    every step; here all cycles through the nodes are equally likely, as S. Sattolo's algorithm draws them.
+
+    Parameters
+    ----------
+    accesses : int
+        Over all agents; a record each, in turn. An agent's reads are in its own order; nothing here makes the next wait for the one before.
+    pages : int
+        Size of the region in pages of 4 KiB; in memory from the beginning, for the list was made before.
+    node : int
+        Bytes of a node, a multiple of 8; its first 8 are read.
+    cpus, devices : int
+        As for `uniform`; the agents begin at places evenly spread over the cycle.
+    seed : int
+        The order of the nodes.
+
+    Returns
+    -------
+    Trace
+        Lazy; keeps 8 bytes per node.
+
+    Raises
+    ------
+    TraceError
+        If an argument is out of range; names it.
+    """
+    check_range("pages", pages, 1, 1 << 28)
+    check_range("node", node, 8, pages << t.PAGE_SHIFT)
+    if node % 8:
+        raise t.TraceError(f"node must be a multiple of 8, not {node}")
+    check_range("seed", seed, 0)
+    nodes = (pages << t.PAGE_SHIFT) // node
+    check_range("nodes (pages * 4096 / node)", nodes, 1, 1 << 28)
+    agents = issuers(cpus, devices)
+    # a random order, followed around, is a random cycle: each cycle is that of `nodes` orders, one for each node to begin with
+    order = np.random.default_rng([seed, LIST]).permutation(nodes) * node + BASE
+    starts = np.arange(agents.size) * nodes // agents.size
+    fill = functools.partial(_fill, order, starts, agents)
+    info: dict[str, Any] = {"program": "pointer_chase", "pages": pages, "node": node, "seed": seed}
+    prelude = t.as_records(t.mmap_unit(BASE, pages, PROT, populate=True))
+    return block_trace(fill, accesses=accesses, cpus=cpus, devices=devices, prelude=prelude, info=info)
+
+
+def _fill(order: np.ndarray, starts: np.ndarray, agents: np.ndarray, first: int, size: int) -> np.ndarray:
+    ops = np.empty(size, t.OP)
+    _follow(ops, first, order, starts, agents)
+    return ops
+
+
+@entry
+def _follow(ops, first, order, starts, agents):
+    """The reads from `first` on; agent a begins at order[starts[a]]."""
+    agent, step = first % agents.size, first // agents.size
+    for i in range(ops.size):
+        t.write(ops[i], order[(starts[agent] + step) % order.size], 1, 0, t.READ, agents[agent])
+        agent += 1
+        if agent == agents.size:
+            agent = 0
+            step += 1

@@ -1,0 +1,173 @@
+"""What the instructions of a GRU do to memory: block copies, gathers and scatters."""
+
+import functools
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+
+from hwmodel import op as t
+from hwmodel.trace import Trace
+from workloads.synthetic.drawing import BASE, check_range, check_usual, generator, insert, make_agents, touch
+from workloads.synthetic.rounds import MOST_PAGES, region, renew, round_trace, spread
+
+LINES = 64  # cache lines of a page
+ELEMENTS = 1 << 14  # accesses of the gathers and scatters that are drawn together: part of what a seed means
+
+
+def gru_block_copy(
+    accesses: int = 10_000_000,
+    pages: int = 4096,
+    length: int = 16,
+    every: int = 64,
+    share: float = 0.1,
+    writes: float = 0.3,
+    cpus: int = 1,
+    devices: int = 2,
+    seed: int = 0,
+) -> Trace:
+    """Devices copy blocks from one region to another while CPUs use both and now and then renew a buffer of the second.
+
+    The GRU's BCOPY (gru_bcopy of the driver's gru_instructions.h): source and destination are virtual addresses, and the engine
+    copies line by line. A page of a copy is a READ of 64 lines and a WRITE of 64 lines.
+
+    In the model: a miss for each page of either side, the interrupt path for pages that the CPUs have in their page table and
+    the driver's slow path for those that were renewed, and invalidations that meet copies under way.
+
+    Parameters
+    ----------
+    accesses : int
+        Over all agents; a page copied is 128 accesses, in two records.
+    pages : int
+        Size of each region in pages of 4 KiB; in memory from the start, the destination behind the source.
+    length : int
+        Pages of a copy; source and destination are drawn uniformly.
+    every : int
+        Copies of each device; then CPU agent 0 unmaps `length` pages of the destination and maps them anew.
+    share : float
+        Records of CPUs for each record of a device.
+    writes : float
+        Part of the CPUs' accesses that are writes, in [0, 1]; they are uniform over both regions.
+    cpus, devices : int
+        Agents of one address space; at least one each.
+    seed : int
+        The same seed gives the same trace.
+
+    Returns
+    -------
+    Trace
+        Lazy, in constant memory.
+
+    Raises
+    ------
+    TraceError
+        If an argument is out of range; names it.
+    """
+    info = {"program": "gru_block_copy"} | locals()
+    check_usual(accesses, pages, writes, seed, MOST_PAGES // 2)
+    check_range("length", length, 1, pages)
+    check_range("every", every, 1)
+    check_range("share", share, 0)
+    check_range("devices", devices, 1)
+    agents = make_agents(cpus, devices)
+    rounds = functools.partial(_copies, pages, length, every, share, writes, cpus, devices, seed)
+    return round_trace(rounds, agents, accesses, info, region(2 * pages, populate=True))
+
+
+def _copies(
+    pages: int, length: int, every: int, share: float, writes: float, cpus: int, devices: int, seed: int
+) -> Iterator[np.ndarray]:
+    """The axes of a round's accesses: copy, page of it, device, side (source, destination)."""
+    for k in itertools.count():
+        random = generator(seed, k)
+        starts = random.integers(0, pages - length + 1, (every, 1, devices, 2)) + np.array([0, pages])
+        ops = np.zeros((every, length, devices, 2), t.OP)
+        ops["address"] = BASE + (starts + np.arange(length)[:, None, None] << t.PAGE_SHIFT)
+        ops["count"], ops["kind"] = LINES, np.array([t.READ, t.WRITE])
+        ops["agent"] = cpus + np.arange(devices)[:, None]
+        yield _with_cpus(random, ops.ravel(), 2 * pages, share, writes, cpus)
+        yield renew(pages + int(random.integers(0, pages // length)) * length, length)
+
+
+def gather_scatter(
+    accesses: int = 1_000_000,
+    pages: int = 65_536,
+    vector: int = 128,
+    remote: float = 0.1,
+    share: float = 0.05,
+    writes: float = 0.5,
+    cpus: int = 1,
+    devices: int = 4,
+    seed: int = 0,
+) -> Trace:
+    """Devices gather and scatter vectors of random elements of a table, each mostly in a part of its own; CPUs use it too.
+
+    The GRU's indexed vector instructions (gru_ivload, gru_ivstore: a base address and a vector of indexes), on a table that is partitioned
+    over the devices, as a distributed hash table or a sparse matrix is. How long vectors were in practice is not published: `vector` is a
+    parameter, which the 512 cache lines of a GRU's data segment bound.
+
+    In the model: the worst case of a secondary TLB without a page table behind it: nearly every element is a trap once the part exceeds
+    the TLB, up to one outstanding miss for each control block.
+
+    Parameters
+    ----------
+    accesses : int
+        Over all agents; an element is an access and a record.
+    pages : int
+        Size of the table in pages of 4 KiB; in memory from the start. Device d of n has part d of n equal ones.
+    vector : int
+        Elements of an instruction, in [1, 4096].
+    remote : float
+        Part of the elements that are drawn from the whole table, in [0, 1]; the others from the device's part.
+    share : float
+        Records of CPUs for each record of a device.
+    writes : float
+        Part of the instructions that scatter, and of the CPUs' accesses that are writes, in [0, 1].
+    cpus, devices : int
+        Agents of one address space; at least one each, and no more devices than pages.
+    seed : int
+        The same seed gives the same trace.
+
+    Returns
+    -------
+    Trace
+        Lazy, in constant memory.
+
+    Raises
+    ------
+    TraceError
+        If an argument is out of range; names it.
+    """
+    info = {"program": "gather_scatter"} | locals()
+    check_usual(accesses, pages, writes, seed, MOST_PAGES)
+    check_range("vector", vector, 1, 4096)
+    check_range("remote", remote, 0, 1)
+    check_range("share", share, 0)
+    check_range("devices", devices, 1, pages)
+    agents = make_agents(cpus, devices)
+    rounds = functools.partial(_vectors, pages, vector, remote, share, writes, cpus, devices, seed)
+    return round_trace(rounds, agents, accesses, info, region(pages, populate=True))
+
+
+def _vectors(
+    pages: int, vector: int, remote: float, share: float, writes: float, cpus: int, devices: int, seed: int
+) -> Iterator[np.ndarray]:
+    """The axes of a round's accesses: instruction, element of it, device."""
+    shape = (max(1, ELEMENTS // (vector * devices)), vector, devices)
+    size = pages // devices
+    for k in itertools.count():
+        random = generator(seed, k)
+        own = np.arange(devices) * size + random.integers(0, size, shape)
+        drawn = np.where(random.random(shape) < remote, random.integers(0, pages, shape), own)
+        ops = touch(random, drawn.ravel(), 0, np.broadcast_to(cpus + np.arange(devices), shape).ravel())
+        ops["kind"] = np.broadcast_to(random.random((shape[0], 1, devices)) < writes, shape).ravel()
+        yield _with_cpus(random, ops, pages, share, writes, cpus)
+
+
+def _with_cpus(
+    random: np.random.Generator, ops: np.ndarray, pages: int, share: float, writes: float, cpus: int
+) -> np.ndarray:
+    """The devices' records with the CPUs' spread among them."""
+    many = round(share * ops.size)
+    own = touch(random, random.integers(0, pages, many), writes, np.arange(many) % cpus)
+    return insert(ops, spread(many, ops.size), own[:, None])

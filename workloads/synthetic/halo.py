@@ -1,0 +1,209 @@
+"""Processes of a message-passing program that exchange the borders of their blocks through one another's memory."""
+
+import functools
+import itertools
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from hwmodel import op as t
+from hwmodel.trace import Trace
+from workloads.synthetic.drawing import BASE, PROT, check_range, check_usual, generator
+from workloads.synthetic.rounds import FIRST_PAGE, MOST_PAGES, barrier, renew, round_trace, single, unit
+
+LINES = 64  # cache lines of a page
+
+
+class _Ranks(NamedTuple):
+    """Each rank's space has, from BASE: its block, its two ghost borders, where it sees its neighbours' borders, its segment."""
+
+    ranks: int
+    pages: int
+    halo: int
+    per_page: int
+    every: int
+    seed: int
+    transport: str
+    devices: int
+
+    def seen(self) -> int:
+        """The first page where a rank sees its left neighbour's right border, then its right neighbour's left one."""
+        return self.pages + 2 * self.halo
+
+    def segment(self) -> int:
+        """The first page of what a rank shares, if borders are copied through shared memory."""
+        return self.pages + 4 * self.halo
+
+    def neighbours(self, rank: int) -> tuple[int, int]:
+        """Left and right in the ring."""
+        return (rank - 1) % self.ranks, (rank + 1) % self.ranks
+
+    def copiers(self) -> np.ndarray:
+        """Agents[rank, border page]: who copies it: the rank's devices in turn, or its CPU."""
+        ranks, turn = np.arange(self.ranks)[:, None], np.arange(2 * self.halo)
+        return self.ranks + ranks * self.devices + turn % self.devices if self.devices else ranks + 0 * turn
+
+
+def mpi_halo(
+    accesses: int = 10_000_000,
+    pages: int = 256,
+    halo: int = 8,
+    ranks: int = 4,
+    per_page: int = 64,
+    every: int = 10,
+    transport: Literal["xpmem", "shared"] = "xpmem",
+    devices: int = 0,
+    seed: int = 0,
+) -> Trace:
+    """A grid in blocks, one to each process of a ring: compute, barrier, copy the neighbours' borders, barrier, again and again.
+
+    A halo exchange within a machine as MPI libraries do it over XPMEM (SGI's MPT, Open MPI, MPICH): a process attaches to
+    its neighbours' blocks once and then copies straight out of their memory. Now and then a process frees its block and allocates it
+    anew, as adaptive codes do: what the neighbours see is gone, and they detach and attach again.
+
+    In the model: ATTACH registers a notifier with the owner's address space (all its locks), the first access to an attached page
+    looks it up in another process, and the owner's munmap tears pages down in two others, each with its own flush. "shared" stays
+    within what is modelled today: each process copies its borders into a segment of shared memory, from which the neighbours copy them.
+
+    Parameters
+    ----------
+    accesses : int
+        Over all agents; a page computed is 2 * `per_page` accesses, a page copied 128, in two records each.
+    pages : int
+        Block of a process in pages of 4 KiB; mapped from the start.
+    halo : int
+        Pages at either end of a block that the neighbours need, in [1, pages].
+    ranks : int
+        Processes, each an address space with a CPU agent, in a ring; at least 2.
+    per_page : int
+        Reads, and then writes, of each page of the block in an iteration; the ghost pages are read as often.
+    every : int
+        Iterations from one reallocation to the next, by a process drawn at random; 0: none.
+    transport : "xpmem" or "shared"
+        How a process sees its neighbours' borders.
+    devices : int
+        Device agents of each process, which do its copying if there are any, as a GRU can.
+    seed : int
+        The same seed gives the same trace.
+
+    Returns
+    -------
+    Trace
+        Lazy, in constant memory.
+
+    Raises
+    ------
+    TraceError
+        If an argument is out of range; names it.
+    """
+    info = {"program": "mpi_halo"} | locals()
+    check_usual(accesses, pages, 0, seed, MOST_PAGES // 8)
+    check_range("halo", halo, 1, pages)
+    check_range("ranks", ranks, 2)
+    check_range("devices", devices, 0)
+    check_range("ranks * (1 + devices)", ranks * (1 + devices), 1, t.AGENTS)
+    check_range("per_page", per_page, 1, (1 << 31) - 1)
+    check_range("every", every, 0)
+    if transport not in ("xpmem", "shared"):
+        raise t.TraceError(f"transport must be 'xpmem' or 'shared', not {transport!r}")
+    agents = [t.Agent("cpu", rank, f"rank{rank}") for rank in range(ranks)]
+    agents += [t.Agent("device", rank, f"gru{rank}.{i}") for rank in range(ranks) for i in range(devices)]
+    world = _Ranks(ranks, pages, halo, per_page, every, seed, transport, devices)
+    return round_trace(functools.partial(_rounds, world), agents, accesses, info, _prelude(world))
+
+
+def _prelude(world: _Ranks) -> list[tuple[int, ...]]:
+    records: list[tuple[int, ...]] = []
+    for rank in range(world.ranks):
+        records += t.mmap_unit(BASE, world.pages, PROT, agent=rank)
+        records += t.mmap_unit(_address(world.pages), 2 * world.halo, PROT, agent=rank)
+        if world.transport == "shared":
+            left, right = world.neighbours(rank)
+            seen, halo = _address(world.seen()), world.halo
+            records += t.mmap_unit(seen, halo, PROT, t.SHARED, left + 1, halo, agent=rank)
+            records += t.mmap_unit(seen + halo * t.PAGE, halo, PROT, t.SHARED, right + 1, 0, agent=rank)
+            records += t.mmap_unit(_address(world.segment()), 2 * halo, PROT, t.SHARED, rank + 1, 0, agent=rank)
+    return records
+
+
+def _rounds(world: _Ranks) -> Iterator[np.ndarray]:
+    if world.transport == "xpmem":
+        yield np.concatenate([_attach(world, rank) for rank in range(world.ranks)])
+    compute, exchange = _compute(world), _exchange(world)
+    for k in itertools.count(1):
+        yield compute
+        yield barrier()
+        if world.transport == "shared":
+            yield _publish(world)
+            yield barrier()
+        yield exchange
+        yield barrier()
+        if world.every and k % world.every == 0:
+            yield from _reallocate(world, int(generator(world.seed, k).integers(0, world.ranks)))
+
+
+def _reallocate(world: _Ranks, rank: int) -> Iterator[np.ndarray]:
+    """The barrier keeps the neighbours from attaching to what is not there yet."""
+    yield renew(0, world.pages, rank)
+    if world.transport == "xpmem":
+        yield barrier()
+        for other in sorted(set(world.neighbours(rank))):
+            yield _detach(world, other)
+            yield _attach(world, other)
+
+
+def _attach(world: _Ranks, rank: int) -> np.ndarray:
+    """A rank joins its neighbours' notifier lists and maps their borders, both of them."""
+    left, right = world.neighbours(rank)
+    pieces = [single(t.ATTACH, rank, space) for space in dict.fromkeys((left, right))]
+    for side, (space, first) in enumerate(((left, world.pages - world.halo), (right, 0))):
+        where = world.seen() + side * world.halo
+        flags = PROT | t.XPMEM << 3 | (space + 1) << t.FILE_SHIFT
+        pieces.append(unit(t.MMAP, where, world.halo, flags, FIRST_PAGE + first, rank))
+    return np.concatenate(pieces)
+
+
+def _detach(world: _Ranks, rank: int) -> np.ndarray:
+    pieces = [unit(t.MUNMAP, world.seen(), 2 * world.halo, agent=rank)]
+    pieces += [single(t.DETACH, rank, space) for space in dict.fromkeys(world.neighbours(rank))]
+    return np.concatenate(pieces)
+
+
+def _compute(world: _Ranks) -> np.ndarray:
+    """All ranks side by side: read the ghosts, then read and write page after page."""
+    ghosts = np.arange(world.pages, world.seen())
+    block = np.arange(world.pages).repeat(2)
+    pages = np.concatenate([ghosts, block])
+    kinds = np.concatenate([np.zeros(ghosts.size, np.int8), np.tile([t.READ, t.WRITE], world.pages)])
+    return _records(pages[:, None], kinds[:, None], np.arange(world.ranks), world.per_page)
+
+
+def _exchange(world: _Ranks) -> np.ndarray:
+    """Each rank copies what it sees of its neighbours to its ghosts."""
+    border = np.arange(2 * world.halo)
+    return _copy(world, world.seen() + border, world.pages + border)
+
+
+def _publish(world: _Ranks) -> np.ndarray:
+    """Each rank copies its own borders to its segment: the left one, then the right one."""
+    border = np.arange(2 * world.halo)
+    own = np.where(border < world.halo, border, world.pages - 2 * world.halo + border)
+    return _copy(world, own, world.segment() + border)
+
+
+def _copy(world: _Ranks, source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    pages = np.stack([source, target], 1)[:, None, :]
+    return _records(pages, np.array([t.READ, t.WRITE]), world.copiers().T[:, :, None], LINES)
+
+
+def _records(pages: np.ndarray, kinds: np.ndarray, agents: np.ndarray, count: int) -> np.ndarray:
+    pages, kinds, agents = np.broadcast_arrays(pages, kinds, agents)
+    ops = np.zeros(pages.size, t.OP)
+    ops["address"], ops["count"] = BASE + (pages.ravel() << t.PAGE_SHIFT), count
+    ops["kind"], ops["agent"] = kinds.ravel(), agents.ravel()
+    return ops
+
+
+def _address(page: int) -> int:
+    return BASE + page * t.PAGE

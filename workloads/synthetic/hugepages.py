@@ -1,0 +1,111 @@
+"""Huge pages that are split where a part of them changes, and put together again."""
+
+import functools
+import itertools
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+
+from hwmodel import op as t
+from hwmodel.trace import Trace
+from workloads.synthetic.drawing import PROT, check_range, check_usual, deal, generator, issuers, make_agents, touch
+from workloads.synthetic.rounds import MOST_PAGES, barrier, region, renew, round_trace, unit
+
+HUGE = 512
+
+
+def huge_pages(
+    accesses: int = 1_000_000,
+    pages: int = 8192,
+    part: int = 64,
+    every: int = 1000,
+    how: Literal["unmap", "mprotect", "dontneed"] = "unmap",
+    collapse: Literal["advice", "fault"] = "advice",
+    writes: float = 0.3,
+    cpus: int = 1,
+    devices: int = 1,
+    seed: int = 0,
+) -> Trace:
+    """Uniform accesses to a region of huge pages, of which CPU agent 0 splits a random one and later makes it whole again.
+
+    Transparent huge pages under an allocator that gives parts of them back: an operation on a part of a huge page splits it
+    into 512; MADV_COLLAPSE (Linux 6.1) copies the parts into a new huge page at once, as khugepaged does in time. "fault" is how
+    it is done without: the whole huge page is unmapped and mapped anew (its data are lost) and the next access makes a huge one.
+
+    In the model: huge faults, reach of TLBs, splits with their notice and flush, what a device that only has small entries makes of
+    either. The region has MADV_HUGEPAGE, so the machine's kernel.thp must not be "never".
+
+    Parameters
+    ----------
+    accesses : int
+        Over all agents that access memory.
+    pages : int
+        Size of the region in pages of 4 KiB, a multiple of 512; mapped from the start.
+    part : int
+        Pages that change in a huge page, in [1, 511]; they begin at a multiple of `part` within it.
+    every : int
+        Accesses from a split to the collapse, and from there to the next split.
+    how : "unmap", "mprotect" or "dontneed"
+        What splits, after a SYNC: MUNMAP and MMAP of the part; MPROTECT to read-only and back; or MADVISE with DONTNEED.
+    collapse : "advice" or "fault"
+        What makes it whole, after a SYNC: MADVISE with COLLAPSE, or MUNMAP and MMAP of it all; "fault" stays within what is modelled today.
+    writes, cpus, devices, seed
+        As for `uniform`.
+
+    Returns
+    -------
+    Trace
+        Lazy, in constant memory.
+
+    Raises
+    ------
+    TraceError
+        If an argument is out of range; names it.
+    """
+    info = {"program": "huge_pages"} | locals()
+    check_usual(accesses, pages, writes, seed, MOST_PAGES)
+    if pages % HUGE:
+        raise t.TraceError(f"pages must be a multiple of {HUGE}, not {pages}")
+    check_range("part", part, 1, HUGE - 1)
+    check_range("every", every, 1)
+    if how not in ("unmap", "mprotect", "dontneed"):
+        raise t.TraceError(f"how must be 'unmap', 'mprotect' or 'dontneed', not {how!r}")
+    if collapse not in ("advice", "fault"):
+        raise t.TraceError(f"collapse must be 'advice' or 'fault', not {collapse!r}")
+    agents = make_agents(cpus, devices)
+    rounds = functools.partial(_rounds, pages, part, every, how, collapse, writes, issuers(cpus, devices), seed)
+    return round_trace(rounds, agents, accesses, info, region(pages))
+
+
+def _rounds(
+    pages: int, part: int, every: int, how: str, collapse: str, writes: float, agents: np.ndarray, seed: int
+) -> Iterator[np.ndarray]:
+    yield unit(t.MADVISE, 0, pages, t.HUGEPAGE)
+    for k in itertools.count():
+        random = generator(seed, k)
+        ops = touch(random, random.integers(0, pages, 2 * every), writes, deal(agents, 2 * k * every, 2 * every))
+        first = int(random.integers(0, pages // HUGE)) * HUGE
+        yield ops[:every]
+        yield barrier()
+        yield _split(how, first + int(random.integers(0, HUGE // part)) * part, part)
+        yield ops[every:]
+        yield barrier()
+        yield _collapse(collapse, first)
+
+
+def _split(how: str, first: int, part: int) -> np.ndarray:
+    if how == "unmap":
+        return _renew_huge(first, part)
+    if how == "mprotect":
+        return np.concatenate([unit(t.MPROTECT, first, part, t.PROT_READ), unit(t.MPROTECT, first, part, PROT)])
+    return unit(t.MADVISE, first, part, t.DONTNEED)
+
+
+def _collapse(collapse: str, first: int) -> np.ndarray:
+    return unit(t.MADVISE, first, HUGE, t.COLLAPSE) if collapse == "advice" else _renew_huge(first, HUGE)
+
+
+def _renew_huge(first: int, pages: int) -> np.ndarray:
+    """New mappings lack the advice of those that they replace."""
+    return np.concatenate([renew(first, pages), unit(t.MADVISE, first, pages, t.HUGEPAGE)])

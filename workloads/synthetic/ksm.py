@@ -1,0 +1,139 @@
+"""Virtual machines whose equal pages the host merges."""
+
+import functools
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+
+from hwmodel import op as t
+from hwmodel.trace import Trace
+from workloads.synthetic.drawing import BASE, PROT, check_range, check_usual, deal, generator, touch
+from workloads.synthetic.rounds import MOST_PAGES, barrier, page_of, round_trace, units
+
+CONTENTS = 1 << 40  # spawn key: what the pages hold, apart from the keys of the accesses
+OWN = -1
+
+
+def ksm_merging(
+    accesses: int = 1_000_000,
+    pages: int = 8192,
+    alike: float = 0.5,
+    contents: int = 256,
+    scan: int = 100,
+    every: int = 2000,
+    writes: float = 0.1,
+    vms: int = 2,
+    vcpus: int = 1,
+    seed: int = 0,
+) -> Trace:
+    """Virtual machines run while a scanner merges their pages of equal contents; later writes part them again.
+
+    Linux's kernel samepage merging (KSM): ksmd goes round all pages, 100 per wake-up by default (pages_to_scan). It
+    leaves alone what has changed since its last visit, and merges a page with one of the same contents if it knows such a one.
+    What pages hold: a part of each machine's pages, the same in all, as of one guest image, have one of a few common contents; the others'
+    contents are their own. A write changes a page's contents; one that stays unwritten for a whole pass has its old contents again (a
+    simplification, so that there is something to merge at any length).
+
+    In the model: the two notices of a merge (write protection, replacement), sharing across address spaces, and copies on write, with a
+    notice each, when merged pages are written. A SYNC stands before each wake-up.
+
+    Parameters
+    ----------
+    accesses : int
+        Over all agents that access memory, uniform over their machine's pages.
+    pages : int
+        Memory of each machine in pages of 4 KiB; in memory from the start.
+    alike : float
+        Part of the pages that have common contents, in [0, 1].
+    contents : int
+        How many different common contents there are.
+    scan : int
+        Pages looked at in one wake-up of the scanner.
+    every : int
+        Accesses from one wake-up to the next.
+    writes : float
+        Part of the accesses that are writes, in [0, 1].
+    vms, vcpus : int
+        Machines, each an address space with a CPU agent, and device agents of each. Without vCPUs the CPU agents access memory.
+    seed : int
+        The same seed gives the same trace.
+
+    Returns
+    -------
+    Trace
+        Lazy; keeps 9 bytes per page.
+
+    Raises
+    ------
+    TraceError
+        If an argument is out of range; names it.
+    """
+    info = {"program": "ksm_merging"} | locals()
+    check_usual(accesses, pages, writes, seed, MOST_PAGES)
+    check_range("vms", vms, 1)
+    check_range("vcpus", vcpus, 0)
+    check_range("vms * (1 + vcpus)", vms * (1 + vcpus), 1, t.AGENTS)
+    check_range("alike", alike, 0, 1)
+    check_range("contents", contents, 1)
+    check_range("scan", scan, 1, vms * pages)
+    check_range("every", every, 1)
+    agents = [t.Agent("cpu", vm, f"vmm{vm}") for vm in range(vms)]
+    agents += [t.Agent("device", vm, f"vcpu{vm}.{i}") for i in range(vcpus) for vm in range(vms)]
+    prelude = [record for vm in range(vms) for record in t.mmap_unit(BASE, pages, PROT, agent=vm, populate=True)]
+    rounds = functools.partial(_rounds, pages, alike, contents, scan, every, writes, vms, vcpus, seed)
+    return round_trace(rounds, agents, accesses, info, prelude)
+
+
+def _rounds(
+    pages: int, alike: float, contents: int, scan: int, every: int, writes: float, vms: int, vcpus: int, seed: int
+) -> Iterator[np.ndarray]:
+    issuers = np.arange(vms, vms * (1 + vcpus)) if vcpus else np.arange(vms)
+    random = generator(seed, CONTENTS)
+    holds = np.where(random.random(pages) < alike, random.integers(0, contents, pages), OWN)
+    scanner = _Scanner(np.tile(holds, vms))
+    for k in itertools.count():
+        random = generator(seed, k)
+        ops = touch(random, random.integers(0, pages, every), writes, deal(issuers, k * every, every))
+        yield ops
+        wrote = ops[ops["kind"] == t.WRITE]
+        scanner.changed[wrote["agent"].astype(np.int64) % vms * pages + page_of(wrote)] = True
+        merged = scanner.visit(scan)
+        yield barrier()
+        if merged.size:
+            (page, partner), vm = merged.T % pages, merged.T // pages
+            yield units(t.KSM_MERGE, page, 1, vm[1], BASE + (partner << t.PAGE_SHIFT), vm[0]).ravel()
+
+
+class _Scanner:
+    """What ksmd knows; pages of all machines are numbered through."""
+
+    def __init__(self, holds: np.ndarray) -> None:
+        self._holds = holds
+        self.changed = np.ones(holds.size, bool)  # since the last visit; nothing is known before the first
+        self._merged = np.zeros(holds.size, bool)
+        self._known: dict[int, int] = {}  # contents -> the page of theirs that was visited last
+        self._at = 0
+
+    def visit(self, scan: int) -> np.ndarray:
+        """Look at the next pages; int64[merge, 2]: pages and with which other each is merged."""
+        pages = (self._at + np.arange(scan)) % self._holds.size
+        self._at = (self._at + scan) % self._holds.size
+        pages = pages[self._holds[pages] != OWN]
+        merges = [pair for page in pages.tolist() for pair in self._look(page)]
+        return np.array(merges, np.int64).reshape(-1, 2)
+
+    def _look(self, page: int) -> Iterator[tuple[int, int]]:
+        held, changed = int(self._holds[page]), bool(self.changed[page])
+        self.changed[page] = False
+        partner = self._known.get(held, page)
+        if changed:
+            self._merged[page] = False
+            if partner == page:
+                self._known.pop(held, None)
+        elif partner == page or self.changed[partner]:
+            self._known[held] = page
+        elif not self._merged[page]:
+            self._merged[page] = self._merged[partner] = True
+            self._known[held] = page
+            yield page, partner

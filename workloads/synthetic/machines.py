@@ -1,0 +1,245 @@
+"""Virtual machines: one that boots and serves, and one that moves to another host while it runs."""
+
+import functools
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+
+from hwmodel import op as t
+from hwmodel.trace import Trace
+from workloads.synthetic.drawing import PROT, Draw, check_range, check_usual, deal, generator, insert, issuers, make_agents, touch
+from workloads.synthetic.patterns import popular
+from workloads.synthetic.rounds import MOST_PAGES, barrier, page_of, region, round_trace, spread, unit
+
+TABLE = 512  # pages that one page table of the guest maps
+
+
+def vm_boot_and_serve(
+    accesses: int = 1_000_000,
+    pages: int = 65_536,
+    boot: float = 0.25,
+    exponent: float = 1.0,
+    requests: int = 100,
+    part: int = 64,
+    every: int = 10_000,
+    guest: bool = True,
+    writes: float = 0.3,
+    cpus: int = 1,
+    devices: int = 2,
+    seed: int = 0,
+) -> Trace:
+    """A guest boots, which touches a large part of its memory in order, and then serves: Zipf-distributed accesses and virtio requests.
+
+    At boot a guest's kernel maps all of its memory (its direct map) and its first CPU initialises much of it. Later, a request goes
+    through a ring in guest memory: a vCPU fills a descriptor, the hypervisor's thread reads it and fills a buffer, the vCPU reads
+    that. After each round the host takes pages back that the guest has reported free (MADV_DONTNEED), and the guest, where its
+    own activity is shown, unmaps and maps some pages of its own, as a process that ends and one that begins. A SYNC ends the
+    boot, and the accesses of each round.
+
+    In the model: the storm of secondary faults at boot, the guest's page tables (GUEST: shadow paging traps these writes, nested
+    paging does not), pages that hypervisor and vCPUs both use, and invalidations while the guest serves.
+
+    Parameters
+    ----------
+    accesses : int
+        Over all agents.
+    pages : int
+        Memory of the guest in pages of 4 KiB; mapped from the start. The ring is its first page, the buffers are popular pages.
+    boot : float
+        Part of the memory that is touched at boot, in [0, 1]: one write to a page.
+    exponent : float
+        As for `zipf`.
+    requests : int
+        Virtio requests in a round; each is four accesses.
+    part : int
+        Pages taken back, and pages that the guest maps anew, after each round.
+    every : int
+        Accesses of the vCPUs in a round, requests apart.
+    guest : bool
+        Whether the trace has GUEST operations; without them it stays within what is modelled today.
+    writes : float
+        Part of the accesses that are writes, in [0, 1], boot and requests apart.
+    cpus, devices : int
+        CPU agent 0 is the hypervisor's, the devices are the vCPUs; without any the CPUs access memory and nothing is GUEST.
+    seed : int
+        The same seed gives the same trace.
+
+    Returns
+    -------
+    Trace
+        Lazy; keeps 32 bytes per page.
+
+    Raises
+    ------
+    TraceError
+        If an argument is out of range; names it.
+    """
+    info = {"program": "vm_boot_and_serve"} | locals()
+    check_usual(accesses, pages, writes, seed, MOST_PAGES)
+    check_range("boot", boot, 0, 1)
+    check_range("exponent", exponent, 0)
+    check_range("requests", requests, 0)
+    check_range("part", part, 1, pages)
+    check_range("every", every, 1)
+    agents = make_agents(cpus, devices)
+    vcpus = issuers(cpus, devices)
+    draw, guest = popular(pages, exponent, seed), guest and devices > 0
+    starts = functools.partial(_boot, pages, round(boot * pages), guest, vcpus, seed)
+    serves = functools.partial(_serve, draw, pages, requests, part, every, guest, writes, vcpus, seed)
+    return round_trace(functools.partial(_boot_and_serve, starts, serves), agents, accesses, info, region(pages))
+
+
+def _boot_and_serve(starts: functools.partial, serves: functools.partial) -> Iterator[np.ndarray]:
+    yield from starts()
+    yield barrier()
+    yield from serves()
+
+
+def _boot(pages: int, touched: int, guest: bool, vcpus: np.ndarray, seed: int) -> Iterator[np.ndarray]:
+    """Page table by page table."""
+    random = generator(seed, 0)
+    for first in range(0, pages, TABLE):
+        if guest:
+            mapped = min(TABLE, pages - first)
+            yield unit(t.GUEST, first, mapped, t.MMAP << t.GUEST_SHIFT | PROT, agent=int(vcpus[0]))
+        if first < touched:
+            yield touch(random, np.arange(first, min(first + TABLE, touched)), 1, vcpus[0])
+
+
+def _serve(
+    draw: Draw,
+    pages: int,
+    requests: int,
+    part: int,
+    every: int,
+    guest: bool,
+    writes: float,
+    vcpus: np.ndarray,
+    seed: int,
+) -> Iterator[np.ndarray]:
+    for k in itertools.count():
+        random = generator(seed, 1 + k)
+        ops = touch(random, draw(random, k * every, every), writes, deal(vcpus, k * every, every))
+        asked = _requests(random, draw(random, 0, requests), deal(vcpus, k * requests, requests))
+        yield insert(ops, spread(requests, every), asked)
+        yield barrier()
+        back, renewed = (int(page) * part for page in random.integers(0, pages // part, 2))
+        yield unit(t.MADVISE, back, part, t.DONTNEED)
+        if guest:
+            vcpu = int(vcpus[k % vcpus.size])
+            yield unit(t.GUEST, renewed, part, t.MUNMAP << t.GUEST_SHIFT, agent=vcpu)
+            yield unit(t.GUEST, renewed, part, t.MMAP << t.GUEST_SHIFT | PROT, agent=vcpu)
+
+
+def _requests(random: np.random.Generator, buffers: np.ndarray, vcpus: np.ndarray) -> np.ndarray:
+    """OP[request, 4]: descriptor written and read, buffer written and read; the hypervisor is agent 0."""
+    ring, hypervisor = 0 * buffers, 0 * vcpus
+    steps = ((ring, 1, vcpus), (ring, 0, hypervisor), (buffers, 1, hypervisor), (buffers, 0, vcpus))
+    return np.stack([touch(random, pages, writes, agents) for pages, writes, agents in steps], 1)
+
+
+def live_migration(
+    accesses: int = 1_000_000,
+    pages: int = 16_384,
+    pace: float = 2.0,
+    stop: int = 256,
+    rounds: int = 30,
+    quiet: int = 100_000,
+    per_page: int = 1,
+    exponent: float = 1.0,
+    writes: float = 0.3,
+    cpus: int = 1,
+    devices: int = 2,
+    seed: int = 0,
+) -> Trace:
+    """A machine's memory is copied away while it runs: first all of it, then again and again what was written meanwhile.
+
+    Pre-copy live migration (Clark et al., NSDI 2005; QEMU and KVM with the dirty log): before each pass the hypervisor
+    write-protects the sptes of the memory, so that it learns what the vCPUs write during the pass. When few pages are dirty, or
+    after so many passes, the machine stops and the rest is copied. Then it serves quietly until the next migration begins.
+    A SYNC stands before each pass.
+
+    In the model: DIRTY_LOG's write protection, the fault that each first write to a page then takes, on all vCPUs at once after
+    each pass, and the splitting of huge sptes. k writes to n equally popular pages dirty n (1 - (1 - 1/n)^k) of them on average.
+
+    Parameters
+    ----------
+    accesses : int
+        Over all agents, the copying reads included.
+    pages : int
+        Memory of the machine in pages of 4 KiB; in memory from the start.
+    pace : float
+        Accesses of the vCPUs for each page that is copied.
+    stop : int
+        So many dirty pages, or fewer, are copied while the machine stands (between two SYNC).
+    rounds : int
+        At most so many passes before it stops, the first included.
+    quiet : int
+        Accesses between two migrations, and before the first.
+    per_page : int
+        Reads of a page that is copied (one record); 64 would be one to each cache line.
+    exponent : float
+        As for `zipf`.
+    writes : float
+        Part of the vCPUs' accesses that are writes, in [0, 1].
+    cpus, devices : int
+        CPU agent 0 is the migration thread, the devices are the vCPUs; without any the CPUs access memory.
+    seed : int
+        The same seed gives the same trace.
+
+    Returns
+    -------
+    Trace
+        Lazy; keeps 32 bytes per page, and a pass is in memory.
+
+    Raises
+    ------
+    TraceError
+        If an argument is out of range; names it.
+    """
+    info = {"program": "live_migration"} | locals()
+    check_usual(accesses, pages, writes, seed, MOST_PAGES)
+    check_range("pace", pace, 0)
+    check_range("stop", stop, 0)
+    check_range("rounds", rounds, 1, 1 << 16)
+    check_range("quiet", quiet, 0)
+    check_range("per_page", per_page, 1, (1 << 31) - 1)
+    check_range("exponent", exponent, 0)
+    agents = make_agents(cpus, devices)
+    draw = functools.partial(_run, popular(pages, exponent, seed), writes, issuers(cpus, devices))
+    migrations = functools.partial(_migrations, draw, pages, pace, stop, rounds, quiet, per_page, seed)
+    return round_trace(migrations, agents, accesses, info, region(pages, populate=True))
+
+
+def _run(draw: Draw, writes: float, vcpus: np.ndarray, random: np.random.Generator, size: int) -> np.ndarray:
+    """The vCPUs' next accesses."""
+    return touch(random, draw(random, 0, size), writes, deal(vcpus, 0, size))
+
+
+def _migrations(
+    run: functools.partial, pages: int, pace: float, stop: int, rounds: int, quiet: int, per_page: int, seed: int
+) -> Iterator[np.ndarray]:
+    """Each migration has a generator for the quiet time before it and one for each pass."""
+    for key in itertools.count(0, rounds + 2):
+        yield run(generator(seed, key), quiet)
+        dirty = np.arange(pages)
+        for k in range(rounds):
+            random = generator(seed, key + 1 + k)
+            ops = run(random, round(pace * dirty.size))
+            yield barrier()
+            yield unit(t.DIRTY_LOG, 0, pages)
+            yield insert(ops, spread(dirty.size, ops.size), _copied(random, dirty, per_page))
+            dirty = np.flatnonzero(np.bincount(page_of(ops)[ops["kind"] == t.WRITE]))
+            if dirty.size <= stop:
+                break
+        yield barrier()
+        yield _copied(generator(seed, key + rounds + 1), dirty, per_page).ravel()
+        yield barrier()
+
+
+def _copied(random: np.random.Generator, pages: np.ndarray, per_page: int) -> np.ndarray:
+    """OP[page, 1]: what the migration thread reads."""
+    ops = touch(random, pages, 0, 0)
+    ops["count"] = per_page
+    return ops[:, None]

@@ -1,0 +1,120 @@
+"""Threads on several memory nodes, and a kernel that moves their pages after them."""
+
+import functools
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+
+from hwmodel import op as t
+from hwmodel.trace import Trace
+from workloads.synthetic.drawing import check_range, check_usual, deal, generator, issuers, make_agents, touch
+from workloads.synthetic.rounds import MOST_PAGES, barrier, page_of, region, round_trace, runs, units
+
+
+def numa_migration(
+    accesses: int = 1_000_000,
+    pages: int = 16_384,
+    nodes: int = 2,
+    scan: int = 1024,
+    every: int = 10_000,
+    phase: int = 200_000,
+    local: float = 0.9,
+    writes: float = 0.3,
+    cpus: int = 2,
+    devices: int = 0,
+    seed: int = 0,
+) -> Trace:
+    """Agents of each node use a block of pages of their own; the blocks change hands, and pages migrate to their users.
+
+    Linux's automatic NUMA balancing: the kernel makes a window of the address space inaccessible, the window goes round,
+    and a page whose last two hinting faults came from one other node is migrated there (the filter of two references). The
+    hinting faults themselves are not in the trace, only the migrations: MIGRATE of each run of pages, by a CPU of the node they go to.
+
+    In the model: a notice for each page that moves, flushes, refills on both sides, and misses of devices that have
+    the old frame. A SYNC stands before the migrations of a round.
+
+    Parameters
+    ----------
+    accesses : int
+        Over all agents that access memory.
+    pages : int
+        Size of the region in pages of 4 KiB; in memory from the start. Block n of `nodes` equal ones begins on node n.
+    nodes : int
+        Agents that access memory, and CPUs, take turns to belong to nodes 0, 1, ...
+    scan : int
+        Pages of the window: those accessed at least twice in a round, the last two times from one other node, migrate.
+    every : int
+        Accesses of a round; then the window moves on.
+    phase : int
+        Accesses after which the agents of each node turn to the next block; rounded down to rounds, but at least one.
+    local : float
+        Part of the accesses that go to the node's own block, in [0, 1]; the others are uniform.
+    writes, cpus, devices, seed
+        As for `uniform`.
+
+    Returns
+    -------
+    Trace
+        Lazy; keeps 8 bytes per page.
+
+    Raises
+    ------
+    TraceError
+        If an argument is out of range; names it.
+    """
+    info = {"program": "numa_migration"} | locals()
+    check_usual(accesses, pages, writes, seed, MOST_PAGES)
+    check_range("nodes", nodes, 1, pages)
+    check_range("scan", scan, 1, pages)
+    check_range("every", every, 1)
+    check_range("phase", phase, 1)
+    check_range("local", local, 0, 1)
+    agents = make_agents(cpus, devices)
+    turn = max(1, phase // every)
+    rounds = functools.partial(_rounds, pages, nodes, scan, every, turn, local, writes, issuers(cpus, devices), cpus, seed)
+    return round_trace(rounds, agents, accesses, info, region(pages, populate=True))
+
+
+def _rounds(
+    pages: int,
+    nodes: int,
+    scan: int,
+    every: int,
+    turn: int,
+    local: float,
+    writes: float,
+    users: np.ndarray,
+    cpus: int,
+    seed: int,
+) -> Iterator[np.ndarray]:
+    size = pages // nodes
+    home = np.minimum(np.arange(pages) // size, nodes - 1)
+    for k in itertools.count():
+        random = generator(seed, k)
+        agents = deal(users, k * every, every)
+        node = (agents - users[0]) % nodes
+        own = (node + k // turn) % nodes * size + random.integers(0, size, every)
+        drawn = np.where(random.random(every) < local, own, random.integers(0, pages, every))
+        ops = touch(random, drawn, writes, agents)
+        yield ops
+        yield barrier()
+        window = k * scan % pages
+        seen = (drawn - window) % pages < scan
+        moving, to = _claimed(page_of(ops)[seen], node[seen])
+        away = home[moving] != to
+        moving, to = moving[away], to[away]
+        home[moving] = to
+        for target in range(nodes):
+            first, length = runs(moving[to == target])
+            yield units(t.MIGRATE, first, length, target, agent=target if target < cpus else 0).ravel()
+
+
+def _claimed(pages: np.ndarray, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pages, ascending, whose last two accesses are from one node, and that node."""
+    order = np.argsort(pages, kind="stable")
+    pages, nodes = pages[order], nodes[order]
+    last = np.flatnonzero(np.diff(pages, append=-1) != 0)
+    last = last[last > 0]
+    last = last[(pages[last - 1] == pages[last]) & (nodes[last - 1] == nodes[last])]
+    return pages[last], nodes[last]

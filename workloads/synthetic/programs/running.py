@@ -1,0 +1,141 @@
+"""What the programs share: a run of the algorithm fills records as it goes, and a trace of as many runs as one likes."""
+
+import functools
+from collections.abc import Callable, Container, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from hwmodel import op as t
+from hwmodel.jit import part
+from hwmodel.trace import Trace
+from workloads.synthetic.arrays import place
+from workloads.synthetic.drawing import check_range, issuers, make_agents
+
+ROOM = 1 << 16
+"""Records that a kernel may fill before it returns."""
+WORD = 8
+"""Bytes of an element, where nothing else is said."""
+
+DEAL = np.dtype((np.record, [
+    ("first", "i8"),       # the agent that gets the first items
+    ("agents", "i8"),
+    ("grain", "i8"),       # consecutive items that go to one agent
+]))  # fmt: skip
+
+
+class Run:
+    """One run of a program, which goes on as its records are taken.
+
+    Parameters
+    ----------
+    kernel : callable
+        ``kernel(ops, state, deal, *arrays)`` fills in records, changes its state and arrays, and returns how many; 0 at the end.
+    state : record array of one
+        Where the program stands.
+    deal : DEAL[1]
+        Who does what.
+    arrays : dict of str to ndarray
+        In the order of the kernel's arguments; those that the program writes are this run's own.
+    """
+
+    def __init__(
+        self, kernel: Callable[..., int], state: np.ndarray, deal: np.ndarray, arrays: dict[str, np.ndarray]
+    ) -> None:
+        self.state, self.arrays = state, arrays
+        self._kernel, self._deal = kernel, deal
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Run on, OP array by OP array; at the end `arrays` and `state` have the result."""
+        ops = np.empty(ROOM, t.OP)
+        while filled := self._kernel(ops, self.state, self._deal, *self.arrays.values()):
+            yield t.copy_records(ops[:filled])
+
+
+class ProgramTrace(Trace):
+    """The trace of a program whose result can be looked at too.
+
+    Parameters
+    ----------
+    agents, prelude, info
+        As for `Trace`.
+    start : callable
+        Begins a run.
+    """
+
+    def __init__(
+        self, agents: Iterable[t.Agent], start: Callable[[], Run], prelude: np.ndarray, info: dict[str, Any]
+    ) -> None:
+        super().__init__(agents, functools.partial(_records, start), prelude, info)
+        self._start = start
+
+    def run(self) -> Run:
+        """Begin a run of one's own: iterate over it, then look at its arrays."""
+        return self._start()
+
+
+def program_trace(
+    start: Callable[[dict[str, int], np.ndarray], Run],
+    sizes: dict[str, int],
+    *,
+    filled: Container[str] = (),
+    cpus: int,
+    devices: int,
+    grain: int,
+    info: dict[str, Any],
+) -> ProgramTrace:
+    """The trace of a program.
+
+    Parameters
+    ----------
+    start : callable
+        (where each array begins, DEAL[1]) -> a run.
+    sizes : dict of str to int
+        Bytes of each array; each has a mapping of its own.
+    filled : container of str
+        The arrays that the program finds in memory.
+    cpus, devices : int
+        As for `uniform`; those that access memory share the work.
+    grain : int
+        Consecutive items of work (rows, vertices, ...) that one agent gets, before the next one's turn.
+    info : dict
+        Goes to the trace, and where the arrays are with it.
+
+    Raises
+    ------
+    TraceError
+        If an argument is out of range.
+    """
+    check_range("grain", grain, 1, (1 << 62) - 1)
+    agents, workers = make_agents(cpus, devices), issuers(cpus, devices)
+    bases, prelude = place(sizes, filled)
+    deal = np.array([(workers[0], workers.size, grain)], DEAL)
+    info = info | {"grain": grain, "arrays": {name: {"address": bases[name], "bytes": sizes[name]} for name in sizes}}
+    return ProgramTrace(agents, functools.partial(start, bases, deal), prelude, info)
+
+
+def _records(start: Callable[[], Run]) -> Iterator[np.ndarray]:
+    yield from start()
+
+
+@part
+def whose(deal, item):
+    """The agent that does an item of work."""
+    d = deal[0]
+    return d.first + item // d.grain % d.agents
+
+
+@part
+def put(ops, filled, address, kind, agent):
+    """Append an access; the number of records."""
+    t.write(ops[filled], address, 1, 0, kind, agent)
+    return filled + 1
+
+
+@part
+def meet(ops, filled, deal):
+    """Append the meeting of several agents: what comes after begins when all before it is done. One agent needs none."""
+    if deal[0].agents == 1:
+        return filled
+    t.write(ops[filled], 0, 0, 0, t.SYNC, deal[0].first)
+    return filled + 1

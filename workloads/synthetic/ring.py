@@ -1,0 +1,129 @@
+"""One agent writes a ring of pages, another reads behind it."""
+
+import functools
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+
+from hwmodel import op as t
+from hwmodel.jit import entry, part
+from hwmodel.trace import Trace
+from workloads.synthetic.drawing import BASE, BLOCK, PROT, check_range, make_agents
+
+ROLES = ("cpu", "device")
+RING = np.dtype((np.record, [
+    ("pages", "i8"),       # of the ring
+    ("batch", "i8"),       # pages
+    ("lag", "i8"),         # batches that the reader is behind
+    ("per_page", "i8"),    # accesses of each side to a page
+    ("sync", "i8"),        # 1: the two meet between batches
+    ("producer", "i8"),    # agent numbers
+    ("consumer", "i8"),
+]))  # fmt: skip
+
+
+def producer_consumer(
+    accesses: int = 1_000_000,
+    pages: int = 256,
+    batch: int = 8,
+    lag: int = 1,
+    per_page: int = 64,
+    producer: Literal["cpu", "device"] = "cpu",
+    consumer: Literal["cpu", "device"] = "device",
+    sync: bool = True,
+) -> Trace:
+    """One agent fills a ring buffer batch by batch, another reads each batch while a later one is written.
+
+    The bounded buffer with one producer and one consumer, as a driver shares one with its device. Nothing is drawn.
+
+    Parameters
+    ----------
+    accesses : int
+        Of both; a record each.
+    pages : int
+        Of the ring, a multiple of `batch`.
+    batch : int
+        Pages that are written between two meetings, while as many are read.
+    lag : int
+        Batches that the reader is behind, from 1 to one less than the ring has: so it reads nothing that is not yet written, and
+        nothing is overwritten that is not yet read.
+    per_page : int
+        Accesses of each side to each page, from 1 to 512, at evenly spaced words.
+    producer, consumer : "cpu" or "device"
+        Who writes and who reads, of one address space. A trace with devices has at least one CPU.
+    sync : bool
+        Whether both meet between batches, in a SYNC record of the producer's; otherwise only the order of the records keeps them apart.
+
+    Returns
+    -------
+    Trace
+        Lazy, in constant memory.
+
+    Raises
+    ------
+    TraceError
+        If an argument is out of range; names it.
+    """
+    check_range("batch", batch, 1)
+    check_range("pages", pages, 2 * batch, (t.USER_END - BASE) >> t.PAGE_SHIFT)
+    if pages % batch:
+        raise t.TraceError(f"pages must be a multiple of batch ({batch}), not {pages}")
+    check_range("lag", lag, 1, pages // batch - 1)
+    check_range("per_page", per_page, 1, t.PAGE // 8)
+    check_range("accesses", accesses, 1)
+    for name, role in (("producer", producer), ("consumer", consumer)):
+        if role not in ROLES:
+            raise t.TraceError(f"{name} must be 'cpu' or 'device', not {role!r}")
+    cpus = max(1, (producer, consumer).count("cpu"))
+    agents = make_agents(cpus, (producer, consumer).count("device"))
+    writer = 0 if producer == "cpu" else cpus
+    reader = len(agents) - 1 if consumer == "device" else cpus - 1
+    ring = np.array([(pages, batch, lag, per_page, sync, writer, reader)], RING)
+    info: dict[str, Any] = {"program": "producer_consumer", "pages": pages, "batch": batch, "lag": lag, "per_page": per_page}
+    info |= {"producer": producer, "consumer": consumer, "sync": sync, "accesses": accesses}
+    prelude = t.as_records(t.mmap_unit(BASE, pages, PROT))
+    records = accesses + (_steps(accesses, batch * per_page, lag) - 1 if sync else 0)
+    return Trace(agents, functools.partial(_stream, ring, accesses), prelude, info, records=records, references=accesses)
+
+
+def _steps(accesses: int, part: int, lag: int) -> int:
+    """Batches that are begun: the first `lag` are only written, `part` accesses each, the others twice as many."""
+    return -(-accesses // part) if accesses <= lag * part else lag - (lag * part - accesses) // (2 * part)
+
+
+def _stream(ring: np.ndarray, accesses: int) -> Iterator[np.ndarray]:
+    for first in range(0, accesses, BLOCK):
+        size = min(BLOCK, accesses - first)
+        ops = np.empty(2 * size, t.OP)  # room for a meeting before every access
+        yield ops[: _turn(ops, first, size, ring)]
+
+
+@entry
+def _turn(ops, first, size, ring):
+    """Fill in `size` accesses from `first` on and the meetings before them; the number of records."""
+    r, filled = ring[0], 0
+    side = r.batch * r.per_page
+    alone = r.lag * side
+    for i in range(first, first + size):
+        late = i >= alone
+        step = r.lag + (i - alone) // (2 * side) if late else i // side
+        at = (i - alone) % (2 * side) if late else i % side
+        if at == 0 and step > 0 and r.sync:
+            t.write(ops[filled], 0, 0, 0, t.SYNC, r.producer)
+            filled += 1
+        if not late:
+            t.write(ops[filled], _word(r, step, at), 1, 0, t.WRITE, r.producer)
+        elif at & 1 == 0:
+            t.write(ops[filled], _word(r, step, at >> 1), 1, 0, t.WRITE, r.producer)
+        else:
+            t.write(ops[filled], _word(r, step - r.lag, at >> 1), 1, 0, t.READ, r.consumer)
+        filled += 1
+    return filled
+
+
+@part
+def _word(r, step, at):
+    """The address of access `at` of a side to the batch of a step."""
+    page = (step * r.batch + at // r.per_page) % r.pages
+    return BASE + (page << t.PAGE_SHIFT) + at % r.per_page * (t.PAGE // 8 // r.per_page * 8)

@@ -1,0 +1,115 @@
+"""What the workloads of memory management share: endless rounds of accesses and operations, cut after the last access."""
+
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from hwmodel import op as t
+from hwmodel.trace import Trace
+from workloads.synthetic.drawing import BASE, BLOCK, PROT
+
+FIRST_PAGE = BASE >> t.PAGE_SHIFT
+MOST_PAGES = 1 << 28
+"""Of a region: what is kept for each page stays within memory, and every count within its 31 bits."""
+
+Rounds = Callable[[], Iterator[np.ndarray]]
+"""A fresh endless iterator of OP arrays of whole units, none of which is written to again."""
+
+
+def round_trace(
+    rounds: Rounds, agents: list[t.Agent], accesses: int, info: dict[str, Any], prelude: Iterable[tuple[int, ...]]
+) -> Trace:
+    """The trace of the rounds up to access number `accesses`, with which it ends."""
+    return Trace(agents, functools.partial(_cut, rounds, accesses), t.as_records(prelude), info)
+
+
+def region(pages: int, populate: bool = False) -> list[tuple[int, int, int, int, int]]:
+    """The prelude that maps the region of address space 0, anonymous and writable."""
+    return t.mmap_unit(BASE, pages, PROT, populate=populate)
+
+
+def units(
+    kind: int,
+    first: np.ndarray,
+    pages: np.ndarray | int = 1,
+    operand: np.ndarray | int = 0,
+    other: np.ndarray | int = 0,
+    agent: np.ndarray | int = 0,
+) -> np.ndarray:
+    """OP[unit, record]: an operation on `pages` pages from each page of `first`, counted from BASE.
+
+    The ARG record, where the kind has one, has `operand` as its count and `other` as its address.
+    """
+    ops = np.zeros((first.size, 1 + t.ARGS.get(kind, 0)), t.OP)
+    ops["address"][:, 0] = BASE + (first << t.PAGE_SHIFT)
+    ops["count"][:, 0], ops["kind"][:, 0], ops["agent"][:, 0] = pages, kind, agent
+    if ops.shape[1] > 1:
+        ops["address"][:, 1], ops["count"][:, 1], ops["kind"][:, 1], ops["agent"][:, 1] = other, operand, t.ARG, agent
+    return ops
+
+
+def unit(kind: int, first: int, pages: int, operand: int = 0, other: int = 0, agent: int = 0) -> np.ndarray:
+    """The records of one operation, as `units` makes them."""
+    return units(kind, np.array([first]), pages, operand, other, agent).ravel()
+
+
+def renew(first: int, pages: int, agent: int = 0) -> np.ndarray:
+    """MUNMAP and, right behind it, MMAP of the same pages: program order is kept, so no access finds a hole."""
+    return np.concatenate([unit(t.MUNMAP, first, pages, agent=agent), unit(t.MMAP, first, pages, PROT, agent=agent)])
+
+
+def barrier(agent: int = 0) -> np.ndarray:
+    """Every agent has done what stands before it.
+
+    An agent that only operates on memory, now and then, would run ahead of those that use the memory as far as the machine's
+    lookahead lets it, and no operation would meet the state of the memory that it is about.
+    """
+    return single(t.SYNC, agent)
+
+
+def single(kind: int, agent: int, count: int = 0) -> np.ndarray:
+    """One record without an address."""
+    return t.as_records([(0, count, 0, kind, agent)])
+
+
+def runs(pages: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First pages and lengths of the runs of neighbours in ascending pages."""
+    starts = np.flatnonzero(np.diff(pages, prepend=-2) != 1)
+    return pages[starts], np.diff(np.append(starts, pages.size))
+
+
+def spread(parts: int, records: int) -> np.ndarray:
+    """Before which of `records` records `parts` others go, so that they lie evenly among them."""
+    return np.arange(parts) * records // parts
+
+
+def page_of(ops: np.ndarray) -> np.ndarray:
+    """The pages of records, counted from BASE."""
+    return (ops["address"] >> t.PAGE_SHIFT) - FIRST_PAGE
+
+
+def _cut(rounds: Rounds, accesses: int) -> Iterator[np.ndarray]:
+    left = accesses
+    for ops in _join(rounds(), min(accesses, BLOCK)):
+        ends = np.cumsum(np.where(ops["kind"] <= t.FETCH, ops["count"], 0), dtype=np.int64)
+        if ends[-1] >= left:
+            last = int(np.searchsorted(ends, left))
+            ops["count"][last] -= ends[last] - left
+            yield ops[: last + 1]
+            return
+        left -= int(ends[-1])
+        yield ops
+
+
+def _join(pieces: Iterator[np.ndarray], enough: int) -> Iterator[np.ndarray]:
+    """Copies of the pieces, put together to so many records: a round may be short."""
+    waiting: list[np.ndarray] = []
+    size = 0
+    for piece in pieces:
+        waiting.append(np.ascontiguousarray(piece).view(np.int64))
+        size += piece.size
+        if size >= enough:
+            yield np.concatenate(waiting).view(t.OP)
+            waiting, size = [], 0

@@ -1,0 +1,105 @@
+"""A database that writes checkpoints from forked children."""
+
+import functools
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+
+from hwmodel import op as t
+from hwmodel.trace import Trace
+from workloads.synthetic.drawing import check_range, check_usual, deal, generator, insert, make_agents, touch
+from workloads.synthetic.rounds import MOST_PAGES, barrier, region, round_trace, single, spread
+
+
+def fork_snapshots(
+    accesses: int = 1_000_000,
+    pages: int = 16_384,
+    snapshots: int = 8,
+    every: int = 100_000,
+    during: float = 0.5,
+    per_page: int = 1,
+    writes: float = 0.3,
+    cpus: int = 1,
+    devices: int = 1,
+    seed: int = 0,
+) -> Trace:
+    """A parent serves uniform reads and writes and now and then forks a child, which reads all of the memory and exits.
+
+    The background save of Redis (BGSAVE): fork gives the child a picture of the data that does not change; the
+    parent serves on, and its first write to each page while the child lives copies that page.
+
+    In the model: FORK's copying and write-protecting of the page tables, with one notice and one flush, then a copy on write (a
+    notice, a flush, a new frame) for each page that is written while the child lives, and reuse of pages that nobody shares any
+    more after its EXIT. k writes to n pages copy n (1 - (1 - 1/n)^k) of them on average.
+
+    Parameters
+    ----------
+    accesses : int
+        Over all agents, the children's reads included.
+    pages : int
+        Size of the data in pages of 4 KiB; in memory from the start.
+    snapshots : int
+        At most so many children, each an agent and an address space of its own; after the last the parent goes on alone.
+    every : int
+        Accesses of the parent from one fork to the next.
+    during : float
+        Part of them made while the child lives, in [0, 1]; the child's reads lie evenly among them, and a SYNC stands before its EXIT.
+    per_page : int
+        Accesses to a page that the child makes (one record); 64 would be one to each cache line.
+    writes : float
+        Part of the parent's accesses that are writes, in [0, 1].
+    cpus, devices : int
+        Agents of the parent, which all serve in turn; CPU agent 0 forks.
+    seed : int
+        The same seed gives the same trace.
+
+    Returns
+    -------
+    Trace
+        Lazy; a round of accesses is in memory.
+
+    Raises
+    ------
+    TraceError
+        If an argument is out of range; names it.
+    """
+    info = {"program": "fork_snapshots"} | locals()
+    check_usual(accesses, pages, writes, seed, MOST_PAGES)
+    check_range("every", every, 1)
+    check_range("during", during, 0, 1)
+    check_range("per_page", per_page, 1, (1 << 31) - 1)
+    check_range("snapshots", snapshots, 1)
+    agents = make_agents(cpus, devices)
+    check_range("cpus + devices + snapshots", cpus + devices + snapshots, 1, t.AGENTS)
+    reached = min(snapshots, -(-accesses // (every + pages * per_page)))
+    agents += [t.Agent("cpu", 1 + k, f"child{k}") for k in range(reached)]
+    rounds = functools.partial(_rounds, pages, reached, every, during, per_page, writes, cpus + devices, seed)
+    return round_trace(rounds, agents, accesses, info, region(pages, populate=True))
+
+
+def _rounds(
+    pages: int,
+    snapshots: int,
+    every: int,
+    during: float,
+    per_page: int,
+    writes: float,
+    parents: int,
+    seed: int,
+) -> Iterator[np.ndarray]:
+    """The agents of the parent come first, then a child for each snapshot."""
+    alive = round(during * every)
+    for k in itertools.count():
+        random = generator(seed, k)
+        ops = touch(random, random.integers(0, pages, every), writes, deal(np.arange(parents), k * every, every))
+        if k >= snapshots:
+            yield ops
+            continue
+        saved = touch(random, np.arange(pages), 0, parents + k)
+        saved["count"] = per_page
+        yield single(t.FORK, 0, 1 + k)
+        yield insert(ops[:alive], spread(pages, alive), saved[:, None])
+        yield barrier(parents + k)
+        yield single(t.EXIT, parents + k)
+        yield ops[alive:]

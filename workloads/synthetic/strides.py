@@ -1,0 +1,91 @@
+"""Streams over arrays at a stride."""
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from hwmodel import op as t
+from hwmodel.jit import entry
+from hwmodel.trace import Trace
+from workloads.synthetic.arrays import place
+from workloads.synthetic.drawing import BASE, block_trace, check_range, issuers
+
+KINDS = {"r": t.READ, "w": t.WRITE}
+
+
+def strided(
+    accesses: int = 1_000_000,
+    pages: int = 16_384,
+    stride: int = 64,
+    streams: str = "rrw",
+    cpus: int = 1,
+    devices: int = 0,
+) -> Trace:
+    """Streams that walk through arrays side by side, an element of each in turn, again and again.
+
+    So the kernels of J. McCalpin's STREAM do with a stride of 8 bytes: "rw" is its COPY (a[i] = b[i]) and SCALE, "rrw" its
+    ADD and TRIAD (a[i] = b[i] + q * c[i]). Each agent has a contiguous part of the elements, as OpenMP's static schedule deals out such
+    a loop. Nothing is drawn.
+
+    Parameters
+    ----------
+    accesses : int
+        Over all streams and agents; a record each. The agents take turns, an element of every stream each.
+    pages : int
+        Size of each array in pages of 4 KiB; each is a mapping of its own, in memory from the beginning.
+    stride : int
+        Bytes from an element to the next; a multiple of 8. Every walk begins at the first byte.
+    streams : str
+        Its letters are the streams, each of an array of its own: r reads, w writes. In the order of the accesses.
+    cpus, devices : int
+        As for `uniform`.
+
+    Returns
+    -------
+    Trace
+        Lazy, in constant memory.
+
+    Raises
+    ------
+    TraceError
+        If an argument is out of range; names it.
+    """
+    if not streams or set(streams) - set(KINDS):
+        raise t.TraceError(f"streams must be of the letters r and w, not {streams!r}")
+    check_range("pages", pages, 1, (t.USER_END - BASE >> t.PAGE_SHIFT) // len(streams))
+    check_range("stride", stride, 8, pages << t.PAGE_SHIFT)
+    if stride % 8:
+        raise t.TraceError(f"stride must be a multiple of 8, not {stride}")
+    agents = issuers(cpus, devices)
+    elements = -(-(pages << t.PAGE_SHIFT) // stride)
+    check_range("elements (pages * 4096 / stride)", elements, agents.size)
+    arrays = {f"array {i}": pages << t.PAGE_SHIFT for i in range(len(streams))}
+    bases, prelude = place(arrays, filled=arrays)
+    walk = np.array(list(bases.values())), np.array([KINDS[letter] for letter in streams])
+    parts = np.arange(agents.size + 1) * elements // agents.size
+    fill = functools.partial(_fill, *walk, parts, agents, stride)
+    info: dict[str, Any] = {"program": "strided", "pages": pages, "stride": stride, "streams": streams}
+    return block_trace(fill, accesses=accesses, cpus=cpus, devices=devices, prelude=prelude, info=info)
+
+
+def _fill(
+    bases: np.ndarray, kinds: np.ndarray, parts: np.ndarray, agents: np.ndarray, stride: int, first: int, size: int
+) -> np.ndarray:
+    ops = np.empty(size, t.OP)
+    _walk(ops, first, stride, bases, kinds, parts, agents)
+    return ops
+
+
+@entry
+def _walk(ops, first, stride, bases, kinds, parts, agents):
+    """The accesses from `first` on; agent a walks through the elements from parts[a] to parts[a + 1]."""
+    stream, step = first % bases.size, first // bases.size
+    for i in range(ops.size):
+        agent = step % agents.size
+        element = parts[agent] + step // agents.size % (parts[agent + 1] - parts[agent])
+        t.write(ops[i], bases[stream] + element * stride, 1, 0, kinds[stream], agents[agent])
+        stream += 1
+        if stream == bases.size:
+            stream = 0
+            step += 1

@@ -1,0 +1,121 @@
+"""More data than memory: the part that is not in use is reclaimed before it must be."""
+
+import functools
+import itertools
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+
+from hwmodel import op as t
+from hwmodel.trace import Trace
+from workloads.synthetic.drawing import check_range, check_usual, deal, generator, issuers, make_agents, touch
+from workloads.synthetic.rounds import MOST_PAGES, barrier, region, round_trace, runs, units
+
+ADVICE = {"pageout": t.PAGEOUT, "cold": t.COLD}
+NEVER = -1
+
+
+def swap_pressure(
+    accesses: int = 1_000_000,
+    pages: int = 65_536,
+    memory: int = 16_384,
+    hot: float = 0.9,
+    drift: int = 256,
+    every: int = 10_000,
+    how: Literal["pageout", "cold"] = "pageout",
+    writes: float = 0.3,
+    cpus: int = 1,
+    devices: int = 1,
+    seed: int = 0,
+) -> Trace:
+    """A hot window drifts over a region larger than memory; what was not used for longest is paged out, and used again later.
+
+    Proactive reclaim from user space: MADV_COLD and MADV_PAGEOUT came to Linux (5.4) for a manager, as Android's, that knows which
+    memory will not be used soon. After each round, and a SYNC, it advises away the least recently used pages, run by run, until
+    `memory` pages are left.
+
+    In the model: "pageout": a notice and an unmapping for each page, batched flushes of CPUs, swap-outs, swap-ins at the next use
+    by a CPU or a device, and what a device costs whose accesses make no page look young. "cold" stays within what is modelled
+    today: it only takes the accessed bits away, with a flush and without notices.
+
+    Parameters
+    ----------
+    accesses : int
+        Over all agents that access memory.
+    pages : int
+        Size of the region in pages of 4 KiB; mapped from the start.
+    memory : int
+        Pages that stay.
+    hot : float
+        Part of the accesses that go to the window, in [0, 1]; the others are uniform.
+    drift : int
+        Pages by which the window, of half of `memory`, moves on in each round.
+    every : int
+        Accesses of a round.
+    how : "pageout" or "cold"
+        The advice.
+    writes, cpus, devices, seed
+        As for `uniform`; CPU agent 0 gives the advice.
+
+    Returns
+    -------
+    Trace
+        Lazy; keeps 8 bytes per page.
+
+    Raises
+    ------
+    TraceError
+        If an argument is out of range; names it.
+    """
+    info = {"program": "swap_pressure"} | locals()
+    check_usual(accesses, pages, writes, seed, MOST_PAGES)
+    check_range("memory", memory, 1, pages)
+    check_range("hot", hot, 0, 1)
+    check_range("drift", drift, 0)
+    check_range("every", every, 1)
+    if how not in ADVICE:
+        raise t.TraceError(f"how must be 'pageout' or 'cold', not {how!r}")
+    agents = make_agents(cpus, devices)
+    users = issuers(cpus, devices)
+    rounds = functools.partial(_rounds, pages, memory, hot, drift, every, ADVICE[how], writes, users, seed)
+    return round_trace(rounds, agents, accesses, info, region(pages))
+
+
+def _rounds(
+    pages: int,
+    memory: int,
+    hot: float,
+    drift: int,
+    every: int,
+    advice: int,
+    writes: float,
+    agents: np.ndarray,
+    seed: int,
+) -> Iterator[np.ndarray]:
+    used = np.full(pages, NEVER)  # the round of the latest use; NEVER: not in memory
+    for k in itertools.count():
+        random = generator(seed, k)
+        window = (k * drift + random.integers(0, max(1, memory // 2), every)) % pages
+        drawn = np.where(random.random(every) < hot, window, random.integers(0, pages, every))
+        yield touch(random, drawn, writes, deal(agents, k * every, every))
+        used[drawn] = k
+        gone = _oldest(used, memory)
+        used[gone] = NEVER
+        first, length = runs(gone)
+        yield barrier()
+        yield units(t.MADVISE, first, length, advice).ravel()
+
+
+def _oldest(used: np.ndarray, memory: int) -> np.ndarray:
+    """The pages in memory beyond `memory`, ascending: the least recently used; of those of one round, the first ones."""
+    present = np.flatnonzero(used != NEVER)
+    many = present.size - memory
+    if many <= 0:
+        return present[:0]
+    rounds = used[present]
+    limit = np.partition(rounds, many - 1)[many - 1]
+    older = rounds < limit
+    same = np.flatnonzero(rounds == limit)[: many - np.count_nonzero(older)]
+    older[same] = True
+    return present[older]

@@ -1,4 +1,4 @@
-"""The command line: `hwmodel compare | sweep | record | replay | inspect | presets | show`."""
+"""The command line: `hwmodel compare | sweep | record | replay | convert | inspect | presets | show`."""
 
 import os
 import sys
@@ -167,6 +167,31 @@ def replay(
 
 
 @app.command()
+def convert(
+    file: Annotated[str, typer.Argument(metavar="IN", help="A shipped recording's name, or a file.")],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="File to write; its name tells the format.", show_default=False)],
+    format: Annotated[str | None, typer.Option("--format", help="Format to write, whatever the name of OUT.")] = None,
+    drop: Annotated[
+        str | None, typer.Option("--drop", help="Kinds of records to leave out, separated by commas; events: all but accesses.")
+    ] = None,
+    agent: Annotated[int | None, typer.Option("--agent", help="Whose records, where the format holds one agent.")] = None,
+    lossy: Annotated[bool, typer.Option("--lossy", help="Leave out what the format can't hold instead of refusing.")] = False,
+    ignore: Annotated[str | None, typer.Option("--ignore", help="Columns of IN that mean nothing here.")] = None,
+    partial: PartialOption = False,
+) -> None:
+    """Write a trace in another format: .hwtrace, .csv, .champsim, the latter two also .gz, .xz, .bz2, .zst."""
+    from analysis import conversion, files
+
+    files.check_file(out)
+    trace = _opened(file, partial, _listed("--ignore", ignore) if ignore else ())
+    done = conversion.convert(trace, out, format, _listed("--drop", drop) if drop else (), agent, lossy)
+    console = _console()
+    for name, count in done.items():
+        console.print(f"Left out or changed: {count:,} {name}", soft_wrap=True)
+    console.print(f"Written: {out}", style="dim", soft_wrap=True)
+
+
+@app.command()
 def inspect(
     file: Annotated[str, typer.Argument(help="A shipped recording's name, or a file.")],
     picture: Annotated[str | None, typer.Option("--picture", help="PNG file to write.")] = None,
@@ -214,15 +239,20 @@ def _machine(name: str) -> Machine:
 def _trace(name: str, partial: bool = False) -> Any:
     """A trace, all of it checked: nothing has run or been compiled when a record is bad, or a file is cut short and not to be."""
     from hwmodel.trace import validate
+
+    trace = _opened(name, partial)
+    validate(trace)
+    return trace
+
+
+def _opened(name: str, partial: bool, ignore: Sequence[str] = ()) -> Any:
     from workloads.readers import read
     from workloads.recorded import load as recorded
     from workloads.recorded import names
 
     if name not in names() and not os.path.exists(name):
         raise FileNotFoundError(f"{name}: no such file, nor a shipped recording ({', '.join(names())})")
-    trace = recorded(name) if name in names() else read(name, strict=not partial)
-    validate(trace)
-    return trace
+    return recorded(name) if name in names() else read(name, strict=not partial, ignore=ignore)
 
 
 def _listed(option: str, text: str) -> list[str]:

@@ -108,6 +108,15 @@ def load(path: str | os.PathLike[str]) -> t.Trace:
         raise t.TraceError(f"{name}: damaged: its description makes no sense ({_line(error)})") from None
 
 
+def is_trace_file(path: str | os.PathLike[str]) -> bool:
+    """Whether a Parquet file is a trace, or damaged; False: it is in order and something else."""
+    try:
+        with _open(os.fspath(path)) as file:
+            return KEY in (file.metadata.metadata or {})
+    except t.TraceError:
+        return True
+
+
 def _write(trace: t.Trace, file: Any, path: pathlib.Path) -> None:
     import pyarrow as pa
     from pyarrow import parquet

@@ -1,8 +1,10 @@
-"""Workloads: recordings, readers of traces from elsewhere, recording, synthetic streams, and offloading to devices.
+"""Workloads: recordings, readers of traces from elsewhere, recording, synthetic streams, composition, offloading to devices.
 
 Everything returns a `hwmodel.trace.Trace`: lazy, in constant memory, read as often as one likes.
 """
 
+from workloads.compose import as_guest, assign, concatenate, interleave, repeat, select, shift
+from workloads.csvfile import save_csv
 from workloads.offload import offload
 from workloads.readers import read
 from workloads.readers.ftrace import kernel_counts, read_kernel
@@ -35,16 +37,21 @@ from workloads.synthetic import (
     vm_boot_and_serve,
     zipf,
 )
+from workloads.writers import write
 
 __all__ = [
+    "as_guest",
+    "assign",
     "balloon",
     "bfs",
+    "concatenate",
     "fork_snapshots",
     "gather_scatter",
     "gru_block_copy",
     "gups",
     "hash_join",
     "huge_pages",
+    "interleave",
     "kernel_counts",
     "ksm_merging",
     "live_migration",
@@ -60,12 +67,17 @@ __all__ = [
     "record",
     "record_kernel",
     "recorded",
+    "repeat",
+    "save_csv",
+    "select",
     "sequential",
+    "shift",
     "spmv",
     "strided",
     "swap_pressure",
     "uniform",
     "unmap_churn",
     "vm_boot_and_serve",
+    "write",
     "zipf",
 ]

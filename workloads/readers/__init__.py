@@ -6,19 +6,26 @@ uncompressed file; and `read(source, events)`, which returns a lazy Trace.
 
 import os
 import pathlib
+from collections.abc import Sequence
 from types import ModuleType
 
 from hwmodel.trace import Trace, TraceError
-from workloads.readers import champsim, drmemtrace, ftrace, lackey
+from hwmodel.tracefile import is_trace_file
+from workloads.readers import arrays, champsim, columns, drmemtrace, ftrace, lackey
 from workloads.streams import Source, file_source
 
-READERS: tuple[ModuleType, ...] = (drmemtrace, lackey, ftrace, champsim)
+READERS: tuple[ModuleType, ...] = (drmemtrace, columns, lackey, ftrace, champsim)
 """In the order in which they are asked: formats that begin with a mark of their own first."""
-PARQUET = b"PAR1"
 
 
-def read(path: str | os.PathLike[str], events: bool = True, strict: bool = False, format: str | None = None) -> Trace:
-    """Open a trace of any known format: a trace file, or a valgrind lackey log.
+def read(
+    path: str | os.PathLike[str],
+    events: bool = True,
+    strict: bool = False,
+    format: str | None = None,
+    ignore: Sequence[str] = (),
+) -> Trace:
+    """Open a trace of any known format: a trace file, columns (CSV, NumPy, Parquet), or another tool's recording.
 
     Parameters
     ----------
@@ -30,10 +37,11 @@ def read(path: str | os.PathLike[str], events: bool = True, strict: bool = False
         and mapped from the start, so that nothing faults. Of no effect on a trace file.
     strict : bool
         Refuse a file that is cut short, instead of reading all its whole records and warning.
-
     format : str, optional
         The name of the format, where the content does not tell: a ChampSim trace has no mark, and a piece of fewer than
         four instructions is not recognised.
+    ignore : sequence of str
+        Names of columns that are not looked at; others that mean nothing are refused.
 
     Returns
     -------
@@ -57,19 +65,25 @@ def read(path: str | os.PathLike[str], events: bool = True, strict: bool = False
         return drmemtrace.read_folder(pathlib.Path(path), events, strict)
     source = file_source(path, strict)
     head = source.head()
-    if head.startswith(PARQUET):
+    if head.startswith(arrays.PARQUET) and is_trace_file(path):
         return Trace.load(path)
-    return read_source(source, head, events, format)
+    return read_source(source, head, events, format, ignore)
 
 
-def read_source(source: Source, head: bytes, events: bool = True, format: str | None = None) -> Trace:
+def read_source(
+    source: Source, head: bytes, events: bool = True, format: str | None = None, ignore: Sequence[str] = ()
+) -> Trace:
     """The trace of a source that begins with `head`, by the reader of that format, or the first that recognises it."""
     if not head:
         raise TraceError(f"{source.name}: not a trace of a known format: it is empty, or compressed and cut short at once")
     known = ", ".join(reader.NAME for reader in READERS)
-    if format is not None and format not in known.split(", "):
+    if format is not None and format not in [reader.NAME for reader in READERS]:
         raise TraceError(f"{source.name}: no format {format!r}; there are {known}")
     for reader in READERS:
         if reader.NAME == format or (format is None and reader.recognises(head)):
+            if reader is columns:
+                return columns.read(source, events, ignore)
+            if ignore:
+                raise TraceError(f"{source.name}: {reader.NAME} has no columns to ignore")
             return reader.read(source, events)
     raise TraceError(f"{source.name}: not a trace of a known format (a trace file, {known})")

@@ -1,0 +1,10 @@
+"""Traces made of other traces: lazily, in constant memory, to be composed further."""
+
+from workloads.compose.assign import assign
+from workloads.compose.guest import as_guest
+from workloads.compose.interleave import interleave
+from workloads.compose.select import select
+from workloads.compose.sequence import concatenate, repeat
+from workloads.compose.shift import shift
+
+__all__ = ["as_guest", "assign", "concatenate", "interleave", "repeat", "select", "shift"]

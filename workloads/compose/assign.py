@@ -1,0 +1,118 @@
+"""Other roles, address spaces and names for the agents of a trace."""
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from hwmodel import op as t
+from hwmodel.trace import Trace
+from workloads.compose.numbering import Numbers, chosen, finished, joined, prefix
+
+DEVICE_KINDS = (t.READ, t.WRITE, t.COMPUTE, t.SYNC, t.ATTACH, t.DETACH, t.GUEST)
+"""What a device issues; of these only GUEST has ARG records."""
+
+
+def assign(
+    trace: Trace,
+    roles: Mapping[int, Literal["cpu", "device"]] | None = None,
+    spaces: Mapping[int, int] | None = None,
+    names: Mapping[int, str] | None = None,
+    others: Literal["refuse", "drop"] = "refuse",
+) -> Trace:
+    """Make agents CPUs or devices, put them in other address spaces, give them other names.
+
+    Initial memory belongs to address spaces, not to agents: an agent that joins a space finds what is there. A space
+    that no agent had begins with a copy of the initial memory of the space its first agent comes from; one that loses
+    all its agents is gone. Where all agents of a space move to one other space, records that name it (FORK, ATTACH,
+    DETACH, KSM_MERGE, XPMEM mappings) name the other; else they name what they named.
+
+    Parameters
+    ----------
+    roles : mapping of agent to "cpu" or "device", optional
+        A device issues only reads, writes, compute, sync, attach, detach and guest records.
+    spaces : mapping of agent to int, optional
+        Address spaces in [0, 128).
+    names : mapping of agent to str, optional
+        As shown in results.
+    others : "refuse" or "drop"
+        What becomes of fetches, operations and system calls of agents that become devices.
+
+    Returns
+    -------
+    Trace
+        Lazy; as long as `trace` if nothing can be dropped.
+
+    Raises
+    ------
+    TraceError
+        If there is no such agent, role or space; from the iteration, naming the record, if a device would issue what
+        only a CPU may.
+    """
+    roles, spaces, names = dict(roles or {}), dict(spaces or {}), dict(names or {})
+    for agent in (*roles, *spaces, *names):
+        if not 0 <= agent < len(trace.agents):
+            raise t.TraceError(f"assign: agent {agent} is not in the trace, which has {len(trace.agents)}")
+    if others not in ("refuse", "drop"):
+        raise t.TraceError(f"assign: others must be 'refuse' or 'drop', not {others!r}")
+    agents = [
+        t.Agent(roles.get(i, old.role), spaces.get(i, old.space), names.get(i, old.name)) for i, old in enumerate(trace.agents)
+    ]
+    numbers = Numbers(trace, range(len(agents)), _moved_as_a_whole(trace.agents, agents))
+    new = np.array([old.role == "cpu" and now.role == "device" for old, now in zip(trace.agents, agents, strict=True)])
+    source = functools.partial(_assigned, numbers, new, others == "drop")
+    sizes = None if others == "drop" and new.any() else trace.known_size
+    info: dict[str, Any] = {"roles": roles, "spaces": spaces, "names": names, "others": others}
+    info = {key: {str(i): part for i, part in value.items()} if isinstance(value, dict) else value for key, value in info.items()}
+    prelude = _settled(numbers.prelude(), trace.agents, agents)
+    return finished(Trace(agents, source, prelude, trace.info | {"assign": info}, trace.name, *(sizes or (None, None))))
+
+
+def _moved_as_a_whole(old: Sequence[t.Agent], new: Sequence[t.Agent]) -> dict[int, int]:
+    """The spaces all of whose agents move to one other space."""
+    targets: dict[int, set[int]] = {}
+    for before, after in zip(old, new, strict=True):
+        targets.setdefault(before.space, set()).add(after.space)
+    return {space: target.pop() for space, target in targets.items() if len(target) == 1}
+
+
+def _settled(prelude: np.ndarray, old: Sequence[t.Agent], new: Sequence[t.Agent]) -> np.ndarray:
+    """The prelude of the spaces as they are now: their own, or, of a space that is new, that of its first agent's old one."""
+    before = np.array([agent.space for agent in old])[prelude["agent"]]
+    had = {agent.space for agent in old}
+    pieces = []
+    for space in dict.fromkeys(agent.space for agent in new):
+        first = next(i for i, agent in enumerate(new) if agent.space == space)
+        piece = t.copy_records(prelude[before == (space if space in had else old[first].space)])
+        stayed = np.array([agent.space == space for agent in new])[piece["agent"]]
+        piece["agent"] = np.where(stayed, piece["agent"], first)
+        pieces.append(piece)
+    unmoved = [agent.space for agent in old] == [agent.space for agent in new]
+    return prelude if unmoved else joined(pieces)
+
+
+def _assigned(numbers: Numbers, new: np.ndarray, drop: bool) -> Iterator[np.ndarray]:
+    """Records as they are, without those that new devices can't issue."""
+    before = 0
+    for chunk in numbers.chunks():
+        bad = _cannot(chunk, new) if new.any() else np.zeros(chunk.size, bool)
+        if bad.any() and not drop:
+            at = int(np.flatnonzero(bad)[0])
+            kind, agent = int(chunk["kind"][at]) & ~t.CONTINUES, int(chunk["agent"][at])
+            where = f"{prefix(numbers.trace)}record {before + at}"
+            raise t.TraceError(f"{where}: assign: {t.NAMES[kind]} by agent {agent}, which becomes a device")
+        before += chunk.size
+        rest = chosen(chunk, ~bad) if bad.any() else chunk
+        if rest.size:
+            yield rest
+
+
+def _cannot(chunk: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """bool[n]: the records of new devices that no device issues, whole units of them."""
+    kind = chunk["kind"] & ~t.CONTINUES
+    bad = new[chunk["agent"]] & ~np.isin(kind, DEVICE_KINDS)
+    heads = np.flatnonzero(kind == t.GUEST)
+    bad[heads + 1] = False
+    bad[heads[chunk["count"][heads] == -1] + 2] = False
+    return bad

@@ -1,0 +1,161 @@
+"""What is mapped where, in program order: the operations of a trace followed as if each succeeded."""
+
+import bisect
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hwmodel import op as t
+
+PROT = 7
+HEAP = t.PROT_READ | t.PROT_WRITE | t.PRIVATE << 3
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """A range of pages of one kind.
+
+    Parameters
+    ----------
+    first, end : int
+        Pages [first, end).
+    flags : int
+        As in the ARG record of MMAP, without POPULATE.
+    offset : int
+        Page of the file at `first`; 0 without a file.
+    """
+
+    first: int
+    end: int
+    flags: int
+    offset: int = 0
+
+    def part(self, first: int, end: int) -> "Mapping":
+        """The part within [first, end)."""
+        low, high = max(first, self.first), min(end, self.end)
+        return Mapping(low, high, self.flags, self.offset + low - self.first if self.flags >> t.FILE_SHIFT else 0)
+
+    def is_like(self, other: "Mapping") -> bool:
+        """Whether both show the same on the pages that both have."""
+        same_place = self.offset - self.first == other.offset - other.first or not self.flags >> t.FILE_SHIFT
+        return self.flags == other.flags and same_place
+
+    @property
+    def is_huge(self) -> bool:
+        """Whether it has pages of 2 MiB only."""
+        return (self.flags >> 3) & 7 == t.HUGETLB
+
+    def unit(self, agent: int) -> list[tuple[int, int, int, int, int]]:
+        """The MMAP that makes it."""
+        return t.paged_unit(t.MMAP, self.first << t.PAGE_SHIFT, self.end - self.first, [(self.offset, self.flags)], agent)
+
+
+class Memory:
+    """The mappings of one address space, in order, and its program break in pages."""
+
+    def __init__(self) -> None:
+        self.mappings: list[Mapping] = []
+        self.break_: int | None = None
+        self.first_break: int | None = None
+
+    def copy(self) -> "Memory":
+        """As a fork makes it."""
+        new = Memory()
+        new.mappings, new.break_, new.first_break = list(self.mappings), self.break_, self.first_break
+        return new
+
+    def parts(self, first: int, end: int) -> list[Mapping]:
+        """What is mapped in [first, end)."""
+        low, high = self._touched(first, end)
+        return [mapping.part(first, end) for mapping in self.mappings[low:high]]
+
+    def add(self, mapping: Mapping) -> None:
+        """Map, over what is there."""
+        if self.remove(mapping.first, mapping.end):
+            bisect.insort(self.mappings, mapping, key=_first)
+
+    def remove(self, first: int, end: int) -> bool:
+        """Unmap; False, and nothing is done, if that would cut a huge page: the kernel refuses it too."""
+        low, high = self._touched(first, end)
+        touched = self.mappings[low:high]
+        if any(m.is_huge and ((max(first, m.first) | min(end, m.end)) & 511) for m in touched):
+            return False
+        left = [m.part(m.first, first) for m in touched if m.first < first]
+        right = [m.part(end, m.end) for m in touched if m.end > end]
+        self.mappings[low:high] = left + right
+        return True
+
+    def protect(self, first: int, end: int, prot: int) -> None:
+        """Change the rights of what is mapped in [first, end)."""
+        parts = self.parts(first, end)
+        if self.remove(first, end):
+            for mapping in parts:
+                self.add(replace(mapping, flags=mapping.flags & ~PROT | prot))
+
+    def move(self, first: int, pages: int, target: int, size: int) -> None:
+        """What MREMAP does: move or resize; a mapping that grows does so at its end."""
+        parts = self.parts(first, first + pages)
+        if any(mapping.is_huge for mapping in parts) and (target | size) & 511:
+            return
+        if not parts or not self.remove(first, first + pages):
+            return
+        moved = [replace(p, first=p.first - first + target, end=p.end - first + target) for p in parts]
+        if size > pages and moved[-1].end == target + pages:
+            moved[-1] = replace(moved[-1], end=target + size)
+        for mapping in moved:
+            if mapping.first < target + size:
+                self.add(mapping.part(target, target + size))
+
+    def set_break(self, address: int) -> None:
+        """Move the program break; the first time it only becomes known."""
+        old, new = self.break_, -(-address // t.PAGE)
+        self.break_ = new
+        if old is None:
+            self.first_break = new
+        elif new > old:
+            self.add(Mapping(old, new, HEAP))
+        elif new < old:
+            self.remove(new, old)
+
+    def apply(self, unit: np.ndarray) -> None:
+        """Follow an MMAP, BRK, MUNMAP, MPROTECT or MREMAP."""
+        kind, first, pages = int(unit["kind"][0]), int(unit["address"][0]) >> t.PAGE_SHIFT, int(unit["count"][0])
+        if kind == t.BRK:
+            self.set_break(int(unit["address"][0]))
+            return
+        pages = pages if pages != -1 else int(unit["address"][-1])
+        if kind == t.MUNMAP:
+            self.remove(first, first + pages)
+            return
+        operand, address = int(unit["count"][1]), int(unit["address"][1])
+        if kind == t.MMAP:
+            flags = operand & ~t.POPULATE
+            self.add(Mapping(first, first + pages, flags, address if flags >> t.FILE_SHIFT else 0))
+        elif kind == t.MPROTECT:
+            self.protect(first, first + pages, operand)
+        elif kind == t.MREMAP:
+            self.move(first, pages, address >> t.PAGE_SHIFT, operand)
+
+    def _touched(self, first: int, end: int) -> tuple[int, int]:
+        """The slice of mappings that [first, end) touches."""
+        low = bisect.bisect_right(self.mappings, first, key=_first)
+        low -= low > 0 and self.mappings[low - 1].end > first
+        return low, bisect.bisect_left(self.mappings, end, lo=low, key=_first)
+
+
+CHANGING = (t.MMAP, t.BRK, t.MUNMAP, t.MPROTECT, t.MREMAP)
+"""The operations that `Memory.apply` follows."""
+
+
+def units(ops: np.ndarray, kinds: tuple[int, ...]) -> Iterator[tuple[int, np.ndarray]]:
+    """(where it begins, its records) of each unit of some kinds, of checked records."""
+    for at in np.flatnonzero(np.isin(ops["kind"], kinds)).tolist():
+        end = at + 1
+        while end < ops.size and ops["kind"][end] == t.ARG:
+            end += 1
+        yield at, ops[at:end]
+
+
+def _first(mapping: Mapping) -> int:
+    return mapping.first

@@ -1,0 +1,71 @@
+"""The operations that make of one layout of an address space another."""
+
+from hwmodel import op as t
+from workloads.compose.mappings import Mapping, Memory
+
+STACK_PAGES = 2048  # Linux lets a stack grow to 8 MiB (RLIMIT_STACK): so far below its mapping its pages may lie
+
+Records = list[tuple[int, int, int, int, int]]
+
+
+def seam_units(have: Memory, want: Memory, agent: int, fresh: bool) -> Records:
+    """The records that turn one layout into the other; what is alike in both is not touched unless `fresh`.
+
+    Parameters
+    ----------
+    have : Memory
+        What is mapped; changed to what will be.
+    want : Memory
+        What shall be mapped.
+    agent : int
+        Who issues the operations.
+    fresh : bool
+        Unmap everything first.
+    """
+    have, records = have.copy(), Records()
+    moves = _break_moves(have, want)
+    first, end = min(moves, default=0), max(moves, default=0)
+    for mapping in list(have.mappings):
+        in_the_way = mapping.first < end and mapping.end > first  # of the break, or it will be gone with the heap
+        for piece in _unlike(mapping, [] if fresh or in_the_way else want.mappings):
+            low = _grown(have, piece) if piece.first == mapping.first else piece.first
+            records += t.paged_unit(t.MUNMAP, low << t.PAGE_SHIFT, piece.end - low, agent=agent)
+            have.remove(low, piece.end)
+    for page in moves[1:]:
+        before = have.break_
+        records.append((page << t.PAGE_SHIFT, 0, 0, t.BRK, agent))
+        have.set_break(page << t.PAGE_SHIFT)
+        if before is not None and page > before:  # the heap begins empty
+            records += t.paged_unit(t.MUNMAP, before << t.PAGE_SHIFT, page - before, agent=agent)
+            have.remove(before, page)
+    for mapping in want.mappings:
+        for piece in _unlike(mapping, have.mappings):
+            records += piece.unit(agent)
+    return records
+
+
+def _break_moves(have: Memory, want: Memory) -> list[int]:
+    """[where the break is, where it goes], in pages; empty if it stays."""
+    target = have.first_break if want.break_ is None else want.break_
+    if target is None or target == have.break_:
+        return []
+    return [target if have.break_ is None else have.break_, target]
+
+
+def _unlike(mapping: Mapping, others: list[Mapping]) -> list[Mapping]:
+    """The parts of a mapping that none of some disjoint others, in order, is like."""
+    pieces, at = [], mapping.first
+    for other in others:
+        if other.first < mapping.end and other.end > mapping.first and mapping.is_like(other):
+            if other.first > at:
+                pieces.append(mapping.part(at, other.first))
+            at = other.end
+    return [*pieces, mapping.part(at, mapping.end)] if at < mapping.end else pieces
+
+
+def _grown(have: Memory, mapping: Mapping) -> int:
+    """The first page that a stack may have grown to; the mapping's own if it does not grow."""
+    if not mapping.flags & t.GROWS_DOWN:
+        return mapping.first
+    below = max((other.end for other in have.mappings if other.end <= mapping.first), default=0)
+    return max(below, mapping.first - STACK_PAGES)

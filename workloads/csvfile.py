@@ -1,0 +1,227 @@
+"""A trace as CSV, whole: what `save_csv` writes is read again as it was.
+
+The file begins with lines ``# {JSON}``: the first says what the trace is (its agents, its numbers of records), those behind
+it list the prelude. Then come the names of the columns and a line for each record; a second half is "read+", an operand "arg".
+"""
+
+import functools
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from hwmodel import op as t
+from hwmodel.trace import Trace, Validator
+from workloads import streams
+from workloads.compose.numbering import joined
+from workloads.readers.columntext import BUFFER, Lines
+from workloads.streams import Source
+
+MARK = "hwmodel.csv"
+VERSION = 1
+KINDS = {name: kind for kind, name in t.NAMES.items()} | {
+    f"{t.NAMES[kind]}+": kind | t.CONTINUES for kind in (t.READ, t.WRITE, t.FETCH)
+}
+COLUMNS = ("kind", "address", "count", "gap", "agent")
+LIMITS = {"count": (-(1 << 31), (1 << 31) - 1), "gap": (-(1 << 15), (1 << 15) - 1), "agent": (0, t.AGENTS - 1)}
+BLOCK = 1 << 15
+LONGEST_UNIT = 3
+PRELUDE = 256  # records in a line
+
+
+def recognises(head: bytes) -> bool:
+    """Whether a file that begins with `head` was written by `save_csv`."""
+    return head.startswith(f'# {{"{MARK}"'.encode())
+
+
+def save_csv(trace: Trace, path: str | os.PathLike[str]) -> None:
+    """Write a trace as CSV, with its agents, initial memory and info; whole or not at all.
+
+    Parameters
+    ----------
+    trace : Trace
+        Checked record by record on the way. It is read twice if its size is not known.
+    path : path
+        By custom ``.csv``; ``.csv.gz``, ``.csv.xz``, ``.csv.bz2`` and ``.csv.zst`` are compressed.
+
+    Raises
+    ------
+    TraceError
+        If a record is invalid or `info` is not JSON.
+    OSError
+        If the file cannot be written.
+    """
+    records = len(trace)
+    with streams.create(path) as file:
+        validator = Validator(trace)
+        for line in _heading(trace, records, os.fspath(path)):
+            file.write(line)
+        for chunk in trace.chunks(BLOCK):
+            validator.check(chunk)
+            _write(file, chunk)
+
+
+def _heading(trace: Trace, records: int, name: str) -> Iterator[bytes]:
+    about = {
+        MARK: VERSION, "records": records, "prelude": trace.prelude.size,
+        "agents": [{"role": agent.role, "space": agent.space, "name": agent.name} for agent in trace.agents],
+        "info": trace.info,
+    }  # fmt: skip
+    lines = [about, *({"prelude": trace.prelude[at : at + PRELUDE].tolist()} for at in range(0, trace.prelude.size, PRELUDE))]
+    for line in lines:
+        try:
+            text = f"# {json.dumps(line)}\n".encode()
+        except (TypeError, ValueError) as error:
+            raise t.TraceError(f"{name}: info is not JSON: {error}") from None
+        if len(text) >= BUFFER:
+            raise t.TraceError(f"{name}: the trace's info has {len(text)} bytes, more than a line of CSV may have here")
+        yield text
+    yield f"{','.join(COLUMNS)}\n".encode()
+
+
+def _write(file: Any, ops: np.ndarray) -> None:
+    import pyarrow as pa
+    from pyarrow import csv
+
+    numbers = np.full(2 * t.CONTINUES, -1, np.int8)
+    numbers[list(KINDS.values())] = np.arange(len(KINDS))
+    names = pa.DictionaryArray.from_arrays(pa.array(numbers[ops["kind"]]), pa.array(list(KINDS))).cast(pa.string())
+    columns = [names, *(pa.array(np.ascontiguousarray(ops[column])) for column in COLUMNS[1:])]
+    options = csv.WriteOptions(include_header=False, quoting_style="none")
+    csv.write_csv(pa.Table.from_arrays(columns, names=list(COLUMNS)), pa.PythonFile(file, "w"), options)
+
+
+def read(source: Source) -> Trace:
+    """Open what `save_csv` wrote.
+
+    Parameters
+    ----------
+    source : Source
+        The file.
+
+    Returns
+    -------
+    Trace
+        Read again, in constant memory, at every iteration; its records are not validated yet.
+
+    Raises
+    ------
+    TraceError
+        If it is damaged, or cut short in its first lines; names the line and the column.
+
+    Warns
+    -----
+    TraceWarning
+        If it is cut short; says where. All whole units that it has are there.
+    """
+    reading = _Reading(source)
+    records = references = 0
+    for chunk in reading.chunks():
+        records, references = records + chunk.size, references + t.count_references(chunk)
+    if reading.cut:
+        source.warn_cut(reading.cut)
+    source_of = functools.partial(_again, source)
+    return Trace(reading.agents, source_of, t.as_records(reading.prelude), reading.info, source.name, records, references)
+
+
+def _again(source: Source) -> Iterator[np.ndarray]:
+    yield from _Reading(source).chunks()
+
+
+class _Reading:
+    """One pass."""
+
+    def __init__(self, source: Source) -> None:
+        self.agents: list[t.Agent] = []
+        self.prelude: list[tuple[int, ...]] = []
+        self.info: dict[str, Any] = {}
+        self.cut = ""
+        self._source, self._records = source, 0
+
+    def chunks(self) -> Iterator[np.ndarray]:
+        """Its records, whole units."""
+        with self._source.open() as stream:
+            lines = Lines(stream, self._source.name)
+            self._describe(lines)
+            values, numbers = np.zeros((len(COLUMNS), BLOCK), np.int64), np.zeros(BLOCK, np.int64)
+            held, rows = np.empty(0, t.OP), 0
+            plan = range(len(COLUMNS))
+            for size in lines.rows(COLUMNS, plan, {0: KINDS}, values, numbers):
+                ops = joined([held, self._records_of(values[:, :size], numbers)])
+                rows += size
+                whole = _last_head(ops)
+                held = ops[whole:]
+                if whole:
+                    yield ops[:whole]
+            yield from self._end(lines, held, rows)
+
+    def _end(self, lines: Lines, held: np.ndarray, rows: int) -> Iterator[np.ndarray]:
+        """The last unit, if it is whole or the file is not cut."""
+        self.cut = lines.cut
+        if rows > self._records:
+            raise t.TraceError(f"{self._source.name}: damaged: {rows} records, but it should have {self._records}")
+        if rows < self._records:
+            self.cut = f"{self.cut or f'ends behind line {lines.line}'} ({rows} of {self._records} records)"
+        if held.size and (rows == self._records or held.size >= _wanted(held)):
+            yield held
+
+    def _describe(self, lines: Lines) -> None:
+        """Take in the lines before the first record."""
+        try:
+            about = self._line(lines)
+            if about[MARK] > VERSION:
+                raise t.TraceError(f"format version {about[MARK]} is newer than {VERSION}, the newest known here")
+            self.agents = [t.Agent(agent["role"], int(agent["space"]), str(agent["name"])) for agent in about["agents"]]
+            if not 0 < len(self.agents) <= t.AGENTS:
+                raise t.TraceError(f"a trace has 1 to {t.AGENTS} agents, not {len(self.agents)}")
+            self.info, self._records, prelude = dict(about["info"]), int(about["records"]), int(about["prelude"])
+            while len(self.prelude) < prelude:
+                self.prelude += [tuple(map(int, record)) for record in self._line(lines)["prelude"]]
+            t.as_records(self.prelude)
+        except t.TraceError as error:
+            raise t.TraceError(f"{self._source.name}: line {lines.line}: {error}") from None
+        except KeyError as error:
+            raise t.TraceError(f"{self._source.name}: line {lines.line}: damaged: it lacks {error}") from None
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+            raise t.TraceError(f"{self._source.name}: line {lines.line}: damaged: it makes no sense ({str(error)[:120]})") from None
+        header = lines.next()
+        if header != ",".join(COLUMNS):
+            cut, other = "cut short behind it, before its first record", f"it is not {','.join(COLUMNS)}"
+            raise t.TraceError(f"{self._source.name}: line {lines.line}: {cut if header is None else other}")
+
+    def _line(self, lines: Lines) -> dict[str, Any]:
+        line = lines.next()
+        if line is None:
+            raise t.TraceError("cut short behind it, before its first record")
+        if not line.startswith("# "):
+            raise ValueError("no '# ' before JSON")
+        return dict(json.loads(line[2:]))
+
+    def _records_of(self, values: np.ndarray, lines: np.ndarray) -> np.ndarray:
+        ops = np.empty(values.shape[1], t.OP)
+        bad = ~np.isin(values[0], list(KINDS.values()))
+        for row, name in enumerate(COLUMNS):
+            low, high = LIMITS.get(name, (None, None))
+            if name != "kind":
+                bad = np.zeros(ops.size, bool) if low is None else (values[row] < low) | (values[row] > high)
+            if bad.any():
+                at = int(np.flatnonzero(bad)[0])
+                where = f"{self._source.name}: line {lines[at]}, column {name!r}"
+                raise t.TraceError(f"{where}: {values[row, at]} is {'no kind' if name == 'kind' else f'not in [{low}, {high}]'}")
+            ops[name] = values[row]
+        return ops
+
+
+def _last_head(ops: np.ndarray) -> int:
+    """Where the last unit begins; the end, if too many operands are there for one."""
+    heads = np.flatnonzero(ops["kind"][-LONGEST_UNIT:] != t.ARG)
+    return max(ops.size - LONGEST_UNIT, 0) + int(heads[-1]) if heads.size else ops.size
+
+
+def _wanted(unit: np.ndarray) -> int:
+    """Records that a unit should have."""
+    kind = int(unit["kind"][0])
+    large = kind >= t.MMAP and kind != t.BRK and int(unit["count"][0]) == -1
+    return 1 + t.ARGS.get(kind, 0) + large

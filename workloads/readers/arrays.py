@@ -1,0 +1,210 @@
+"""Tables of typed columns: NumPy's .npy and .npz, and Parquet."""
+
+import itertools
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from hwmodel import op as t
+from workloads.readers import rows as r
+from workloads.readers.rows import COLUMNS, UNKNOWN, WORDS, Block, columns_of, empty_values
+from workloads.streams import Source
+
+NPY, ZIP, PARQUET = b"\x93NUMPY", b"PK\x03\x04", b"PAR1"
+WIDEST = 1 << 16  # bytes of a row
+
+
+def is_npz(head: bytes) -> bool:
+    """Whether a zip archive begins with an array: its first member is an .npy."""
+    length = int.from_bytes(head[26:28], "little")
+    return head.startswith(ZIP) and head[30 : 30 + length].endswith(b".npy")
+
+
+class ArrayTable:
+    """What the three kinds have in common; one that can be cut short overrides nothing but `cut`."""
+
+    def __init__(self, source: Source, ignore: Sequence[str]) -> None:
+        self.cut, self.columns = "", list[str]()
+        self._source, self._ignore = source, ignore
+
+    def _refuse(self, why: str) -> t.TraceError:
+        return t.TraceError(f"{self._source.name}: {why}")
+
+    def _check_type(self, name: str, column: int, dtype: Any) -> None:
+        """A column of integers; kind and role may be words."""
+        if column == UNKNOWN or (dtype.shape == () and (dtype.kind in "iu" or (dtype.kind in "SU" and column in WORDS))):
+            return
+        raise self._refuse(f"column {name!r} is {str(dtype)[:80]}: it must be of integers{' or words' if column in WORDS else ''}")
+
+
+def _fill(to: np.ndarray, column: int, values: np.ndarray) -> None:
+    """Values as int64; words as their numbers."""
+    if values.dtype.kind in "iu":
+        np.copyto(to, values, casting="unsafe")
+        return
+    words, places = np.unique(values, return_inverse=True)
+    texts = [word.decode("latin-1") if isinstance(word, bytes) else str(word) for word in words.tolist()]
+    to[:] = word_numbers(texts, WORDS[column])[places.reshape(-1)]
+
+
+def word_numbers(texts: Sequence[str | None], table: Mapping[str, int]) -> np.ndarray:
+    """int64[n]: what words stand for."""
+    return np.array([table.get((text or "").strip().lower(), UNKNOWN) for text in texts], np.int64)
+
+
+class _Array:
+    """An .npy, read in pieces: raises ValueError if it is none."""
+
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self.read = read
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            try:
+                version = np.lib.format.read_magic(self)  # type: ignore[arg-type]
+                header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+                self.shape, _, self.dtype = header(self)  # type: ignore[arg-type]
+            except Exception as error:  # what garbled bytes make of it is told in many ways
+                raise ValueError(f"its header makes no sense ({_line(error)})") from None
+        if self.dtype.hasobject or not 0 < self.dtype.itemsize <= WIDEST:
+            raise ValueError(f"it has elements of {str(self.dtype)[:80]}")
+        if len(self.shape) != 1 or self.shape[0] < 0:
+            raise ValueError(f"it has shape {str(self.shape)[:80]}, but rows are wanted")
+        self.rows = self.shape[0]
+        self.left, self.rest = self.rows, 0
+
+    def take(self, rows: int) -> np.ndarray:
+        """The next rows; fewer at the end, where `rest` is the bytes of a row that is not whole."""
+        wanted = min(rows, self.left) * self.dtype.itemsize
+        data = self.read(wanted)
+        whole, self.rest = divmod(len(data), self.dtype.itemsize)
+        self.left -= whole
+        return np.frombuffer(data, self.dtype, whole)
+
+
+class NpyTable(ArrayTable):
+    """A structured array, or integers that are addresses."""
+
+    def blocks(self) -> Iterator[Block]:
+        """Its rows."""
+        with self._source.open() as stream:
+            try:
+                array = _Array(stream.read)
+            except ValueError as error:
+                raise self._refuse(f"damaged, or no table: {error}") from None
+            self.columns = list(array.dtype.names or ("address",))
+            plan = columns_of(self.columns, self._ignore, self._source.name)
+            for name, column in zip(self.columns, plan, strict=True):
+                self._check_type(name, column, array.dtype[name] if array.dtype.names else array.dtype)
+            values, before = empty_values(), 0
+            while (rows := array.take(r.BLOCK)).size:
+                for name, column in zip(self.columns, plan, strict=True):
+                    if column != UNKNOWN:
+                        _fill(values[column, : rows.size], column, rows[name] if array.dtype.names else rows)
+                yield Block(values, rows.size, before)
+                before += rows.size
+            if array.left:
+                self.cut = f"ends {'within' if array.rest else 'before'} row {before} of {array.rows}"
+            elif stream.read(1):
+                raise self._refuse(f"row {before - 1} is its last, but more bytes follow: several arrays are no table")
+
+
+class NpzTable(ArrayTable):
+    """Named arrays of one length."""
+
+    def blocks(self) -> Iterator[Block]:
+        """Its rows."""
+        with self._source.opener() as raw:
+            try:
+                yield from self._blocks(raw)
+            except t.TraceError:
+                raise
+            except Exception as error:  # as in _Array
+                raise self._refuse(f"damaged, cut short, or compressed once more ({_line(error)})") from None
+
+    def _blocks(self, raw: Any) -> Iterator[Block]:
+        with zipfile.ZipFile(raw) as archive:
+            members = archive.namelist()
+            self.columns = [name.removesuffix(".npy") for name in members]
+            plan = columns_of(self.columns, self._ignore, self._source.name)
+            arrays = {
+                column: _Array(archive.open(member).read)
+                for member, column in zip(members, plan, strict=True) if column != UNKNOWN
+            }  # fmt: skip
+            for name, column in zip(self.columns, plan, strict=True):
+                if column != UNKNOWN:
+                    self._check_type(name, column, arrays[column].dtype)
+            lengths = {COLUMNS[column]: array.rows for column, array in arrays.items()}
+            if len(set(lengths.values())) > 1:
+                raise self._refuse(f"damaged: its columns are not of one length: {lengths}")
+            values, rows = empty_values(), next(iter(lengths.values()))
+            for before in range(0, rows, r.BLOCK):
+                size = min(r.BLOCK, rows - before)
+                for column, array in arrays.items():
+                    piece = array.take(r.BLOCK)
+                    if piece.size != size:
+                        raise self._refuse(f"column {COLUMNS[column]!r} ends at row {before + piece.size} of {rows}")
+                    _fill(values[column, :size], column, piece)
+                yield Block(values, size, before)
+            for column, array in arrays.items():
+                if array.read(1):
+                    raise self._refuse(f"column {COLUMNS[column]!r} has more bytes than its {rows} rows")
+
+
+class ParquetTable(ArrayTable):
+    """Parquet."""
+
+    def blocks(self) -> Iterator[Block]:
+        """Its rows."""
+        with self._source.opener() as raw:
+            try:
+                yield from self._blocks(raw)
+            except t.TraceError:
+                raise
+            except Exception as error:  # as in _Array
+                raise self._refuse(f"damaged, or cut short ({_line(error)})") from None
+
+    def _blocks(self, raw: Any) -> Iterator[Block]:
+        from pyarrow import parquet
+
+        with parquet.ParquetFile(raw, page_checksum_verification=True) as file:
+            self.columns = list(file.schema_arrow.names)
+            plan = columns_of(self.columns, self._ignore, self._source.name)
+            wanted = [(name, column) for name, column in zip(self.columns, plan, strict=True) if column != UNKNOWN]
+            for name, column in wanted:
+                self._check_arrow_type(name, column, file.schema_arrow.field(name).type)
+            values, before = empty_values(), 0
+            for batch in file.iter_batches(r.BLOCK, columns=[name for name, _ in wanted], use_threads=False):
+                for name, column in wanted:
+                    self._fill_arrow(values[column, : batch.num_rows], column, name, batch.column(name), before)
+                yield Block(values, batch.num_rows, before)
+                before += batch.num_rows
+            if before != file.metadata.num_rows:
+                raise self._refuse(f"damaged: {before} rows, but it should have {file.metadata.num_rows}")
+
+    def _check_arrow_type(self, name: str, column: int, kind: Any) -> None:
+        import pyarrow as pa
+
+        plain = kind.value_type if pa.types.is_dictionary(kind) else kind
+        text = pa.types.is_string(plain) or pa.types.is_large_string(plain)
+        if not pa.types.is_integer(kind) and not (text and column in WORDS):
+            raise self._refuse(f"column {name!r} is {str(kind)[:80]}: it must be of integers{' or words' if column in WORDS else ''}")
+
+    def _fill_arrow(self, to: np.ndarray, column: int, name: str, values: Any, before: int) -> None:
+        import pyarrow as pa
+
+        if values.null_count:
+            row = next(i for i, empty in enumerate(values.is_null().to_pylist()) if empty)
+            raise self._refuse(f"row {before + row}, column {name!r}: it is empty")
+        if pa.types.is_integer(values.type):
+            np.copyto(to, values.to_numpy(zero_copy_only=True), casting="unsafe")
+            return
+        encoded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
+        numbers = word_numbers(encoded.dictionary.to_pylist(), WORDS[column])
+        to[:] = numbers[encoded.indices.to_numpy(zero_copy_only=False)]
+
+
+def _line(error: Exception) -> str:
+    return next(itertools.chain(str(error).splitlines(), [""]))[:120] or type(error).__name__

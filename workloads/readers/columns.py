@@ -1,0 +1,101 @@
+"""Reader of columns that people have as glue: CSV, NumPy (.npy, .npz) and Parquet; what they mean: workloads/readers/rows.py.
+
+A CSV begins with a line of names. An .npy is a structured array, or integers that are addresses of reads; an .npz has an
+array for each column. CSV and .npy that are cut short give their whole rows; the others have their index at the end.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+
+from hwmodel.trace import Trace, TraceError
+from workloads import csvfile
+from workloads.readers import arrays, passes
+from workloads.readers.columntext import BOM, Lines
+from workloads.readers.rows import ADDRESS, COLUMNS, KIND, ROLE, WORDS, Block, RowsPass, Table, columns_of, empty_values
+from workloads.streams import Source
+
+NAME = "columns"
+
+
+def recognises(head: bytes) -> bool:
+    """Whether bytes that begin with `head` are a NumPy or Parquet file, or a CSV whose first line names a column `address`."""
+    return head.startswith((arrays.NPY, arrays.PARQUET)) or arrays.is_npz(head) or csvfile.recognises(head) or _is_csv(head)
+
+
+def _is_csv(head: bytes) -> bool:
+    lines = (line.strip() for line in head.removeprefix(BOM).split(b"\n"))
+    first = next((line for line in lines if line and not line.startswith(b"#")), b"")
+    return COLUMNS[ADDRESS] in _fields(first.decode("utf-8", "replace"), lower=True)
+
+
+def read(source: Source, events: bool = True, ignore: Sequence[str] = ()) -> Trace:
+    """Open a file of columns.
+
+    Memory that is used is inferred to be there, as for recordings without a list of it.
+
+    Parameters
+    ----------
+    source : Source
+        A CSV, .npy, .npz or Parquet file.
+    events : bool
+        False leaves out system calls and syncs; every page used is then in memory, mapped with every right, from the start.
+    ignore : sequence of str
+        Names of columns that are not looked at.
+
+    Returns
+    -------
+    Trace
+        Coalesced; read again, in constant memory, at every iteration.
+
+    Raises
+    ------
+    TraceError
+        If a column is missing, unknown, there twice or of a strange type; at a value that makes no sense: names the
+        line or the row (from 0) and the column.
+    """
+    head = source.head()
+    if csvfile.recognises(head):
+        return csvfile.read(source)
+    if head.startswith(arrays.NPY):
+        return passes.two_passes(source, functools.partial(_begin, "NumPy", arrays.NpyTable, source, events, ignore))
+    if arrays.is_npz(head):
+        return passes.two_passes(source, functools.partial(_begin, "NumPy", arrays.NpzTable, source, events, ignore))
+    if head.startswith(arrays.PARQUET):
+        return passes.two_passes(source, functools.partial(_begin, "Parquet", arrays.ParquetTable, source, events, ignore))
+    return passes.two_passes(source, functools.partial(_begin, "CSV", CsvTable, source, events, ignore))
+
+
+def _begin(
+    format: str, table: Callable[[Source, Sequence[str]], Table], source: Source, events: bool, ignore: Sequence[str], watch: bool
+) -> RowsPass:
+    return RowsPass(source, table(source, ignore), format, events, watch)
+
+
+class CsvTable:
+    """The rows of a CSV."""
+
+    def __init__(self, source: Source, ignore: Sequence[str]) -> None:
+        self.cut, self.columns = "", list[str]()
+        self._source, self._ignore = source, ignore
+
+    def blocks(self) -> Iterator[Block]:
+        """Its rows."""
+        with self._source.open() as stream:
+            lines = Lines(stream, self._source.name)
+            header = lines.next()
+            while header is not None and (not header.strip() or header.startswith("#")):
+                header = lines.next()
+            if header is None:
+                raise TraceError(f"{self._source.name}: cut short within line {lines.line + 1}, which names its columns")
+            self.columns = _fields(header)
+            plan = columns_of(self.columns, self._ignore, self._source.name)
+            values = empty_values()
+            numbers = values[0].copy()
+            for rows in lines.rows(self.columns, plan, {KIND: WORDS[KIND], ROLE: WORDS[ROLE]}, values, numbers):
+                yield Block(values, rows, lines=numbers)
+            self.cut = lines.cut
+
+
+def _fields(line: str, lower: bool = False) -> list[str]:
+    names = [field.strip().strip('"') for field in line.split(",")]
+    return [name.lower() for name in names] if lower else names

@@ -1,0 +1,298 @@
+"""CSV: lines of numbers and words, parsed by a kernel.
+
+Fields are separated by commas; blanks around one, and double quotes around one without commas, are skipped. Numbers are decimal or
+0x and hexadecimal. Lines without a field are skipped. A line without its newline is not whole.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from hwmodel import op as t
+from hwmodel.jit import entry, part
+from workloads.streams import Stream
+
+BUFFER = 1 << 20
+BOM = b"\xef\xbb\xbf"
+NEWLINE, COMMA, QUOTE, SPACE, TAB, RETURN, MINUS, ZERO, LOWER_X = 10, 44, 34, 32, 9, 13, 45, 48, 120
+LETTERS = 12  # of a word, at most: five bits each
+END, FULL, BAD_FIELD, FEW, MANY = 0, 1, 2, 3, 4
+IGNORED, NO_WORD = -1, -1
+LARGEST = (1 << 63) - 1
+SAFE = (1 << 58) - 1  # another digit fits behind a number up to this: dividing at each would take half the time
+
+CURSOR = np.dtype((np.record, [
+    ("at", "i8"),      # next byte
+    ("end", "i8"),     # bytes in the buffer
+    ("whole", "i8"),   # behind its last newline: no byte from there on is parsed, so a newline ends every loop
+    ("line", "i8"),    # lines so far
+    ("rows", "i8"),    # rows parsed into the values
+    ("field", "i8"),   # the field at fault
+]))  # fmt: skip
+
+
+def word_codes(words: Mapping[str, int]) -> np.ndarray:
+    """int64[n, 2]: code and number of each word, for the kernel."""
+    return np.array([[_code(word), number] for word, number in words.items()], np.int64).reshape(-1, 2)
+
+
+def _code(word: str) -> int:
+    code = 0
+    for letter in word:
+        code = code << 5 | ("_+".index(letter) + 27 if letter in "_+" else ord(letter) - 96)
+    return code
+
+
+class Lines:
+    """The lines of a stream: first single ones, then rows of fields.
+
+    Parameters
+    ----------
+    stream : Stream
+        The file.
+    name : str
+        Of the file, for errors.
+    """
+
+    def __init__(self, stream: Stream, name: str) -> None:
+        self.cut = ""
+        self._stream, self._name = stream, name
+        self._bytes = bytearray(BUFFER)
+        self._text = np.frombuffer(self._bytes, np.uint8)
+        self._cursor = np.zeros(1, CURSOR)
+        self._row = self._cursor[0]
+
+    @property
+    def line(self) -> int:
+        """Lines so far."""
+        return int(self._row["line"])
+
+    def next(self) -> str | None:
+        """The next line without its end, None if there is no whole one."""
+        at, end = int(self._row["at"]), int(self._row["end"])
+        newline = self._bytes.find(b"\n", at, end)
+        while newline < 0:
+            if not self._refill():
+                self._say_cut()
+                return None
+            at, end = int(self._row["at"]), int(self._row["end"])
+            newline = self._bytes.find(b"\n", at, end)
+        self._row["at"], self._row["line"] = newline + 1, self.line + 1
+        line = bytes(self._bytes[at:newline])
+        return (line.removeprefix(BOM) if self.line == 1 else line).decode("utf-8", "replace").rstrip("\r")
+
+    def rows(
+        self, names: Sequence[str], plan: Sequence[int], words: Mapping[int, Mapping[str, int]], values: np.ndarray, lines: np.ndarray
+    ) -> Iterator[int]:
+        """Parse rows into `values` and their line numbers into `lines`; yields how many, whenever it is full, and at the end.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Of the columns, for errors.
+        plan : sequence of int
+            Which line of `values` each field goes to, -1: none.
+        words : mapping
+            The words that may stand for numbers, by line of `values`.
+        values, lines : int64[n, rows], int64[rows]
+            Filled anew each time.
+
+        Raises
+        ------
+        TraceError
+            At a garbled line; names the line and the column.
+        """
+        targets, tables = np.array(plan, np.int64), np.zeros((values.shape[0], 2), np.int64)
+        codes = np.concatenate([np.empty((0, 2), np.int64), *(word_codes(words[key]) for key in words)])
+        at = 0
+        for key, table in words.items():
+            tables[key] = (at, at + len(table))
+            at += len(table)
+        more = True
+        while more:
+            reason = _parse(self._text, self._cursor, targets, tables, codes, values, lines)
+            if reason > FULL:
+                self._refuse(reason, names)
+            if reason == FULL or not (more := self._refill()):
+                yield int(self._row["rows"])
+                self._row["rows"] = 0
+        self._say_cut()
+
+    def _refuse(self, reason: int, names: Sequence[str]) -> None:
+        at, field = int(self._row["at"]), int(self._row["field"])
+        text = bytes(self._bytes[at : self._bytes.find(b"\n", at)]).decode("utf-8", "replace").rstrip("\r")
+        where = f"{self._name}: line {self.line + 1}"
+        if reason == BAD_FIELD:
+            fields = text.split(",")
+            shown = fields[field].strip() if field < len(fields) else ""
+            raise t.TraceError(f"{where}, column {names[field]!r}: {_short(shown)} makes no sense")
+        raise t.TraceError(f"{where} has {'fewer' if reason == FEW else 'more'} than {len(names)} fields: {_short(text)}")
+
+    def _refill(self) -> bool:
+        at, end = int(self._row["at"]), int(self._row["end"])
+        left = end - at
+        if left == BUFFER:
+            raise t.TraceError(f"{self._name}: line {self.line + 1} is longer than {BUFFER} bytes")
+        self._bytes[:left] = self._bytes[at:end]
+        with memoryview(self._bytes) as view:
+            got = self._stream.readinto(view[left:])
+        self._row["at"], self._row["end"] = 0, left + got
+        self._row["whole"] = self._bytes.rfind(b"\n", 0, left + got) + 1
+        return bool(got)
+
+    def _say_cut(self) -> None:
+        rest = bytes(self._bytes[int(self._row["at"]) : int(self._row["end"])])
+        if rest.strip():
+            self.cut = f"line {self.line + 1} has no end: {_short(rest.decode('utf-8', 'replace'))}"
+        elif self._stream.cut:
+            self.cut = f"ends behind line {self.line}"
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else f"{text[:57]}...")
+
+
+@entry
+def _parse(text, cursor, targets, tables, codes, values, lines):
+    """Parse whole lines; END: none is left, FULL: no room, else what is wrong with the line at the cursor."""
+    row = cursor[0]
+    begin, end, line, rows = row.at, row.whole, row.line, row.rows
+    reason = END
+    while begin < end:
+        if rows == lines.size:
+            reason = FULL
+            break
+        at = _skip(text, begin)
+        if text[at] != NEWLINE:
+            reason, row.field, at = _line(text, at, targets, tables, codes, values, rows)
+            if reason != END:
+                break
+            lines[rows] = line + 1
+            rows += 1
+        begin = at + 1
+        line += 1
+    row.at = begin
+    row.line = line
+    row.rows = rows
+    return reason
+
+
+@part
+def _line(text, at, targets, tables, codes, values, row):
+    """Parse the fields of a line; (END or what is wrong, the field at fault, where the line ends)."""
+    field, more = 0, True
+    while more:
+        if field == targets.size:
+            return MANY, field, at
+        target = targets[field]
+        if target == IGNORED:
+            at = _ignore(text, at)
+        else:
+            at, good, value = _field(text, at, tables[target, 0], tables[target, 1], codes)
+            if not good:
+                return BAD_FIELD, field, at
+            values[target, row] = value
+        more = text[at] == COMMA
+        at += 1
+        field += 1
+    return (END if field == targets.size else FEW), field, at - 1
+
+
+@part
+def _skip(text, at):
+    """The first byte from `at` on that is no blank."""
+    while text[at] == SPACE or text[at] == TAB or text[at] == RETURN:
+        at += 1
+    return at
+
+
+@part
+def _ignore(text, at):
+    """The end of a field that is not looked at; commas within double quotes do not end it."""
+    quoted = False
+    while text[at] != NEWLINE and (quoted or text[at] != COMMA):
+        if text[at] == QUOTE:
+            quoted = not quoted
+        at += 1
+    return at
+
+
+@part
+def _field(text, at, first, last, codes):
+    """A number, or one of the words codes[first:last]; (where the field ends, whether it makes sense, its value)."""
+    at = _skip(text, at)
+    quoted = text[at] == QUOTE
+    if quoted:
+        at += 1
+    if first < last and not _is_digit(text[at]):
+        at, value = _word(text, at, first, last, codes)
+        good = value != NO_WORD
+    else:
+        at, good, value = _number(text, at)
+    if quoted:
+        good = good and text[at] == QUOTE
+        at += 1 if good else 0
+    at = _skip(text, at)
+    return at, good and (text[at] == COMMA or text[at] == NEWLINE), value
+
+
+@part
+def _is_digit(byte):
+    return byte >= ZERO and byte <= ZERO + 9
+
+
+@part
+def _number(text, at):
+    """(behind the number, whether it is one of 64 bits, its value)."""
+    minus = text[at] == MINUS
+    if minus:
+        at += 1
+    base = np.int64(10)
+    if text[at] == ZERO and text[at + 1] | 32 == LOWER_X:
+        base = np.int64(16)
+        at += 2
+    value, good = np.int64(0), False
+    while True:
+        digit = _digit(text[at])
+        if digit < 0 or digit >= base:
+            break
+        if value > SAFE and value > (LARGEST - digit) // base:
+            return at, False, value
+        value = value * base + digit
+        good = True
+        at += 1
+    return at, good, (-value if minus else value)
+
+
+@part
+def _digit(byte):
+    """The value of a decimal or hexadecimal digit, or -1."""
+    digit = np.int64(byte) - ZERO
+    if digit >= 0 and digit <= 9:
+        return digit
+    letter = (np.int64(byte) | 32) - 97
+    return letter + 10 if letter >= 0 and letter <= 5 and byte > 57 else np.int64(-1)
+
+
+@part
+def _word(text, at, first, last, codes):
+    """(behind the word, its number or NO_WORD)."""
+    code, letters = np.int64(0), 0
+    while True:
+        byte = np.int64(text[at])
+        letter = (byte | 32) - 96 if byte >= 65 and (byte | 32) <= 122 and (byte | 32) >= 97 else np.int64(0)
+        if byte == 95:
+            letter = np.int64(27)
+        elif byte == 43:
+            letter = np.int64(28)
+        if letter == 0:
+            break
+        if letters == LETTERS:
+            return at, np.int64(NO_WORD)
+        code = code << 5 | letter
+        letters += 1
+        at += 1
+    for k in range(first, last):
+        if codes[k, 0] == code:
+            return at, codes[k, 1]
+    return at, np.int64(NO_WORD)

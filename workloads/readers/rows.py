@@ -1,0 +1,291 @@
+"""Rows of named columns become records: one access, or so many instructions or system calls, a row.
+
+Columns: `address`, `kind`, `size` (bytes), `count`, `gap`, `thread`, `space`, `role`; only the first must be there. A row's agent
+is its thread of its space; agents are numbered as they first appear.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from hwmodel import op as t
+from hwmodel.jit import entry, part
+from workloads.readers.assembly import Assembly
+from workloads.streams import Source
+
+ADDRESS, KIND, SIZE, COUNT, GAP, THREAD, SPACE, ROLE = range(8)
+COLUMNS = ("address", "kind", "size", "count", "gap", "thread", "space", "role")
+SYNONYMS = {"tid": "thread", "agent": "thread", "pid": "space", "asid": "space"}
+DEFAULTS = (0, t.READ, 1, 1, 0, 0, 0, 0)
+NUMBERS = (ADDRESS, SIZE, COUNT, GAP, THREAD, SPACE)
+KINDS = {
+    "r": t.READ, "read": t.READ, "load": t.READ, "w": t.WRITE, "write": t.WRITE, "store": t.WRITE,
+    "i": t.FETCH, "x": t.FETCH, "fetch": t.FETCH, "ifetch": t.FETCH,
+    "compute": t.COMPUTE, "syscall": t.SYSCALL, "sync": t.SYNC,
+}  # fmt: skip
+"""What `kind` may say, in upper or lower case, besides the number of one of these."""
+ROLES = {"cpu": 0, "device": 1}
+WORDS = {KIND: KINDS, ROLE: ROLES}
+UNKNOWN = -1
+PAGES = 15  # the longest access spans fewer pages than this and one
+LONGEST = PAGES * t.PAGE
+ROOM = PAGES + 3  # records that a row may need
+MOST_GAP = (1 << 15) - 1
+MOST = (1 << 31) - 1
+BLOCK = 1 << 15
+
+DONE, FULL, NEW = 0, 1, 2
+BAD = 8
+"""Reasons from here on: 8 and the column that is to blame."""
+CROSSING = BAD + 8
+
+STATE = np.dtype((np.record, [
+    ("at", "i8"),        # the next row
+    ("filled", "i8"),    # records in the batch
+    ("agents", "i8"),    # known so far
+    ("agent", "i8"),     # of the latest row
+    ("calls", "i8"),     # system calls so far
+]))  # fmt: skip
+KNOWN = np.dtype((np.record, [("thread", "i8"), ("place", "i8"), ("role", "i8")]))
+"""What tells agents apart; `place` is the space."""
+
+
+@dataclass
+class Block:
+    """Some rows: a line of `values` for each column, and what says where a row stands."""
+
+    values: np.ndarray
+    rows: int
+    before: int = 0
+    lines: np.ndarray | None = None
+
+    def where(self, row: int) -> str:
+        """A row's name in errors."""
+        return f"row {self.before + row}" if self.lines is None else f"line {int(self.lines[row])}"
+
+
+class Table(Protocol):
+    """A file of rows. `cut` says, behind the last block, where it ends early, if it does."""
+
+    columns: list[str]
+    cut: str
+
+    def blocks(self) -> Iterator[Block]:
+        """Its rows."""
+
+
+def empty_values() -> np.ndarray:
+    """Room for the values of a block, filled with what an absent column means."""
+    return np.tile(np.array(DEFAULTS, np.int64)[:, None], (1, BLOCK))
+
+
+def columns_of(names: Sequence[str], ignore: Sequence[str], name: str) -> list[int]:
+    """The column that each name means, -1 for ignored ones; raises TraceError for names that mean nothing, or the same."""
+    found: list[int] = []
+    for text in names:
+        plain = text.strip().lower()
+        plain = SYNONYMS.get(plain, plain)
+        column = COLUMNS.index(plain) if plain in COLUMNS else UNKNOWN
+        if text in ignore:
+            column = UNKNOWN
+        elif column == UNKNOWN:
+            known = ", ".join((*COLUMNS, *SYNONYMS))
+            shown = repr(text if len(text) <= 60 else f"{text[:57]}...")
+            raise t.TraceError(f"{name}: column {shown} has no meaning here (known: {known}); ignore= leaves columns out")
+        elif column in found:
+            raise t.TraceError(f"{name}: column {text!r} means the same as {names[found.index(column)]!r}")
+        found.append(column)
+    if ADDRESS not in found:
+        raise t.TraceError(f"{name}: there is no column 'address'")
+    return found
+
+
+@dataclass
+class RowsPass:
+    """One pass over a table."""
+
+    source: Source
+    table: Table
+    format: str
+    events: bool
+    watch: bool
+    cut: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._run = Assembly(self.source.name, self.format, self.events, self.watch)
+        self._state = np.zeros(1, STATE)
+        self._known = np.zeros(t.AGENTS, KNOWN)
+        self._spaces: dict[int, int] = {}
+        self._rows = 0
+        self.agents = self._run.agents
+
+    def chunks(self) -> Iterator[np.ndarray]:
+        """Its coalesced records."""
+        for block in self.table.blocks():
+            self._state["at"] = 0
+            while (reason := self._convert(block)) != DONE:
+                if reason == NEW:
+                    self._admit(block)
+                elif reason == FULL:
+                    yield from self._run.flush()
+                else:
+                    self._refuse(block, reason)
+            self._rows += block.rows
+        if not self.agents:
+            self._run.process("process")
+        self.cut += [self.table.cut] if self.table.cut else []
+        yield from self._run.finish()
+
+    def finish(self) -> tuple[np.ndarray, dict[str, Any]]:
+        """(prelude, info), after a whole pass."""
+        if self.events and self._state[0]["calls"]:
+            self._run.counts["syscall"] = int(self._state[0]["calls"])
+        return self._run.prelude(), {**self._run.about(), "columns": list(self.table.columns), "rows": self._rows}
+
+    def _convert(self, block: Block) -> int:
+        state, batch = self._state, self._run.batch
+        state["filled"] = batch.filled
+        reason = _rows(block.values, block.rows, batch.ops, state, self._known, self.events)
+        batch.filled = int(state[0]["filled"])
+        return int(reason)
+
+    def _admit(self, block: Block) -> None:
+        """The agent of the row at which the kernel stopped is new."""
+        at = int(self._state[0]["at"])
+        thread, space, role = (int(block.values[column, at]) for column in (THREAD, SPACE, ROLE))
+        if self._run.is_full():
+            raise t.TraceError(f"{self.source.name}: {block.where(at)}: more than {t.AGENTS} threads and processes")
+        title = f"{space}/{thread}" if "space" in self._named() else str(thread)
+        if space not in self._spaces:
+            agent = self._spaces[space] = self._run.process(title)
+            old = self.agents[agent]
+            self.agents[agent] = t.Agent("device" if role else "cpu", old.space, title)
+        elif role:
+            agent = self._run.device(self._spaces[space], title)
+        else:
+            agent = self._run.thread(self._spaces[space], title)
+        self._known[agent] = (thread, space, role)
+        self._state["agents"] = len(self.agents)
+
+    def _named(self) -> set[str]:
+        return {SYNONYMS.get(name.strip().lower(), name.strip().lower()) for name in self.table.columns}
+
+    def _refuse(self, block: Block, reason: int) -> None:
+        at = int(self._state[0]["at"])
+        column = SIZE if reason == CROSSING else reason - BAD
+        value = int(block.values[column, at])
+        why = {
+            ADDRESS: f"{value & (1 << 64) - 1:#x} is no address of {int(block.values[SIZE, at])} bytes of user memory",
+            KIND: "not a kind of access, compute, syscall or sync" if value < 0 else self._misfit(value),
+            SIZE: f"{value} is not in [1, {LONGEST}]",
+            COUNT: f"{value} is not in [1, {MOST}]",
+            GAP: f"{value} is not in [0, {MOST}]",
+            ROLE: f"{value} is neither cpu (0) nor device (1), or not what the thread's was before",
+        }[column]
+        if reason == CROSSING:
+            why = f"{int(block.values[COUNT, at])} accesses of {value} bytes, which cross a page: they need a row each"
+        raise t.TraceError(f"{self.source.name}: {block.where(at)}, column {COLUMNS[column]!r}: {why}")
+
+    def _misfit(self, kind: int) -> str:
+        if kind in KINDS.values():
+            return f"a {t.NAMES[kind]} by a device"
+        name = t.NAMES.get(kind)
+        return f"{name}: only files that save_csv wrote have operations" if name else f"{kind} is no kind"
+
+
+@entry
+def _rows(values, rows, ops, state, known, events):
+    """Append the records of rows from `at` on; why it stopped there."""
+    s = state[0]
+    reason = DONE
+    while s.at < rows:
+        i = s.at
+        reason = _check(values, i)
+        if reason != DONE:
+            break
+        agent = _agent(values, i, known, s)
+        if agent < 0:
+            reason = NEW if agent == UNKNOWN else BAD + ROLE
+            break
+        kind = values[KIND, i]
+        if known[agent].role == 1 and (kind == t.FETCH or kind == t.SYSCALL):
+            reason = BAD + KIND
+            break
+        if s.filled + ROOM > ops.size:
+            reason = FULL
+            break
+        _emit(values, i, ops, s, agent, events)
+        s.at += 1
+    return reason
+
+
+@part
+def _check(values, i):
+    """Which column of a row is wrong, as a reason."""
+    address, kind, size, count, gap = values[ADDRESS, i], values[KIND, i], values[SIZE, i], values[COUNT, i], values[GAP, i]
+    if kind < 0 or (kind > t.COMPUTE and kind != t.SYSCALL and kind != t.SYNC):
+        return BAD + KIND
+    if count < 1 or count > MOST:
+        return BAD + COUNT
+    if gap < 0 or gap > MOST:
+        return BAD + GAP
+    if values[ROLE, i] < 0 or values[ROLE, i] > 1:
+        return BAD + ROLE
+    if kind > t.FETCH:
+        return DONE
+    if size < 1 or size > LONGEST:
+        return BAD + SIZE
+    if address < 0 or address > t.USER_END - size:
+        return BAD + ADDRESS
+    crosses = address >> t.PAGE_SHIFT != (address + size - 1) >> t.PAGE_SHIFT
+    return CROSSING if crosses and count > 1 else DONE
+
+
+@part
+def _agent(values, i, known, s):
+    """The number of a row's agent; -1: new, -2: known with another role."""
+    thread, space, role = values[THREAD, i], values[SPACE, i], values[ROLE, i]
+    found = -1
+    latest = known[s.agent]
+    if s.agent < s.agents and latest.thread == thread and latest.place == space:
+        found = s.agent
+    else:
+        for agent in range(s.agents):
+            if known[agent].thread == thread and known[agent].place == space:
+                found = agent
+    if found < 0:
+        return -1
+    s.agent = found
+    return found if known[found].role == role else -2
+
+
+@part
+def _emit(values, i, ops, s, agent, events):
+    """Write the records of a right row."""
+    address, kind, count, gap = values[ADDRESS, i], values[KIND, i], values[COUNT, i], values[GAP, i]
+    if kind == t.SYSCALL or kind == t.SYNC:
+        if events:
+            s.calls += count if kind == t.SYSCALL else 0
+            _write(ops, s, 0, count if kind == t.SYSCALL else 0, gap, kind, agent)
+        return
+    if kind == t.COMPUTE:
+        _write(ops, s, 0, count, gap, kind, agent)
+        return
+    _write(ops, s, address, count, gap, kind, agent)
+    page = (address >> t.PAGE_SHIFT) + 1
+    while page << t.PAGE_SHIFT < address + values[SIZE, i]:
+        _write(ops, s, page << t.PAGE_SHIFT, 1, 0, kind | t.CONTINUES, agent)
+        page += 1
+
+
+@part
+def _write(ops, s, address, count, gap, kind, agent):
+    """Append a record; a gap that does not fit is a COMPUTE before it."""
+    if gap > MOST_GAP:
+        t.write(ops[s.filled], 0, gap, 0, t.COMPUTE, agent)
+        s.filled += 1
+        gap = 0
+    t.write(ops[s.filled], address, count, gap, kind, agent)
+    s.filled += 1

@@ -1,4 +1,4 @@
-"""The command line: `hwmodel compare | sweep | record | convert | inspect | presets | show`."""
+"""The command line: `hwmodel compare | sweep | record | replay | convert | inspect | presets | show`."""
 
 import os
 import sys
@@ -133,13 +133,40 @@ def record(
     tool: Annotated[
         str, typer.Option("--tool", help="qemu (threads are agents), lackey (valgrind) or auto: the first of these that can be used.")
     ] = "auto",
+    kernel: Annotated[bool, typer.Option("--kernel", help="Record Linux's events of its memory instead, as text; needs root.")] = False,
+    kvm: Annotated[bool, typer.Option("--kvm/--no-kvm", help="With --kernel: what mmu notifiers are told, too.")] = True,
 ) -> None:
-    """Record a program's accesses and memory operations."""
+    """Record a program's accesses and memory operations, or the kernel's events of its memory."""
     import workloads
     from analysis import files, views
 
     files.check_file(out)
+    if kernel:
+        workloads.record_kernel(command, out, kvm=kvm)
+        views.show_trace(_console(), _trace(out))
+        return
     views.show_trace(_console(), workloads.record(command, out, tool=tool))
+
+
+@app.command()
+def replay(
+    file: Annotated[str, typer.Argument(help="Linux's events: of record --kernel, trace-cmd report or perf script.", show_default=False)],
+    machine: Annotated[str, typer.Option("--machine", help="A preset or a TOML file.")] = "kvm-ept-2024",
+    out: Annotated[str | None, typer.Option("--out", help="Folder for the table.")] = None,
+    partial: PartialOption = False,
+) -> None:
+    """Replay a recording of the kernel's events: the model's notices, flushes and faults beside Linux's."""
+    import workloads
+    from analysis import files, views
+    from analysis.replay import replay as replayed
+
+    if out is not None:
+        files.check_folder(out)
+    found = replayed(workloads.read_kernel(file, strict=not partial), _machine(machine))
+    console = _console()
+    views.show_replay(console, found)
+    if out is not None:
+        console.print(f"Written: {', '.join(found.save(out))}", style="dim", soft_wrap=True)
 
 
 @app.command()

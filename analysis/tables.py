@@ -90,3 +90,12 @@ def _table(header: list[str], rows: list[list[str]]) -> str:
 
     align = ["left", *["right"] * (len(header) - 1)]
     return tabulate(rows, header, tablefmt="pipe", disable_numparse=True, colalign=align)
+
+
+def replay_markdown(frame: "pd.DataFrame") -> str:
+    """A replay's rows as a Markdown table."""
+    shown = frame.assign(operation=frame["operation"].where(~frame["operation"].duplicated(), ""))
+    lines = ["| operation | count | kernel | model | difference | cause |", "|---|---|---:|---:|---:|---|"]
+    for operation, count, kernel, model, difference, cause in shown.itertuples(index=False):
+        lines.append(f"| {operation} | {count} | {kernel:,} | {model:,} | {difference:+,} | {cause} |".replace("+0", "0"))
+    return "\n".join(lines)

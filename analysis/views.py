@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from analysis.comparison import Comparison
     from analysis.inspection import Inspection
+    from analysis.replay import Replay
     from hwmodel.trace import Trace
 
 SWEEP = ("ns_per_access", "device_ns_per_access", "device_miss_rate_percent", "fault_p50_ns", "fault_p99_ns", "traps")
@@ -104,6 +105,24 @@ def _show_origin(console: Console, trace: "Trace") -> None:
     console.print(f"{sizes}; {len(trace.prelude):,} records of initial memory")
     for key, value in trace.info.items():
         console.print(f"{key}: {value}", style="dim", markup=False)
+
+
+def show_replay(console: Console, replay: "Replay") -> None:
+    """Print a replay's table."""
+    console.print(replay.subtitle, style="bold", markup=False)
+    table = Table(box=None, pad_edge=False)
+    for column in ("", "", "kernel", "model", "difference"):
+        table.add_column(column, justify="right" if column else "left")
+    table.add_column("cause", overflow="fold")
+    last = ""
+    for operation, count, kernel, model, difference, cause in replay.frame.itertuples(index=False):
+        sign = "+" if difference > 0 else ""
+        numbers = [tables.cell(kernel), tables.cell(model), f"{sign}{tables.cell(difference)}"]
+        table.add_row(operation if operation != last else "", count, *numbers, cause)
+        last = operation
+    console.print(table)
+    for note in replay.notes:
+        console.print(note, markup=False)
 
 
 def show_presets(console: Console, machines: Sequence[Machine]) -> None:

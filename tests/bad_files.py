@@ -160,14 +160,14 @@ def write_all(folder: pathlib.Path) -> dict[str, str]:
     long = LACKEY + " L 04835000,8\n" * 20_000
     for suffix, pack in (("gz", gzip.compress), ("xz", lzma.compress)):
         packed = pack(long.encode())
-        put(f"half.{suffix}", packed[: len(packed) // 2], "damaged")
-        put(f"nearly all.{suffix}", packed[:-1], "damaged")
-        put(f"head only.{suffix}", packed[:7] + b"nonsense" * 20, "damaged")
+        put(f"half.{suffix}", packed[: len(packed) // 2], "cut short: ends ")
+        put(f"nearly all.{suffix}", packed[:-1], "cut short: ends behind line 20009")
+        put(f"head only.{suffix}", packed[:7] + b"nonsense" * 20, "damaged" if suffix == "xz" else "not a trace of a known format")
         put(f"noise.{suffix}", b"\x00\x01nonsense" * 20, "not a trace of a known format")
         middle = len(packed) // 2
         put(f"garbled.{suffix}", packed[:middle] + bytes([packed[middle] ^ 0x55]) + packed[middle + 1 :], "damaged")
         put(f"packed garbage.{suffix}", pack(LOGS["a line of noise"][0].encode()), "line 7 is garbled: '#%&'")
     (folder / "folder.hwtrace").mkdir()
     said["folder.hwtrace"] = "a folder, not a trace"
-    said["missing.hwtrace"] = "no such file, nor a shipped recording (gcc, sqlite)"
+    said["missing.hwtrace"] = "no such file, nor a shipped recording (gcc, git, kernel, sqlite)"
     return said

@@ -7,8 +7,10 @@ from workloads.compose import as_guest, assign, concatenate, interleave, repeat,
 from workloads.csvfile import save_csv
 from workloads.offload import offload
 from workloads.readers import read
+from workloads.readers.ftrace import kernel_counts, read_kernel
 from workloads.record import record
 from workloads.recorded import load as recorded
+from workloads.recordkernel import record_kernel
 from workloads.synthetic import (
     balloon,
     bfs,
@@ -50,6 +52,7 @@ __all__ = [
     "hash_join",
     "huge_pages",
     "interleave",
+    "kernel_counts",
     "ksm_merging",
     "live_migration",
     "mpi_halo",
@@ -60,7 +63,9 @@ __all__ = [
     "pointer_chase",
     "producer_consumer",
     "read",
+    "read_kernel",
     "record",
+    "record_kernel",
     "recorded",
     "repeat",
     "save_csv",

@@ -21,6 +21,7 @@ from tests.workloads import (
     test_columns,
     test_drmemtrace,
     test_execlog,
+    test_ftrace,
     test_lackey,
     test_threads,
 )
@@ -137,6 +138,11 @@ FORMATS = {
     "threads without calls": Format((test_threads.RECORDING,), False, check_threads, events=False),
     "execlog": Format((test_execlog.PRINTED.encode(),), True, check_execlog),
     "zip": Format((test_drmemtrace.zipped(DRMEMTRACE, 3),), False),
+}
+KERNEL = test_ftrace.sample()
+FORMATS |= {
+    "ftrace": Format(tuple(text.encode() for text in KERNEL), True),
+    "ftrace without calls": Format((KERNEL[0].encode(),), True, events=False),
 }
 COLUMNS = test_columns.table(30, words=False)
 FORMATS |= {

@@ -12,11 +12,12 @@ import workloads
 from hwmodel import op as t
 from hwmodel.trace import Trace, TraceError, validate
 
-NAMES = importlib.import_module("workloads.recorded").names()
+ALL = importlib.import_module("workloads.recorded").names()
+NAMES = [name for name in ALL if name != "kernel"]
 
 
 def test_there_are_some():
-    assert NAMES == ["gcc", "git", "sqlite"]
+    assert ALL == ["gcc", "git", "kernel", "sqlite"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -62,7 +63,7 @@ def test_the_threads_of_a_recording_are_its_agents_and_shoot_down_each_others_tr
 
 
 def test_an_unknown_name_lists_the_known():
-    with pytest.raises(TraceError, match=r"^no recording 'redis'; there are gcc, git, sqlite$"):
+    with pytest.raises(TraceError, match=r"^no recording 'redis'; there are gcc, git, kernel, sqlite$"):
         workloads.recorded("redis")
 
 
@@ -72,3 +73,19 @@ def test_names_are_functions_in_whatever_order_modules_are_imported(first):
     code = f"import {first}, workloads, workloads.recorded.make; assert all(map(callable, {[*names]!r} and "
     code += f"[getattr(workloads, name) for name in {names!r}]))"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_recording_of_kernel_events_has_what_its_program_did():
+    """Three threads, a child, and what a virtual machine in the program's address space was told of its memory."""
+    trace = workloads.recorded("kernel")
+    validate(trace)
+    assert [(agent.role, agent.space) for agent in trace.agents] == [
+        ("cpu", 0), ("device", 0), ("cpu", 0), ("cpu", 0), ("cpu", 0), ("cpu", 1), ("cpu", 2),
+    ]  # fmt: skip
+    kernel = trace.info["kernel_counts"]
+    assert trace.references == kernel["fault"]["faults.user"] + kernel["fault"]["faults.kernel"] == 14_656
+    assert sum(counts.get("notices", 0) for counts in kernel.values()) == 467
+    assert sum(counts.get("ipis", 0) for counts in kernel.values()) == 9
+    assert trace.info["lost_events"] == 0 and trace.info["initial_vmas"]["inferred_from_use"] == 0
+    size = (importlib.import_module("workloads.recorded").FOLDER / "kernel.ftrace.xz").stat().st_size
+    assert size <= 1 << 20 and 10_000 <= trace.info["lines"] <= 100_000

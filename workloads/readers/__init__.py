@@ -11,10 +11,10 @@ from types import ModuleType
 
 from hwmodel.trace import Trace, TraceError
 from hwmodel.tracefile import is_trace_file
-from workloads.readers import arrays, champsim, columns, drmemtrace, execlog, lackey, threads
+from workloads.readers import arrays, champsim, columns, drmemtrace, execlog, ftrace, lackey, threads
 from workloads.streams import Source, file_source
 
-READERS: tuple[ModuleType, ...] = (threads, drmemtrace, execlog, columns, lackey, champsim)
+READERS: tuple[ModuleType, ...] = (threads, drmemtrace, execlog, columns, lackey, ftrace, champsim)
 """In the order in which they are asked: formats that begin with a mark of their own first."""
 
 

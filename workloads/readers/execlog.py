@@ -27,7 +27,7 @@ from workloads.readers.assembly import Assembly, Batch
 from workloads.readers.lackeylog import COMMA, DIGITS, END, FULL, NEWLINE, OTHER, RETURN, SPACE, Log, shorten
 from workloads.streams import Source, Stream
 
-NAME = "QEMU execlog"
+NAME = "execlog"
 START = re.compile(rb'(\d{1,4}), 0x[0-9a-f]{1,16}, 0x[0-9a-f]{1,8}, "')
 DEVICE = re.compile(rb', (?:load|store), 0x[0-9a-f]+, (?!load, |store, |[^,]* -> )')
 CPUS = 10_000  # virtual CPUs have at most four digits

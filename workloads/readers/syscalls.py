@@ -143,6 +143,8 @@ class Process:
         return t.paged_unit(t.MADVISE, address, _pages(length), [(0, advice)])
 
     def _brk(self, args: list[int], result: int) -> Unit | None:
+        if not 0 <= result < t.USER_END:
+            raise ValueError
         before, self.break_ = self.break_, result
         if before is None:
             self.initial_break = before = result

@@ -66,7 +66,7 @@ from workloads.readers.threadlog import (
 )
 from workloads.streams import Source, Stream
 
-NAME = "a thread recording"
+NAME = "threads"
 MAGIC = b"\x89HWTHREAD\r\n\x1a"
 VERSION, ENTRY_SIZE = 1, 16
 

@@ -1,16 +1,21 @@
-"""Small recordings of real programs that come with the package; `make.py` made them."""
+"""Small recordings of real programs that come with the package; `make.py` made them.
+
+Those that end in .hwtrace have a program's accesses; those that end in .ftrace.xz the kernel's events of its memory.
+"""
 
 import pathlib
 
 from hwmodel.trace import Trace, TraceError
 from hwmodel.tracefile import SUFFIX
+from workloads.readers.ftrace import read_kernel
 
+KERNEL_SUFFIX = ".ftrace.xz"
 FOLDER = pathlib.Path(__file__).resolve().parent
 
 
 def names() -> list[str]:
     """The recordings there are."""
-    return sorted(path.stem for path in FOLDER.glob(f"*{SUFFIX}"))
+    return sorted(path.name.partition(".")[0] for suffix in (SUFFIX, KERNEL_SUFFIX) for path in FOLDER.glob(f"*{suffix}"))
 
 
 def load(name: str) -> Trace:
@@ -20,12 +25,13 @@ def load(name: str) -> Trace:
     ----------
     name : str
         ``"sqlite"`` (a database is filled, indexed, joined, thinned out and vacuumed), ``"gcc"`` (the C compiler's
-        front end) or ``"git"`` (four threads look for a word in files, which are loaded and unloaded); see `names`.
+        front end), ``"git"`` (four threads look for a word in files, which are loaded and unloaded) or ``"kernel"`` (Linux's
+        events of a Python program with threads and a forked child); see `names`.
 
     Returns
     -------
     Trace
-        CPU agents, one for each thread; `info` says how it was recorded.
+        An agent for each thread; `info` says how it was recorded. Of "kernel": as `workloads.read_kernel` gives it.
 
     Raises
     ------
@@ -34,4 +40,5 @@ def load(name: str) -> Trace:
     """
     if name not in names():
         raise TraceError(f"no recording {name!r}; there are {', '.join(names()) or 'none'}")
-    return Trace.load(FOLDER / f"{name}{SUFFIX}")
+    kernel = FOLDER / f"{name}{KERNEL_SUFFIX}"
+    return read_kernel(kernel) if kernel.exists() else Trace.load(FOLDER / f"{name}{SUFFIX}")

@@ -1,4 +1,6 @@
-"""Make the recordings of this folder: `python -m workloads.recorded.make [NAME ...]` (needs valgrind and, for git, qemu-user).
+"""Make the recordings of this folder: `python -m workloads.recorded.make [NAME ...]`.
+
+Needs valgrind; `git` needs qemu-user, `kernel` needs Linux, root and KVM.
 
 Each recording is of a program on inputs that are generated here, in an empty directory and environment.
 """
@@ -12,7 +14,10 @@ import tempfile
 from collections.abc import Callable
 
 from hwmodel.trace import Trace, TraceError
+from workloads.readers.ftrace import read_kernel
 from workloads.record import record
+from workloads.recorded import KERNEL_SUFFIX
+from workloads.recordkernel import record_kernel
 
 HERE = pathlib.Path(__file__).resolve().parent
 ENV = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "HOME": "."}
@@ -90,6 +95,43 @@ def text(size: int, seed: int) -> str:
     return "\n".join(lines) + "\n"
 
 
+def kernel(folder: pathlib.Path, out: pathlib.Path) -> Trace:
+    """The kernel's events of a Python program: three threads compress, a forked child reads a snapshot while its parent writes."""
+    (folder / "work.py").write_text(PYTHON)
+    path = out.with_name(f"{out.stem}{KERNEL_SUFFIX}")
+    record_kernel([_program("python3"), "-I", "-S", "work.py"], path, cwd=folder, env=ENV)
+    return read_kernel(path)
+
+
+PYTHON = """\
+import hashlib, os, threading, zlib
+
+blocks = [b"".join(hashlib.sha256(b"%d %d" % (i, k)).digest() for k in range(6000)) for i in range(6)]
+found = []
+
+def compress(first):
+    text = bytearray()
+    for i in range(4):
+        text += blocks[(first + i) % len(blocks)] * 2  # grows by mremap
+        packed = zlib.compress(text, 1)
+        found.append(len(zlib.decompress(packed)))
+
+threads = [threading.Thread(target=compress, args=(i,)) for i in range(3)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+table = [bytearray(4096) for _ in range(2000)]
+child = os.fork()
+if child == 0:
+    os._exit(sum(row[0] for row in table) & 1)
+for row in table[::3]:
+    row[0] = 1  # copied on write while the child reads
+os.waitpid(child, 0)
+assert sum(found) == 3 * (1 + 2 + 3 + 4) * 2 * 6000 * 32
+"""
+
+
 def c_source(functions: int) -> str:
     """A C file of hash, sort and matrix functions, each a little different."""
     parts = ["typedef unsigned long word;", "struct node { word key; struct node *left, *right; };"]
@@ -134,11 +176,11 @@ void multiply_@(double *out, const double *a, const double *b, int n) {
 }
 """
 
-PROGRAMS: dict[str, Callable[[pathlib.Path, pathlib.Path], Trace]] = {"sqlite": sqlite, "gcc": gcc, "git": git}
+PROGRAMS: dict[str, Callable[[pathlib.Path, pathlib.Path], Trace]] = {"sqlite": sqlite, "gcc": gcc, "git": git, "kernel": kernel}
 
 
 def _program(name: str) -> str:
-    path = shutil.which(name)
+    path = shutil.which(name, path=ENV["PATH"])
     if path is None:
         raise TraceError(f"this recording needs {name}, which is not installed")
     return os.fspath(path)

@@ -1,0 +1,91 @@
+"""Why a replay's counts differ from the kernel's, where that is known; what is not is said to be unexplained.
+
+A cause that can be counted in the recording explains a number; one that cannot is named as possible.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hwmodel.result import Result
+    from hwmodel.trace import Trace
+
+UNEXPLAINED = "unexplained"
+CUT = "where a VMA is cut Linux announces the 2 MiB around the cut, huge page or not; the model only a huge page"
+VOID = "calls that asked or changed nothing are plain system calls"
+THREADS = "the others began or ended threads"
+LATE = "a task switch or another flush had done it already"
+EXITED = "faults of an exiting process's last thread, after its exit began"
+WINDOW = "perhaps: Linux's fault-around begins at the VMA's start and keeps its length, the model's ends at an aligned page"
+APART = "perhaps: Linux keeps neighbouring VMAs apart whose anon_vma or accounting differs; the model merges them"
+MAPPED = "perhaps: mapped in the model already: around an earlier fault, or by a fork of a VMA that it had merged"
+OWN_CPU = "each thread has a CPU of its own in the model that it never leaves, asleep or not; Linux spares CPUs that have gone idle"
+IDLE = "the virtual machine's idle vCPU is lazy in the mask of CPUs until page tables are freed; the recorded one had no vCPU"
+MIGRATED = "perhaps: threads that had changed CPUs; the model's never do"
+
+
+def of(operation: str, count: str, difference: int, kernel: Mapping[str, int], trace: "Trace") -> str:
+    """The causes of a difference, model - kernel.
+
+    Parameters
+    ----------
+    operation, count : str
+        The row.
+    difference : int
+        What is to be explained; 0: nothing is.
+    kernel : mapping
+        The kernel's counts for the operation.
+    trace : Trace
+        The recording; its info says what it was read as.
+
+    Returns
+    -------
+    str
+        Causes separated by semicolons; empty without a difference.
+    """
+    if not difference:
+        return ""
+    named, rest = [], difference
+    for cause, number in _counted(operation, count, kernel, trace):
+        if number:
+            named.append(f"{number:+,}: {cause}")
+            rest -= number
+    if rest:
+        possible = _possible(operation, count, rest)
+        named.append(f"{rest:+,}: {possible or UNEXPLAINED}")
+    return "; ".join(named)
+
+
+def of_interrupts(kernel: int, result: "Result", trace: "Trace") -> str:
+    """The causes of a difference in interrupts."""
+    difference = result.counters["ipis.sent"] - kernel
+    if not difference:
+        return ""
+    threads, devices = (sum(agent.role == role for agent in trace.agents) for role in ("cpu", "device"))
+    if 0 < difference <= devices:
+        return f"{difference:+,}: {IDLE}"
+    return f"{difference:+,}: {(OWN_CPU if threads > 1 else UNEXPLAINED) if difference > 0 else MIGRATED}"
+
+
+def _counted(operation: str, count: str, kernel: Mapping[str, int], trace: "Trace") -> Iterator[tuple[str, int]]:
+    """Causes whose part of the difference the recording tells."""
+    if count == "notices":
+        yield CUT, -kernel.get("notices.cuts", 0)
+    elif count == "operations":
+        recorded = trace.info.get("operations")
+        name = {"clone": "fork"}.get(operation, operation)
+        read = recorded.get(name, 0) if isinstance(recorded, Mapping) else 0
+        yield THREADS if operation in ("clone", "exit") else VOID, read - kernel.get("calls", 0)
+    elif count == "faults":
+        yield EXITED, -int(trace.info.get("faults_left_out", 0))
+    elif count == "ranged flushes":
+        yield LATE, kernel.get("flushes.late", 0)
+
+
+def _possible(operation: str, count: str, rest: int) -> str:
+    """A cause that would have this sign, but that the recording does not count."""
+    if count == "notices" and operation in ("clone", "mprotect") and rest < 0:
+        return APART
+    if count == "flushed pages" and operation in ("munmap", "mmap", "mprotect", "madvise") and rest < 0:
+        return WINDOW
+    return MAPPED if count == "faults" and rest < 0 else ""

@@ -1,0 +1,202 @@
+"""A recording of the kernel's own events, replayed: what the model does for the same operations, beside what Linux did."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analysis import causes, files, tables
+from analysis.stepping import counts_by_group
+from hwmodel import op as t
+from hwmodel.machine import Machine, preset
+from hwmodel.op import TraceError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from hwmodel.result import Result
+    from hwmodel.trace import Trace
+
+FAULT, OTHER, OUTSIDE, SYNC = "fault", "other call", "outside", "sync"
+GROUPS = {
+    t.READ: FAULT, t.WRITE: FAULT, t.FETCH: FAULT, t.MMAP: "mmap", t.BRK: "brk", t.MUNMAP: "munmap", t.MPROTECT: "mprotect",
+    t.MADVISE: "madvise", t.MREMAP: "mremap", t.FORK: "clone", t.EXIT: "exit", t.MIGRATE: OUTSIDE, t.SYNC: SYNC,
+}  # fmt: skip
+"""What the kernel did a record for, by its kind."""
+Count = Callable[[Mapping[str, int]], int]
+
+
+def _sum(*names: str) -> Count:
+    return lambda counts: sum(counts.get(name, 0) for name in names)
+
+
+OPERATIONS = ("mmap", "brk", "munmap", "mprotect", "madvise", "mremap", "fork", "exit")
+FAULTS = ("zero", "anon", "file", "file_cow", "reuse", "cow", "huge", "spurious")
+COMPARED: dict[str, tuple[Count, Count]] = {
+    "operations": (_sum("calls"), _sum(*(f"ops.{name}" for name in OPERATIONS))),
+    "faults": (_sum("faults.user", "faults.kernel"), _sum("segv", *(f"faults.{name}" for name in FAULTS))),
+    "notices": (_sum("notices"), _sum("notices.start")),
+    "ranged flushes": (_sum("flushes.ranged"), _sum("flushes.ranged")),
+    "flushed pages": (_sum("flushes.pages"), _sum("flushes.pages")),
+    "full flushes": (_sum("flushes.full"), _sum("flushes.full")),
+}
+"""What both sides count: from the kernel's counts (`workloads.readers.ftracecounts.COUNTS`) and from the model's counters."""
+TOTAL, IPIS = "total", "interrupts for flushes"
+MOST = 1 << 22
+"""Records of a recording that is replayed operation by operation."""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A recording beside the model's run of it.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        One row for each operation and what is counted: operation, count, kernel, model, difference (model - kernel), cause.
+    result : hwmodel.result.Result
+        The run in which threads go at the model's own pace.
+    subtitle : str
+        The recording and the machine.
+    notes : tuple of str
+        What a reader of the figures must know.
+    """
+
+    frame: "pd.DataFrame"
+    result: "Result"
+    subtitle: str
+    notes: tuple[str, ...]
+
+    def save(self, out: str | os.PathLike[str]) -> list[str]:
+        """Write replay.csv and replay.md into a folder, which is made if it is not there; their paths."""
+        writers = {
+            "replay.csv": lambda target: self.frame.to_csv(target, index=False),
+            "replay.md": lambda target: files.text(target, self.to_markdown()),
+        }
+        return files.write_all({os.path.join(out, name): writer for name, writer in writers.items()})
+
+    def to_markdown(self) -> str:
+        """The table as a Markdown page."""
+        notes = "\n".join(f"- {note}" for note in self.notes)
+        return "\n\n".join(["# Replay", self.subtitle, notes, tables.replay_markdown(self.frame)]) + "\n"
+
+
+def replay(trace: "Trace | str | os.PathLike[str]", machine: Machine | str = "kvm-ept-2024") -> Replay:
+    """Run a recording of the kernel's events on a machine and put the model's counts beside the kernel's.
+
+    Parameters
+    ----------
+    trace : Trace or path
+        From `workloads.read_kernel`, or its file.
+    machine : Machine or str
+        What runs it; a preset's name. Use of huge pages is set as the recording says.
+
+    Returns
+    -------
+    Replay
+
+    Raises
+    ------
+    TraceError
+        If the trace is no recording of the kernel's events.
+    ConfigError
+        If the machine can't run it.
+    """
+    from hwmodel.simulate import simulate
+    from workloads.readers.ftrace import read_kernel
+
+    opened = read_kernel(trace) if isinstance(trace, str | os.PathLike) else trace
+    if "kernel_counts" not in opened.info:
+        raise TraceError(f"{opened.name or 'this trace'}: no recording of the kernel's events (hwmodel record --kernel)")
+    machine, notes = _as_recorded(preset(machine) if isinstance(machine, str) else machine, opened)
+    if len(opened) > MOST:
+        raise TraceError(f"{opened.name}: {len(opened):,} records are too many to replay one by one ({MOST:,})")
+    stepped = counts_by_group(machine, opened, groups(opened))
+    result = simulate(machine.with_(**{"engine.lookahead_records": _at_least(len(opened))}), opened)
+    frame = _frame(opened, stepped, result)
+    notes = (*notes, *_about(opened), *_pace(stepped, result))
+    return Replay(frame, result, f"{opened.info.get('program', opened.name)}: {machine.name} against {_kernel(opened)}", notes)
+
+
+def groups(trace: "Trace") -> Iterator[tuple[str, np.ndarray]]:
+    """A trace's records by what the kernel did them for; faults, and other calls, that follow one another together."""
+    hosts = [number for number, agent in enumerate(trace.agents) if agent.name == "host" and agent.role == "cpu"]
+    for ops in trace.chunks():
+        starts = np.flatnonzero(ops["kind"] != t.ARG)
+        kinds, ends = ops["kind"][starts] & ~t.CONTINUES, [*starts[1:].tolist(), ops.size]
+        names = [GROUPS.get(int(kind), OTHER) for kind in kinds]
+        for at in np.flatnonzero(np.isin(ops["agent"][starts], hosts)):
+            names[at] = OUTSIDE
+        start = 0
+        for k, name in enumerate(names):
+            if k + 1 == len(names) or names[k + 1] != name or name not in (FAULT, OTHER):
+                yield name, ops[start : ends[k]]
+                start = ends[k]
+
+
+def _as_recorded(machine: Machine, trace: "Trace") -> tuple[Machine, tuple[str, ...]]:
+    """The machine with the settings that the recording tells, and what was changed."""
+    thp = str(trace.info.get("thp", ""))
+    chosen = next((mode for mode in ("always", "madvise", "never") if f"[{mode}]" in thp), machine.get("kernel.thp"))
+    if chosen == machine.get("kernel.thp"):
+        return machine, ()
+    return machine.with_(**{"kernel.thp": chosen}), (f"kernel.thp is {chosen}, as it was when the recording was made.",)
+
+
+def _at_least(records: int) -> int:
+    """A lookahead of the whole recording: a virtual machine that does nothing is then idle from the beginning."""
+    return max(1 << 16, 1 << max(2, records.bit_length() + 1))
+
+
+def _frame(trace: "Trace", stepped: Mapping[str, Counter[str]], result: "Result") -> "pd.DataFrame":
+    import pandas as pd
+
+    recorded: dict[str, dict[str, int]] = trace.info["kernel_counts"]
+    rows: list[tuple[str, str, int, int, str]] = []
+    for name in dict.fromkeys([*recorded, *stepped]):
+        if name not in (OTHER, SYNC):
+            rows += _rows(name, recorded.get(name, {}), stepped.get(name, Counter()), trace)
+    totals = [sum(compared[side](counts) for counts in sides.values())
+              for compared in COMPARED.values() for side, sides in ((0, recorded), (1, stepped))]  # fmt: skip
+    for i, name in enumerate(COMPARED):
+        if name != "operations" and (totals[2 * i] or totals[2 * i + 1]):
+            rows.append((TOTAL, name, totals[2 * i], totals[2 * i + 1], ""))
+    sent = sum(counts.get("ipis", 0) for counts in recorded.values())
+    if sent or result.counters["ipis.sent"]:
+        rows.append((TOTAL, IPIS, sent, result.counters["ipis.sent"], causes.of_interrupts(sent, result, trace)))
+    frame = pd.DataFrame(rows, columns=["operation", "count", "kernel", "model", "cause"])
+    frame.insert(4, "difference", frame["model"] - frame["kernel"])
+    return frame
+
+
+def _rows(name: str, kernel: Mapping[str, int], model: Mapping[str, int], trace: "Trace") -> Iterator[tuple[str, str, int, int, str]]:
+    for count, (of_kernel, of_model) in COMPARED.items():
+        k, m = of_kernel(kernel), of_model(model)
+        if (k or m) and not (count == "operations" and name in (FAULT, OUTSIDE)):
+            yield name, count, k, m, causes.of(name, count, m - k, kernel, trace)
+
+
+def _kernel(trace: "Trace") -> str:
+    return str(trace.info.get("kernel", "the recorded kernel"))
+
+
+def _about(trace: "Trace") -> Iterator[str]:
+    """What the reader of the recording has to say."""
+    info: Mapping[str, Any] = trace.info
+    if not any(agent.role == "device" for agent in trace.agents):
+        yield "No mmu notifier was attached when the recording was made: it has no notices, and the model sends none."
+    if info.get("replayed_invalidations"):
+        yield f"{info['replayed_invalidations']:,} invalidations outside of the recorded calls were replayed by a CPU of their own."
+    if info.get("lost_events"):
+        yield f"The kernel lost {info['lost_events']:,} events: what it did then is missing on its side."
+
+
+def _pace(stepped: Mapping[str, Counter[str]], result: "Result") -> Iterator[str]:
+    """Where the order of threads matters: the table has the recorded order, interrupts are of a run at the model's own pace."""
+    for name in ("notices.start", "flushes.ranged", "flushes.full"):
+        ordered = sum(counts[name] for counts in stepped.values())
+        if ordered != result.counters[name]:
+            yield f"{name}: {ordered:,} in the recorded order of threads, {result.counters[name]:,} when they run at the model's own pace."

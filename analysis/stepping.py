@@ -1,0 +1,119 @@
+"""What a machine counts for each operation of a trace: the run stops behind every group of records.
+
+`simulate` counts over a whole run. Here the engine gets a trace in groups, each followed by instructions that do nothing,
+as many as it takes until all agents have come to them: what the counters have gained is the group's. The wait changes
+the timing, not what a single thread's operations count; interrupts are another matter, for no CPU becomes idle in between.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from hwmodel import engine
+from hwmodel.build import build, grow
+from hwmodel.ledger import COUNTERS
+from hwmodel.machine import ConfigError, Machine
+from hwmodel.op import COMPUTE, OP
+from hwmodel.secondary import design as design_of
+from hwmodel.simulate import apply_prelude, mark_unborn, read
+from hwmodel.trace import Trace, Validator
+
+LOOKAHEAD = 4
+"""Records that an agent may be ahead of another: the least there is, so that few do nothing."""
+REST = 2
+
+
+def counts_by_group(machine: Machine, trace: Trace, groups: Iterable[tuple[str, np.ndarray]]) -> dict[str, Counter[str]]:
+    """Counters by the name of a group of records.
+
+    Parameters
+    ----------
+    machine : Machine
+        What runs the trace.
+    trace : Trace
+        Its agents and prelude are used.
+    groups : iterable of (str, OP[n])
+        The trace's records in order, in whole units; several groups may have the same name.
+
+    Returns
+    -------
+    dict of Counter
+        By name of the group, then of the counter.
+
+    Raises
+    ------
+    TraceError, ConfigError
+        As `simulate`.
+    """
+    stepper = _Stepper(machine.with_(**{"engine.lookahead_records": LOOKAHEAD}), trace)
+    found: dict[str, Counter[str]] = {}
+    for name, ops, agent in _with_next(groups):
+        gained = stepper.run(ops, agent)
+        found.setdefault(name, Counter()).update({key: int(n) for key, n in zip(COUNTERS, gained, strict=True) if n})
+    return found
+
+
+def _with_next(groups: Iterable[tuple[str, np.ndarray]]) -> Iterator[tuple[str, np.ndarray, int]]:
+    """Each group with the agent of the one behind it: that agent's space is there, and does nothing in between; -1 at the end."""
+    before: tuple[str, np.ndarray] | None = None
+    for group in groups:
+        if before is not None:
+            yield (*before, int(group[1]["agent"][0]))
+        before = group
+    if before is not None:
+        yield (*before, -1)
+
+
+class _Stepper:
+    """An engine that has come to a stop."""
+
+    def __init__(self, machine: Machine, trace: Trace) -> None:
+        self._design, self._trace, self._validator = design_of(machine.design), trace, Validator(trace)
+        engines = sum(agent.role == "device" for agent in trace.agents)
+        machine.check_engines(engines)
+        self._m, self._dev, self._row_of = build(machine, self._design, trace.agents)
+        mark_unborn(self._m, trace)
+        self._m = apply_prelude(self._m, trace, self._design, engines)
+        self._spare = self._m.queue
+        self._before = self._counted()
+
+    def run(self, ops: np.ndarray, agent: int) -> np.ndarray:
+        """Run records to their end; what the counters have gained. `agent` does nothing meanwhile; -1: the trace ends."""
+        end = int(self._m.ctl[0].fed) + ops.size
+        self._read(ops)
+        while self._drive() == engine.NEED_INPUT and (agent < 0 or self._oldest() < end):
+            self._read(None if agent < 0 else _rest(agent))
+        gained, self._before = self._counted() - self._before, self._counted()
+        return gained
+
+    def _read(self, ops: np.ndarray | None) -> None:
+        self._m, self._spare = read(self._m, self._spare, self._trace, self._validator, self._row_of, ops)
+
+    def _drive(self) -> int:
+        """Go on until the engine needs records or has finished."""
+        while True:
+            why = int(self._design.run(self._m, self._dev))
+            if why == engine.NEED_ROOM:
+                self._m = grow(self._m)
+            elif why in (engine.NEED_INPUT, engine.FINISHED):
+                return why
+            else:
+                raise ConfigError("the machine cannot run this trace to its end: memory.size_mib, or a deadlock of the model")
+
+    def _oldest(self) -> int:
+        """The index of the oldest record that is not complete; requests of engines count."""
+        rows, agents = self._m.rows, int(self._m.ctl[0].agents)
+        heads = [int(self._m.queue[row.head].index) for row in rows[:agents] if row.head < row.tail]
+        outstanding = [int(row.index) for row in rows[agents:] if row.phase != engine.VACANT]
+        return min([*heads, *outstanding], default=int(self._m.ctl[0].fed))
+
+    def _counted(self) -> Any:
+        return self._m.counts.sum(axis=0)
+
+
+def _rest(agent: int) -> np.ndarray:
+    ops = np.zeros(REST, OP)
+    ops["count"], ops["kind"], ops["agent"] = 1, COMPUTE, agent
+    return ops

@@ -1,0 +1,64 @@
+"""The naive twin of `workloads.readers.ftracelines`: no patterns, only cutting at fixed texts."""
+
+from workloads.readers import ftracelines as f
+
+
+def events(text):
+    """(kind, numbers, thread) of every known event of a text, for the events that the fixtures have."""
+    found = []
+    for line in text.splitlines():
+        if line.startswith(("#", "cpus=")) or not line.strip():
+            continue
+        left, right = line.split("] ", 1)
+        thread = int(left.split("[")[0].split("(")[0].strip().replace("-", " ").replace("/", " ").split()[-1])
+        words = right.split()
+        at = next(i for i, word in enumerate(words) if word.endswith(":") and word[0].isdigit() and "." in word)
+        name, fields = words[at + 1], words[at + 2 :]
+        short = name.split(":")[-2] if name.endswith(":") and name.count(":") > 1 else name.rstrip(":")
+        event = one(short, fields, " ".join(words[at + 1 :]))
+        if event:
+            found.append((*event, thread))
+    return found
+
+
+def one(name, fields, whole):
+    """One event from its name and words."""
+    values = {word.replace("=", ":").split(":")[0]: word.replace("=", ":").split(":")[1] for word in fields if "=" in word or ":" in word}
+    if "(" in name:  # sys_mmap(addr: ...
+        return call(name[4:].split("(")[0], [word.strip(",()") for word in whole.split()[1:] if not word.endswith(":")])
+    if fields[:1] == ["->"]:
+        return f.LEAVE, (f.CALLS.get(name[4:], f.OTHER), signed(fields[1]))
+    if name == "sys_enter":
+        return f.ENTER, (int(fields[1]), *(int(word.strip("(),"), 16) for word in fields[2:]))
+    if name == "sys_exit":
+        return f.LEAVE, (int(fields[1]), int(fields[3]))
+    if name.startswith("sys_enter_"):
+        return call(name[10:], [word.strip(",") for word in fields[1::2]])
+    if name.startswith("sys_exit_"):
+        return f.LEAVE, (f.CALLS.get(name[9:], f.OTHER), signed(fields[0]))
+    if name.startswith("page_fault"):
+        return f.FAULT, (int(values["address"], 16), int(values["error_code"], 16), int(name == "page_fault_user"))
+    if name == "tlb_flush":
+        return f.FLUSH, (int(values["pages"]), int(fields[-1].strip("()")))
+    if name == "ipi_send_cpu":
+        return f.IPI, (1, 0)
+    if name == "kvm_unmap_hva_range":
+        return f.UNMAP, (int(fields[4], 16), int(fields[6], 16))
+    if name == "task_newtask":
+        return f.NEW_TASK, (int(values["pid"]), int(values["clone_flags"], 16))
+    if name == "sched_process_fork":
+        return f.FORKED, (int(values["child_pid"]),)
+    if name == "sched_process_exec":
+        return f.EXEC, ()
+    return (f.ENDED, (int(values["pid"]),)) if name == "sched_process_exit" else None
+
+
+def call(name, arguments):
+    """The beginning of a call."""
+    return f.ENTER, (f.CALLS.get(name, f.OTHER), *(int(text, 16) for text in arguments))
+
+
+def signed(text):
+    """A result."""
+    value = int(text, 16)
+    return value - (1 << 64) if value >> 63 else value

@@ -1,0 +1,53 @@
+"""Files that are in memory before a recording begins: as another process has them mapped, they are in the page cache.
+
+The model fills its page cache at first use, and a fault maps what it finds there around it. Files that programs map have mostly
+been used before; without this the first fault on a window of a file would map one page where the kernel maps sixteen.
+"""
+
+import numpy as np
+
+from hwmodel import op as t
+from workloads.readers.syscalls import Unit
+
+BASE = 1 << 32
+"""Where that other process has the first of them."""
+MOST = 1 << 18
+"""Pages of files that are declared at most: 1 GiB."""
+
+
+class CachedFiles:
+    """What of which files is mapped in a recording."""
+
+    def __init__(self) -> None:
+        self.ranges: dict[int, list[tuple[int, int]]] = {}  # pages, by file
+
+    def note(self, ops: np.ndarray) -> None:
+        """Take note of the file mappings in an OP array of whole units."""
+        for at in np.flatnonzero(ops["kind"] == t.MMAP):
+            pages, arg = int(ops["count"][at]), ops[at + 1]
+            pages = int(ops["address"][at + 2]) if pages == -1 else pages
+            if int(arg["count"]) >> 3 & 7 in (t.PRIVATE_FILE, t.SHARED_FILE):
+                first = int(arg["address"])
+                self.ranges.setdefault(int(arg["count"]) >> t.FILE_SHIFT, []).append((first, first + pages))
+
+    def units(self, agent: int) -> list[Unit]:
+        """Mappings of all of it by an agent of another address space, everything in memory."""
+        units, at, left = [], BASE, MOST
+        for file, ranges in self.ranges.items():
+            for first, end in _joined(ranges):
+                pages = min(end - first, left)
+                if pages > 0:
+                    units.append(t.mmap_unit(at, pages, t.PROT_READ, t.PRIVATE_FILE, file, first, agent=agent, populate=True))
+                at, left = at + (pages + 1) * t.PAGE, left - pages
+        return units
+
+
+def _joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The union of ranges, in ascending order."""
+    joined: list[tuple[int, int]] = []
+    for first, end in sorted(ranges):
+        if joined and first <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((first, end))
+    return joined

@@ -1,0 +1,371 @@
+"""Reader of the kernel's trace events: what programs did to their memory, and what mmu notifiers were told.
+
+Threads are CPU agents of their process's space. System calls become the operations they were, at their end; a page fault
+becomes one access, the one that faulted. What the kernel told notifiers within a recorded call or fault follows from it
+and is only counted (`info["kernel_counts"]`, as `kernel_counts` has it). What it told them outside (reclaim, balancing, another process; or
+calls that were not recorded) is replayed as an operation with the same notice on the same range. An EPT violation becomes
+an access of its vCPU, a device agent.
+"""
+
+import functools
+import json
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from hwmodel import op as t
+from hwmodel.trace import Trace
+from workloads.readers import ftracelines as f
+from workloads.readers import passes
+from workloads.readers.assembly import Assembly
+from workloads.readers.cachedfiles import CachedFiles
+from workloads.readers.ftracecounts import OUTSIDE, Counts
+from workloads.readers.ftracelines import Event, Lines, recognises
+from workloads.readers.ftracetasks import Task, Tasks
+from workloads.readers.procmaps import parse_maps
+from workloads.streams import Source, file_source
+
+__all__ = ["NAME", "kernel_counts", "read", "read_kernel", "recognises"]
+NAME = "ftrace"
+OUTSIDE_AS = ("dontneed", "migrate", "skip")
+WRITE_BIT, FETCH_BIT = 1 << 1, 1 << 4
+ROOM = 64
+"""Records that one event can add, at most."""
+FORKING, EXECUTING, WAITING, MUNMAP = (56, 57, 58, 435), (59, 322), (61,), 11
+"""Numbers of system calls; waitid does not return whose exit it saw."""
+CLONE_VM = 0x100
+
+
+def read_kernel(
+    path: str | os.PathLike[str],
+    events: bool = True,
+    strict: bool = False,
+    *,
+    guest_base: int | None = None,
+    outside: str = "dontneed",
+    files_in_memory: bool = True,
+) -> Trace:
+    """Open a recording of the kernel's trace events, as `read` does, and say how.
+
+    Parameters
+    ----------
+    path, events, strict :
+        As of `workloads.read`.
+    guest_base : int, optional
+        Host address of guest address 0, for EPT violations. By default from the memslots that the recording lists;
+        without either, violations are counted and left out.
+    outside : "dontneed", "migrate" or "skip"
+        What an invalidation outside of the recorded calls and faults becomes. "dontneed": an madvise of a CPU of its own, which is
+        honest for reclaim: the pages are gone and fault in again. "migrate": a MIGRATE to node 0, for balancing, compaction
+        and KSM, after which the pages are still there (the engine does not model it yet). "skip": it is only counted.
+    files_in_memory : bool
+        Whether the files that are mapped are in the page cache from the beginning, as files of programs mostly are. They are
+        then also mapped in an address space of their own, whose agent does nothing.
+
+    Returns
+    -------
+    Trace
+
+    Raises
+    ------
+    TraceError
+        If the file is of another format or a line of it is garbled; names the line.
+    """
+    if outside not in OUTSIDE_AS:
+        raise t.TraceError(f"outside is one of {', '.join(OUTSIDE_AS)}, not {outside!r}")
+    source = file_source(path, strict)
+    if not recognises(source.head()):
+        raise t.TraceError(f"{source.name}: not the kernel's trace events (ftrace, trace-cmd report, perf script)")
+    return read(source, events, guest_base, outside, files_in_memory)
+
+
+def read(
+    source: Source, events: bool = True, guest_base: int | None = None, outside: str = "dontneed", files_in_memory: bool = True
+) -> Trace:
+    """As `read_kernel`, of a source that is recognised."""
+    return passes.two_passes(source, functools.partial(Run, source, events, guest_base, outside, files_in_memory))
+
+
+def kernel_counts(path: str | os.PathLike[str]) -> dict[str, dict[str, int]]:
+    """What the kernel did in a recording of its trace events, by operation.
+
+    Parameters
+    ----------
+    path : path
+        Plain or compressed.
+
+    Returns
+    -------
+    dict
+        Operation ("mmap" ... "fault", "other call", "outside") to counts, as `workloads.readers.ftracecounts.COUNTS` defines them.
+    """
+    counts = Counts()
+    for event in Lines(file_source(path)).events():
+        counts.note(event)
+    return counts.table()
+
+
+class Run:
+    """One pass over a recording; see `read_kernel`."""
+
+    def __init__(
+        self, source: Source, events: bool, guest_base: int | None, outside: str, files_in_memory: bool, watch: bool = True
+    ) -> None:
+        self._source, self._events, self._outside, self._watch = source, events, outside, watch
+        self._cached = CachedFiles() if watch and events and files_in_memory else None
+        self._lines, self._counts = Lines(source), Counts()
+        self._run = Assembly(source.name, "kernel trace events", events, watch)
+        self._tasks = Tasks(self._run)
+        self._about: dict[str, Any] = {}
+        self._slots: list[tuple[int, int, int]] = [] if guest_base is None else [(0, guest_base, t.USER_END)]
+        self.agents, self.cut = self._run.agents, list[str]()
+
+    def chunks(self) -> Iterator[np.ndarray]:
+        """The records."""
+        started = False
+        for event in self._lines.events():
+            if not started:
+                started = True
+                self._start()
+            what = self._counts.note(event)
+            try:
+                HANDLERS[event.kind](self, event, what)
+            except (ValueError, IndexError, OverflowError):
+                raise t.TraceError(f"{self._source.name}: line {self._lines.line}: no kernel does that: {event.numbers}") from None
+            if self._run.is_short(ROOM):
+                yield from self._noted(self._run.flush())
+        if not self.agents:
+            self._tasks.root("process")
+        self._tasks.finish()
+        yield from self._noted(self._run.finish())
+        self._end()
+
+    def finish(self) -> tuple[np.ndarray, dict[str, Any]]:
+        """(prelude, info), after a whole pass that watched."""
+        about = self._run.about("listed_by_recorder")
+        about |= {"lines": self._lines.line, "kernel_counts": self._counts.table()}
+        if self._lines.unknown:
+            about["events_of_no_use"] = dict(sorted(self._lines.unknown.items()))
+        if self._lines.lost:
+            about["lost_events"] = self._lines.lost
+        prelude = self._run.prelude()
+        if self._cached is not None and not self._run.is_full():
+            self._cached.note(prelude)
+            if self._cached.ranges:
+                units = self._cached.units(self._run.process("files in memory"))
+                prelude = np.concatenate([prelude, t.as_records(record for unit in units for record in unit)])
+        return prelude, {**self._about, **about}
+
+    def _noted(self, chunks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        for chunk in chunks:
+            if self._cached is not None:
+                self._cached.note(chunk)
+            yield chunk
+
+    def _start(self) -> None:
+        """What a recording of our own says of its beginning."""
+        maps, present = [], []
+        for line, comment in self._lines.comments:
+            key, _, value = comment.partition(": ")
+            try:
+                if key == "recording":
+                    self._about = dict(json.loads(value))
+                elif key == "map":
+                    maps.append(value)
+                elif key == "present":
+                    first, pages = value.split()
+                    present.append((int(first, 16), int(pages)))
+            except (ValueError, TypeError):
+                raise t.TraceError(f"{self._source.name}: line {line}: garbled comment: {comment[:80]!r}") from None
+        self._lines.comments.clear()
+        try:
+            self._begin_program(maps, present)
+        except (ValueError, TypeError, LookupError) as error:
+            raise t.TraceError(f"{self._source.name}: line {self._lines.line}: garbled comments before it: {str(error)[:80]!r}") from None
+
+    def _begin_program(self, maps: list[str], present: list[tuple[int, int]]) -> None:
+        if not self._slots:
+            self._slots = [(int(guest), int(host), int(size)) for guest, host, size in self._about.get("memslots", [])]
+        if not maps:
+            return
+        command = self._about["command"]
+        self._about["program"] = " ".join(command)
+        task = self._tasks.root(os.path.basename(command[0]), int(self._about["pid"]))
+        self._run.start(task.agent, parse_maps(maps, present, self._run.files, task.agent))
+        if self._about.get("vm"):
+            self._tasks.device(task.space, "vm")
+
+    def _end(self) -> None:
+        """After the last line: what is missing, and what a recording of our own says of its end."""
+        if self._lines.cut:
+            self.cut.append(self._lines.cut)
+        for line, comment in self._lines.comments:
+            key, _, value = comment.partition(": ")
+            if key == "end":
+                try:
+                    self._about |= dict(json.loads(value))
+                except (ValueError, TypeError):
+                    raise t.TraceError(f"{self._source.name}: line {line}: garbled comment: {value[:80]!r}") from None
+        if self._lines.lost and self._watch:
+            message = f"{self._source.name}: the kernel lost {self._lines.lost} events: what it did then is missing"
+            warnings.warn(message, t.TraceWarning, stacklevel=2)
+
+    def _enter(self, event: Event, what: str) -> None:
+        task = self._tasks.of(event)
+        if task.call and task.call[0] == event.numbers[0]:
+            return  # told a second time, by name
+        task.call = event.numbers
+        task.path = event.path
+        number, arguments = event.numbers[0], event.numbers[1:]
+        if number == MUNMAP and len(task.space.live) > 1 and _is_range(*arguments[:2]):
+            # at its end another thread may have been given the range already
+            self._call(task, number, arguments, 0)
+            task.done = True
+        elif number in (60, 231):
+            self._tasks.leave(task, group=number == 231)
+
+    def _leave(self, event: Event, what: str) -> None:
+        task = self._tasks.of(event)
+        number, *arguments = task.call or (None,)
+        result = event.numbers[1]
+        done, task.call, task.done = task.done, (), False
+        if number is None or number != event.numbers[0]:
+            told_twice, is_born = event.numbers[0] == task.last, event.numbers[0] in FORKING and result == 0
+            if number is not None or not (told_twice or is_born):
+                self._run.notes["calls_without_beginning"] += 1
+            return
+        task.last = number
+        if number in EXECUTING and not -4096 < result < 0:
+            return
+        self._release(task)
+        if done:
+            if result < 0:
+                self._run.notes["munmaps_that_failed"] += 1
+        elif number in FORKING:
+            self._forked(task, arguments, result)
+        else:
+            self._call(task, number, arguments, result)
+        agent = self._tasks.agent(task)
+        if number in WAITING and self._tasks.has_exited(result) and agent >= 0:  # what its parent does now comes behind its exit
+            self._run.operation([(0, 0, 0, t.SYNC, agent)])
+
+    def _call(self, task: Task, number: int, arguments: Sequence[int], result: int) -> None:
+        agent = self._tasks.agent(task)
+        if agent >= 0:
+            self._run.call(agent, number, arguments, result, task.path or None)
+
+    def _forked(self, task: Task, arguments: list[int], result: int) -> None:
+        """The end of a call that made a thread or a process, if it did and the recording has not said so itself."""
+        made, task.made = task.made, 0
+        if result > 0 and not made and not self._tasks.knows(result):
+            self._tasks.make(task, result, shares=_shares(task.last, arguments))
+            made = result
+        agent = self._tasks.agent(task)
+        if agent >= 0 and (not made or self._tasks.shares(task, made)):
+            self._run.other_call(agent)
+
+    def _new_task(self, event: Event, what: str) -> None:
+        """A thread or process begins: told by its parent."""
+        task, pid = self._tasks.of(event), event.numbers[0]
+        if task.made == pid:
+            return
+        shares = bool(event.numbers[1] & CLONE_VM) if event.kind == f.NEW_TASK else _shares(*_call(task))
+        self._release(task)
+        self._tasks.make(task, pid, shares)
+        task.made = pid
+
+    def _exec(self, event: Event, what: str) -> None:
+        task = self._tasks.of(event)
+        self._tasks.replace(task)
+        self._release(task)
+
+    def _ended(self, event: Event, what: str) -> None:
+        task = self._tasks.by_pid(event.numbers[0])
+        if task is not None:
+            self._tasks.end(task)
+
+    def _fault(self, event: Event, what: str) -> None:
+        address, code, user = event.numbers
+        if address >= t.USER_END:
+            return
+        kind = t.WRITE if code & WRITE_BIT else t.FETCH if code & FETCH_BIT else t.READ
+        task = self._tasks.of(event)
+        task.pending.append((address, kind))
+        # the kernel's own faults in an execve are the new program's, before the recording says that there is one
+        if user or (task.agent >= 0 and (not task.call or task.call[0] not in EXECUTING)):
+            self._release(task)
+
+    def _release(self, task: Task) -> None:
+        """Let the accesses that faulted happen."""
+        if not task.pending:
+            return
+        agent = self._tasks.agent(task)
+        if agent < 0:
+            self._run.notes["faults_left_out"] += len(task.pending)
+        else:
+            self._run.batch.append([(address, 1, 0, kind, agent) for address, kind in task.pending[-ROOM // 2 :]])
+        task.pending.clear()
+
+    def _unmap(self, event: Event, what: str) -> None:
+        first, end = event.numbers
+        task = self._tasks.of(event)
+        owner = task if task.agent >= 0 else self._tasks.main()
+        if owner is None or self._tasks.agent(owner) < 0 or not self._tasks.device(owner.space, "vm") or not self._events:
+            return
+        if what != OUTSIDE or self._outside == "skip":
+            return
+        if not _is_range(first, end - first):
+            raise ValueError
+        pages = (end - first + t.PAGE - 1) >> t.PAGE_SHIFT
+        host = self._tasks.host(owner.space)
+        self._run.notes["replayed_invalidations"] += 1
+        kind, operand = (t.MADVISE, t.DONTNEED) if self._outside == "dontneed" else (t.MIGRATE, 0)
+        self._run.operation(t.paged_unit(kind, first, pages, [(0, operand)], host))
+
+    def _guest_fault(self, event: Event, what: str) -> None:
+        vcpu, address, code = event.numbers
+        hosts = [host + address - guest for guest, host, size in self._slots if guest <= address < guest + size]
+        task = self._tasks.of(event)
+        agent = -1
+        if hosts and 0 <= hosts[0] < t.USER_END and self._tasks.agent(task) >= 0:
+            agent = self._tasks.vcpu(task.space, f"vcpu{vcpu}")
+        if agent < 0:
+            self._run.notes["guest_faults_left_out"] += 1
+        else:
+            self._run.batch.append([(hosts[0], 1, 0, t.WRITE if code & WRITE_BIT else t.READ, agent)])
+
+    def _counted(self, event: Event, what: str) -> None:
+        """An event that is only counted."""
+
+
+HANDLERS = {
+    f.ENTER: Run._enter,
+    f.LEAVE: Run._leave,
+    f.FAULT: Run._fault,
+    f.FLUSH: Run._counted,
+    f.IPI: Run._counted,
+    f.UNMAP: Run._unmap,
+    f.AGE: Run._counted,
+    f.GUEST_FAULT: Run._guest_fault,
+    f.NEW_TASK: Run._new_task,
+    f.FORKED: Run._new_task,
+    f.EXEC: Run._exec,
+    f.ENDED: Run._ended,
+}
+
+
+def _call(task: Task) -> tuple[int, list[int]]:
+    number, *arguments = task.call or (57,)
+    return number, arguments
+
+
+def _shares(number: int, arguments: list[int]) -> bool:
+    """Whether what a call makes has the caller's address space, from its arguments alone; clone3 hides its flags: threads use it."""
+    return number in (58, 435) or (number == 56 and bool(arguments) and bool(arguments[0] & CLONE_VM))
+
+
+def _is_range(first: int, size: int) -> bool:
+    return size > 0 and not first % t.PAGE and first + size <= t.USER_END

@@ -1,0 +1,198 @@
+"""Threads and address spaces of a recording of kernel events: who is which agent."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from workloads.readers.assembly import Assembly
+from workloads.readers.ftracelines import Event
+
+
+@dataclass
+class Space:
+    """One address space.
+
+    Parameters
+    ----------
+    agent : int
+        The first agent in it; -1 before it does anything.
+    """
+
+    agent: int = -1
+    live: set[int] = field(default_factory=set)  # its threads
+    ending: bool = False
+    exited: bool = False
+    left_out: bool = False  # there was no room for it
+    device: int = -1
+    host: int = -1
+    vcpus: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class Task:
+    """One thread.
+
+    Parameters
+    ----------
+    pid : int
+        Its number.
+    space : Space
+        Its memory.
+    name : str
+        What it is called.
+    """
+
+    pid: int
+    space: Space
+    name: str
+    agent: int = -1
+    call: tuple[int, ...] = ()  # the system call that it is in: number, arguments
+    last: int = 0  # the call that it has left
+    path: str = ""
+    done: bool = False  # the call's operation has been recorded already
+    made: int = 0  # the thread that the call has made
+    pending: list[tuple[int, int]] = field(default_factory=list)  # (address, kind) of faults
+
+
+class Tasks:
+    """Threads by number.
+
+    Parameters
+    ----------
+    run : Assembly
+        Where agents are made.
+    """
+
+    def __init__(self, run: Assembly) -> None:
+        self._run = run
+        self._tasks: dict[int, Task] = {}
+        self._first: Task | None = None
+
+    def of(self, event: Event) -> Task:
+        """The thread of an event; a new one belongs to its process if the event tells, else it is one."""
+        task = self._tasks.get(event.thread)
+        if task is None:
+            sibling = self._tasks.get(event.process)
+            task = Task(event.thread, sibling.space if sibling else Space(), event.name or "process")
+            self._enter(task)
+            if not sibling and event.process >= 0 and event.process != event.thread:
+                self._tasks[event.process] = Task(event.process, task.space, task.name)
+                task.space.live.add(event.process)
+        return task
+
+    def by_pid(self, pid: int) -> Task | None:
+        """A thread that is known."""
+        return self._tasks.get(pid)
+
+    def knows(self, pid: int) -> bool:
+        """Whether there is such a thread."""
+        return pid in self._tasks
+
+    def has_exited(self, pid: int) -> bool:
+        """Whether a process of the recording was, and is no more."""
+        return pid in self._tasks and self._tasks[pid].space.exited and self._tasks[pid].space.agent >= 0
+
+    def main(self) -> Task | None:
+        """The first thread that did anything of its own."""
+        return self._first
+
+    def root(self, name: str, pid: int = 0) -> Task:
+        """A process that is there from the beginning; its agent is made."""
+        task = Task(pid, Space(), name)
+        self._enter(task)
+        self.agent(task)
+        return task
+
+    def agent(self, task: Task) -> int:
+        """The agent of a thread, made at its first record; -1 if its space is gone or there is no room for it."""
+        space = task.space
+        if space.exited or space.left_out:
+            return -1
+        if task.agent < 0:
+            self._admit(task, space)
+        return task.agent
+
+    def _admit(self, task: Task, space: Space) -> None:
+        if self._run.is_full():
+            self._run.notes["threads_that_share_an_agent" if space.agent >= 0 else "processes_left_out"] += 1
+            space.left_out, task.agent = space.agent < 0, space.agent
+        elif space.agent < 0:
+            space.agent = task.agent = self._run.process(task.name)
+        else:
+            task.agent = self._run.thread(space.agent, f"{task.name}/{task.pid}")
+        self._first = self._first or task
+
+    def make(self, parent: Task, pid: int, shares: bool) -> None:
+        """A thread or, if it does not share its parent's space, a process begins."""
+        child = Task(pid, parent.space if shares else Space(), parent.name)
+        if not shares:
+            caller = self.agent(parent)
+            agent = self._run.fork(caller, f"{parent.name}:{pid}") if caller >= 0 else -1
+            child.space.left_out, child.space.agent, child.agent = agent < 0, agent, agent
+        self._enter(child)
+
+    def shares(self, task: Task, other: int) -> bool:
+        """Whether another thread has this one's space."""
+        known = self._tasks.get(other)
+        return known is not None and known.space is task.space
+
+    def replace(self, task: Task) -> None:
+        """A thread executes a program: it has a new space; its old one is gone if nobody else is in it."""
+        if task.agent < 0 and task.space.agent < 0:
+            return
+        self.end(task)
+        task.space, task.agent, task.call = Space(), -1, ()
+        self._enter(task)
+
+    def leave(self, task: Task, group: bool) -> None:
+        """A thread, or all of its process, exits; the recording may say later when that is over."""
+        task.space.ending |= group
+        if not group:
+            self.end(task)
+
+    def end(self, task: Task) -> None:
+        """A thread is no more; its space neither, if it was the last."""
+        space = task.space
+        space.live.discard(task.pid)
+        if not space.live and not space.exited:
+            space.exited = True
+            if space.agent >= 0:
+                self._run.exit(space.agent)
+
+    def finish(self) -> None:
+        """At the end of the recording: spaces whose exit was begun are gone."""
+        for space in self._spaces():
+            if space.ending and not space.exited and space.agent >= 0:
+                space.exited = True
+                self._run.exit(space.agent)
+
+    def device(self, space: Space, name: str) -> bool:
+        """A device in a space listens to its notifier; False if there is no room for one."""
+        if space.device < 0 and not self._run.is_full():
+            space.device = self._run.device(space.agent, name)
+        return space.device >= 0
+
+    def vcpu(self, space: Space, name: str) -> int:
+        """The device agent of a vCPU, -1 if there is no room: the first is the one that listens."""
+        if name not in space.vcpus:
+            if not space.vcpus and self.device(space, name):
+                self._run.rename(space.device, name)
+                space.vcpus[name] = space.device
+            elif not self._run.is_full():
+                space.vcpus[name] = self._run.device(space.agent, name)
+        return space.vcpus.get(name, -1)
+
+    def host(self, space: Space) -> int:
+        """The CPU agent that invalidates a space's memory from outside."""
+        if space.host < 0:
+            space.host = space.agent if self._run.is_full() else self._run.thread(space.agent, "host")
+        return space.host
+
+    def _enter(self, task: Task) -> None:
+        before = self._tasks.get(task.pid)
+        if before is not None and before is not task:  # the number is used again
+            self.end(before)
+        self._tasks[task.pid] = task
+        task.space.live.add(task.pid)
+
+    def _spaces(self) -> Iterator[Space]:
+        return iter({id(task.space): task.space for task in self._tasks.values()}.values())

@@ -1,0 +1,159 @@
+"""A program held still at its first instruction, and made to do system calls there (ptrace, x86-64 Linux).
+
+A virtual machine belongs to the address space that creates it, and that space begins with the program. So the program
+itself has to ask for one: before its first instruction it is led through the call by way of the `syscall` instruction
+that the vDSO has. Nothing of the program is changed or preloaded, which serves static programs too.
+"""
+
+import ctypes
+import errno
+import os
+import signal
+import struct
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hwmodel.op import PAGE, TraceError
+
+SHIM = (
+    "import ctypes, os, signal, sys\n"
+    "signal.signal(signal.SIGPIPE, signal.SIG_DFL), signal.signal(signal.SIGXFSZ, signal.SIG_DFL)\n"
+    "ctypes.CDLL(None).ptrace(0, 0, None, None)\n"
+    "os.execvp(sys.argv[1], sys.argv[1:])\n"
+)
+"""Stops at its own execve, traced by its parent. Python ignores two signals; the program must not."""
+SINGLESTEP, GETREGS, SETREGS, DETACH = 9, 12, 13, 17
+REGISTERS = (
+    "r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags rsp ss fs_base gs_base ds es fs gs"
+).split()
+ARGUMENTS = ("rdi", "rsi", "rdx", "r10", "r8", "r9")
+SYSCALL = b"\x0f\x05"
+SCRATCH = 512
+"""Bytes below the stack pointer where a structure for a call is put: nothing has used them yet."""
+PRESENT = 1 << 63
+
+
+class Tracee:
+    """A program that has been loaded and has not run.
+
+    Parameters
+    ----------
+    command : sequence of str
+        The program and its arguments.
+    cwd, env : optional
+        Working directory and environment.
+    fds : sequence of int
+        File descriptors that it inherits.
+
+    Raises
+    ------
+    TraceError
+        If it can't be started.
+    """
+
+    def __init__(self, command: Sequence[str], cwd: Any = None, env: Mapping[str, str] | None = None, fds: Sequence[int] = ()) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+        self._libc.ptrace.restype = ctypes.c_long
+        shim = [sys.executable, "-I", "-S", "-c", SHIM, *command]
+        self._process = subprocess.Popen(shim, cwd=cwd, env=env, pass_fds=tuple(fds))
+        self.pid = self._process.pid
+        self._held = True
+        try:
+            self._wait_for_stop()
+            self.maps = self._read("maps").decode("utf-8", "replace").splitlines()
+        except (OSError, TraceError):
+            self.kill()
+            raise TraceError(f"cannot record {command[0]!r}: it could not be started") from None
+
+    def call(self, number: int, *arguments: int) -> int:
+        """Let it do a system call; its result. Raises OSError if that fails."""
+        before = self._registers()
+        registers = self._registers()
+        values = dict(zip(ARGUMENTS, arguments, strict=False)) | {"rip": self._syscall_instruction(), "rax": number}
+        for name, value in (values | {"orig_rax": (1 << 64) - 1}).items():
+            registers[REGISTERS.index(name)] = value
+        self._ptrace(SETREGS, registers)
+        self._ptrace(SINGLESTEP)
+        self._wait_for_stop()
+        result = ctypes.c_long(self._registers()[REGISTERS.index("rax")]).value
+        self._ptrace(SETREGS, before)
+        if -4096 < result < 0:
+            raise OSError(-result, os.strerror(-result))
+        return result
+
+    def put(self, data: bytes) -> int:
+        """Leave bytes in its memory for a call to point to; their address."""
+        address = self._registers()[REGISTERS.index("rsp")] - SCRATCH
+        with open(f"/proc/{self.pid}/mem", "r+b", buffering=0) as memory:
+            memory.seek(address)
+            memory.write(data)
+        return address
+
+    def present(self) -> list[tuple[int, int]]:
+        """(first address, pages) of what of its memory is mapped by page tables already; needs root."""
+        runs: list[tuple[int, int]] = []
+        with open(f"/proc/{self.pid}/pagemap", "rb", buffering=0) as pagemap:
+            for line in self.maps:
+                first, end = (int(text, 16) for text in line.split()[0].split("-"))
+                if end > 1 << 47:
+                    continue
+                pagemap.seek(first // PAGE * 8)
+                words = struct.unpack(f"<{(end - first) // PAGE}Q", pagemap.read((end - first) // PAGE * 8))
+                for page in (first + PAGE * i for i, word in enumerate(words) if word & PRESENT):
+                    if runs and runs[-1][0] + runs[-1][1] * PAGE == page and page != first:
+                        runs[-1] = (runs[-1][0], runs[-1][1] + 1)
+                    else:
+                        runs.append((page, 1))
+        return runs
+
+    def go(self) -> None:
+        """Let it run, on its own."""
+        self._ptrace(DETACH)
+        self._held = False
+
+    def wait(self) -> int:
+        """Its exit status once it has ended; negative: the signal that killed it."""
+        return self._process.wait()
+
+    def kill(self) -> None:
+        """End it, if it has not ended."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+    def _wait_for_stop(self) -> None:
+        _, status = os.waitpid(self.pid, os.WUNTRACED)
+        if not os.WIFSTOPPED(status):
+            self._process.returncode = os.waitstatus_to_exitcode(status)
+            raise TraceError("it has ended")
+        if os.WSTOPSIG(status) != signal.SIGTRAP:
+            raise TraceError(f"it was stopped by signal {os.WSTOPSIG(status)}")
+
+    def _registers(self) -> Any:
+        registers = (ctypes.c_ulong * len(REGISTERS))()
+        self._ptrace(GETREGS, registers)
+        return registers
+
+    def _ptrace(self, request: int, registers: Any = None) -> None:
+        data = None if registers is None else ctypes.addressof(registers)
+        if self._libc.ptrace(request, self.pid, None, data) == -1:
+            number = ctypes.get_errno() or errno.EPERM
+            raise OSError(number, os.strerror(number))
+
+    def _syscall_instruction(self) -> int:
+        for line in self.maps:
+            if line.endswith("[vdso]"):
+                first, end = (int(text, 16) for text in line.split()[0].split("-"))
+                with open(f"/proc/{self.pid}/mem", "rb", buffering=0) as memory:
+                    memory.seek(first)
+                    at = memory.read(end - first).find(SYSCALL)
+                if at >= 0:
+                    return first + at
+        raise OSError(errno.ENOSYS, "the vDSO has no syscall instruction")
+
+    def _read(self, name: str) -> bytes:
+        with open(f"/proc/{self.pid}/{name}", "rb") as file:
+            return file.read()

@@ -1,0 +1,150 @@
+"""A tracefs instance of its own: the kernel's trace events of a few threads, as text, streamed to a file."""
+
+import os
+import pathlib
+import select
+import threading
+from collections.abc import Callable, Iterable
+from typing import BinaryIO
+
+from hwmodel.op import TraceError
+
+ROOTS = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
+BUFFER_KIB = 1 << 15
+"""Of each CPU: about 300,000 events, more than a reader can fall behind."""
+CLOCK = "mono"
+"""The default clock is each CPU's own, and a thread that changes CPUs could go back in time."""
+HEADER = """\
+# tracer: nop
+#
+#                                _-----=> irqs-off/BH-disabled
+#                               / _----=> need-resched
+#                              | / _---=> hardirq/softirq
+#                              || / _--=> preempt-depth
+#                              ||| / _-=> migrate-disable
+#                              |||| /     delay
+#           TASK-PID     CPU#  |||||  TIMESTAMP  FUNCTION
+#              | |         |   |||||     |         |
+"""
+"""As `trace` begins; `trace_pipe`, which can be streamed, leaves it out."""
+READ = 1 << 16
+POLL_MS = 50
+
+
+class Instance:
+    """A set of events with buffers of its own, removed on exit. It records nothing until `start`.
+
+    Parameters
+    ----------
+    needed, wanted : iterable of str
+        Events as "group/event"; a kernel that lacks a needed one is refused, others are left out.
+
+    Raises
+    ------
+    TraceError
+        If there is no tracefs, or this process may not use it.
+    """
+
+    def __init__(self, needed: Iterable[str], wanted: Iterable[str] = ()) -> None:
+        self._path = _root() / "instances" / f"hwmodel-{os.getpid()}"
+        self.events: list[str] = []
+        self._needed, self._wanted = tuple(needed), tuple(wanted)
+        self._reader: threading.Thread | None = None
+        self._over = threading.Event()
+        self._failure: OSError | None = None
+
+    def __enter__(self) -> "Instance":
+        try:
+            self._path.mkdir()
+        except OSError as error:
+            raise TraceError(f"cannot record the kernel's events: {self._path}: {error.strerror} (it needs root)") from None
+        try:
+            self._put("tracing_on", "0")
+            self._put("buffer_size_kb", str(BUFFER_KIB))
+            self._put("trace_clock", CLOCK)
+            self._put("options/event-fork", "1")
+            for event in (*self._needed, *self._wanted):
+                self._enable(event)
+        except BaseException:
+            self._remove()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self._remove()
+
+    def start(self, pid: int, write: Callable[[bytes], object]) -> None:
+        """Record what a thread and all that descend from it do; hand the text to `write`, from a thread."""
+        self._put("set_event_pid", str(pid))
+        self._reader = threading.Thread(target=self._stream, args=(write,), daemon=True)
+        self._put("tracing_on", "1")
+        self._reader.start()
+
+    def stop(self) -> None:
+        """Record no more; returns when all of it has been written. Raises OSError if that failed."""
+        self._put("tracing_on", "0")
+        self._over.set()
+        if self._reader is not None:
+            self._reader.join()
+            self._reader = None
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+
+    def lost(self) -> int:
+        """Events that the kernel had no room for."""
+        count = 0
+        for stats in self._path.glob("per_cpu/cpu*/stats"):
+            for line in stats.read_text().splitlines():
+                name, _, value = line.partition(": ")
+                count += int(value) if name in ("overrun", "commit overrun", "dropped events") else 0
+        return count
+
+    def _stream(self, write: Callable[[bytes], object]) -> None:
+        try:
+            with open(os.open(self._path / "trace_pipe", os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as pipe:
+                while self._copy(pipe, write):
+                    pass
+        except OSError as error:
+            self._failure = error
+
+    def _copy(self, pipe: BinaryIO, write: Callable[[bytes], object]) -> bool:
+        """Hand on what there is; False: there will be no more."""
+        over = self._over.is_set()
+        text = pipe.read(READ)
+        if text:
+            write(text)
+        elif over:
+            return False
+        else:
+            poller = select.poll()
+            poller.register(pipe, select.POLLIN)
+            poller.poll(POLL_MS)
+        return True
+
+    def _enable(self, event: str) -> None:
+        if (self._path / "events" / event).is_dir():
+            self._put(f"events/{event}/enable", "1")
+            self.events.append(event)
+        elif event in self._needed:
+            raise TraceError(f"cannot record the kernel's events: this kernel has no event {event}")
+
+    def _put(self, name: str, text: str) -> None:
+        try:
+            (self._path / name).write_text(text)
+        except OSError as error:
+            raise TraceError(f"cannot record the kernel's events: {self._path / name}: {error.strerror}") from None
+
+    def _remove(self) -> None:
+        if self._path.is_dir():
+            self._put("events/enable", "0")
+            self._path.rmdir()
+
+
+def _root() -> pathlib.Path:
+    for root in ROOTS:
+        if os.path.isdir(f"{root}/instances"):
+            return pathlib.Path(root)
+    mount = "mount -t tracefs tracefs /sys/kernel/tracing"
+    raise TraceError(f"cannot record the kernel's events: there is no tracefs ({mount}), or no right to it")

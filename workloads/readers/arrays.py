@@ -176,7 +176,7 @@ class ParquetTable(ArrayTable):
             for name, column in wanted:
                 self._check_arrow_type(name, column, file.schema_arrow.field(name).type)
             values, before = empty_values(), 0
-            for batch in file.iter_batches(r.BLOCK, columns=[name for name, _ in wanted], use_threads=False):
+            for batch in file.iter_batches(r.BLOCK, columns=[name for name, _ in wanted]):
                 for name, column in wanted:
                     self._fill_arrow(values[column, : batch.num_rows], column, name, batch.column(name), before)
                 yield Block(values, batch.num_rows, before)

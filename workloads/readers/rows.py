@@ -201,7 +201,10 @@ def _rows(values, rows, ops, state, known, events):
     s = state[0]
     reason = DONE
     while s.at < rows:
+        _plain_rows(values, rows, ops, s, known)
         i = s.at
+        if i == rows:
+            break
         reason = _check(values, i)
         if reason != DONE:
             break
@@ -219,6 +222,28 @@ def _rows(values, rows, ops, state, known, events):
         _emit(values, i, ops, s, agent, events)
         s.at += 1
     return reason
+
+
+@part
+def _plain_rows(values, rows, ops, s, known):
+    """Append rows as long as they are right, of known CPUs, without gaps and within a page: in locals, twice as fast."""
+    at, filled, agent, agents = s.at, s.filled, s.agent, s.agents
+    while at < rows and filled < ops.size and agents > 0:
+        address, kind, size, count = values[ADDRESS, at], values[KIND, at], values[SIZE, at], values[COUNT, at]
+        thread, space = values[THREAD, at], values[SPACE, at]
+        if known[agent].thread != thread or known[agent].place != space:
+            agent = 0
+            while agent < agents - 1 and (known[agent].thread != thread or known[agent].place != space):
+                agent += 1
+        mine = known[agent].thread == thread and known[agent].place == space and known[agent].role | values[ROLE, at] == 0
+        within = address >= 0 and address < t.USER_END and size >= 1 and size <= t.PAGE and (address & (t.PAGE - 1)) + size <= t.PAGE
+        access = kind >= 0 and kind <= t.FETCH and count >= 1 and count <= MOST and values[GAP, at] == 0
+        if not (mine and within and access):
+            break
+        t.write(ops[filled], address, count, 0, kind, agent)
+        filled += 1
+        at += 1
+    s.at, s.filled, s.agent = at, filled, agent
 
 
 @part

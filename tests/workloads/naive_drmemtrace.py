@@ -12,7 +12,7 @@ PAGE = 4096
 
 def access(kind, address, size, who):
     """One access, page by page; nothing at a kernel address."""
-    if -(1 << 47) <= address < 0:
+    if -(1 << 47) <= address <= -size:
         return []
     if not 0 <= address <= (1 << 47) - size:
         raise ValueError(f"non-canonical address {address % (1 << 64):#x}")
@@ -29,10 +29,8 @@ def parse(data):
             if kind in (0, 1):
                 found += access(o.READ if kind == 0 else o.WRITE, value, max(size, 1), who)
             elif kind in FETCHES or (kind == 30 and value != pc):
-                new = access(o.FETCH, value, max(size, 1), who)
-                found += new
-                if new:
-                    pc, end = value, value + size
+                found += access(o.FETCH, value, max(size, 1), who)
+                pc, end = value, value + size
             elif kind == 17:
                 if not 1 <= size <= 8:
                     raise ValueError(f"a bundle of {size} instructions")

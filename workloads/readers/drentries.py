@@ -126,7 +126,7 @@ def _access(address, size, kind, ops, s):
     """Append an access, one record per page."""
     if s.pending or s.agent < 0:
         return STOP
-    if address < 0 and address >= -t.USER_END:
+    if address >= -t.USER_END and address <= -size:
         s.kernel += 1
         return END
     if address < 0 or address > t.USER_END - size:

@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 PYTEST := $(BIN)/python -m pytest
+PARALLEL := -n auto --dist loadfile
 
 .PHONY: compare test test-full notebooks bench lint clean
 
@@ -11,12 +12,12 @@ compare: $(READY)  ## GRU against KVM EPT on a shipped recording: a table, and o
 	$(BIN)/hwmodel compare --trace sqlite --machines gru-2008,kvm-ept-2008 --out out
 
 test: lint  ## the suite with bounds checks, then subsets as shipped and without the JIT
-	HWMODEL_CHECKED=1 $(PYTEST) -m "not long and not notebook" --ignore=tests/benchmarks
-	$(PYTEST) -m "as_shipped and not long"
-	NUMBA_DISABLE_JIT=1 $(PYTEST) -m "jit_off and not long" --ignore=tests/benchmarks
+	HWMODEL_CHECKED=1 $(PYTEST) $(PARALLEL) -m "not long and not notebook" --ignore=tests/benchmarks
+	$(PYTEST) $(PARALLEL) -m "as_shipped and not long" --ignore=tests/benchmarks
+	NUMBA_DISABLE_JIT=1 $(PYTEST) $(PARALLEL) -m "jit_off and not long" --ignore=tests/benchmarks
 
 test-full: test  ## the long random runs too
-	HWMODEL_CHECKED=1 $(PYTEST) -m long --ignore=tests/benchmarks
+	HWMODEL_CHECKED=1 $(PYTEST) -n auto --dist worksteal -m long --ignore=tests/benchmarks
 
 notebooks: $(READY)  ## run every notebook
 	$(PYTEST) -m notebook tests/test_notebooks.py

@@ -150,7 +150,9 @@ def record(
 
 @app.command()
 def replay(
-    file: Annotated[str, typer.Argument(help="Linux's events: of record --kernel, trace-cmd report or perf script.", show_default=False)],
+    file: Annotated[
+        str, typer.Argument(help="kernel, or a file of record --kernel, trace-cmd report or perf script.", show_default=False)
+    ],
     machine: Annotated[str, typer.Option("--machine", help="A preset or a TOML file.")] = "kvm-ept-2024",
     out: Annotated[str | None, typer.Option("--out", help="Folder for the table.")] = None,
     partial: PartialOption = False,
@@ -162,7 +164,8 @@ def replay(
 
     if out is not None:
         files.check_folder(out)
-    found = replayed(workloads.read_kernel(file, strict=not partial), _machine(machine))
+    trace = workloads.recorded(file) if file == "kernel" else workloads.read_kernel(file, strict=not partial)
+    found = replayed(trace, _machine(machine))
     console = _console()
     views.show_replay(console, found)
     if out is not None:

@@ -1,19 +1,22 @@
 """Garbling files, and what must hold of a reader whatever it is given."""
 
 import dataclasses
+import os
 import re
+import tempfile
 import warnings
 from collections.abc import Callable
 
 import numpy as np
 
+import workloads
 from hwmodel.op import TraceError, TraceWarning
 from hwmodel.trace import Trace, validate
 from workloads.readers import read_source
 from workloads.streams import bytes_source
 
 PLACE = re.compile(
-    r"""(byte|line|row|record|entry|instruction) \d+|column ['"]|not a trace of a known format|damaged|its description|more than 128"""
+    r"""(byte|line|row|record|entry|instruction) \d+|column ['"]|not a trace of a known format|damaged|cut short|its description|more than 128"""
 )
 WORDS = np.array([0, 1, -1, 1 << 47, (1 << 47) - 1, -(1 << 47), 1 << 63 - 1, 1 << 32, 4095, 4096], np.int64)
 TOKENS = (b"0", b"f", b",", b"\n", b" ", b"-", b"0x", b"\r\n", b"ffffffffffff", b"\0", b"(", b")", b"9" * 25, b"\xff")
@@ -40,11 +43,10 @@ class Outcome:
 
 def read(data: bytes, events: bool = True, strict: bool = False) -> Outcome:
     """Read bytes as a file would be read, twice, and check what must hold whatever they are."""
-    source = bytes_source(data, "x", strict)
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         try:
-            trace = read_source(source, source.head(), events)
+            trace = open_trace(data, events, strict)
             validate(trace)
         except TraceError as error:
             reason = str(error)
@@ -55,6 +57,24 @@ def read(data: bytes, events: bool = True, strict: bool = False) -> Outcome:
     assert len(warned) <= 1
     assert trace.known_size == (sum(chunk.size for chunk in trace.chunks()), trace.references)
     return Outcome(trace, "", bool(warned))
+
+
+def open_trace(data: bytes, events: bool, strict: bool) -> Trace:
+    """A trace of bytes; one of our own is a file, since its library wants one."""
+    source = bytes_source(data, "x", strict)
+    if not data.startswith(b"PAR1"):
+        return read_source(source, source.head(), events)
+    handle, path = tempfile.mkstemp()
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        trace = workloads.read(path, events, strict)
+        chunks = [chunk.copy() for chunk in trace.chunks()]
+        return Trace(trace.agents, lambda: iter(chunks), trace.prelude, trace.info, "x", *trace.known_size)
+    except TraceError as error:
+        raise TraceError(str(error).replace(path, "x")) from None
+    finally:
+        os.unlink(path)
 
 
 def garble(data: bytes, others: tuple[bytes, ...], is_text: bool, random: np.random.Generator) -> bytes:

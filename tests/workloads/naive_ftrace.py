@@ -1,6 +1,29 @@
-"""The naive twin of `workloads.readers.ftracelines`: no patterns, only cutting at fixed texts."""
+"""The naive twin of `workloads.readers.ftracelines`: cutting at fixed texts; and what a garbled line can at most have told."""
+
+import re
 
 from workloads.readers import ftracelines as f
+
+TOLD_BY_NAME = {f.ENTER: 1, f.LEAVE: 1, f.IPI: 2, f.GUEST_FAULT: 0}
+"""How many of an event's first numbers its line may tell by a name instead."""
+
+
+def numbers_in(line):
+    """Everything in a line that may be a number, read in every way that it may be meant."""
+    found = set()
+    for text in re.findall(r"-?[0-9a-fA-F]+", line.replace("0x", " ")):
+        digits = text.lstrip("-")
+        readings = {int(digits, 16)} | ({int(digits)} if digits.isdigit() else set())
+        found |= readings | {-value for value in readings} | {value - (1 << 64) for value in readings if value >> 63}
+    return found
+
+
+def tells(line, event):
+    """Whether a line has the thread and all numbers of an event that was read from it."""
+    there = numbers_in(line)
+    numbers = event.numbers[TOLD_BY_NAME.get(event.kind, 0) :]
+    numbers = numbers[:2] if event.kind == f.FAULT else numbers  # the third is user or kernel, by the event's name
+    return event.thread in there and all(number in there for number in numbers)
 
 
 def events(text):

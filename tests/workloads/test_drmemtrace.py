@@ -154,6 +154,12 @@ def test_a_call_that_makes_no_sense_is_named(file):
         read(file(pack(*begin(), *call(9, *MMAP, result=1 << 40), *call(11, 1 << 47, 4096), (FOOTER, 0, 0))))
 
 
+def test_a_call_of_any_number_is_one_call(file):
+    trace = read(file(pack(*begin(), (MARKER, SYSCALL, -1), (READ, 8, 0x1000), (MARKER, SYSCALL, 1 << 40), (READ, 8, 0x1000), *END)))
+    assert [agent.name for agent in trace.agents] == ["thread 0"]
+    assert operations(trace) == [(0, 1, 0, o.SYSCALL, 0)] * 2
+
+
 def test_threads_of_a_stream_are_agents(file):
     rows = [*begin(), (READ, 8, 0x1000), (THREAD, 4, 6), (PID, 4, 4), (READ, 8, 0x2000), (THREAD, 4, 7), (PID, 4, 9), (READ, 8, 0x3000),
             (THREAD, 4, 5), (PID, 4, 4), (READ, 8, 0x4000), *END]  # fmt: skip

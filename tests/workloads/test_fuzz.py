@@ -1,6 +1,8 @@
 """Every reader on garbled files: no crash, no hang, no silent misreading; a refusal says where and why."""
 
+import pathlib
 import re
+import tempfile
 
 import numpy as np
 import pytest
@@ -9,12 +11,14 @@ from hypothesis import strategies as st
 
 from hwmodel import op as o
 from hwmodel.trace import TraceError
+from tests import test_trace
 from tests.workloads import (
     fuzzing,
     naive_champsim,
     naive_columns,
     naive_drmemtrace,
     naive_execlog,
+    naive_ftrace,
     naive_lackey,
     naive_threads,
     test_champsim,
@@ -37,11 +41,14 @@ from workloads.readers import (
     drmemtrace,
     entries,
     execlog,
+    ftrace,
+    ftracelines,
     lackey,
     lackeylog,
     rows,
     threads,
 )
+from workloads.streams import bytes_source
 
 BATCH = 100
 """Inputs drawn from one seed of Hypothesis': it takes longer than reading one does."""
@@ -119,6 +126,25 @@ def check_execlog(data, outcome):
         assert outcome.cut == cut and expand(outcome.trace) == (expected(found, lambda cpu: names.index(f"cpu {cpu}")), [])
 
 
+def check_ftrace(data, outcome):
+    if not ftrace.recognises(data[: 1 << 16]):
+        return
+    lines, texts = ftracelines.Lines(bytes_source(data)), data.split(b"\n")
+    try:
+        for event in lines.events():
+            text = texts[lines.line - 1].decode("utf-8", "replace")
+            assert naive_ftrace.tells(text, event), (text, event)
+    except TraceError:
+        assert outcome.trace is None
+
+
+def check_trace_file(data, outcome):
+    """Its checksums notice: what is read is what was written."""
+    if outcome.trace is not None and data.startswith(b"PAR1") and b"hwmodel.trace" in data:
+        records = [tuple(record) for chunk in outcome.trace.chunks() for record in chunk.tolist()]
+        assert records == test_trace.SAMPLE
+
+
 CALLS = test_lackey.MMAP + "".join(text for text, _ in test_lackey.MM) + test_lackey.FORK + test_lackey.EXIT.format(7)
 LACKEY = (test_lackey.HEAD + test_lackey.ACCESSES * 3 + CALLS + test_lackey.ACCESSES).encode()
 CHAMPSIM = {size: b"".join(test_champsim.instruction(*row, size=size) for row in test_champsim.PROGRAM * 4) for size in (64, 96)}
@@ -141,8 +167,8 @@ FORMATS = {
 }
 KERNEL = test_ftrace.sample()
 FORMATS |= {
-    "ftrace": Format(tuple(text.encode() for text in KERNEL), True),
-    "ftrace without calls": Format((KERNEL[0].encode(),), True, events=False),
+    "ftrace": Format(tuple(text.encode() for text in KERNEL), True, check_ftrace),
+    "ftrace without calls": Format((KERNEL[0].encode(),), True, check_ftrace, events=False),
 }
 COLUMNS = test_columns.table(30, words=False)
 FORMATS |= {
@@ -152,7 +178,10 @@ FORMATS |= {
     "npz": Format((test_columns.as_npz(COLUMNS), test_columns.as_npz(COLUMNS, np.savez)), False, check_columns),
     "parquet": Format((test_columns.as_parquet(COLUMNS),), False, check_columns),
 }
-WITH_INDEX = ("zip", "npz", "parquet")
+with tempfile.TemporaryDirectory() as folder:
+    test_trace.make(test_trace.SAMPLE, prelude=test_trace.STACK_UNIT).save(f"{folder}/x")
+    FORMATS["trace file"] = Format((pathlib.Path(folder, "x").read_bytes(),), False, check_trace_file)
+WITH_INDEX = ("zip", "npz", "parquet", "trace file")
 """What begins or ends with an index, without which nothing can be read."""
 SAMPLES = tuple(sample for form in FORMATS.values() for sample in form.samples)
 

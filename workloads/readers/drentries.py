@@ -116,9 +116,11 @@ def _bundle(lengths, count, ops, s):
         return STOP
     if s.next_pc + count * 255 >= t.USER_END:
         return NON_CANONICAL
+    reason = END
     for i in range(count):
-        _fetch(s.next_pc, lengths >> 8 * i & 0xFF, ops, s)
-    return END
+        if reason == END:
+            reason = _fetch(s.next_pc, lengths >> 8 * i & 0xFF, ops, s)
+    return reason
 
 
 @part

@@ -146,7 +146,7 @@ class _File:
         self._state = np.zeros(1, dr.STATE)
         self._state["agent"] = UNKNOWN
         self._tid = UNKNOWN
-        self._number = UNKNOWN
+        self._number: int | None = None  # of the call that has begun
         self._args: list[int] = []
         self._result: int | None = None
         self._failed = False
@@ -187,7 +187,7 @@ class _File:
         """An entry that the kernel stopped at; whether it is a time stamp that others come before."""
         kind, marker, value = int(e["what"]), int(e["bytes_"]), int(e["addr"])
         ends_call = kind != dr.MARKER or marker in (dr.NUMBER, dr.STAMP)
-        if ends_call and self._number != UNKNOWN and not (marker == dr.STAMP and self._result is None and kind == dr.MARKER):
+        if ends_call and self._number is not None and not (marker == dr.STAMP and self._result is None and kind == dr.MARKER):
             self._complete()
             return False  # the kernel comes back to this entry
         if kind not in (dr.THREAD, dr.THREAD_EXIT, dr.PROCESS, dr.HEADER, dr.FOOTER, dr.MARKER):
@@ -217,7 +217,7 @@ class _File:
         elif marker == dr.NUMBER:
             self._number, self._args, self._result, self._failed = value, [], None, False
             self._state["pending"] = 1
-        elif self._number != UNKNOWN:
+        elif self._number is not None:
             if marker == dr.CALL_ARGUMENT and len(self._args) < 6:
                 self._args.append(value)
             elif marker == dr.CALL_RESULT:
@@ -237,9 +237,9 @@ class _File:
 
     def _complete(self) -> None:
         """The system call that has begun is over."""
-        number, self._number = self._number, UNKNOWN
+        number, self._number = self._number, None
         self._state["pending"] = 0
-        if number == UNKNOWN:
+        if number is None:
             return
         if int(self._state["agent"][0]) == UNKNOWN:
             self._admit(UNKNOWN)

@@ -21,6 +21,7 @@ from hwmodel import op as o
 from hwmodel.config import ConfigError
 from hwmodel.trace import Agent, Trace, mmap_unit, paged_unit, validate
 from tests.random_traces import PRESETS
+from tests.workloads import test_columns, test_execlog, test_fuzz, test_threads
 
 AT = 0x10000 << 12
 
@@ -86,6 +87,29 @@ def use(design, machine, size, folder):
             hwmodel.simulate(machine, shared, progress=False)
 
 
+def use_workloads(size, folder):
+    """Generate, compose, write and read in every format, inspect."""
+    few = {"accesses": 700 * size}
+    made = [workloads.pointer_chase(**few, pages=8 * size), workloads.producer_consumer(**few), workloads.strided(**few)]
+    made += [workloads.gups(scale=7 + size), workloads.bfs(scale=4 + size), workloads.spmv(rows=50 * size)]
+    made += [workloads.hash_join(build=90 * size, probe=99)]
+    whole = workloads.interleave([*made, workloads.uniform(**few, pages=900 * size)])
+    mapped = Trace.from_records([Agent("cpu", 0, "cpu")], [*mmap_unit(AT, size, 3), (AT, 1, 0, o.WRITE, 0)])
+    parts = [workloads.as_guest(workloads.shift(mapped, size << 21)), workloads.select(whole, kinds=["read"])]
+    parts += [workloads.concatenate([mapped] * (1 + size)), workloads.assign(whole, names={0: "other"})]
+    for trace in parts:
+        validate(trace)
+    analysis.inspect(whole)
+    workloads.write(whole, folder / "whole.csv")
+    workloads.write(whole, folder / "whole.champsim", agent=size, lossy=True)
+    columns = [("address,count\n" + "4096,1\n" * size).encode(), test_columns.as_npy(test_columns.table(20 * size, words=False))]
+    texts = [test_threads.RECORDING, test_execlog.PRINTED.encode() * size, test_fuzz.DRMEMTRACE, *columns]
+    for name, data in enumerate(texts):
+        (folder / str(name)).write_bytes(data)
+    for name in ("whole.csv", "whole.champsim", *map(str, range(len(texts)))):
+        validate(workloads.read(folder / name))
+
+
 def entries():
     """Every kernel that is kept on disk, and how many versions of it there are, were found there, were not."""
     found = {}
@@ -107,6 +131,7 @@ def main(design):
         for name, machine, size in (("first", base, 1), ("then", other, 3)):
             with event.install_recorder("numba:compile") as recorder:
                 use(design, machine, size, pathlib.Path(folder))
+                use_workloads(size, pathlib.Path(folder))
             said[name] = sorted({str(e.data["dispatcher"].py_func.__qualname__) for _, e in recorder.buffer})
     sys.stdout.write(json.dumps(said | {"entries": entries()}))
 

@@ -149,12 +149,12 @@ def test_inspect(folder, capfd):
 
 
 def test_record(folder, monkeypatch, capfd):
-    def record(command, out):
-        assert command == ["prog", "-x", "--out", "y"]
+    def record(command, out, tool):
+        assert (command, tool) == (["prog", "-x", "--out", "y"], "lackey")
         return Trace.load("toy.hwtrace")
 
     monkeypatch.setattr("workloads.record", record)
-    assert cli.main(["record", "--out", "new.hwtrace", "--", "prog", "-x", "--out", "y"]) == 0
+    assert cli.main(["record", "--tool", "lackey", "--out", "new.hwtrace", "--", "prog", "-x", "--out", "y"]) == 0
     assert "4 records" in capfd.readouterr().out
 
 

@@ -212,3 +212,16 @@ def write(to, address, count, gap, kind, agent):
     to.gap = gap
     to.kind = kind
     to.agent = agent
+
+
+@part
+def write_access(ops, filled, address, size, kind, agent):
+    """Write an access of `size` bytes at ops[filled]: a record for each page; the records then filled."""
+    write(ops[filled], address, 1, 0, kind, agent)
+    filled += 1
+    page = (address >> PAGE_SHIFT) + 1
+    while page << PAGE_SHIFT < address + size:
+        write(ops[filled], page << PAGE_SHIFT, 1, 0, kind | CONTINUES, agent)
+        filled += 1
+        page += 1
+    return filled

@@ -93,7 +93,7 @@ def use_workloads(size, folder):
     made = [workloads.pointer_chase(**few, pages=8 * size), workloads.producer_consumer(**few), workloads.strided(**few)]
     made += [workloads.gups(scale=7 + size), workloads.bfs(scale=4 + size), workloads.spmv(rows=50 * size)]
     made += [workloads.hash_join(build=90 * size, probe=99)]
-    whole = workloads.interleave([*made, workloads.uniform(**few, pages=900 * size)])
+    whole = workloads.interleave([*made, workloads.uniform(3000 * size, 900 * size)])
     mapped = Trace.from_records([Agent("cpu", 0, "cpu")], [*mmap_unit(AT, size, 3), (AT, 1, 0, o.WRITE, 0)])
     parts = [workloads.as_guest(workloads.shift(mapped, size << 21)), workloads.select(whole, kinds=["read"])]
     parts += [workloads.concatenate([mapped] * (1 + size)), workloads.assign(whole, names={0: "other"})]

@@ -133,12 +133,5 @@ def _access(address, size, kind, ops, s):
         return END
     if address < 0 or address > t.USER_END - size:
         return NON_CANONICAL
-    filled = s.filled
-    t.write(ops[filled], address, 1, 0, kind, s.agent)
-    page = (address >> t.PAGE_SHIFT) + 1
-    while page << t.PAGE_SHIFT < address + size:
-        filled += 1
-        t.write(ops[filled], page << t.PAGE_SHIFT, 1, 0, kind | t.CONTINUES, s.agent)
-        page += 1
-    s.filled = filled + 1
+    s.filled = t.write_access(ops, s.filled, address, size, kind, s.agent)
     return END

@@ -155,7 +155,7 @@ def _parse(text, digits, ops, cursor, agent):
         if not whole or length < 1 or length > LONGEST or address > t.USER_END - length:
             reason = OTHER
             break
-        filled = split_access(ops, filled, address, length, kind, agent)
+        filled = t.write_access(ops, filled, address, length, kind, agent)
         begin = at + 1
         line += 1
     row.at = begin
@@ -175,16 +175,3 @@ def _kind(text, at):
     if second == 76:  # L
         return t.READ
     return t.WRITE if second == 83 or second == 77 else -1  # S, M
-
-
-@part
-def split_access(ops, filled, address, length, kind, agent):
-    """Write an access, one record per page; the records then filled."""
-    t.write(ops[filled], address, 1, 0, kind, agent)
-    filled += 1
-    page = (address >> t.PAGE_SHIFT) + 1
-    while page << t.PAGE_SHIFT < address + length:
-        t.write(ops[filled], page << t.PAGE_SHIFT, 1, 0, kind | t.CONTINUES, agent)
-        filled += 1
-        page += 1
-    return filled

@@ -9,7 +9,6 @@ from hwmodel.jit import entry, part
 from workloads.readers.assembly import Batch
 from workloads.readers.entries import Entries
 from workloads.readers.lackeylog import ROOM as LINE_ROOM
-from workloads.readers.lackeylog import split_access
 from workloads.streams import Stream
 
 READ, WRITE, FETCH, THREAD, THREAD_END, CALL, ARGUMENT, MAPPED_FILE, PROGRAM, BEGIN, EXEC, END = range(12)
@@ -154,7 +153,7 @@ def _parse(entries, ops, cursor, agents, is_last):
             filled += 1
         else:
             to = t.FETCH if kind == FETCH else (t.READ if kind == READ else t.WRITE)
-            filled = split_access(ops, filled, address, size, to, agent)
+            filled = t.write_access(ops, filled, address, size, to, agent)
         at = after
     row.at = at
     row.filled = filled

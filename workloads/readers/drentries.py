@@ -51,7 +51,7 @@ def entries(rows, at, ops, state, threads):
 @part
 def _one(e, ops, s, threads):
     """One entry; a reason to stop at it, or END."""
-    kind, size = e.what, e.bytes_ & 0xFFFF
+    kind, size = e.what, int(e.bytes_) & 0xFFFF
     if kind == READ or kind == WRITE:
         return _access(e.addr, max(size, 1), t.READ if kind == READ else t.WRITE, ops, s)
     if (kind >= INSTR and kind <= INSTR_LAST) or kind == SYSENTER or kind == TAKEN or kind == UNTAKEN:

@@ -28,12 +28,12 @@ FLAGS = 1  # the word with is_branch and branch_taken in its low bytes
 USER_BITS = 48  # of an address + USER_END, whichever half it is of
 MOST = 9  # accesses of an instruction
 END, FULL, BAD, NEW_SPACE = 0, 1, 2, 3
-NO_SPACE = -1
+NO_SPACE, NO_PAGE = -1, 1 << 60
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Words of 8 bytes of an instruction: how many, where stores and loads are, and the address space."""
+    """Words of 8 bytes of an instruction: how many, where stores and, right behind them, loads are, and the address space."""
 
     name: str
     words: int
@@ -157,22 +157,22 @@ def _is_strange(address: int) -> bool:
 
 
 @part
-def _makes_sense(words, base, layout):
-    """Whether an instruction has branch flags of 0 or 1, an ip, and addresses of the user's or the kernel's half."""
+def _look(words, base, layout):
+    """(whether an instruction makes sense: branch flags of 0 or 1, an ip, addresses of either half; whether it has accesses)."""
     ip = words[base]
-    strange = ip + t.USER_END
-    for word in range(base + layout[0], base + layout[1]):
-        strange |= words[word] + t.USER_END
-    for word in range(base + layout[2], base + layout[3]):
-        strange |= words[word] + t.USER_END
-    return words[base + FLAGS] & 0xFEFE == 0 and ip != 0 and strange >> USER_BITS == 0
+    strange, used = ip + t.USER_END, 0
+    for word in range(base + layout[0], base + layout[3]):
+        address = words[word]
+        strange |= address + t.USER_END
+        used |= address
+    return words[base + FLAGS] & 0xFEFE == 0 and ip != 0 and strange >> USER_BITS == 0, used != 0
 
 
 @entry
 def _check(words, size, layout):
     """How many instructions from the first one on make sense."""
     for i in range(words.size // size):
-        if not _makes_sense(words, i * size, layout):
+        if not _look(words, i * size, layout)[0]:
             return i
     return words.size // size
 
@@ -182,13 +182,15 @@ def _instructions(words, size, at, ops, state, layout, spaces):
     """Append the accesses of instructions from `at` on; (the next one, why it stopped there)."""
     filled, kernel = state[0], state[1]
     agent, asid = 0, NO_SPACE
+    page, fetcher = NO_PAGE, 0  # of the latest record, if it is a fetch
     reason = END
     while at < words.size // size:
         base = at * size
         if filled + MOST > ops.size:
             reason = FULL
             break
-        if not _makes_sense(words, base, layout):
+        sense, used = _look(words, base, layout)
+        if not sense:
             reason = BAD
             break
         if layout[4] >= 0 and words[base + layout[4]] & 0xFFFF != asid:
@@ -197,24 +199,21 @@ def _instructions(words, size, at, ops, state, layout, spaces):
             if agent < 0:
                 reason = NEW_SPACE
                 break
-        filled, kernel = _access(ops, filled, kernel, words[base], t.FETCH, agent)
-        filled, kernel = _slots(ops, filled, kernel, words, base + layout[2], base + layout[3], t.READ, agent)
-        filled, kernel = _slots(ops, filled, kernel, words, base + layout[0], base + layout[1], t.WRITE, agent)
+        ip = words[base]
+        if ip >> t.PAGE_SHIFT == page and agent == fetcher:
+            ops[filled - 1].count += 1  # as coalescing would, here cheaper
+        else:
+            filled, kernel = _access(ops, filled, kernel, ip, t.FETCH, agent)
+        page = NO_PAGE if used or ip < 0 else ip >> t.PAGE_SHIFT
+        fetcher = agent
+        if used:
+            for word in range(base + layout[2], base + layout[3]):
+                filled, kernel = _access(ops, filled, kernel, words[word], t.READ, agent)
+            for word in range(base + layout[0], base + layout[1]):
+                filled, kernel = _access(ops, filled, kernel, words[word], t.WRITE, agent)
         at += 1
     state[0], state[1] = filled, kernel
     return at, reason
-
-
-@part
-def _slots(ops, filled, kernel, words, first, end, kind, agent):
-    """The accesses of an instruction's loads or stores; most have none."""
-    used = 0
-    for word in range(first, end):
-        used |= words[word]
-    if used:
-        for word in range(first, end):
-            filled, kernel = _access(ops, filled, kernel, words[word], kind, agent)
-    return filled, kernel
 
 
 @part

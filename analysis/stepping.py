@@ -12,13 +12,11 @@ from typing import Any
 import numpy as np
 
 from hwmodel import engine
-from hwmodel.build import build, grow
 from hwmodel.ledger import COUNTERS
-from hwmodel.machine import ConfigError, Machine
+from hwmodel.machine import Machine
 from hwmodel.op import COMPUTE, OP
-from hwmodel.secondary import design as design_of
-from hwmodel.simulate import apply_prelude, mark_unborn, read
-from hwmodel.trace import Trace, Validator
+from hwmodel.simulate import go_on, power_on, read
+from hwmodel.trace import Trace
 
 LOOKAHEAD = 4
 """Records that an agent may be ahead of another: the least there is, so that few do nothing."""
@@ -70,12 +68,8 @@ class _Stepper:
     """An engine that has come to a stop."""
 
     def __init__(self, machine: Machine, trace: Trace) -> None:
-        self._design, self._trace, self._validator = design_of(machine.design), trace, Validator(trace)
-        engines = sum(agent.role == "device" for agent in trace.agents)
-        machine.check_engines(engines)
-        self._m, self._dev, self._row_of = build(machine, self._design, trace.agents)
-        mark_unborn(self._m, trace)
-        self._m = apply_prelude(self._m, trace, self._design, engines)
+        self._trace = trace
+        self._design, self._validator, self._m, self._dev, self._row_of = power_on(machine, trace)
         self._spare = self._m.queue
         self._before = self._counted()
 
@@ -83,7 +77,7 @@ class _Stepper:
         """Run records to their end; what the counters have gained. `agent` does nothing meanwhile; -1: the trace ends."""
         end = int(self._m.ctl[0].fed) + ops.size
         self._read(ops)
-        while self._drive() == engine.NEED_INPUT and (agent < 0 or self._oldest() < end):
+        while not self._has_finished() and (agent < 0 or self._oldest() < end):
             self._read(None if agent < 0 else _rest(agent))
         gained, self._before = self._counted() - self._before, self._counted()
         return gained
@@ -91,16 +85,10 @@ class _Stepper:
     def _read(self, ops: np.ndarray | None) -> None:
         self._m, self._spare = read(self._m, self._spare, self._trace, self._validator, self._row_of, ops)
 
-    def _drive(self) -> int:
+    def _has_finished(self) -> bool:
         """Go on until the engine needs records or has finished."""
-        while True:
-            why = int(self._design.run(self._m, self._dev))
-            if why == engine.NEED_ROOM:
-                self._m = grow(self._m)
-            elif why in (engine.NEED_INPUT, engine.FINISHED):
-                return why
-            else:
-                raise ConfigError("the machine cannot run this trace to its end: memory.size_mib, or a deadlock of the model")
+        self._m, finished = go_on(self._m, self._dev, self._design)
+        return finished
 
     def _oldest(self) -> int:
         """The index of the oldest record that is not complete; requests of engines count."""

@@ -188,6 +188,12 @@ def paged_unit(
     return unit if fits else [*unit, (pages, 0, 0, ARG, agent)]
 
 
+def pages_of(ops: np.ndarray, at: int) -> int:
+    """The page count of the operation at index `at` of an OP array."""
+    count = int(ops["count"][at])
+    return count if count != -1 else int(ops["address"][at + 1 + ARGS.get(int(ops["kind"][at]), 0)])
+
+
 @part
 def args_of(kind):
     """ARG records that follow `kind`, without the one of a large page count."""
@@ -202,6 +208,13 @@ def is_paged(kind):
     if kind == MMAP or kind == MUNMAP or kind == MPROTECT or kind == MADVISE or kind == MREMAP or kind == PUNCH:
         return True
     return kind == SWAP_FREE or kind == MIGRATE or kind == KSM_MERGE or kind == GUEST or kind == DIRTY_LOG
+
+
+@part
+def page_count(ops, i):
+    """The page count of the operation at `i`."""
+    op = ops[i]
+    return op.count if op.count != -1 else ops[i + 1 + args_of(op.kind)].address
 
 
 @part

@@ -16,14 +16,10 @@ from hwmodel.ledger import account
 from hwmodel.op import (
     ARG,
     ATTACH,
-    BRK,
     COLLAPSE,
     COMPUTE,
-    CONTINUES,
     DETACH,
     DIRTY_LOG,
-    EXIT,
-    FETCH,
     FILE_SHIFT,
     FORK,
     GUEST,
@@ -31,18 +27,11 @@ from hwmodel.op import (
     MADVISE,
     MIGRATE,
     MMAP,
-    MPROTECT,
-    MREMAP,
-    MUNMAP,
     NAMES,
     PAGEOUT,
     POPULATE,
     PUNCH,
-    READ,
     SWAP_FREE,
-    SYNC,
-    SYSCALL,
-    WRITE,
     XPMEM,
     TraceError,
 )  # fmt: skip
@@ -54,8 +43,6 @@ from hwmodel.trace import Trace, Validator
 NOT_YET = (PUNCH, SWAP_FREE, MIGRATE, KSM_MERGE, ATTACH, DETACH, GUEST, DIRTY_LOG)
 NOT_YET_ADVICE = {PAGEOUT: "PAGEOUT", COLLAPSE: "COLLAPSE"}
 """Operations and advice that traces may carry and that the engine does not model."""
-MODELLED = (ARG, BRK, MUNMAP, MPROTECT, MREMAP, FORK, EXIT, SYNC, SYSCALL, READ | CONTINUES, WRITE | CONTINUES, FETCH | CONTINUES)
-"""What need not be looked at closely."""
 CHUNK = 1 << 18
 IDLE = account("idle")
 
@@ -105,15 +92,8 @@ def simulate(
         The machine lacks engines, CPUs or memory for the trace.
     """
     begun = time.perf_counter()
-    design = design_of(machine.design)
-    engines = sum(agent.role == "device" for agent in trace.agents)
-    machine.check_engines(engines)
-    validator = Validator(trace)
-    m, dev, row_of = build(machine, design, trace.agents, capacity)
+    design, validator, m, dev, row_of = power_on(machine, trace, capacity)
     m.ctl["runahead"] = runahead
-    check_modelled(trace, trace.prelude, np.arange(trace.prelude.size))
-    mark_unborn(m, trace)
-    m = apply_prelude(m, trace, design, engines)
     with bar(progress, trace.known_size) as shown:
         m = drive(m, dev, design, trace, validator, row_of, chunk, shown)
     close(m)
@@ -126,6 +106,23 @@ def simulate(
     )  # fmt: skip
     result.check()
     return result
+
+
+def power_on(
+    machine: Any, trace: Trace, capacity: int | None = None
+) -> tuple[Any, Validator, Machine, Any, np.ndarray]:
+    """(design, validator, tables, the design's tables, row of each agent): all at time 0, the trace's initial memory in place.
+
+    Raises TraceError and ConfigError as `simulate` does.
+    """
+    design = design_of(machine.design)
+    engines = sum(agent.role == "device" for agent in trace.agents)
+    machine.check_engines(engines)
+    validator = Validator(trace)
+    m, dev, row_of = build(machine, design, trace.agents, capacity)
+    check_modelled(trace, trace.prelude, np.arange(trace.prelude.size))
+    mark_unborn(m, trace)
+    return design, validator, apply_prelude(m, trace, design, engines), dev, row_of
 
 
 def bar(progress: bool | None, size: tuple[int, int] | None) -> Any:
@@ -144,18 +141,24 @@ def drive(
     chunks: Iterator[np.ndarray] = trace.chunks(chunk)
     spare = m.queue
     while True:
-        why = design.run(m, dev)
-        if why == engine.FINISHED:
+        m, finished = go_on(m, dev, design)
+        if finished:
             return m
-        if why == engine.NEED_ROOM:
-            m = grow(m)
-        elif why == engine.NEED_INPUT:
-            m, spare = read(m, spare, trace, validator, row_of, next(chunks, None))
-            shown.update(int(m.ctl[0].fed) - shown.n)
-        elif why == engine.EXHAUSTED:
+        m, spare = read(m, spare, trace, validator, row_of, next(chunks, None))
+        shown.update(int(m.ctl[0].fed) - shown.n)
+
+
+def go_on(m: Machine, dev: Any, design: Any) -> tuple[Machine, bool]:
+    """Run the engine until it needs records (False) or has finished (True); its tables grow as they must."""
+    while True:
+        why = design.run(m, dev)
+        if why in (engine.FINISHED, engine.NEED_INPUT):
+            return m, why == engine.FINISHED
+        if why == engine.EXHAUSTED:
             raise ConfigError(f"memory.size_mib: {int(m.ctl[0].frame_limit) // 256} MiB are not enough for the trace's pages")
-        else:
+        if why != engine.NEED_ROOM:
             raise DeadlockError(f"deadlock at cycle {int(m.ctl[0].now)}: {waiting(m)}")
+        m = grow(m)
 
 
 def read(
@@ -189,11 +192,10 @@ def longer_files(files: np.ndarray, ops: np.ndarray) -> np.ndarray:
 
 def check_modelled(trace: Trace, ops: np.ndarray, at: np.ndarray, before: int = 0) -> None:
     """Refuse operations that traces may carry and the engine does not model; `at`: where the operations of `ops` are."""
-    for index in at[~np.isin(ops["kind"][at], MODELLED)]:
+    for index in at[np.isin(ops["kind"][at], (MMAP, MADVISE, *NOT_YET))]:
         reason = not_modelled(ops, int(index))
         if reason:
-            where = f"{trace.name}: " if trace.name else ""
-            raise TraceError(f"{where}record {before + index}: {reason} is not modelled yet")
+            raise TraceError(f"{trace.prefix}record {before + index}: {reason} is not modelled yet")
 
 
 def not_modelled(ops: np.ndarray, at: int) -> str:
@@ -275,8 +277,7 @@ def report_segv(m: Machine, trace: Trace, strict: bool) -> None:
     """Warn of accesses without a right, or refuse them."""
     first = int(m.ctl[0].first_segv)
     if first < NEVER:
-        where = f"{trace.name}: " if trace.name else ""
-        message = f"{where}record {first}: the first access without a right to it (counted as segv, not retried)"
+        message = f"{trace.prefix}record {first}: the first access without a right to it (counted as segv, not retried)"
         if strict:
             raise TraceError(message)
         warnings.warn(message, stacklevel=3)

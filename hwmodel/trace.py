@@ -74,7 +74,9 @@ from hwmodel.op import (
     count_references,
     is_paged,
     mmap_unit,
+    page_count,
     paged_unit,
+    pages_of,
 )
 from hwmodel.tracecheck import Validator
 
@@ -144,7 +146,9 @@ __all__ = [
     "count_references",
     "is_paged",
     "mmap_unit",
+    "page_count",
     "paged_unit",
+    "pages_of",
     "validate"
 ]
 
@@ -194,6 +198,11 @@ class Trace:
     def __repr__(self) -> str:
         agents = ", ".join(f"{agent.name} ({agent.role}, space {agent.space})" for agent in self.agents)
         return f"<Trace {self.name or self.info.get('program', '')!s}: {agents}>"
+
+    @property
+    def prefix(self) -> str:
+        """How an error message about it begins."""
+        return f"{self.name}: " if self.name else ""
 
     @property
     def references(self) -> int:

@@ -1,5 +1,6 @@
 """The check of every record before a kernel sees it."""
 
+import bisect
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,7 +63,7 @@ class Validator:
     """
 
     def __init__(self, trace: "Trace") -> None:
-        self._trace, self._name = trace, trace.name
+        self._trace = trace
         self._agents = np.empty(0, AGENT)
         self._spaces = np.zeros(t.SPACES, np.int64)
         self.records = 0
@@ -87,7 +88,7 @@ class Validator:
     def _check_prelude(self, prelude: np.ndarray) -> None:
         for at in np.flatnonzero(~np.isin(prelude["kind"], (t.MMAP, t.BRK, t.ARG)))[:1]:
             kind = prelude["kind"][at]
-            raise t.TraceError(f"{self._prefix()}prelude record {at}: only mmap and brk are allowed, not kind {kind}")
+            raise t.TraceError(f"{self._trace.prefix}prelude record {at}: only mmap and brk are allowed, not kind {kind}")
         roles, self._agents["is_device"] = self._agents["is_device"].copy(), 0  # a device's memory may exist before it
         at, reason = _check(prelude, self._agents, self._spaces)
         self._agents["is_device"] = roles
@@ -97,18 +98,16 @@ class Validator:
 
     def _check_populated(self, prelude: np.ndarray) -> None:
         """Pages that are in memory from the beginning are so in one mapping: nothing unmaps them before the first record."""
-        populated: dict[int, list[tuple[int, int]]] = {}
+        populated: dict[int, list[tuple[int, int]]] = {}  # by address space: sorted, apart
         for at in np.flatnonzero(prelude["kind"] == t.MMAP):
-            op, arg = prelude[at], int(prelude["count"][at + 1])
-            pages = int(op["count"]) if op["count"] != -1 else int(prelude["address"][at + 2])
-            first, ranges = int(op["address"]) >> t.PAGE_SHIFT, populated.setdefault(int(self._agents[op["agent"]]["space"]), [])
-            if any(first < end and begin < first + pages for begin, end in ranges):
-                raise t.TraceError(f"{self._prefix()}prelude record {at}: mmap over pages that are in memory from the beginning")
-            if arg & t.POPULATE:
-                ranges.append((first, first + pages))
-
-    def _prefix(self) -> str:
-        return f"{self._name}: " if self._name else ""
+            first = int(prelude["address"][at]) >> t.PAGE_SHIFT
+            end = first + t.pages_of(prelude, int(at))
+            ranges = populated.setdefault(int(self._agents[prelude["agent"][at]]["space"]), [])
+            place = bisect.bisect_left(ranges, (end,))
+            if place and ranges[place - 1][1] > first:
+                raise t.TraceError(f"{self._trace.prefix}prelude record {at}: mmap over pages that are in memory from the beginning")
+            if int(prelude["count"][at + 1]) & t.POPULATE:
+                ranges.insert(place, (first, end))
 
     def _message(self, ops: np.ndarray, at: int, reason: int, where: str) -> str:
         op: dict[str, Any] = {column: int(ops[at][column]) for column in t.COLUMNS}
@@ -117,8 +116,8 @@ class Validator:
         arg = ops[min(at + 1, ops.size - 1)]
         op["arg"], op["arg_address"] = int(arg["count"]), int(arg["address"])
         if op["count"] == -1 and reason == _WRAP:
-            op["count"] = int(ops[at + t.ARGS.get(op["kind"], 0) + 1]["address"])
-        return f"{self._prefix()}{where}: {REASONS[reason].format(**op)}"
+            op["count"] = t.pages_of(ops, at)
+        return f"{self._trace.prefix}{where}: {REASONS[reason].format(**op)}"
 
 
 @entry
@@ -144,7 +143,7 @@ def _check(ops, agents, spaces):
             if reason == _OK:
                 length, reason = _unit(ops, i)
             if reason == _OK:
-                reason = _operation(ops, i, length, agent, agents, spaces)
+                reason = _operation(ops, i, agent, agents, spaces)
         if reason != _OK:
             return i, reason
         i += length
@@ -205,12 +204,12 @@ def _unit(ops, i):
 
 
 @part
-def _operation(ops, i, length, agent, agents, spaces):
+def _operation(ops, i, agent, agents, spaces):
     """Why a complete unit that is no access is invalid; notes forks and exits."""
     op = ops[i]
     kind = op.kind
     if t.is_paged(kind):
-        pages = op.count if op.count != -1 else ops[i + length - 1].address
+        pages = t.page_count(ops, i)
         if pages < 1:
             return _COUNT
         reason = _OK if kind == t.PUNCH else _range(op.address, pages)

@@ -105,7 +105,7 @@ def load(path: str | os.PathLike[str]) -> t.Trace:
     except KeyError as error:
         raise t.TraceError(f"{name}: damaged: its description lacks {error}") from None
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise t.TraceError(f"{name}: damaged: its description makes no sense ({_line(error)})") from None
+        raise t.TraceError(f"{name}: damaged: its description makes no sense ({told(error)})") from None
 
 
 def is_trace_file(path: str | os.PathLike[str]) -> bool:
@@ -171,7 +171,7 @@ def _open(name: str) -> Any:
     try:
         return parquet.ParquetFile(name, page_checksum_verification=True)
     except Exception as error:  # as in _read
-        raise t.TraceError(f"{name}: not a trace file, or cut short ({_line(error)})") from None
+        raise t.TraceError(f"{name}: not a trace file, or cut short ({told(error)})") from None
 
 
 def _described(file: Any, name: str) -> tuple[bytes, str | None]:
@@ -203,7 +203,7 @@ def _read(name: str, records: int) -> Iterator[np.ndarray]:
             try:
                 ops = _records(file.read_row_group(group, use_threads=False))
             except Exception as error:  # what garbled bytes may make of a file, its library reports in many ways
-                raise t.TraceError(f"{name}: damaged in row group {group} ({_line(error)})") from None
+                raise t.TraceError(f"{name}: damaged in row group {group} ({told(error)})") from None
             left -= ops.size
             yield ops
     if left:
@@ -223,7 +223,8 @@ def _records(table: Any) -> np.ndarray:
     return ops
 
 
-def _line(error: Exception) -> str:
+def told(error: Exception) -> str:
+    """What an error says, in one short line."""
     return (str(error).strip("'\"").splitlines() or [type(error).__name__])[0][:120]
 
 

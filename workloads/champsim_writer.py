@@ -100,8 +100,7 @@ def _accesses(
 
 def _lose(trace: Trace, name: str, record: int, lossy: bool, lost: dict[str, int]) -> None:
     if not lossy:
-        prefix = f"{trace.name}: " if trace.name else ""
-        raise t.TraceError(f"{prefix}record {record}: ChampSim's format has no {name}")
+        raise t.TraceError(f"{trace.prefix}record {record}: ChampSim's format has no {name}")
     if name != "arg":
         lost[name] = lost.get(name, 0) + 1
 
@@ -112,7 +111,7 @@ class _Writer:
     def __init__(self, trace: Trace, file: Any, lossy: bool) -> None:
         self.state = np.zeros(1, STATE)
         self.state["invent"] = lossy
-        self._prefix = f"{trace.name}: " if trace.name else ""
+        self._prefix = trace.prefix
         self._file = file
         self._rows = np.zeros((ROWS + 1, WORDS), np.int64)
 

@@ -77,7 +77,7 @@ class Footprint:
         extra = chunk["gap"] + np.where(plain == t.COMPUTE, counts, 0)
         self.instructions += np.bincount(agents, extra, self.records.size).astype(np.int64)
         for at in np.flatnonzero(np.isin(kinds, PAGED)):
-            self.pages_of[kinds[at]] += pages_at(chunk, int(at))
+            self.pages_of[kinds[at]] += t.pages_of(chunk, int(at))
 
     def _used(self) -> tuple[np.ndarray, np.ndarray]:
         """(int64[n] address spaces, int64[n] pages), sorted, each once."""
@@ -104,12 +104,6 @@ class Footprint:
 
 
 PAGED = tuple(sorted(t.PAGED))
-
-
-def pages_at(ops: np.ndarray, at: int) -> int:
-    """The page count of the operation at index `at`."""
-    op = ops[at]
-    return int(op["count"]) if op["count"] != -1 else int(ops[at + t.ARGS.get(int(op["kind"]), 0) + 1]["address"])
 
 
 def summary(footprint: Footprint) -> list[dict[str, Any]]:

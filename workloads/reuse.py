@@ -9,11 +9,11 @@ import numpy as np
 
 from hwmodel import op as t
 from hwmodel.jit import entry, part
+from workloads.pagetable import EMPTY, find_page
 
 EXACT = 1 << 16
 """Distances below this are counted one by one, others by their power of two."""
 BINS = EXACT + 48
-EMPTY = -1
 DONE, FULL_TABLE, FULL_TIMES = 0, 1, 2
 
 SLOT = np.dtype((np.record, [("page", "i8"), ("last", "i8"), ("uses", "i8")]))
@@ -100,7 +100,7 @@ def _add(ops, agent, table, tree, state, histogram):
         if 2 * s.pages >= table.size or s.now + 1 >= tree.size:
             s.at = i
             return FULL_TABLE if 2 * s.pages >= table.size else FULL_TIMES
-        slot = _find(table, op.address >> t.PAGE_SHIFT)
+        slot = find_page(table, op.address >> t.PAGE_SHIFT)
         row = table[slot]
         if row.page == EMPTY:
             row.page = op.address >> t.PAGE_SHIFT
@@ -139,16 +139,6 @@ def _bin(distance):
 
 
 @part
-def _find(table, page):
-    """The slot of a page, or the empty one where it belongs."""
-    mask = table.size - 1
-    slot = (page ^ page >> 15) * 40503 & mask
-    while table[slot].page != EMPTY and table[slot].page != page:
-        slot = (slot + 1) & mask
-    return slot
-
-
-@part
 def _change(tree, at, by):
     """Add to the element at `at`, from 1."""
     while at < tree.size:
@@ -180,7 +170,7 @@ def _rehash(old, table):
     """Copy the filled slots of a smaller table."""
     for i in range(old.size):
         if old[i].page != EMPTY:
-            slot = _find(table, old[i].page)
+            slot = find_page(table, old[i].page)
             table[slot].page = old[i].page
             table[slot].last = old[i].last
             table[slot].uses = old[i].uses

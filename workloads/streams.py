@@ -15,17 +15,12 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 from hwmodel.op import TraceError, TraceWarning
-from hwmodel.tracefile import replacing
+from hwmodel.tracefile import replacing, told
 
 PIECE = 1 << 18  # bytes decompressed at once, at most
 PART = 1 << 12  # compressed bytes given to zstd at once: it has no limit on what they become
 DAMAGED = (zlib.error, lzma.LZMAError, OSError, EOFError)
 """What decompressing damaged bytes raises, with zstandard's own error."""
-
-
-def told(error: Exception) -> str:
-    """What an error says, in one short line."""
-    return " ".join(str(error).split())[:100] or type(error).__name__
 
 
 class Stream:

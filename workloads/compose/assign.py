@@ -8,7 +8,7 @@ import numpy as np
 
 from hwmodel import op as t
 from hwmodel.trace import Trace
-from workloads.compose.numbering import Numbers, chosen, finished, joined, prefix
+from workloads.compose.numbering import Numbers, chosen, finished, joined
 
 DEVICE_KINDS = (t.READ, t.WRITE, t.COMPUTE, t.SYNC, t.ATTACH, t.DETACH, t.GUEST)
 """What a device issues; of these only GUEST has ARG records."""
@@ -100,7 +100,7 @@ def _assigned(numbers: Numbers, new: np.ndarray, drop: bool) -> Iterator[np.ndar
         if bad.any() and not drop:
             at = int(np.flatnonzero(bad)[0])
             kind, agent = int(chunk["kind"][at]) & ~t.CONTINUES, int(chunk["agent"][at])
-            where = f"{prefix(numbers.trace)}record {before + at}"
+            where = f"{numbers.trace.prefix}record {before + at}"
             raise t.TraceError(f"{where}: assign: {t.NAMES[kind]} by agent {agent}, which becomes a device")
         before += chunk.size
         rest = chosen(chunk, ~bad) if bad.any() else chunk

@@ -9,7 +9,7 @@ from hwmodel import op as t
 from hwmodel.jit import entry
 from hwmodel.trace import Trace
 from workloads.compose.mappings import CHANGING, Mapping, Memory, units
-from workloads.compose.numbering import checked, chosen, finished, joined, prefix
+from workloads.compose.numbering import checked, chosen, finished, joined
 
 KEPT = (t.READ, t.WRITE, t.FETCH, t.COMPUTE, t.SYNC)
 TURNED = (*CHANGING, t.MADVISE, t.EXIT)
@@ -104,7 +104,7 @@ def _turned(trace: Trace, chunk: np.ndarray, guest: Memory, before: int) -> Iter
     for first, unit in units(chunk, (*TURNED, *REFUSED)):
         kind = int(unit["kind"][0])
         if kind in REFUSED:
-            where = f"{prefix(trace)}record {before + first}"
+            where = f"{trace.prefix}record {before + first}"
             raise t.TraceError(f"{where}: as_guest: {t.NAMES[kind]} has no counterpart in a guest")
         yield chunk[at:first]
         records = [record for new in _guest_units(unit, guest) for record in new]
@@ -122,9 +122,8 @@ def _turned(trace: Trace, chunk: np.ndarray, guest: Memory, before: int) -> Iter
 
 def _guest_units(unit: np.ndarray, guest: Memory) -> Units:
     """What the guest's kernel does to its page tables in an operation."""
-    kind, first, pages = int(unit["kind"][0]), int(unit["address"][0]) >> t.PAGE_SHIFT, int(unit["count"][0])
+    kind, first, pages = int(unit["kind"][0]), int(unit["address"][0]) >> t.PAGE_SHIFT, t.pages_of(unit, 0)
     operand, address = (int(unit["count"][1]), int(unit["address"][1])) if unit.size > 1 else (0, 0)
-    pages = int(unit["address"][-1]) if pages == -1 else pages
     if kind == t.BRK:
         return _moved_break(int(unit["address"][0]), guest)
     if kind == t.EXIT:

@@ -120,11 +120,10 @@ class Memory:
 
     def apply(self, unit: np.ndarray) -> None:
         """Follow an MMAP, BRK, MUNMAP, MPROTECT or MREMAP."""
-        kind, first, pages = int(unit["kind"][0]), int(unit["address"][0]) >> t.PAGE_SHIFT, int(unit["count"][0])
+        kind, first, pages = int(unit["kind"][0]), int(unit["address"][0]) >> t.PAGE_SHIFT, t.pages_of(unit, 0)
         if kind == t.BRK:
             self.set_break(int(unit["address"][0]))
             return
-        pages = pages if pages != -1 else int(unit["address"][-1])
         if kind == t.MUNMAP:
             self.remove(first, first + pages)
             return

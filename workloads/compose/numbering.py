@@ -52,7 +52,7 @@ class Numbers:
         ops = t.copy_records(ops)
         at = _renumber(ops, self.agents, self.spaces, self._step, self._place)
         if at >= 0:
-            where = f"{prefix(self.trace)}{what} {before + at}"
+            where = f"{self.trace.prefix}{what} {before + at}"
             raise t.TraceError(f"{where}: too high a number of a file to tell the files of {self._step} traces apart")
         return ops
 
@@ -69,11 +69,6 @@ def finished(trace: Trace) -> Trace:
     """A composed trace, its prelude checked: two that are right may not go together. Raises TraceError."""
     Validator(trace)
     return trace
-
-
-def prefix(trace: Trace) -> str:
-    """How an error message about a trace begins."""
-    return f"{trace.name}: " if trace.name else ""
 
 
 def joined(pieces: Iterable[np.ndarray]) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 from hwmodel import op as t
 from hwmodel.jit import entry, part
 from hwmodel.trace import Trace
-from workloads.compose.numbering import checked, chosen, prefix
+from workloads.compose.numbering import checked, chosen
 
 KINDS = {name: kind for kind, name in t.NAMES.items() if kind != t.ARG}
 """Number of each kind that `select` takes, by name."""
@@ -122,7 +122,7 @@ def _asked(trace: Trace, where: Callable[[np.ndarray], np.ndarray], chunk: np.nd
     mask = np.asarray(where(chunk))
     if mask.dtype != np.bool_ or mask.shape != chunk.shape:
         wanted, got = f"bool[{chunk.size}]", f"{mask.dtype}{list(mask.shape)}"
-        raise t.TraceError(f"{prefix(trace)}select: for the records from {before} on, `where` must return {wanted}, not {got}")
+        raise t.TraceError(f"{trace.prefix}select: for the records from {before} on, `where` must return {wanted}, not {got}")
     return mask.copy()
 
 
@@ -156,7 +156,7 @@ def _lies_in(ops, i, ranges):
         return _overlaps(op.address, op.address + 1, ranges)
     if not t.is_paged(kind) or kind == t.PUNCH:
         return True
-    pages = op.count if op.count != -1 else ops[i + 1 + t.args_of(kind)].address
+    pages = t.page_count(ops, i)
     found = _overlaps(op.address, op.address + (pages << t.PAGE_SHIFT), ranges)
     other = i + 1 if t.args_of(kind) else i
     moved = kind == t.GUEST and ops[other].count >> t.GUEST_SHIFT == t.MREMAP

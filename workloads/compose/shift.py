@@ -8,7 +8,7 @@ import numpy as np
 from hwmodel import op as t
 from hwmodel.jit import entry, part
 from hwmodel.trace import Trace
-from workloads.compose.numbering import checked, finished, prefix
+from workloads.compose.numbering import checked, finished
 
 HUGE = 512 * t.PAGE
 
@@ -72,7 +72,7 @@ def _moved(
         name = t.NAMES[int(ops["kind"][at]) & ~t.CONTINUES]
         huge = name == "mmap" and (int(ops["count"][at + 1]) >> 3) & 7 == t.HUGETLB and offset % HUGE
         why = "its huge pages would not be aligned" if huge else "it would leave user memory"
-        raise t.TraceError(f"{prefix(trace)}{what} {before + at}: {name}: shifted by {offset:#x} {why}")
+        raise t.TraceError(f"{trace.prefix}{what} {before + at}: {name}: shifted by {offset:#x} {why}")
     return ops
 
 
@@ -101,7 +101,7 @@ def _shift_range(ops, i, offset, offsets):
     """Move an operation on a range; whether it stays in user memory."""
     op = ops[i]
     args = t.args_of(op.kind)
-    pages = op.count if op.count != -1 else ops[i + 1 + args].address
+    pages = t.page_count(ops, i)
     op.address += offset
     inside = _is_inside(op.address, pages)
     if args == 0:

@@ -1,6 +1,5 @@
 """Tables of typed columns: NumPy's .npy and .npz, and Parquet."""
 
-import itertools
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from hwmodel import op as t
+from hwmodel.tracefile import told
 from workloads.readers import rows as r
 from workloads.readers.rows import COLUMNS, UNKNOWN, WORDS, Block, columns_of, empty_values
 from workloads.streams import Source
@@ -67,7 +67,7 @@ class _Array:
                 header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
                 self.shape, _, self.dtype = header(self)  # type: ignore[arg-type]
             except Exception as error:  # what garbled bytes make of it is told in many ways
-                raise ValueError(f"its header makes no sense ({_line(error)})") from None
+                raise ValueError(f"its header makes no sense ({told(error)})") from None
         if self.dtype.hasobject or not 0 < self.dtype.itemsize <= WIDEST:
             raise ValueError(f"it has elements of {str(self.dtype)[:80]}")
         if len(self.shape) != 1 or self.shape[0] < 0:
@@ -111,8 +111,10 @@ class NpyTable(ArrayTable):
                 raise self._refuse(f"row {before - 1} is its last, but more bytes follow: several arrays are no table")
 
 
-class NpzTable(ArrayTable):
-    """Named arrays of one length."""
+class _Indexed(ArrayTable):
+    """A table that a library reads, by an index at its end."""
+
+    damaged: str
 
     def blocks(self) -> Iterator[Block]:
         """Its rows."""
@@ -122,7 +124,16 @@ class NpzTable(ArrayTable):
             except t.TraceError:
                 raise
             except Exception as error:  # as in _Array
-                raise self._refuse(f"damaged, cut short, or compressed once more ({_line(error)})") from None
+                raise self._refuse(f"{self.damaged} ({told(error)})") from None
+
+    def _blocks(self, raw: Any) -> Iterator[Block]:
+        raise NotImplementedError
+
+
+class NpzTable(_Indexed):
+    """Named arrays of one length."""
+
+    damaged = "damaged, cut short, or compressed once more"
 
     def _blocks(self, raw: Any) -> Iterator[Block]:
         with zipfile.ZipFile(raw) as archive:
@@ -153,18 +164,10 @@ class NpzTable(ArrayTable):
                     raise self._refuse(f"column {COLUMNS[column]!r} has more bytes than its {rows} rows")
 
 
-class ParquetTable(ArrayTable):
+class ParquetTable(_Indexed):
     """Parquet."""
 
-    def blocks(self) -> Iterator[Block]:
-        """Its rows."""
-        with self._source.opener() as raw:
-            try:
-                yield from self._blocks(raw)
-            except t.TraceError:
-                raise
-            except Exception as error:  # as in _Array
-                raise self._refuse(f"damaged, or cut short ({_line(error)})") from None
+    damaged = "damaged, or cut short"
 
     def _blocks(self, raw: Any) -> Iterator[Block]:
         from pyarrow import parquet
@@ -204,7 +207,3 @@ class ParquetTable(ArrayTable):
         encoded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
         numbers = word_numbers(encoded.dictionary.to_pylist(), WORDS[column])
         to[:] = numbers[encoded.indices.to_numpy(zero_copy_only=False)]
-
-
-def _line(error: Exception) -> str:
-    return next(itertools.chain(str(error).splitlines(), [""]))[:120] or type(error).__name__

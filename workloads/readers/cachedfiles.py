@@ -24,8 +24,7 @@ class CachedFiles:
     def note(self, ops: np.ndarray) -> None:
         """Take note of the file mappings in an OP array of whole units."""
         for at in np.flatnonzero(ops["kind"] == t.MMAP):
-            pages, arg = int(ops["count"][at]), ops[at + 1]
-            pages = int(ops["address"][at + 2]) if pages == -1 else pages
+            pages, arg = t.pages_of(ops, int(at)), ops[at + 1]
             if int(arg["count"]) >> 3 & 7 in (t.PRIVATE_FILE, t.SHARED_FILE):
                 first = int(arg["address"])
                 self.ranges.setdefault(int(arg["count"]) >> t.FILE_SHIFT, []).append((first, first + pages))

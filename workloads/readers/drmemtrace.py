@@ -24,11 +24,12 @@ import numpy as np
 
 from hwmodel import op as t
 from hwmodel.trace import Trace
+from hwmodel.tracefile import told
 from workloads.readers import drentries as dr
 from workloads.readers import passes
 from workloads.readers.assembly import Assembly
 from workloads.readers.entries import Entries
-from workloads.streams import Source, Stream, file_source, told
+from workloads.streams import Source, Stream, file_source
 
 NAME = "drmemtrace"
 ZIP = b"PK\x03\x04"

@@ -8,6 +8,7 @@ import numpy as np
 
 from hwmodel import op as t
 from hwmodel.jit import entry, part
+from workloads.pagetable import EMPTY, find_page
 from workloads.readers.syscalls import Files, Unit
 
 SEGMENT = re.compile(
@@ -17,7 +18,6 @@ SEGMENT = re.compile(
 SEGMENT_NAME = re.compile(r"--\d+:\d+:\s*aspacem \((\d+),\d+,\d+\) (.*)")
 JOIN = 64  # untouched pages between touched ones that are still taken to be of one mapping
 READ_USE, WRITE_USE, FETCH_USE = 1, 2, 4
-EMPTY = -1
 
 USED = np.dtype((np.record, [("page", "i8"), ("uses", "i8")]))
 """A slot of the hash table of pages that no known mapping covers."""
@@ -288,10 +288,7 @@ def _is_covered(page, ranges):
 @part
 def _mark(page, use, table, s):
     """Note a use of a page in the hash table."""
-    mask = table.size - 1
-    slot = (page ^ page >> 16) * 40503 & mask
-    while table[slot].page != EMPTY and table[slot].page != page:
-        slot = (slot + 1) & mask
+    slot = find_page(table, page)
     if table[slot].page == EMPTY:
         table[slot].page = page
         s.used += 1

@@ -72,6 +72,15 @@ def test_nanoseconds_follow_the_clock():
     assert (found.mean, found.max, found.percentile(50)) == (7.5, 10.0, 5.0)
 
 
+def test_the_buckets_of_a_latency_have_both_ends():
+    low, high, count = latency([1000]).buckets()  # e = 9: steps of 16 cycles, from 992 on
+    assert (low.tolist(), high.tolist(), count.tolist()) == ([992], [1008], [1])
+    low, high, count = latency([3, 63, 64, 64, 65, 66, 4095, 4096], mhz=2000).ns.buckets()
+    assert low.tolist() == [1.5, 31.5, 32, 33, 2016, 2048]
+    assert high.tolist() == [2, 32, 33, 34, 2048, 2112]
+    assert count.tolist() == [1, 1, 3, 1, 1, 1]
+
+
 def test_an_empty_latency_says_so():
     found = latency([])
     assert found.count == 0 and "none" in repr(found)
@@ -119,6 +128,15 @@ def test_one_row_with_units_and_the_configuration():
     assert frame.loc[0, "ledger.exit_cycles"] == 9_000_000
     assert frame.loc[0, "fault.count"] == 3100
     assert frame.attrs["configuration"] == {"clock.mhz": 3000}
+    columns = ["machine", "design", "records", "references", "time_cycles", "wall_seconds"]
+    assert frame.loc[0, columns].tolist() == ["kvm-ept-2008", "kvm_ept", 3_000_000, 20_000_000, fabricated.kvm().cycles, 1.5]
+    assert frame.loc[0, "time_ns"] == pytest.approx(fabricated.kvm().cycles / 3)
+
+
+def test_the_row_has_the_figures_of_a_latency():
+    frame = result(Machine(), {}, {}, {"notice": [10] * 96 + [40, 50, 60, 2000]}).frame()
+    columns = [f"notice.{name}" for name in ("count", "mean_ns", "p50_ns", "p99_ns", "max_ns")]
+    assert frame.loc[0, columns].tolist() == [100, 31.1 / 2, 5, 30, 1000]  # a cycle is half a nanosecond
 
 
 def test_what_was_measured_cannot_be_changed():

@@ -95,6 +95,22 @@ def test_an_operation_ends_the_runs_of_its_space_only():
     assert [r[1] for r in run(again, spaces=(0, 0, 1)) if r[3] == t.READ] == [1, 1, 2, 1, 1]
 
 
+@pytest.mark.parametrize("kind", sorted(set(t.NAMES) - {*KINDS, t.COMPUTE, t.ARG}), ids=t.NAMES.get)
+def test_every_operation_ends_runs(kind):
+    between = [(0x9000, 1, 0, kind, 1), *[(0, 1, 0, t.ARG, 1)] * t.ARGS.get(kind, 0)]
+    units = [access(t.READ, 1), access(t.FETCH, 2), access(t.READ, 1, agent=1), access(t.READ, 1, agent=2)]
+    found = run([*units, between, *units], spaces=(0, 0, 1))
+    assert [r for r in found if r[3] > t.FETCH] == between
+    assert [(r[4], r[3], r[1]) for r in found if r[3] <= t.FETCH] == [
+        (0, t.READ, 1), (0, t.FETCH, 1), (1, t.READ, 1), (2, t.READ, 2), (0, t.READ, 1), (0, t.FETCH, 1), (1, t.READ, 1)
+    ]  # fmt: skip
+
+
+def test_computation_ends_no_run():
+    units = [access(t.READ, 1), [(0, 9, 0, t.COMPUTE, 0)], access(t.READ, 1)]
+    assert run(units) == [(0x1000, 2, 0, t.READ, 0), (0, 9, 0, t.COMPUTE, 0)]
+
+
 def test_a_crossing_access_is_merged_with_nothing():
     units = [access(t.READ, 1), crossing(t.READ, 1), access(t.READ, 2), access(t.READ, 2)]
     assert [record[1] for record in run(units)] == [1, 1, 1, 2]
@@ -119,6 +135,27 @@ def test_what_is_held_back_is_bounded(cut):
     assert records == run(units)
     assert sum(r[3] == t.FETCH for r in records) == pytest.approx(3, abs=1)
     assert misses(records) == misses(flat(units))
+
+
+def test_a_run_ends_after_as_many_records_as_are_held_back():
+    """Of the LIMIT records that are held the run's own is the first; an access that finds so many begins another run."""
+    others = [access(t.READ, 2 + i % 2) for i in range(LIMIT)]
+    for between, counts in ((LIMIT - 2, [2]), (LIMIT - 1, [1, 1])):
+        records = run([access(t.FETCH, 1), *others[:between], access(t.FETCH, 1)])
+        assert [r[1] for r in records if r[3] == t.FETCH] == counts
+
+
+def test_the_records_that_can_no_longer_change_come_out_at_once():
+    pieces = [t.as_records(access(t.READ, page)) for page in (1, 2, 3)]
+    assert [[r[0] >> 12 for r in piece.tolist()] for piece in coalesce(pieces, (0,))] == [[1], [2], [3]]
+
+
+def test_instructions_of_a_run_are_owed_up_to_a_limit():
+    """The first gap is the run's own; 32,769 more owe 2**30 - 1 instructions, so one more access joins, and no other."""
+    pieces = [np.array([(0x1000, 1, 32_767, t.READ, 0)] * 10_000, t.OP)] * 4
+    done = np.concatenate(list(coalesce(pieces, (0,))))
+    assert done["count"][done["kind"] == t.READ].tolist() == [1 + 32_770, 40_000 - 32_771]
+    assert int(done["count"][done["kind"] == t.COMPUTE].sum(dtype=np.int64) + done["gap"].sum(dtype=np.int64)) == 40_000 * 32_767
 
 
 def test_counts_do_not_overflow():

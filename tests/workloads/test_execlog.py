@@ -79,6 +79,24 @@ def test_a_modified_address_is_one_write_and_registers_are_passed_over():
     assert trace.agents[0].name == "cpu 7"
 
 
+@pytest.mark.parametrize(
+    ("uses", "accesses"),
+    [
+        ("load, 0x5000, store, 0x6000", [(0x5000, 1, t.READ), (0x6000, 1, t.WRITE)]),  # movs
+        ("load, 0x5000, store, 0x5008", [(0x5000, 1, t.READ), (0x5008, 1, t.WRITE)]),
+        ("store, 0x5000, store, 0x5000", [(0x5000, 2, t.WRITE)]),
+        ("store, 0x5000, load, 0x5000", [(0x5000, 1, t.WRITE), (0x5000, 1, t.READ)]),  # push (%rsp)
+        ("load, 0x5000, load, 0x6000, store, 0x5000", [(0x5000, 1, t.READ), (0x6000, 1, t.READ), (0x5000, 1, t.WRITE)]),
+        ("load, 0x401000, store, 0x401000", [(0x401000, 1, t.WRITE)]),
+        ("store, 0x401000", [(0x401000, 1, t.WRITE)]),  # the fetch before it is no load
+    ],
+)
+def test_a_load_and_a_store_are_one_only_at_one_address(uses, accesses):
+    found = records(trace_of(f'0, 0x401000, 0x1, "x", {uses}\n'))
+    assert found[0] == (0x401000, 1, 0, t.FETCH, 0)
+    assert [(address, count, kind) for address, count, _, kind, _ in found[1:]] == accesses
+
+
 def test_many_accesses_of_one_instruction():
     uses = "".join(f", store, 0x{0x5000 + 8 * i:x}" for i in range(70))
     assert records(trace_of(f'0, 0x401000, 0xae0f, "fxsave (%rax)"{uses}\n'))[1] == (0x5000, 70, 0, t.WRITE, 0)

@@ -1,0 +1,127 @@
+"""What a calculation by hand needs: machines in which nothing takes time but what a test names, tiny traces, and the ptes at the end."""
+
+from hwmodel import machine as machines
+from hwmodel import op as o
+from hwmodel.tables import HUGE, LAZY, NONE, PFN, ZERO, A, D, P, W
+from hwmodel.trace import Agent, Trace, mmap_unit, paged_unit
+from tests.races.scenes import built, dotted, leaf, once
+
+PRESETS = {"cpu_only": "cpu-only", "gru": "gru-2008", "kvm_ept": "kvm-ept-2008"}
+CPU, DEVICE = "cpu", "device"
+PAGE = 0x10000
+"""First of the pages that small mappings have; all of them have one page table."""
+HUGE_PAGE = 0x80000
+"""First of the pages of mappings that may have huge pages: a multiple of 512."""
+LETTERS = {"P": P, "W": W, "A": A, "D": D, "H": HUGE, "Z": ZERO, "N": NONE, "L": LAZY}
+RW, R, X, NO = 3, 1, 5, 0
+
+
+def machine(design="cpu_only", **settings):
+    """A machine of one CPU whose costs are all nothing; settings as a__b. A nanosecond is a cycle."""
+    base = machines.preset(PRESETS[design])
+    free = {name: "free" for name in base.flat() if name.endswith(("_ns", "_cycles"))}
+    plain = {"clock.mhz": 1000, "cpu.count": 1, "kernel.fault_around_pages": 1}
+    plain |= {"driver.interrupt_cpu": 0, "gru.chiplets": 1} if design == "gru" else {}
+    return built(PRESETS[design], tuple((free | plain | dotted(settings)).items()))
+
+
+def cost_settings(design):
+    """The setting of each cost that a machine of the design has."""
+    base, found = machines.preset(PRESETS[design]), {}
+    for name in base.flat():
+        if name.endswith(("_ns", "_cycles")):
+            (cost,) = set(changed_costs(base, base.with_(**{name: 123_457})))
+            found[cost] = name
+    return found
+
+
+def changed_costs(one, other):
+    """The costs in which two machines differ."""
+    return [cost for cost, cycles in one.costs().items() if other.costs()[cost] != cycles]
+
+
+def play(machine, roles, records, prelude=()):
+    """Run a trace; roles are roles or (role, space)."""
+    agents = [Agent(*(role if isinstance(role, tuple) else (role, 0)), f"agent {i}") for i, role in enumerate(roles)]
+    return once(machine, Trace.from_records(agents, list(records), list(prelude)))
+
+
+def flags(run, page=PAGE, space=0):
+    """The flags of a page's leaf, by their letters; empty if it has none."""
+    entry, _ = leaf(run.m, int(run.m.spaces["root"][space]), page)
+    return "".join(letter for letter, bit in LETTERS.items() if entry & bit)
+
+
+def frame(run, page=PAGE, space=0):
+    """The frame of a page."""
+    entry, inside = leaf(run.m, int(run.m.spaces["root"][space]), page)
+    return (int(entry) >> PFN) + inside
+
+
+def references(run, page=PAGE, space=0):
+    """How many refer to a page's frame."""
+    return int(run.m.frames[frame(run, page, space)].refs)
+
+
+# records
+
+
+def memory(pages=8, prot=RW, mapping=o.PRIVATE, page=PAGE, file=0, agent=0, populate=False, offset=0):
+    """A mapping, of a prelude or of the trace; a file's number follows from the kind."""
+    file = file or int(mapping in (o.SHARED, o.PRIVATE_FILE, o.SHARED_FILE))
+    return mmap_unit(page << 12, pages, prot, mapping, file, offset, agent=agent, populate=populate)
+
+
+def access(kind, page=PAGE, agent=0, count=1, gap=0):
+    """A record of accesses to a page."""
+    return page << 12, count, gap, kind, agent
+
+
+def read(page=PAGE, agent=0, count=1, gap=0):
+    """Reads of a page."""
+    return access(o.READ, page, agent, count, gap)
+
+
+def write(page=PAGE, agent=0, count=1, gap=0):
+    """Writes to a page."""
+    return access(o.WRITE, page, agent, count, gap)
+
+
+def sync(agent=0):
+    """All agents wait for each other."""
+    return 0, 0, 0, o.SYNC, agent
+
+
+def compute(count, agent=0):
+    """So many instructions."""
+    return 0, count, 0, o.COMPUTE, agent
+
+
+def advise(advice, pages=1, page=PAGE, agent=0):
+    """madvise."""
+    return paged_unit(o.MADVISE, page << 12, pages, [(0, advice)], agent)
+
+
+def protect(prot, pages=1, page=PAGE, agent=0):
+    """mprotect."""
+    return paged_unit(o.MPROTECT, page << 12, pages, [(0, prot)], agent)
+
+
+def unmap(pages=1, page=PAGE, agent=0):
+    """munmap."""
+    return paged_unit(o.MUNMAP, page << 12, pages, (), agent)
+
+
+def remap(to, pages=1, page=PAGE, agent=0, size=0):
+    """mremap to another place, of the same size if none is given."""
+    return paged_unit(o.MREMAP, page << 12, pages, [(to << 12, size or pages)], agent)
+
+
+def fork(child=1, agent=0):
+    """fork."""
+    return 0, child, 0, o.FORK, agent
+
+
+def leave(agent=0):
+    """The end of an address space."""
+    return 0, 0, 0, o.EXIT, agent

@@ -1,0 +1,325 @@
+"""The flags of every leaf, by hand: what each fault installs, and what each operation makes of it (docs/model.md 4.4, 4.5, 5.5, 6, 9).
+
+P present, W writable, A accessed, D dirty, H huge, Z the zero page, N no right at all, L given up (MADV_FREE).
+"""
+
+import pytest
+
+from hwmodel import op as o
+from tests.model.hand import (
+    CPU,
+    DEVICE,
+    HUGE_PAGE,
+    NO,
+    PAGE,
+    RW,
+    R,
+    X,
+    advise,
+    flags,
+    fork,
+    frame,
+    leave,
+    machine,
+    memory,
+    play,
+    protect,
+    read,
+    references,
+    remap,
+    sync,
+    unmap,
+    write,
+)  # fmt: skip
+
+HUGE = dict(kernel__thp="always")
+FILE, SHARED_FILE, SHARED, HUGETLB = o.PRIVATE_FILE, o.SHARED_FILE, o.SHARED, o.HUGETLB
+BIG = dict(page=HUGE_PAGE, pages=512)
+
+
+def big(prot=RW, mapping=o.PRIVATE, **more):
+    return memory(512, prot, mapping, HUGE_PAGE, **more)
+
+
+def end(prelude, *records, roles=(CPU,), design="cpu_only", **settings):
+    """The run of some records, in which nothing takes time."""
+    flat = [record for item in records for record in (item if isinstance(item, list) else [item])]
+    return play(machine(design, **settings), roles, flat, prelude)
+
+
+# what is there from the beginning
+
+
+@pytest.mark.parametrize("prelude, expected", [
+    (memory(populate=True), "PWAD"), (memory(prot=R, populate=True), "PAZ"),
+    (memory(mapping=SHARED, populate=True), "PWA"), (memory(prot=R, mapping=SHARED, populate=True), "PA"),
+    (memory(mapping=SHARED_FILE, populate=True), "PWA"), (memory(mapping=FILE, populate=True), "PWAD"),
+    (memory(prot=R, mapping=FILE, populate=True), "PA"), (memory(), ""),
+])  # fmt: skip
+def test_initial_memory(prelude, expected):
+    assert flags(end(prelude)) == expected
+
+
+@pytest.mark.parametrize("prot, expected", [(RW, "PWADH"), (R, "PAH")])
+def test_initial_huge_memory(prot, expected):
+    run = end(big(prot, HUGETLB, populate=True))
+    assert flags(run, HUGE_PAGE) == expected and references(run, HUGE_PAGE) == references(run, HUGE_PAGE + 511) == 1
+
+
+# faults
+
+
+@pytest.mark.parametrize("prelude, touch, expected, kind", [
+    (memory(), read(), "PAZ", "zero"), (memory(prot=R), read(), "PAZ", "zero"),
+    (memory(prot=X), (PAGE << 12, 1, 0, o.FETCH, 0), "PAZ", "zero"), (memory(), write(), "PWAD", "anon"),
+    (memory(mapping=SHARED), read(), "PWA", "file"), (memory(mapping=SHARED), write(), "PWAD", "file"),
+    (memory(mapping=SHARED_FILE), read(), "PWA", "file"), (memory(prot=R, mapping=SHARED_FILE), read(), "PA", "file"),
+    (memory(mapping=SHARED_FILE), write(), "PWAD", "file"), (memory(mapping=FILE), read(), "PA", "file"),
+    (memory(mapping=FILE), write(), "PWAD", "file_cow"),
+])  # fmt: skip
+def test_first_touch(prelude, touch, expected, kind):
+    run = end(prelude, touch)
+    assert flags(run) == expected and run.counted("faults.") == {f"faults.{kind}": 1}
+
+
+@pytest.mark.parametrize("mapping, prot, touch, expected", [
+    (o.PRIVATE, RW, read(HUGE_PAGE + 7), "PAHZ"), (o.PRIVATE, RW, write(HUGE_PAGE + 7), "PWADH"),
+    (HUGETLB, RW, read(HUGE_PAGE + 7), "PWAH"), (HUGETLB, RW, write(HUGE_PAGE + 7), "PWADH"), (HUGETLB, R, read(HUGE_PAGE + 7), "PAH"),
+])  # fmt: skip
+def test_first_touch_of_a_huge_page(mapping, prot, touch, expected):
+    run = end(big(prot, mapping), touch, **HUGE)
+    assert flags(run, HUGE_PAGE) == flags(run, HUGE_PAGE + 511) == expected and run.counted("faults.") == {"faults.huge": 1}
+
+
+def test_a_private_copy_of_a_file_is_another_page():
+    run = end([*memory(mapping=FILE), *memory(prot=R, mapping=FILE, page=PAGE + 100)], write(), read(PAGE + 100))
+    assert (flags(run), flags(run, PAGE + 100)) == ("PWAD", "PA")
+    assert frame(run, PAGE + 100) == run.file_frame() != frame(run)
+    assert (references(run), references(run, PAGE + 100)) == (1, 2)
+
+
+@pytest.mark.parametrize("mapping, near", [(FILE, "P"), (SHARED_FILE, "PW")])
+def test_fault_around_maps_what_is_in_memory_and_says_of_none_that_it_was_used(mapping, near):
+    """Pages 2 to 5 are in the page cache; a read of page 4 maps the others of its window of four: 5, but not 6 and 7, nor 2 and 3."""
+    cached = memory(4, R, mapping, PAGE + 100, offset=2, populate=True)
+    run = end([*memory(mapping=mapping), *cached], read(PAGE + 4), kernel__fault_around_pages=4)
+    writable = "W" if mapping == SHARED_FILE else ""
+    assert [flags(run, PAGE + k) for k in range(8)] == ["", "", "", "", f"P{writable}A", near, "", ""]
+
+
+def test_a_write_maps_nothing_around():
+    cached = memory(8, R, SHARED_FILE, PAGE + 100, populate=True)
+    run = end([*memory(mapping=SHARED_FILE), *cached], write(), kernel__fault_around_pages=4)
+    assert [flags(run, PAGE + k) for k in range(4)] == ["PWAD", "", "", ""]
+
+
+def test_the_zero_page_is_replaced_by_a_page():
+    run = end(memory(), read(), write())
+    assert flags(run) == "PWAD" and references(run) == 1 and run.counted("faults.") == {"faults.zero": 1, "faults.cow": 1}
+
+
+def test_a_file_s_page_is_copied_at_the_first_write():
+    run = end(memory(mapping=FILE), read(), write())
+    assert flags(run) == "PWAD" and run.counted("faults.") == {"faults.file": 1, "faults.cow": 1}
+    assert frame(run) != run.file_frame() and run.m.frames[run.file_frame()].refs == 1
+
+
+@pytest.mark.parametrize("touch, expected", [(read(), "PAD"), (write(), "PWAD")])
+def test_a_page_that_fork_shared_and_nobody_shares_any_more(touch, expected):
+    """The child has gone: the page need not be copied, but may be written only after a fault."""
+    run = end(memory(), write(), fork(), leave(1), sync(), touch, roles=(CPU, (CPU, 1)))
+    assert flags(run) == expected
+    assert run.counted("faults.") == {"faults.anon": 1, **({"faults.reuse": 1} if touch == write() else {})}
+
+
+def test_a_page_that_is_still_shared_is_copied():
+    run = end(memory(), write(), fork(), write(), roles=(CPU, (CPU, 1)))
+    assert (flags(run), flags(run, space=1)) == ("PWAD", "PD") and frame(run) != frame(run, space=1)
+    assert (references(run), references(run, space=1)) == (1, 1)
+
+
+def test_a_huge_zero_page_is_replaced_whole():
+    run = end(big(), read(HUGE_PAGE + 3), write(HUGE_PAGE + 4), **HUGE)
+    assert flags(run, HUGE_PAGE) == "PWADH" and run.counted("faults.") == {"faults.huge": 1, "faults.cow": 1}
+    assert frame(run, HUGE_PAGE) % 512 == 0 and references(run, HUGE_PAGE + 511) == 1
+
+
+def test_a_huge_page_of_ones_own_is_used_again():
+    run = end(big(), write(HUGE_PAGE), fork(), leave(1), sync(), write(HUGE_PAGE + 1), roles=(CPU, (CPU, 1)), **HUGE)
+    assert flags(run, HUGE_PAGE) == "PWADH" and run.counted("faults.") == {"faults.huge": 1, "faults.reuse": 1}
+
+
+def test_a_shared_page_of_hugetlb_is_copied_whole():
+    run = end(big(mapping=HUGETLB), write(HUGE_PAGE), fork(), write(HUGE_PAGE + 1), roles=(CPU, (CPU, 1)))
+    assert (flags(run, HUGE_PAGE), flags(run, HUGE_PAGE, 1)) == ("PWADH", "PDH")
+    assert abs(frame(run, HUGE_PAGE) - frame(run, HUGE_PAGE, 1)) == 512
+    assert run.counted("faults.", "huge_") == {"faults.huge": 1, "faults.cow": 1}
+
+
+def test_a_shared_huge_page_is_split_and_one_page_copied():
+    run = end(big(), write(HUGE_PAGE), fork(), write(HUGE_PAGE + 1), roles=(CPU, (CPU, 1)), **HUGE)
+    assert [flags(run, HUGE_PAGE + k) for k in (0, 1, 2, 511)] == ["PAD", "PWAD", "PAD", "PAD"]
+    assert flags(run, HUGE_PAGE, 1) == "PDH"
+    assert frame(run, HUGE_PAGE + 511) == frame(run, HUGE_PAGE + 511, 1) == frame(run, HUGE_PAGE) + 511
+    assert run.counted("faults.", "huge_") == {"faults.huge": 1, "faults.cow": 1, "huge_splits": 1}
+
+
+# accesses to what is there
+
+
+def test_a_write_through_a_clean_entry_is_one_assist():
+    run = end(memory(mapping=SHARED_FILE), read(), write(), write())
+    assert flags(run) == "PWAD" and run.counted("cpu.dirty") == {"cpu.dirty_assists": 1} and run.cpu_entry()[1]
+
+
+def test_a_walk_for_a_write_sets_the_dirty_bit_itself():
+    """MADV_FREE has flushed the TLB: the read walks, and the write after it asks; a write at once walks and asks for nothing."""
+    for touches, assists in (([read(), write()], {"cpu.dirty_assists": 1}), ([write()], {})):
+        run = end(memory(), write(), *advise(o.FREE), *touches)
+        assert flags(run) == "PWADL" and run.counted("cpu.dirty") == assists
+
+
+def test_a_read_sets_the_accessed_bit_only():
+    run = end(memory(mapping=SHARED_FILE), read(), *advise(o.COLD), read())
+    assert flags(run) == "PWA"
+
+
+@pytest.mark.parametrize("design, touch, expected", [
+    ("gru", read(agent=1), "PW"), ("gru", write(agent=1), "PWAD"), ("kvm_ept", read(agent=1), "PWAD"), ("kvm_ept", write(agent=1), "PWAD"),
+])  # fmt: skip
+def test_a_device_s_use_of_a_page(design, touch, expected):
+    """The driver's look at the page table leaves no trace, get_user_pages for a write makes it dirty; KVM's fast path does for any."""
+    run = end(memory(mapping=SHARED_FILE, populate=True), *advise(o.COLD), sync(), touch, roles=(CPU, DEVICE), design=design)
+    assert flags(run) == expected
+
+
+@pytest.mark.parametrize("design", ["gru", "kvm_ept"])
+@pytest.mark.parametrize("touch, expected", [(read(agent=1), "PAZ"), (write(agent=1), "PWAD")])
+def test_a_device_s_fault(design, touch, expected):
+    assert flags(end(memory(), touch, roles=(CPU, DEVICE), design=design)) == expected
+
+
+def test_kvm_s_slow_path_writes_to_a_page_that_may_not_be_written_yet():
+    """The vCPU reads a private page of a file, through an spte that may not be written; its write copies the page."""
+    run = end(memory(mapping=FILE), read(agent=1), write(agent=1), roles=(CPU, DEVICE), design="kvm_ept")
+    assert flags(run) == "PWAD" and run.spte() == (frame(run), True) and frame(run) != run.file_frame()
+
+
+# advice
+
+
+@pytest.mark.parametrize("prelude, before, advice, expected", [
+    (memory(), write(), o.FREE, "PWL"), (memory(), read(), o.FREE, "PAZ"), (memory(mapping=SHARED_FILE), write(), o.FREE, "PWAD"),
+    (memory(mapping=FILE), read(), o.FREE, "PA"), (memory(), write(), o.COLD, "PWD"), (memory(), read(), o.COLD, "PAZ"),
+    (memory(mapping=SHARED_FILE), write(), o.COLD, "PWD"), (memory(mapping=FILE), read(), o.COLD, "P"),
+    (memory(), write(), o.DONTNEED, ""), (memory(mapping=SHARED_FILE), write(), o.DONTNEED, ""), (memory(), write(), o.HUGEPAGE, "PWAD"),
+])  # fmt: skip
+def test_advice(prelude, before, advice, expected):
+    assert flags(end(prelude, before, *advise(advice))) == expected
+
+
+@pytest.mark.parametrize("advice, pages, expected", [
+    (o.FREE, 512, ["PWHL", "PWHL"]), (o.COLD, 512, ["PWDH", "PWDH"]), (o.DONTNEED, 512, ["", ""]),
+    (o.FREE, 9, ["PWL", "PWAD"]), (o.COLD, 9, ["PWD", "PWAD"]), (o.DONTNEED, 9, ["", "PWAD"]),
+])  # fmt: skip
+def test_advice_about_huge_pages(advice, pages, expected):
+    run = end(big(), write(HUGE_PAGE), *advise(advice, pages, HUGE_PAGE), **HUGE)
+    assert [flags(run, HUGE_PAGE + k) for k in (8, 9)] == expected
+
+
+@pytest.mark.parametrize("advice", [o.FREE, o.COLD])
+def test_hugetlb_is_not_aged(advice):
+    assert flags(end(big(mapping=HUGETLB), write(HUGE_PAGE), *advise(advice, 512, HUGE_PAGE)), HUGE_PAGE) == "PWADH"
+
+
+# rights
+
+
+@pytest.mark.parametrize("prelude, before, rights, expected", [
+    (memory(), write(), [R], "PAD"), (memory(), write(), [NO], "WADN"), (memory(), write(), [R, NO], "ADN"),
+    (memory(), write(), [NO, RW], "PWAD"), (memory(), write(), [NO, R], "PAD"), (memory(), write(), [R, RW], "PWAD"),
+    (memory(), read(), [R], "PAZ"), (memory(), read(), [NO], "AZN"), (memory(prot=R), read(), [RW], "PAZ"),
+    (memory(mapping=SHARED_FILE), write(), [R], "PAD"), (memory(mapping=SHARED_FILE), read(), [R, RW], "PWA"),
+    (memory(prot=R, mapping=FILE), read(), [RW], "PA"), (memory(mapping=FILE), write(), [R, RW], "PWAD"),
+])  # fmt: skip
+def test_rights(prelude, before, rights, expected):
+    assert flags(end(prelude, before, *[protect(prot) for prot in rights])) == expected
+
+
+def test_rights_to_write_wait_for_a_fault_where_others_share_the_page():
+    run = end(memory(), write(), fork(), protect(R), protect(RW), roles=(CPU, (CPU, 1)))
+    assert (flags(run), flags(run, space=1)) == ("PAD", "PD")
+
+
+@pytest.mark.parametrize("rights, pages, expected", [
+    ([R], 512, ["PADH", "PADH"]), ([NO], 512, ["WADHN", "WADHN"]), ([R, RW], 512, ["PWADH", "PWADH"]), ([R], 9, ["PAD", "PWAD"]),
+    ([NO], 9, ["WADN", "PWAD"]), ([NO, RW], 9, ["PWAD", "PWAD"]),
+])  # fmt: skip
+def test_rights_of_huge_pages(rights, pages, expected):
+    run = end(big(), write(HUGE_PAGE), *[protect(prot, pages, HUGE_PAGE) for prot in rights], **HUGE)
+    assert [flags(run, HUGE_PAGE + k) for k in (8, 9)] == expected
+
+
+# fork, moves, splits, the end
+
+
+@pytest.mark.parametrize("prelude, before, parent, child", [
+    (memory(), [write()], "PAD", "PD"), (memory(), [write(), read(PAGE + 1), *protect(NO)], "ADN", "DN"),
+    (memory(mapping=FILE), [write()], "PAD", "PD"), (memory(mapping=FILE), [read()], "PA", ""),
+    (memory(mapping=SHARED_FILE), [write()], "PWAD", ""), (memory(mapping=SHARED), [write()], "PWAD", ""), (memory(), [read()], "PAZ", ""),
+])  # fmt: skip
+def test_fork(prelude, before, parent, child):
+    """What a fault can find again is not copied: shared memory, and private memory in which no page was ever written."""
+    run = end(prelude, *before, fork(), roles=(CPU, (CPU, 1)))
+    assert (flags(run), flags(run, space=1)) == (parent, child)
+    assert references(run) == 2 if "Z" not in parent else frame(run) == 0
+
+
+def test_fork_copies_the_zero_page_where_others_are_copied():
+    run = end(memory(), write(), read(PAGE + 1), fork(), roles=(CPU, (CPU, 1)))
+    assert (flags(run, PAGE + 1), flags(run, PAGE + 1, 1)) == ("PAZ", "PZ")
+
+
+@pytest.mark.parametrize("mapping", [o.PRIVATE, HUGETLB])
+def test_fork_shares_huge_pages(mapping):
+    run = end(big(mapping=mapping), write(HUGE_PAGE), fork(), roles=(CPU, (CPU, 1)), **HUGE)
+    assert (flags(run, HUGE_PAGE), flags(run, HUGE_PAGE, 1)) == ("PADH", "PDH")
+    assert frame(run, HUGE_PAGE) == frame(run, HUGE_PAGE, 1) and references(run, HUGE_PAGE + 511) == 2
+
+
+@pytest.mark.parametrize("prelude, before, expected", [
+    (memory(), write(), "PWAD"), (memory(), read(), "PAZ"), (memory(mapping=SHARED_FILE), read(), "PWA"),
+    (memory(mapping=FILE), read(), "PA"),
+])  # fmt: skip
+def test_a_page_that_moves_stays_as_it_is(prelude, before, expected):
+    run = end(prelude, before, *remap(PAGE + 100))
+    assert (flags(run), flags(run, PAGE + 100)) == ("", expected)
+
+
+def test_tables_and_huge_pages_move_as_they_are():
+    target = HUGE_PAGE + 2048
+    run = end(big(), write(HUGE_PAGE), *remap(target, 512, HUGE_PAGE), **HUGE)
+    assert (flags(run, HUGE_PAGE), flags(run, target)) == ("", "PWADH")
+    run = end(big(), write(HUGE_PAGE), read(HUGE_PAGE + 511), *remap(target, 512, HUGE_PAGE))
+    assert [flags(run, page) for page in (HUGE_PAGE, target, target + 1, target + 511)] == ["", "PWAD", "", "PAZ"]
+    run = end(big(), write(HUGE_PAGE), *remap(target + 1, 512, HUGE_PAGE), **HUGE)  # not aligned: split
+    assert [flags(run, page) for page in (HUGE_PAGE, target + 1, target + 512)] == ["", "PWAD", "PWAD"]
+
+
+def test_a_split_keeps_the_flags():
+    run = end(big(), write(HUGE_PAGE), *unmap(1, HUGE_PAGE), **HUGE)
+    assert [flags(run, HUGE_PAGE + k) for k in (0, 1, 511)] == ["", "PWAD", "PWAD"]
+    assert frame(run, HUGE_PAGE + 511) == frame(run, HUGE_PAGE + 1) + 510
+    run = end(big(), read(HUGE_PAGE), *unmap(1, HUGE_PAGE), **HUGE)
+    assert [(flags(run, HUGE_PAGE + k), frame(run, HUGE_PAGE + k)) for k in (1, 511)] == [("PAZ", 0)] * 2
+    run = end(big(), write(HUGE_PAGE), *advise(o.FREE, 512, HUGE_PAGE), *unmap(1, HUGE_PAGE), **HUGE)
+    assert flags(run, HUGE_PAGE + 1) == "PWL"
+    run = end(big(), write(HUGE_PAGE), *protect(NO, 512, HUGE_PAGE), *unmap(1, HUGE_PAGE), **HUGE)
+    assert flags(run, HUGE_PAGE + 1) == "WADN"
+
+
+def test_what_is_unmapped_is_gone():
+    run = end(memory(), write(), write(PAGE + 1), *unmap())
+    assert (flags(run), flags(run, PAGE + 1)) == ("", "PWAD")
+    run = end(memory(), write(), leave())
+    assert run.m.spaces["root"][0] == -1 and not (run.m.frames["refs"] > 0).any()

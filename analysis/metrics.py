@@ -158,8 +158,9 @@ METRICS = (
     ),
     Metric("ipis", "IPIs", _COHERENCE, "interrupts sent for TLB flushes and kicks", _count("ipis.sent")),
     Metric(
-        "shootdown_cycles", "TLB shootdown, cycles", _COHERENCE,
-        f"cycles in the accounts {', '.join(SHOOTDOWN)}", _cycles(*SHOOTDOWN),
+        "shootdown_cycles", "TLB shootdown, cycles of all sides", _COHERENCE,
+        "time of initiators, their waiting included, and of those whom they interrupt: the same interval counts on both sides, so it "
+        f"is no elapsed time (accounts {', '.join(SHOOTDOWN)})", _cycles(*SHOOTDOWN),
     ),
     Metric(
         "page_faults", "page faults of CPUs", _FAULTS, "faults of CPU agents", lambda r: r.latency("cpu_fault").count

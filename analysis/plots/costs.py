@@ -21,7 +21,8 @@ FAMILIES = {
 """A colour for each family of accounts, as the picture's key shows it."""
 COLOURS = {
     "stlb": "#a9d2ef", "walk": "#3d8fc9",
-    "irq": "#8e4585", "driver": "#b5679f", "gup": "#d79dc3", "exit": "#8e4585", "map": "#b5679f", "entry": "#5e2a58",
+    "irq": "#8e4585", "driver": "#b5679f", "gup": "#d79dc3",
+    "exit": "#8e4585", "violation": "#b5679f", "map": "#e9cfdf", "entry": "#5e2a58",
     "stall_trap": "#8e4585", "stall_driver": "#b5679f", "stall_gup": "#d79dc3",
     "notify": "#f3c27a", "invalidate": "#e08a00", "flush": "#f0a83c", "ipi_send": "#c65a11", "ipi_wait": "#d9752f",
     "ipi_respond": "#e89a66", "kick": "#9c3d00", "stall_window": "#e08a00",

@@ -21,8 +21,8 @@ from hwmodel.tables import DESIGN, FLAG_MASK, HUGE, PFN, READY, WALK, A, D, P, W
 
 __all__ = ["Spec", "build", "extra_vma", "geometry", "outstanding", "run"]
 VIOLATION, SLOW, SLOW_LOCK, SLOW2, NO_RIGHT, SLOW_UNLOCK, MAP, MAPPED, MAP_UNLOCK, ENTER = range(DESIGN, DESIGN + 10)
-WALKING, EXITING, GUPS, MAPPING = account("walk"), account("exit"), account("gup"), account("map")
-ENTERING = account("entry")
+WALKING, EXITING, VIOLATING = account("walk"), account("exit"), account("violation")
+GUPS, MAPPING, ENTERING = account("gup"), account("map"), account("entry")
 ACCESSES, HITS, MISSES = counter("device.accesses"), counter("device.tlb.hits"), counter("device.tlb.misses")
 STLB_HITS, STLB_MISSES = counter("device.stlb.hits"), counter("device.stlb.misses")
 WALKS = counter("device.walks")
@@ -113,7 +113,8 @@ def request(m, dev, i, kind, vpn):
         row.open, row.issued = 1, now
     row.in_guest, row.phase = 0, VIOLATION
     m.counts[i, EXITS] += 1
-    clock.spend(m, i, EXITING, m.costs[0].exit + m.costs[0].violation)
+    clock.spend(m, i, EXITING, m.costs[0].exit)
+    clock.spend(m, i, VIOLATING, m.costs[0].violation)
 
 
 @part

@@ -129,7 +129,8 @@ class Kvm:
             vcpu.spend("walk", self.time)
             vcpu.in_guest = False
             vcpu.count("kvm.exits")
-            vcpu.spend("exit", cost.exit + cost.violation)
+            vcpu.spend("exit", cost.exit)
+            vcpu.spend("violation", cost.violation)
             return violation.args
         vcpu.spend("walk", self.time)
         if size == LARGE and self.leaf_level == 2:

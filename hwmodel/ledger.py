@@ -19,7 +19,7 @@ ACCOUNTS = {
     "fork": "copying an address space",
     "notify": "calling mmu notifiers",
     "invalidate": "the callbacks of mmu notifiers: TGH operations, zapping sptes",
-    "ipi_send": "sending inter-processor interrupts",
+    "ipi_send": "sending inter-processor interrupts, with the requests to vCPUs that come before them",
     "ipi_wait": "waiting for their acknowledgement",
     "ipi_respond": "answering TLB-flush interrupts of other CPUs",
     "kick": "a vCPU forced out of its guest by a remote TLB flush, until it is back",

@@ -65,7 +65,7 @@ COST_NAMES = (
     "syscall fault zero_page zero_huge copy_page copy_huge cache_page map_page table vma clear table_scan free fork fork_pte "
     "gup gup_fast notice wakeup ipi_send ipi_send_more ipi_delivery ipi_far ipi_respond ipi_ack bau_send bau "
     "access_gru irq_delivery irq_entry irq_exit tfh_read upm_switch poll dropin restart cch_update tgh tgh_page "
-    "exit entry invept violation zap zap_spte map_spte kick"
+    "exit entry invept violation zap zap_spte map_spte request kick"
 ).split()
 COSTS = table(*COST_NAMES)
 """Every cost, in cycles; docs/model.md section 13 names the setting of each."""

@@ -143,7 +143,7 @@ def respond(m, c, arrival, r):
     row, cpu, costs = m.rows[r], m.rows[c], m.costs[0]
     cycles = costs.ipi_respond + flush_here(m, c, r)
     if cpu.role == ENGINE and cpu.in_guest:
-        cycles += costs.exit + costs.entry
+        cycles += costs.exit + costs.kick + costs.entry
     end = clock.steal(m, c, RESPONDING, arrival, cycles)
     m.counts[row.agent, ACKED] += 1
     row.ack = max(row.ack, end + costs.ipi_ack)

@@ -81,18 +81,27 @@ def zap(m, vm, r):
     zapped = clear(m, vm.ept, row.note_first, row.note_last)
     m.counts[row.agent, ZAPPED] += zapped
     row.note_stage, row.acks = 4, 0
-    if zapped > 0:
-        for c in range(m.ctl[0].cpus, m.ctl[0].agents):
-            vcpu = m.rows[c]
-            if vcpu.space == row.space:
-                if vcpu.in_guest and c != r:
-                    vcpu.kicked = r + 1
-                    row.acks += 1
-                else:
-                    vcpu.flush_pending = 1
+    requests = request_flush(m, r) if zapped > 0 else 0
     if row.acks > 0:
         row.note_stage, row.effect = 2, 1
     clock.spend(m, r, INVALIDATE, costs.zap + zapped * costs.zap_spte)
+    clock.spend(m, r, SENDING, requests * costs.request)
+
+
+@part
+def request_flush(m, r):
+    """Ask every vCPU of row r's VM to flush before it enters its guest; those inside it must be kicked. Returns how many were asked."""
+    row, asked = m.rows[r], 0
+    for c in range(m.ctl[0].cpus, m.ctl[0].agents):
+        vcpu = m.rows[c]
+        if vcpu.space == row.space:
+            asked += 1
+            if vcpu.in_guest and c != r:
+                vcpu.kicked = r + 1
+                row.acks += 1
+            else:
+                vcpu.flush_pending = 1
+    return asked
 
 
 @routine
@@ -119,7 +128,7 @@ def kick(m, r):
     m.counts[row.agent, SENT] += row.acks
     m.counts[row.agent, KICKS] += 1
     row.note_stage, row.effect = 3, 1
-    clock.spend(m, r, SENDING, costs.kick + costs.ipi_send + (row.acks - 1) * costs.ipi_send_more)
+    clock.spend(m, r, SENDING, costs.ipi_send + (row.acks - 1) * costs.ipi_send_more)
     clock.wait(m, r, WAITING, clock.time(m, r) + costs.ipi_delivery)
 
 
@@ -136,7 +145,7 @@ def kicked(m, r):
             if vcpu.in_guest:
                 empty_guest(m, c)
                 after = costs.invept + costs.entry  # the flush and the entry come after the answer
-                cycles += costs.exit + after
+                cycles += costs.exit + costs.kick + after
             else:
                 vcpu.flush_pending = 1
             ack = max(ack, clock.steal(m, c, KICKING, now, cycles) - after + costs.ipi_ack)

@@ -49,8 +49,11 @@ class Vm(Section):
         90, "zap", "a callback: memslots and range, under the mmu lock", "E", low=60, high=200
     )
     zap_spte_ns: Nanoseconds = cost_ns(44, "zap_spte", "zapping one spte", "E", low=17, high=66)
+    request_ns: Nanoseconds = cost_ns(
+        100, "request", "a remote flush's request to one vCPU: its bit, and a look at its mode", "E", low=50, high=150
+    )
     kick_ns: Nanoseconds = cost_ns(
-        1500, "kick", "a remote flush's requests to the vCPUs, before its interrupts are sent", "E", low=0, high=8000
+        1400, "kick", "a vCPU's way out of its guest, from the exit to the handler of the interrupt", "E", low=100, high=8000
     )
     map_spte_ns: Nanoseconds = cost_ns(100, "map_spte", "installing one spte", "E", low=50, high=300)
 

@@ -14,9 +14,10 @@ It reads at cycle `gap`:
 A page that is not there is looked up with get_user_pages and a page fault, in 55 cycles instead of 20. A retry costs an entry, a walk
 and an exit: the next VIOLATION is 75 cycles after the one, or the MAP, that was refused. A walk with empty caches has 18 references.
 
-Who zaps an spte of a vCPU that is in its guest kicks it: 80 cycles to ask for it, 5 to send the interrupt and 10 for its way. The vCPU
-is busy for 70 cycles: it leaves its guest (20) and answers (10); the sender hears of it 5 later, while the vCPU flushes (25) and enters
-(15). Outside it only answers. A flush of the host's TLBs costs it 40 cycles outside, and an exit and an entry more in its guest.
+Who zaps an spte asks each vCPU of the VM to flush, 80 cycles for each, and kicks those that are in their guest: 5 to send the interrupt and
+10 for its way. The vCPU is busy for 70 cycles: it leaves its guest (15, and 5 until the interrupt's handler) and answers (10); the sender
+hears of it 5 later, while the vCPU flushes (25) and enters (15). Outside it only answers. A flush of the host's TLBs costs it 40 cycles
+outside; in its guest the same way out, and an entry, more.
 """
 
 from hwmodel import op as o
@@ -33,8 +34,10 @@ HIT = MAP + BACK
 AGAIN = C.entry + OUT
 FAULT = C.gup + C.fault
 COLD_OUT = COLD + C.exit + C.violation
-KICK = C.exit + C.ipi_respond + C.invept + C.entry
+KICK = C.exit + C.kick + C.ipi_respond + C.invept + C.entry
 FLUSH = C.ipi_respond + C.flush_fixed + C.flush_page
+IN_GUEST = C.exit + C.kick + C.entry
+"""What an interrupt costs a vCPU more that is in its guest."""
 OPEN = 200 + C.syscall + C.notice
 """When the window of a madvise opens that is called at cycle 200."""
 STAY = 10_000

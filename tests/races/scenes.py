@@ -51,8 +51,8 @@ GRU = {
     "driver.upm_switch_ns": 10, "driver.poll_ns": 15, "driver.dropin_ns": 10, "driver.restart_ns": 20,
 }  # fmt: skip
 KVM = {
-    "cpu.count": 1, "vm.exit_cycles": 20, "vm.entry_cycles": 15, "vm.invept_cycles": 25,
-    "vm.violation_ns": 30, "vm.zap_ns": 40, "vm.zap_spte_ns": 10, "vm.map_spte_ns": 10, "vm.kick_ns": 80,
+    "cpu.count": 1, "vm.exit_cycles": 15, "vm.entry_cycles": 15, "vm.invept_cycles": 25,
+    "vm.violation_ns": 35, "vm.zap_ns": 40, "vm.zap_spte_ns": 10, "vm.map_spte_ns": 10, "vm.request_ns": 80, "vm.kick_ns": 5,
 }  # fmt: skip
 
 

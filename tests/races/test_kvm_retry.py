@@ -96,7 +96,7 @@ def test_zapped_before_the_guest_has_seen_it(every):
 
     gap +  90  mmu_lock changes hands; the vCPU flushes (25) and enters (15)
     gap + 130  a walk with empty caches: 18 references; it leaves the guest
-    gap + 270  VIOLATION: the window was closed at gap + 165 (one spte zapped: 10 more)
+    gap + 270  VIOLATION: the window was closed at gap + 245 (one spte zapped, the vCPU asked to flush: 10 and 80 more)
     gap + 360  the access
     """
     for gap in every(125, 135):

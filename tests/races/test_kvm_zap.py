@@ -3,7 +3,8 @@
 CPU 0 calls madvise(DONTNEED) on page 0, which has an spte, at cycle 200:
 
     215  the window opens, mmu_lock is held for writing: the spte is zapped; is the vCPU in its guest?
-    265  if so it is kicked: it is asked to flush (80); interrupt
+    265  it is asked to flush (80)
+    345  kicked, if it was in its guest: interrupt
     360  the interrupt arrives. In its guest: out, answer, INVEPT and in again, 70 cycles; outside: answer, 10
     395  it has answered (375 if outside), and may still be flushing: mmu_lock is free, the pte is cleared
     420  (400) the window closes, mmu_lock is held for writing
@@ -23,6 +24,7 @@ from tests.races.kvm_times import (
     FAULT,
     FLUSH,
     HIT,
+    IN_GUEST,
     KICK,
     KICKS,
     MAP,
@@ -42,11 +44,11 @@ from tests.races.scenes import CPU, DEVICE, REFERENCE, access, advise, compute, 
 
 
 def test_the_timeline():
-    kicked = 215 + C.zap + C.zap_spte + C.kick + C.ipi_send + C.ipi_delivery
-    assert (kicked, kicked + C.exit + C.ipi_respond + C.ipi_ack, kicked + C.ipi_respond + C.ipi_ack) == (360, 395, 375)
+    kicked = 215 + C.zap + C.zap_spte + C.request + C.ipi_send + C.ipi_delivery
+    assert (kicked, kicked + C.exit + C.kick + C.ipi_respond + C.ipi_ack, kicked + C.ipi_respond + C.ipi_ack) == (360, 395, 375)
     closed = 395 + C.clear + C.table_scan + C.notice
     assert (closed, closed + C.zap, closed + C.zap + C.ipi_send + C.ipi_delivery) == (420, 460, 475)
-    assert (FLUSH, FLUSH + C.exit + C.entry) == (40, 75)
+    assert (FLUSH, FLUSH + IN_GUEST) == (40, 75)
     assert (KICK, COLD_OUT, AGAIN, HIT) == (70, 140, 75, 115)
 
 
@@ -65,10 +67,10 @@ def test_a_running_vcpu_is_kicked(every):
         for gap in every(first, last):
             run = race(gap, advise(o.DONTNEED), 0, before=0)
             check(run, first_read, latencies, events)
-            flushed = FLUSH if first == 360 else FLUSH + C.exit + C.entry
+            flushed = FLUSH if first == 360 else FLUSH + IN_GUEST
             assert (run.booked("kick"), run.booked("ipi_respond")) == (KICK, flushed), gap
             assert run.latencies("notice")[-1] == 395 - 210
-            assert run.booked("ipi_send", "cpu") == C.kick + 2 * C.ipi_send
+            assert run.booked("ipi_send", "cpu") == C.request + 2 * C.ipi_send
             # the kick's answer, and the flush's, less the 30 cycles of CPU 0's own flush meanwhile
             assert run.booked("ipi_wait", "cpu") == 395 - 350 + C.ipi_delivery + flushed + C.ipi_ack - 30, gap
             assert run.counted("device.tlb.hits") == ({"device.tlb.hits": 1} if not latencies else {}), gap
@@ -86,8 +88,8 @@ def test_the_kick_goes_to_those_in_the_guest_and_the_flush_waits_for_the_others(
     cases = [
         (1, 125, HIT, kicked, KICK),  # back in its guest: kicked
         (125, 135, MAP + C.map_spte + late, pending, 0),  # outside, with mmu_lock: the zap waits for that
-        (135, 185, lambda gap: 265 - gap + C.map_spte + late, pending, 0),  # outside: waits for the zap's mmu_lock
-        (185, 215, MAP + C.map_spte + late, pending, 0),  # outside
+        # outside: waits for the zap's mmu_lock, which, with nobody to kick, is free when the vCPU has been asked to flush, at 345
+        (135, 215, lambda gap: 345 - gap + C.map_spte + late, pending, 0),
         # in its guest when the spte is zapped, outside when the interrupt arrives: waits for mmu_lock, which is free at 375, or not
         (215, 285, lambda gap: 375 - gap + C.map_spte + late, kicked, C.ipi_respond),
         (285, 360, MAP + C.ipi_respond + C.map_spte + late, kicked, C.ipi_respond),
@@ -127,7 +129,12 @@ def test_zapped_between_the_entry_and_the_walk(every):
 
 
 def test_two_vcpus_are_kicked_at_once():
-    """One in its guest, the other outside: one interrupt, and a flush that waits for the other's entry."""
+    """One in its guest, the other outside: one interrupt, and a flush that waits for the other's entry.
+
+    215  the spte is zapped; at 265 two vCPUs are asked to flush, 80 cycles each
+    425  the one in its guest is kicked; the interrupt arrives at 440
+    475  it has answered: mmu_lock is free
+    """
     device = [access(o.READ, 1), access(o.READ, 2), sync(1)]
     inside = [compute(STAY, 1)]
     outside = [compute(150, 2), access(o.READ, 2, 0, 5), compute(STAY, 2)]
@@ -136,9 +143,10 @@ def test_two_vcpus_are_kicked_at_once():
     assert run.counted(ZAPPED, KICKS) == {ZAPPED: 1, KICKS: 1}
     assert run.result.ledger.by_agent("kick") == {"agent 0": 0, "agent 1": KICK, "agent 2": 0}
     assert run.result.ledger.by_agent("notify")["agent 0"] == 2 * C.notice
-    assert run.latencies("notice")[-1] == 395 - 210
-    # the second waits from MAP, at 230, until mmu_lock is free at 395
-    assert run.result.ledger.by_agent("lock_wait") == {"agent 0": 0, "agent 1": 0, "agent 2": 395 - 150 - MAP}
+    assert run.latencies("notice")[-1] == 475 - 210
+    assert run.result.ledger.by_agent("ipi_send")["agent 0"] == 2 * C.request + C.ipi_send + C.ipi_send + C.ipi_send_more
+    # the second waits from MAP, at 230, until mmu_lock is free at 475
+    assert run.result.ledger.by_agent("lock_wait") == {"agent 0": 0, "agent 1": 0, "agent 2": 475 - 150 - MAP}
 
 
 def test_a_huge_spte_goes_at_once_and_comes_back_in_small_ones(every):

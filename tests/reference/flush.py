@@ -47,7 +47,7 @@ class Round:
         cost = self.world.cost
         n = cost.ipi_respond + flush_locally(self.world, cpu, self.flush)
         if cpu.role == "engine" and cpu.in_guest:
-            n += cost.exit + cost.entry
+            n += cost.exit + cost.kick + cost.entry
         end = cpu.steal("ipi_respond", arrival, n)
         self.row.count("ipis.acked")
         self.acknowledged = max(self.acknowledged, end + cost.ipi_ack)

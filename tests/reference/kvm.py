@@ -274,8 +274,9 @@ class Kvm:
         zapped = self.zap(vm.table, first, last)
         row.count("kvm.zapped", zapped)
         row.spend("invalidate", cost.zap + cost.zap_spte * zapped)
-        targets = []
-        for vcpu in space.engines if zapped else []:
+        targets, asked = [], space.engines if zapped else []
+        row.spend("ipi_send", cost.request * len(asked))
+        for vcpu in asked:
             if vcpu is not row and vcpu.in_guest:
                 targets.append(vcpu)
             else:
@@ -283,7 +284,7 @@ class Kvm:
         if targets:
             row.effect = 1
             yield from step(row, "KICK")
-            row.spend("ipi_send", cost.kick + cost.ipi_send + (len(targets) - 1) * cost.ipi_send_more)
+            row.spend("ipi_send", cost.ipi_send + (len(targets) - 1) * cost.ipi_send_more)
             row.count("ipis.sent", len(targets))
             row.count("kvm.kicks")
             row.wait("ipi_wait", row.clock + cost.ipi_delivery)
@@ -310,7 +311,7 @@ class Kvm:
         if vcpu.in_guest:
             vcpu.banks.empty()
             after = cost.invept + cost.entry
-            n = cost.exit + cost.ipi_respond + after
+            n = cost.exit + cost.kick + cost.ipi_respond + after
         else:
             vcpu.flush_pending = True
             after, n = 0, cost.ipi_respond

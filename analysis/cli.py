@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from hwmodel import output
 from hwmodel.machine import ConfigError, Machine, load, preset, presets
 
 WIDTH = 100
@@ -83,13 +84,13 @@ def compare(
     ] = None,
 ) -> None:
     """Run machines on a trace; print a table, leave it and two pictures in a folder."""
-    from analysis import comparison, files, views
+    from analysis import comparison, views
 
     named = comparison.by_name([_machine(name) for name in _listed("--machines", machines)])
     base = None if same_primary is None else named.get(same_primary) or _machine(same_primary)
     named = _changed(named, changes or [])
     base = base if base is None else named.get(base.name, base)
-    files.check_folder(out)
+    output.check_folder(out)
     found = comparison.compare(named, _trace(trace, partial), same_primary=base, share=share)
     written = found.save(out)
     console = _console()
@@ -115,14 +116,14 @@ def sweep(
     if out is not None:
         if not out.endswith((".csv", ".parquet")):
             raise ConfigError(f"--out: {out} ends neither in .csv nor in .parquet")
-        files.check_file(out)
+        output.check(out)
     points = dict(_assignments(settings, several=True))
     frame = sweeps.sweep(_machine(machine), points, _trace(trace, partial), threads=threads, share=share)
-    console = _console()
+    console = _console(out)
     views.show_sweep(console, frame)
     if out is not None:
         write = frame.to_csv if out.endswith(".csv") else frame.to_parquet
-        files.write_all({out: lambda path: write(path, index=False)})
+        files.write_all({out: lambda file: write(file, index=False)})
         console.print(f"Written: {out}", style="dim", soft_wrap=True)
 
 
@@ -138,14 +139,15 @@ def record(
 ) -> None:
     """Record a program's accesses and memory operations, or the kernel's events of its memory."""
     import workloads
-    from analysis import files, views
+    from analysis import views
 
-    files.check_file(out)
-    if kernel:
-        workloads.record_kernel(command, out, kvm=kvm)
-        views.show_trace(_console(), _trace(out))
+    output.check(out)
+    if not kernel:
+        views.show_trace(_console(out), workloads.record(command, out, tool=tool))
         return
-    views.show_trace(_console(), workloads.record(command, out, tool=tool))
+    workloads.record_kernel(command, out, kvm=kvm)
+    if output.is_replaced(out):  # what went into a pipe is not there to be read
+        views.show_trace(_console(), _trace(out))
 
 
 @app.command()
@@ -159,11 +161,11 @@ def replay(
 ) -> None:
     """Replay a recording of the kernel's events: the model's notices, flushes and faults beside Linux's."""
     import workloads
-    from analysis import files, views
+    from analysis import views
     from analysis.replay import replay as replayed
 
     if out is not None:
-        files.check_folder(out)
+        output.check_folder(out)
     trace = workloads.recorded(file) if file == "kernel" else workloads.read_kernel(file, strict=not partial)
     found = replayed(trace, _machine(machine))
     console = _console()
@@ -186,12 +188,12 @@ def convert(
     partial: PartialOption = False,
 ) -> None:
     """Write a trace in another format: .hwtrace, .csv, .champsim, the latter two also .gz, .xz, .bz2, .zst."""
-    from analysis import conversion, files
+    from analysis import conversion
 
-    files.check_file(out)
+    output.check(out)
     trace = _opened(file, partial, _listed("--ignore", ignore) if ignore else ())
     done = conversion.convert(trace, out, format, _listed("--drop", drop) if drop else (), agent, lossy)
-    console = _console()
+    console = _console(out)
     for name, count in done.items():
         console.print(f"Left out or changed: {count:,} {name}", soft_wrap=True)
     console.print(f"Written: {out}", style="dim", soft_wrap=True)
@@ -209,14 +211,14 @@ def inspect(
     if picture is not None:
         if not picture.endswith(".png"):
             raise ConfigError(f"--picture: {picture} does not end in .png")
-        files.check_file(picture)
+        output.check(picture)
     found = inspection.inspect(_trace(file, partial), picture is not None)
-    console = _console()
+    console = _console(picture)
     views.show_inspection(console, found)
     if picture is not None:
         from analysis.plots import save
 
-        files.write_all({picture: lambda path: save(found.plot(), path)})
+        files.write_all({picture: lambda file: save(found.plot(), file)})
         console.print(f"Written: {picture}", style="dim", soft_wrap=True)
 
 
@@ -301,9 +303,11 @@ def _value(text: str) -> Any:
         return text.strip()
 
 
-def _console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=WIDTH)
+def _console(out: str | None = None) -> Console:
+    """Where results are printed: standard output, unless a file is written that may be just that (/dev/stdout, a pipe)."""
+    options: dict[str, Any] = {"highlight": False, "stderr": out is not None and not output.is_replaced(out)}
+    console = Console(**options)
+    return console if console.is_terminal else Console(**options, width=WIDTH)
 
 
 def _refuse(message: str) -> int:

@@ -1,21 +1,21 @@
 """The trace file: Parquet, one row group per quarter million records, read and written as a stream."""
 
-import contextlib
 import functools
 import inspect
+import io
 import json
 import os
 import pathlib
-import tempfile
 import zlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from hwmodel import trace as t
 from hwmodel.jit import entry, part
 from hwmodel.op import copy_records, write
+from hwmodel.output import whole
 from hwmodel.tracecheck import Validator
 
 SUFFIX = ".hwtrace"
@@ -34,7 +34,7 @@ def save(trace: t.Trace, path: str | os.PathLike[str]) -> None:
     trace : Trace
         Checked record by record on the way. Agents, prelude and info are written last, so a source may complete them.
     path : path
-        By custom ends in ``.hwtrace``. An existing file is replaced at the end.
+        By custom ends in ``.hwtrace``. An existing file is replaced at the end; a pipe or a device is written as it comes.
 
     Raises
     ------
@@ -43,31 +43,8 @@ def save(trace: t.Trace, path: str | os.PathLike[str]) -> None:
     OSError
         If the file cannot be written.
     """
-    with replacing(path) as temporary, open(temporary, "wb") as file:
-        _write(trace, file, pathlib.Path(path))
-
-
-@contextlib.contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[str]:
-    """A temporary file beside `path`, which it becomes at the end, whole; after an error neither is there.
-
-    Raises
-    ------
-    OSError
-        If the folder cannot be written to.
-    """
-    path = pathlib.Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path}: there is no folder {path.parent}")
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    try:
-        yield temporary
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's 0600 is for secrets
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with whole(path) as file:
+        _write(trace, _Counted(file), pathlib.Path(path))
 
 
 def load(path: str | os.PathLike[str]) -> t.Trace:
@@ -115,6 +92,26 @@ def is_trace_file(path: str | os.PathLike[str]) -> bool:
             return KEY in (file.metadata.metadata or {})
     except t.TraceError:
         return True
+
+
+class _Counted(io.RawIOBase):
+    """A file that knows its position, which Parquet asks for and a pipe does not tell."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._at = file, 0
+
+    def writable(self) -> bool:
+        """Say yes."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Write bytes."""
+        self._at += self._file.write(data)
+        return len(data)
+
+    def tell(self) -> int:
+        """Return the number of bytes that have been written."""
+        return self._at
 
 
 def _write(trace: t.Trace, file: Any, path: pathlib.Path) -> None:
@@ -226,12 +223,6 @@ def _records(table: Any) -> np.ndarray:
 def told(error: Exception) -> str:
     """What an error says, in one short line."""
     return (str(error).strip("'\"").splitlines() or [type(error).__name__])[0][:120]
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _no_last() -> np.ndarray:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from hwmodel.op import Agent, TraceError
-from hwmodel.trace import Trace
+from hwmodel.output import is_replaced
+from hwmodel.trace import Trace, count_references
 from workloads.readers.passes import Pass
 from workloads.recorders import lackey, qemu
 
@@ -33,8 +34,8 @@ def record(
         The program and its arguments. It has this process's input and output. It gets tens of millions of references
         a second done with qemu, less than one million with lackey.
     out : path, optional
-        Trace file to write, by custom ``.hwtrace``; written completely or not at all. None keeps the trace in memory
-        (16 bytes a record).
+        Trace file to write, by custom ``.hwtrace``; written completely or not at all. A pipe or a device gets the records as they
+        come, and they can't be read again from the trace. None keeps the trace in memory (16 bytes a record).
     tool : str
         ``"qemu"`` (QEMU's user mode with a plugin of ours: threads are agents), ``"lackey"`` (valgrind: threads share one
         agent, every run records the same) or ``"auto"``: qemu where it and a C compiler are installed and it can be built,
@@ -67,7 +68,9 @@ def record(
     trace = _Recording(chosen.Recorder(command, cwd, env), command[0])
     if out is not None:
         trace.save(out)
-        return Trace.load(out)
+        if is_replaced(out):
+            return Trace.load(out)
+        return Trace(trace.agents, functools.partial(_gone, out), trace.prelude, trace.info, os.fspath(out), *trace.sizes)
     chunks = list(trace.chunks())
     return Trace(trace.agents, functools.partial(iter, chunks), trace.prelude, trace.info)
 
@@ -77,13 +80,19 @@ class _Recording(Trace):
 
     def __init__(self, running: Pass, name: str) -> None:
         super().__init__([Agent("cpu", 0, name)], functools.partial(self._records, running))
+        self.sizes = 0, 0
 
     def _records(self, running: Pass) -> Iterator[np.ndarray]:
         for chunk in running.chunks():
             self.agents = tuple(running.agents)
+            self.sizes = self.sizes[0] + chunk.size, self.sizes[1] + count_references(chunk)
             yield chunk
         self.agents = tuple(running.agents)
         self.prelude, self.info = running.finish()
+
+
+def _gone(out: str | os.PathLike[str]) -> Iterator[np.ndarray]:
+    raise TraceError(f"{os.fspath(out)}: the records went there as they came and can't be read again")
 
 
 def _choose(tool: str) -> str:

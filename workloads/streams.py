@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 from hwmodel.op import TraceError, TraceWarning
-from hwmodel.tracefile import replacing, told
+from hwmodel.output import whole
+from hwmodel.tracefile import told
 
 PIECE = 1 << 18  # bytes decompressed at once, at most
 PART = 1 << 12  # compressed bytes given to zstd at once: it has no limit on what they become
@@ -236,16 +237,15 @@ def bytes_source(data: bytes, name: str = "bytes", strict: bool = False) -> Sour
 
 @contextlib.contextmanager
 def create(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A file to be written, whole or not at all; its name says how it is compressed (.gz, .xz, .bz2, .zst, or not).
+    """Open a file to be written, whole or not at all; its name says how it is compressed (.gz, .xz, .bz2, .zst, or not).
 
     Raises
     ------
     OSError
         If it cannot be written.
     """
-    with replacing(path) as temporary, open(temporary, "wb") as raw:
-        with _compressor(pathlib.Path(path).suffix, raw) as file:
-            yield file
+    with whole(path) as raw, _compressor(pathlib.Path(path).suffix, raw) as file:
+        yield file
 
 
 def _compressor(suffix: str, raw: BinaryIO) -> Any:

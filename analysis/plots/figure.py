@@ -2,7 +2,7 @@
 
 import io
 import os
-from typing import Any
+from typing import Any, BinaryIO
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
@@ -39,7 +39,7 @@ class Picture(Figure):
         return target.getvalue()
 
 
-def save(figure: Figure, target: str | os.PathLike[str] | io.BytesIO) -> None:
+def save(figure: Figure, target: str | os.PathLike[str] | BinaryIO) -> None:
     """Write a picture as PNG; the same picture gives the same bytes."""
     with rc_context(STYLE):
         figure.savefig(target, format="png", dpi=DPI, metadata={"Software": None})

@@ -128,7 +128,7 @@ def kvm(machine: Any = None) -> Result:
     }  # fmt: skip
     cpu = COMMON_CYCLES | {"invalidate": 600_000, "ipi_send": 350_000, "ipi_wait": 900_000, "order_wait": 4_000_000}
     engine = {
-        "access": 5_000_000, "stlb": 1_900_000, "walk": 2_600_000, "fault": 2_100_000, "exit": 2_000_000,
+        "access": 5_000_000, "stlb": 1_900_000, "walk": 2_600_000, "fault": 2_100_000, "exit": 9_000_000,
         "violation": 7_000_000, "gup": 3_100_000, "map": 1_200_000, "entry": 2_500_000, "kick": 1_000_000, "lock_wait": 100_000,
         "order_wait": 9_000_000,
     }  # fmt: skip

@@ -13,8 +13,8 @@ LEDGER = {  # account: cycles of main, of cpu1 (no agent), of engine 0
     "syscall": (600, 0, 0), "vma": (70, 0, 0), "clear": (80, 0, 0), "free": (90, 0, 0), "flush": (101, 7, 0),
     "fork": (110, 0, 0), "notify": (203, 5, 0), "invalidate": (307, 3, 0), "ipi_send": (409, 0, 0), "ipi_wait": (503, 0, 0),
     "ipi_respond": (601, 13, 2), "kick": (0, 0, 701), "irq": (0, 803, 0), "driver": (0, 907, 0), "gup": (0, 17, 1),
-    "exit": (0, 0, 19), "violation": (0, 0, 73), "map": (0, 0, 23), "entry": (0, 0, 29), "lock_wait": (31, 0, 37), "order_wait": (41, 0, 43),
-    "gate_wait": (47, 0, 53), "stall_trap": (0, 0, 59), "stall_driver": (0, 0, 61), "stall_gup": (0, 0, 67),
+    "exit": (0, 0, 19), "violation": (0, 0, 73), "map": (0, 0, 23), "entry": (0, 0, 29), "lock_wait": (31, 0, 37),
+    "order_wait": (41, 0, 43), "gate_wait": (47, 0, 53), "stall_trap": (0, 0, 59), "stall_driver": (0, 0, 61), "stall_gup": (0, 0, 67),
     "stall_window": (0, 0, 71),
 }  # fmt: skip
 COUNTS = {

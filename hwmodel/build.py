@@ -86,7 +86,7 @@ def build(machine: Any, design: ModuleType, agents: tuple[Agent, ...], capacity:
     set_rows(machine, m, agents, row_of)
     set_spaces(m, agents)
     dev = design.build(machine, m, first_bank)
-    m.ctl["cross"] = cross(m)
+    set_reach(m, *design.reach(m.costs[0]))
     set_lazy(machine, m)
     return m, dev, row_of
 
@@ -94,7 +94,7 @@ def build(machine: Any, design: ModuleType, agents: tuple[Agent, ...], capacity:
 def set_control(machine: Any, m: Machine, cpus: int, engines: int, outstanding: int) -> None:
     """Fill CTL from the configuration."""
     ctl = m.ctl[0]
-    ctl.cpus, ctl.engines, ctl.agents, ctl.outstanding, ctl.spaces = cpus, engines, cpus + engines, outstanding, m.spaces.size
+    ctl.cpus, ctl.agents, ctl.outstanding, ctl.spaces = cpus, cpus + engines, outstanding, m.spaces.size
     ctl.shift = machine.get("engine.lookahead_records").bit_length() - 2  # two blocks are the lookahead
     ctl.total = ctl.first_segv = NEVER
     ctl.node_free = ctl.frame_free = ctl.block_free = ctl.link_free = ctl.entry_free = -1
@@ -139,14 +139,12 @@ def set_lazy(machine: Any, m: Machine) -> None:
         row.space, row.in_mask, row.lazy = 0, 1, 1
 
 
-def cross(m: Machine) -> int:
-    """The soonest that an ordinary step of one row can reach another agent, in cycles."""
+def set_reach(m: Machine, engines: int, cpus: int) -> None:
+    """Say how soon an ordinary step of another row can affect each row: by a notice or an interrupt, or as the design says."""
     costs = m.costs[0]
     interrupt = costs.bau_send + costs.bau if m.ctl[0].bau else costs.ipi_send + costs.ipi_delivery
-    reach = [costs.notice, interrupt]
-    if m.ctl[0].engines:
-        reach.append(costs.irq_delivery if m.ctl[0].outstanding else costs.ipi_send + costs.ipi_delivery)
-    return int(min(reach))
+    for row in m.rows:
+        row.reach = min(costs.notice, interrupt, engines if row.role == ENGINE else cpus)
 
 
 def grow(m: Machine) -> Machine:

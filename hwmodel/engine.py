@@ -23,6 +23,7 @@ from hwmodel.tables import (
     REQUEST,
     SPLIT,
     VACANT,
+    WALK,
 )  # fmt: skip
 
 FINISHED, NEED_INPUT, NEED_ROOM, DEADLOCK, EXHAUSTED = range(5)
@@ -78,15 +79,18 @@ def earliest(m):
 
 @part
 def horizon(m, i):
-    """Private steps of row i that begin before this time come before everything that others could do to it."""
-    ctl, group, limit, mine = m.ctl[0], m.rows[i].group, NEVER, NEVER
+    """The time up to which row i may run ahead: no other row can affect it earlier.
+
+    While a row with `effect` waits for a lock (`poised`), the step that gives the lock up may be anybody's: nobody runs ahead.
+    """
+    group, reach, limit, mine = m.rows[i].group, m.rows[i].reach, NEVER, NEVER
     for j in range(m.due.size):
         due = m.due[j]
         if j != i and due < NEVER:
             first = due + (1 if i < j else 0)
             mine = min(mine, first)
-            limit = min(limit, first if m.rows[j].effect or m.rows[j].group == group else due + ctl.cross)
-    return max(limit, mine) if ctl.runahead else mine
+            limit = min(limit, first if m.rows[j].effect or m.rows[j].group == group else due + reach)
+    return max(limit, mine) if m.ctl[0].runahead and m.ctl[0].poised == 0 else mine
 
 
 @part
@@ -131,6 +135,10 @@ def ahead(m, dev, i, limit, translate):
             elif found == access.REFILLED:
                 now += costs.stlb_hit
                 m.ledger[i, STLB] += costs.stlb_hit
+            else:
+                if row.want == 0:
+                    row.want = WALK  # an engine's: `request` knows which work
+                break
         elif kind == COMPUTE or kind == SYSCALL:
             cost = op.count * (costs.instruction if kind == COMPUTE else costs.syscall)
             now += cost
@@ -171,6 +179,7 @@ def turn(m, dev, i, request):
         order.hold_back(m, i, EPOCH, order.ORDER_WAIT)
     elif kind <= FETCH:
         if row.role != CPU:
+            row.want = 0
             request(m, dev, i, kind, op.address >> 12)
         elif row.want == DIRTY:
             access.set_dirty(m, i, op.address >> 12)

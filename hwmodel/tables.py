@@ -51,8 +51,8 @@ PROCESS = 120
 """A request's phases below DESIGN and from here on run in process context on its server CPU."""
 
 CTL = table(
-    "cpus", "engines", "agents", "outstanding", "spaces",  # rows: cpus + engines = agents, then outstanding for each engine
-    "shift", "cross", "runahead", "fed", "references", "total", "waiting", "now",  # block = index >> shift; total: or NEVER
+    "cpus", "agents", "outstanding", "spaces",  # rows: cpus, engines up to agents, then outstanding for each engine
+    "shift", "runahead", "fed", "references", "total", "waiting", "poised", "now",  # block = index >> shift; total: or NEVER
     "node_top", "node_free", "frame_top", "frame_free", "block_free", "frame_limit", "exhausted",
     "link_top", "link_free", "entry_top", "entry_free", "vma_count",
     "first_segv", "thp", "fault_around", "gather_pages", "ceiling",
@@ -72,7 +72,7 @@ COSTS = table(*COST_NAMES)
 
 ROW = table(
     "role", "agent", "space", "unused", "cpu",
-    "group", "banks", "socket", "access_cost",  # who it is; cpu: the row its kernel code runs on
+    "group", "reach", "banks", "socket", "access_cost",  # who it is; cpu: the row its kernel code runs on
     "head", "tail", "room", "charged", "taken", "retried", "missed1", "missed2", "want", "block", "why",  # its queue and its head record
     "phase", "effect", "clock", "done_at", "busy_until", "wait_from", "wait_until", "wait_account", "blocked", "served",
     "owned", "own_from", "woken", "wake_at",

@@ -9,7 +9,7 @@ from hwmodel.config import ConfigError, DesignSpec
 from hwmodel.engine import drive
 from hwmodel.jit import entry, part
 from hwmodel.primary import access
-from hwmodel.tables import I64
+from hwmodel.tables import I64, NEVER
 
 
 class Spec(DesignSpec):
@@ -40,6 +40,11 @@ def geometry(machine: Any, engines: int) -> list[tuple[int, int]]:
 def build(machine: Any, m: Any, first_bank: int) -> State:
     """Return the design's own tables."""
     return State(np.zeros(1, I64))
+
+
+def reach(costs: Any) -> tuple[int, int]:
+    """Return how soon, in cycles, a step of another row can affect (an engine's look-ups or clock, a CPU's) through the design."""
+    return NEVER, NEVER
 
 
 @part

@@ -35,9 +35,9 @@ from hwmodel.secondary._gru_driver import (
     step,
 )  # fmt: skip
 from hwmodel.secondary._gru_spec import CBRS, CONTEXTS, INDEX_AND_WAY, MOST_PAGES, Spec
-from hwmodel.tables import DESIGN, ENGINE, I64, NEVER, NOTICE_ARRIVES, PROCESS, REQUEST, VACANT, WALK
+from hwmodel.tables import DESIGN, ENGINE, I64, NEVER, NOTICE_ARRIVES, PROCESS, REQUEST, VACANT
 
-__all__ = ["CBRS", "CONTEXTS", "INDEX_AND_WAY", "Spec", "build", "geometry", "outstanding", "run"]
+__all__ = ["CBRS", "CONTEXTS", "INDEX_AND_WAY", "Spec", "build", "geometry", "outstanding", "reach", "run"]
 
 
 def outstanding(machine: Any) -> int:
@@ -67,6 +67,14 @@ def build(machine: Any, m: Any, first_bank: int) -> State:
     return State(first_bank + np.arange(chiplets, dtype=I64), members, np.zeros(ctl.spaces, GMS))
 
 
+def reach(costs: Any) -> tuple[int, int]:
+    """Return how soon, in cycles, a step of another row can affect (an engine's look-ups or clock, a CPU's) through the design.
+
+    A miss interrupts a CPU. What changes a chiplet's TLB is of its group, or has `effect`.
+    """
+    return NEVER, costs.irq_delivery
+
+
 def server_of(machine: Any, m: Any, space: int) -> int:
     """Return the CPU that takes the interrupts of a space's contexts."""
     chosen = machine.get("driver.interrupt_cpu")
@@ -81,7 +89,6 @@ def translate(m, dev, i, kind, vpn, now):
     """A look-up for engine i's head access."""
     row = m.rows[i]
     if find(m, dev, row, vpn, kind == WRITE) < 0:
-        row.want = WALK
         return access.ORDERED
     m.counts[i, ACCESSES] += 1
     m.counts[i, HITS] += 1
@@ -92,7 +99,6 @@ def translate(m, dev, i, kind, vpn, now):
 def request(m, dev, i, kind, vpn):
     """Engine i misses: a free CBR takes the rest of the record and the context issues on, or it stalls."""
     row, costs, counts = m.rows[i], m.costs[0], m.counts[i]
-    row.want = 0
     first = m.ctl[0].agents + (i - m.ctl[0].cpus) * m.ctl[0].outstanding
     for r in range(first, first + m.ctl[0].outstanding):
         q = m.rows[r]

@@ -17,9 +17,9 @@ from hwmodel.records import complete_access
 from hwmodel.secondary._kvm_notifier import VM, empty_guest, is_invalidating, mmu_lock, receive
 from hwmodel.secondary._kvm_spec import Spec
 from hwmodel.secondary._kvm_walk import GUEST_TABLES, LEVEL_PAGES, walk_guest
-from hwmodel.tables import DESIGN, FLAG_MASK, HUGE, PFN, READY, WALK, A, D, P, W
+from hwmodel.tables import DESIGN, FLAG_MASK, HUGE, NEVER, PFN, READY, A, D, P, W
 
-__all__ = ["Spec", "build", "extra_vma", "geometry", "outstanding", "run"]
+__all__ = ["Spec", "build", "extra_vma", "geometry", "outstanding", "reach", "run"]
 VIOLATION, SLOW, SLOW_LOCK, SLOW2, NO_RIGHT, SLOW_UNLOCK, MAP, MAPPED, MAP_UNLOCK, ENTER = range(DESIGN, DESIGN + 10)
 WALKING, EXITING, VIOLATING = account("walk"), account("exit"), account("violation")
 GUPS, MAPPING, ENTERING = account("gup"), account("map"), account("entry")
@@ -62,6 +62,14 @@ def build(machine: Any, m: Any, first_bank: int) -> State:
     return State(vms)
 
 
+def reach(costs: Any) -> tuple[int, int]:
+    """Return how soon, in cycles, a step of another row can affect (an engine's look-ups or clock, a CPU's) through the design.
+
+    An invalidation kicks vCPUs by interrupts, also where flushes go by BAU messages.
+    """
+    return costs.ipi_send + costs.ipi_delivery, NEVER
+
+
 def extra_vma() -> tuple[int, int]:
     """Return (first, last) page of the memslot that every address space gets."""
     return GUEST_TABLES, GUEST_TABLES + sum(LEVEL_PAGES)
@@ -86,7 +94,6 @@ def translate(m, dev, i, kind, vpn, now):
             counts[STLB_MISSES] += s < 0
         return access.refill(m, i, small, vpn, s)
     if kind == WRITE and not m.ways[k].w:
-        row.want = WALK
         return access.ORDERED
     if row.open:
         row.open = 0
@@ -101,7 +108,7 @@ def request(m, dev, i, kind, vpn):
     row = m.rows[i]
     now = row.clock
     m.counts[i, WALKS] += 1
-    row.want, row.walked = 0, 0
+    row.walked = 0
     leaf = walk_guest(m, dev, i, kind, vpn)
     clock.spend(m, i, WALKING, row.walked)
     if leaf >= 0:

@@ -7,6 +7,7 @@ import pytest
 
 from hwmodel import op as o
 from tests.races.gru_times import (
+    ABSENT,
     ACTIVE,
     CALL,
     CHECK,
@@ -18,6 +19,7 @@ from tests.races.gru_times import (
     PRESENT,
     REPLAYS,
     SLEPT,
+    WALK,
     C,
 )  # fmt: skip
 from tests.races.scenes import (
@@ -87,6 +89,25 @@ def test_a_writer_in_line_is_enough(every):
             assert run.counted(*NAMES) == events, gap
             assert run.latencies() == [latency(gap)], gap
             assert run.booked("lock_wait", "cpu") == 350 - 250 - 40  # less the flush that it answered meanwhile
+
+
+@pytest.mark.jit_off
+@pytest.mark.parametrize("late", range(5))
+def test_a_window_that_waits_for_another_ends_the_running_ahead(late):
+    """The device reads page 6 every five cycles; who may run ahead has no effect on which read is the first to miss.
+
+    215  CPU 0's window on page 7 opens: it has ms_asid_lock for its TGH operation
+    225  CPU 1's on page 6 arrives, and waits for that lock
+    255  CPU 0's next step gives the lock up; in the same cycle page 6 is dropped
+    """
+    machine = gru(cpu__count=3, driver__interrupt_cpu=2, kernel__shootdown__delivery_ns=100, driver__interrupt_ns=100)
+    ranges = [*advise(o.DONTNEED, 200, 7, agent=0), *advise(o.DONTNEED, 205, 6, agent=1)]
+    reads = [access(o.READ, 2, 0, 6), access(o.READ, 2, 190 + late, 6, 20), access(o.READ, 2, 0, 6)]
+    run = play(machine, [CPU, CPU, DEVICE], [*reads, *ranges], mapped(8))
+    slower = 100 - C.irq_delivery
+    latency = CHECK + slower + WALK + CALL + ABSENT  # of the read at 255 + late, the 13th of its record
+    assert run.latencies() == [HIT + slower, latency]
+    assert sum(run.booked(f"stall_{why}") for why in ("trap", "driver", "gup")) == latency - (20 - 12) * C.access_gru
 
 
 def test_a_sleeping_call_holds_the_lock(every):

@@ -23,7 +23,8 @@ INDEX_AND_WAY = 1 << 12
 
 
 MOST_PAGES = 1024
-"""Pages of one TGH operation; more purge everything (gruhandles.h, GRUMAXINVAL)."""
+"""Pages of the largest TGH operation, which purges everything of its address space, as one for more does: the driver clamps the
+number (gruhandles.h GRUMAXINVAL; grutlbpurge.c gru_flush_tlb_range)."""
 
 
 class Tlb(Section):

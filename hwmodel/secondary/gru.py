@@ -195,7 +195,7 @@ def invalidate(m, dev, r):
     c = next_chiplet(dev, row.space, row.note_at)
     pages = row.note_last - row.note_first
     b = dev.banks[c]
-    if pages > MOST_PAGES:
+    if pages >= MOST_PAGES:
         tlb.drop_asid(m, b, row.space)
     else:
         tlb.drop_range(m, b, row.space, row.note_first, row.note_last)
@@ -225,7 +225,7 @@ def kill(m, c, notice):
         q = m.rows[j]
         if q.reading and q.chiplet == c and q.space == notice.space:
             page = q.vpn & -512 if q.huge else q.vpn
-            if last - first > MOST_PAGES or (page < last and page + (512 if q.huge else 1) > first):
+            if last - first >= MOST_PAGES or (page < last and page + (512 if q.huge else 1) > first):
                 q.killed = 1
 
 

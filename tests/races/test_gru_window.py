@@ -142,7 +142,7 @@ def test_a_stall_in_the_window_is_booked_to_it(every):
     assert race(o.DONTNEED, 169).booked("stall_window") == race(o.DONTNEED, 200).booked("stall_window") == 0
 
 
-# A window on 1025 pages, of which the device's is not one; none of them was ever touched, so that nothing is cleared:
+# A window on 1024 pages, of which the device's is not one; none of them was ever touched, so that nothing is cleared:
 #
 #     215  the window opens; TGH operation: all entries of the address space on the chiplet, and all its drop-ins in flight
 #     270  the window closes
@@ -158,12 +158,13 @@ SPARED = [(0, 170, lambda gap: HIT, {DROPINS: 1}, None)]
 
 @pytest.mark.jit_off
 @pytest.mark.parametrize(
-    ("pages", "space", "cases"), [(1024, 0, SPARED), (1025, 0, WIDE), (1025, 1, SPARED)], ids=["1024", "1025", "another space"]
+    ("pages", "space", "cases"), [(1023, 0, SPARED), (1024, 0, WIDE), (1025, 0, WIDE), (1024, 1, SPARED)],
+    ids=["1023", "1024", "1025", "another space"],
 )
 def test_a_wide_window_kills_every_drop_in_of_its_space(pages, space, cases, every):
     """CPU 0 gives up `pages` pages from page 8 on; a device of this or of another address space reads page 0, on the same chiplet.
 
-    With 1024 pages a TGH operation is on these and no others; with more it is on the whole address space.
+    With up to 1023 pages a TGH operation is on these and no others; with more it is on the whole address space.
     """
     machine = gru(cpu__count=3, driver__interrupt_cpu=2)
     roles = [CPU, (CPU, 1), DEVICE, (DEVICE, 1)]

@@ -307,13 +307,13 @@ class Gru:
             asid, page, size = tag
             start = page * size
             inside = start < last and start + size > first
-            return asid == space.number and (last - first > 1024 or inside)
+            return asid == space.number and (last - first >= 1024 or inside)
 
         self.tlbs[chiplet].banks[SMALL].drop_where(hit)
         for request in self.world.requests:
             if request.reading and request.space is space and request.engine.chiplet == chiplet:
                 start = request.vpn // request.size * request.size
-                if last - first > 1024 or (start < last and start + request.size > first):
+                if last - first >= 1024 or (start < last and start + request.size > first):
                     request.killed = True
 
     def invalidate_end(self, row, space, first, last):

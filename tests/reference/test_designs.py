@@ -2,9 +2,12 @@
 
 from types import SimpleNamespace
 
+import pytest
+
 from hwmodel import machine as machines
 from hwmodel import op as o
-from tests.reference.cases import CPU, DEVICE, MAPPED, access, advise, booked, compute, counted, run, sync
+from hwmodel.trace import mmap_unit
+from tests.reference.cases import ADDRESS, CPU, DEVICE, MAPPED, access, advise, booked, compute, counted, run, sync
 
 # GRU
 
@@ -87,6 +90,14 @@ def test_gru_waits_for_a_window_to_end():
     closed = c.instruction + c.syscall + c.notice + c.tgh + c.tgh_page + c.clear + c.table_scan + c.notice
     latency = closed + c.wakeup + c.tfh_read + c.gup + c.fault + c.dropin + c.restart + c.access_gru
     assert outcome.histograms["fault.upm"]["sum"] == latency
+
+
+@pytest.mark.parametrize(("pages", "paid"), [(1, 1), (1023, 1023), (1024, 1024), (1025, 1024), (5000, 1024)])
+def test_gru_pays_for_no_more_pages_than_an_operation_can_name(pages, paid):
+    records = [*advise(o.DONTNEED, 0, pages), compute(1, 1)]
+    outcome, c = run("gru-2008", [CPU, DEVICE], records, mmap_unit(ADDRESS, 5000, 3), tgh__page_ns=7)
+    assert counted(outcome, 0)["gru.tgh"] == 1
+    assert outcome.histograms["notice"]["sum"] == c.notice + c.tgh + paid * c.tgh_page and c.tgh_page == 16
 
 
 # KVM

@@ -1,5 +1,8 @@
 """What a calculation by hand needs: machines in which nothing takes time but what a test names, tiny traces, and the ptes at the end."""
 
+import functools
+import warnings
+
 from hwmodel import machine as machines
 from hwmodel import op as o
 from hwmodel.tables import HUGE, LAZY, NONE, PFN, ZERO, A, D, P, W
@@ -25,25 +28,24 @@ def machine(design="cpu_only", **settings):
     return built(PRESETS[design], tuple((free | plain | dotted(settings)).items()))
 
 
+@functools.cache
 def cost_settings(design):
-    """The setting of each cost that a machine of the design has."""
+    """The setting of each cost that a machine of the design has: the one that changes it."""
     base, found = machines.preset(PRESETS[design]), {}
     for name in base.flat():
         if name.endswith(("_ns", "_cycles")):
-            (cost,) = set(changed_costs(base, base.with_(**{name: 123_457})))
+            changed = base.with_(**{name: 123_457}).costs()
+            (cost,) = [cost for cost, cycles in base.costs().items() if changed[cost] != cycles]
             found[cost] = name
     return found
-
-
-def changed_costs(one, other):
-    """The costs in which two machines differ."""
-    return [cost for cost, cycles in one.costs().items() if other.costs()[cost] != cycles]
 
 
 def play(machine, roles, records, prelude=()):
     """Run a trace; roles are roles or (role, space)."""
     agents = [Agent(*(role if isinstance(role, tuple) else (role, 0)), f"agent {i}") for i, role in enumerate(roles)]
-    return once(machine, Trace.from_records(agents, list(records), list(prelude)))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*access without a right")
+        return once(machine, Trace.from_records(agents, list(records), list(prelude)))
 
 
 def flags(run, page=PAGE, space=0):

@@ -1,0 +1,110 @@
+"""Costs of CPUs and of faults, each booked as often as docs/model.md says (4, 6)."""
+
+from hwmodel import op as o
+from tests.model.books import case
+from tests.model.hand import CPU, DEVICE, HUGE_PAGE, PAGE, RW, X, access, advise, compute, fork, leave, memory, read, sync, write
+
+HUGE = dict(kernel__thp="always")
+TINY = {f"cpu__{level}__{of}": 1 for level in ("dtlb", "itlb") for of in ("entries", "ways")}
+NO_PWC = {f"cpu__pwc__{name}_entries": 0 for name in ("pde", "pdpte", "pml4e")}
+FORKED = dict(roles=(CPU, (CPU, 1)))
+KVM, GRU = dict(design="kvm_ept", roles=(CPU, DEVICE)), dict(design="gru", roles=(CPU, DEVICE))
+THERE = memory(populate=True)
+CROSSING = [((PAGE << 12) + 4090, 1, 0, o.READ, 0), ((PAGE + 1) << 12, 1, 0, o.READ | o.CONTINUES, 0)]
+CACHED = memory(8, o.PROT_READ, o.SHARED_FILE, PAGE + 100, populate=True)
+"""Eight pages of file 1, in the page cache from the beginning."""
+FILE, SHARED_FILE, SHARED, HUGETLB = o.PRIVATE_FILE, o.SHARED_FILE, o.SHARED, o.HUGETLB
+
+
+def big(prot=RW, mapping=o.PRIVATE, **more):
+    return memory(512, prot, mapping, HUGE_PAGE, **more)
+
+
+def fetch(page=PAGE, agent=0, count=1):
+    return access(o.FETCH, page, agent, count)
+
+
+CPUS = [
+    # a gap of 5, 7 instructions, 3 fetches
+    case("instruction", {"cpu.instruction": 15}, memory(prot=X, populate=True), compute(7), read(gap=5), fetch(count=3)),
+    case("instruction", {"device.instruction": 12}, THERE, compute(7, 1), read(agent=1, gap=5), **KVM),
+    case("instruction", {"device.instruction": 12}, THERE, compute(7, 1), read(agent=1, gap=5), **GRU),
+    case("access", {"cpu.access": 5}, THERE, read(count=3), write(count=2)),
+    case("access", {"cpu.access": 2}, THERE, CROSSING),
+    case("access", {"cpu.access": 1}, memory(), write()),  # what faults is an access once
+    case("access", {"device.access": 5}, THERE, read(agent=1, count=3), write(agent=1, count=2), **KVM),
+    case("assist", {"cpu.walk": 1}, memory(mapping=SHARED_FILE, populate=True), read(), write(count=3)),
+    case("assist", {}, memory(mapping=SHARED_FILE, populate=True), write(count=3)),  # the walk for a write sets the bit
+    case("assist", {"cpu.walk": 1}, memory(), write(), advise(o.FREE), read(), write()),
+    case("assist", {}, memory(mapping=FILE), read(), write()),  # it faults instead
+    case("exception", {"cpu.fault": 1}, memory(), read()),
+    case("exception", {"cpu.fault": 2}, memory(), read(), write()),  # the second asks for the dirty bit first
+    case("exception", {"cpu.fault": 1}, memory(), write(PAGE + 100)),  # no right
+    case("exception", {"cpu.fault": 1}, memory(prot=X), fetch()),
+    case("exception", {}, memory(), write(agent=1), **KVM),  # EPT violations are none
+    case("exception", {}, memory(), write(agent=1), **GRU),
+    case("stlb_hit", {"cpu.stlb": 1}, THERE, read(), read(PAGE + 1), read(), **TINY),
+    case("stlb_hit", {"cpu.stlb": 1}, memory(prot=X, populate=True), fetch(), fetch(PAGE + 1), fetch(), **TINY),
+    case("stlb_hit", {"device.stlb": 1}, THERE, read(agent=1), read(PAGE + 1, 1), read(agent=1), **TINY, **KVM),
+    # four tables, a line each; its neighbour's entries lie in the same lines
+    case("dram", {"cpu.walk": 4}, THERE, read(), read(PAGE + 1), **NO_PWC),
+    case("l1", {"cpu.walk": 4}, THERE, read(), read(PAGE + 1), **NO_PWC),
+    case("l1", {"cpu.walk": 1}, THERE, read(), read(PAGE + 1)),  # the table of level 1 is known
+    case("l2", {"cpu.walk": 4}, THERE, read(), read(PAGE + 1), memory__l1__lines=1, memory__l1__ways=1, **NO_PWC),
+    case("llc", {"cpu.walk": 4}, THERE, read(), sync(), read(agent=1), roles=(CPU, CPU)),
+    case("dram", {"cpu.walk": 4}, memory(), read()),  # an empty root: its line is read once from memory, and then from l1
+    case("l1", {"cpu.walk": 1}, memory(), read()),
+    case("dram", {"cpu.driver": 4}, THERE, read(agent=1), latencies={"fault.fmm": 4}, **GRU),  # the handler's look
+    case("l1", {"cpu.driver": 4}, THERE, read(), sync(), read(agent=1), latencies={"fault.fmm": 4}, **GRU),
+]
+
+FAULTS = [
+    case("fault", {"cpu.fault": 1}, memory(), read(), latencies={"cpu_fault": 1}),
+    case("fault", {"cpu.fault": 2}, memory(), read(), write(), latencies={"cpu_fault": 2}),
+    case("fault", {"cpu.fault": 1}, memory(), write(PAGE + 100), latencies={"cpu_fault": 0}),  # booked in the step that returns
+    case("fault", {"cpu.fault": 2}, memory(mapping=FILE), read(), write(), latencies={"cpu_fault": 2}),
+    case("fault", {"cpu.fault": 2}, big(), write(HUGE_PAGE), fork(), write(HUGE_PAGE), **FORKED, **HUGE),  # split, then copied
+    case("fault", {"cpu.fault": 2}, memory(), write(), fork(), leave(1), sync(), write(), **FORKED),
+    case("fault", {"device.fault": 5}, memory(), write(agent=1), latencies={"cpu_fault": 0}, **KVM),  # four tables of the guest's
+    case("fault", {"cpu.fault": 1}, memory(), write(agent=1), latencies={"cpu_fault": 0, "fault.upm": 1}, **GRU),
+    case("zero_page", {"cpu.fault": 1}, memory(), write(), read(PAGE + 1)),
+    case("zero_page", {"cpu.fault": 1}, memory(), read(), write()),
+    case("zero_page", {}, big(), write(HUGE_PAGE), **HUGE),
+    case("zero_page", {"cpu.fault": 1}, memory(), write(), fork(), write(), **FORKED),
+    case("zero_page", {"device.fault": 5}, memory(), write(agent=1), **KVM),
+    case("zero_page", {}, [*memory(mapping=FILE), *memory(mapping=SHARED, page=PAGE + 100, file=2)], write(), write(PAGE + 100)),
+    case("zero_huge", {"cpu.fault": 1}, big(), write(HUGE_PAGE), **HUGE),
+    case("zero_huge", {"cpu.fault": 1}, big(), read(HUGE_PAGE), write(HUGE_PAGE), **HUGE),
+    case("zero_huge", {"cpu.fault": 1}, big(mapping=HUGETLB), read(HUGE_PAGE), write(HUGE_PAGE)),
+    case("zero_huge", {"cpu.fault": 1}, big(mapping=HUGETLB), write(HUGE_PAGE), fork(), write(HUGE_PAGE), **FORKED),
+    case("copy_page", {"cpu.fault": 1}, memory(), write(), fork(), write(), **FORKED),
+    case("copy_page", {"cpu.fault": 1}, memory(mapping=FILE), write()),
+    case("copy_page", {"cpu.fault": 1}, memory(mapping=FILE), read(), write()),
+    case("copy_page", {"cpu.fault": 1}, big(), write(HUGE_PAGE), fork(), write(HUGE_PAGE), **FORKED, **HUGE),
+    case("copy_page", {}, memory(), read(), write()),
+    case("copy_huge", {"cpu.fault": 1}, big(mapping=HUGETLB), write(HUGE_PAGE), fork(), write(HUGE_PAGE), **FORKED),
+    case("copy_huge", {}, big(), write(HUGE_PAGE), fork(), write(HUGE_PAGE), **FORKED, **HUGE),
+    case("cache_page", {"cpu.fault": 1}, memory(mapping=FILE), read(), read()),
+    case("cache_page", {"cpu.fault": 1}, memory(mapping=FILE), write()),
+    case("cache_page", {"cpu.fault": 1}, memory(mapping=SHARED), write()),
+    case("cache_page", {"cpu.fault": 2}, memory(mapping=SHARED_FILE), read(), write(PAGE + 1)),
+    case("cache_page", {}, [*memory(mapping=FILE), *CACHED], read(), write(PAGE + 1)),
+    case("map_page", {"cpu.fault": 3}, [*memory(mapping=FILE), *CACHED], read(PAGE + 2), kernel__fault_around_pages=4),
+    case("map_page", {}, [*memory(mapping=FILE), *CACHED], write(PAGE + 2), kernel__fault_around_pages=4),
+    case("map_page", {"cpu.fault": 2}, [*memory(3, mapping=FILE), *CACHED], read(PAGE + 2), kernel__fault_around_pages=8),
+    # of the four levels the root is there
+    case("table", {"cpu.fault": 3}, memory(), write(), read(PAGE + 1), latencies={"cpu_fault": 0}),
+    case("table", {"cpu.fault": 2}, big(), write(HUGE_PAGE), **HUGE),
+    case("table", {"cpu.fault": 2}, big(), read(HUGE_PAGE), **HUGE),
+    case("table", {"cpu.fault": 3 + 1}, memory(1024, page=HUGE_PAGE), write(HUGE_PAGE), write(HUGE_PAGE + 512)),
+    case("table", {"cpu.fault": 3 + 2}, [*memory(), *memory(page=PAGE + (1 << 18))], write(), write(PAGE + (1 << 18))),
+    case("table", {"cpu.fault": 2 + 1, "cpu.fork": 2}, big(), write(HUGE_PAGE), fork(), write(HUGE_PAGE), **FORKED, **HUGE),  # a split
+    # the guest's tables lie 2**26 pages apart: 3 tables for the one of level 4, none more for level 3, 1 for level 2, 2 for level 1, and 3
+    # for the page; in the CPUs' tables and in the EPT
+    case("table", {"device.fault": 9, "device.map": 9}, memory(), write(agent=1), **KVM),
+    case("gup", {"device.gup": 5}, memory(), write(agent=1), **KVM),
+    case("gup", {"device.gup": 4}, THERE, write(agent=1), **KVM),  # the page itself is there
+    case("gup", {"cpu.gup": 1}, memory(), write(agent=1), latencies={"fault.upm": 1}, **GRU),
+    case("gup_fast", {"device.gup": 1}, THERE, write(agent=1), **KVM),
+    case("gup_fast", {}, memory(prot=o.PROT_READ, populate=True), read(agent=1), **KVM),  # the zero page: it may not be written
+]

@@ -1,0 +1,22 @@
+"""Every cost of the model is booked where, and as often as, a calculation by hand has it: what kernel and oracle could get wrong alike."""
+
+import pytest
+
+from hwmodel.tables import COST_NAMES
+from tests.model import cpu_costs, operation_costs
+from tests.model.books import title
+
+CASES = [
+    *cpu_costs.CPUS, *cpu_costs.FAULTS, *operation_costs.MAPPING, *operation_costs.PAGES, *operation_costs.FLUSHES,
+    *operation_costs.INTERRUPTS, *operation_costs.NOTICES,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES, ids=title)
+def test_a_cost(case):
+    case.check()
+
+
+def test_every_cost_is_calculated():
+    missing = set(COST_NAMES) - {case.cost for case in CASES if case.books}
+    assert not missing, f"no calculation by hand of {', '.join(sorted(missing))}"

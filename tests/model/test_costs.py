@@ -3,12 +3,12 @@
 import pytest
 
 from hwmodel.tables import COST_NAMES
-from tests.model import cpu_costs, operation_costs
+from tests.model import cpu_costs, device_costs, operation_costs
 from tests.model.books import title
 
 CASES = [
     *cpu_costs.CPUS, *cpu_costs.FAULTS, *operation_costs.MAPPING, *operation_costs.PAGES, *operation_costs.FLUSHES,
-    *operation_costs.INTERRUPTS, *operation_costs.NOTICES,
+    *operation_costs.INTERRUPTS, *operation_costs.NOTICES, *device_costs.GRUS, *device_costs.KVMS,
 ]  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from hwmodel.primary import fault, shootdown, vmas
 from hwmodel.tables import DESIGN, HUGE, NEVER, PFN, PROCESS, TABLE, VACANT, ZERO, A, D, P, W, table
 
 IRQ, TFH, CHECK, SWITCH, DROPIN, RESTART, ACCESS = range(DESIGN, DESIGN + 7)
-CALL, CALL_LOCK, CALL_CTX, WINDOW, UCHECK, GUP, UDROP, UEXIT, NO_RIGHT = range(PROCESS, PROCESS + 9)
+CALL, CALL_LOCK, CALL_CTX, WINDOW, UCHECK, UGUP, GUP, UDROP, UEXIT, NO_RIGHT = range(PROCESS, PROCESS + 10)
 ISSUE, IRQS, DRIVER, GUPS, INVALIDATE = (
     account("access"), account("irq"), account("driver"), account("gup"), account("invalidate")
 )  # fmt: skip
@@ -167,8 +167,9 @@ def check(m, dev, r):
         counts[FAIL_ACTIVE] += 1
         switch(m, r)
         return
-    now += walk(m, q)
-    found = q.pte & P and (not q.write or (q.pte & W and q.pte & D))
+    cycles, found = walk(m, q)
+    charge(m, q, DRIVER, cycles)
+    now += cycles
     if not found or needs_big(m, r):
         counts[FAIL_UPM] += 1
         q.phase, m.due[r] = SWITCH, now
@@ -176,9 +177,9 @@ def check(m, dev, r):
     q.phase, m.due[r] = DROPIN, now
 
 
-@part
+@routine
 def walk(m, q):
-    """The handler's look at the page table, through its CPU's caches; returns its cycles."""
+    """Look the page up without a lock, through the server's caches (atomic_pte_lookup); returns its cycles and whether the pte will do."""
     node, level, cycles = m.spaces[q.space].root, 4, 0
     while True:
         at = radix.index(q.vpn, level)
@@ -188,8 +189,7 @@ def walk(m, q):
             break
         node = q.pte >> PFN
         level -= 1
-    charge(m, q, DRIVER, cycles)
-    return cycles
+    return cycles, q.pte & P != 0 and (not q.write or (q.pte & W != 0 and q.pte & D != 0))
 
 
 @part
@@ -297,8 +297,10 @@ def call_os(m, dev, r, phase):
             counts[FAIL_ACTIVE] += 1
             sleep(m, r)
         else:
-            q.phase = GUP
-            clock.spend(m, r, GUPS, costs.gup)
+            look_up(m, r)
+    elif phase == UGUP:
+        q.phase = GUP
+        clock.spend(m, r, GUPS, costs.gup)
     elif phase == GUP:
         get_user_page(m, r)
     elif phase == UDROP:
@@ -318,6 +320,27 @@ def sleep(m, r):
 
 
 @part
+def look_up(m, r):
+    """UCHECK: the look without a lock comes first here, too (gru_vtop); get_user_pages if that will not do."""
+    q = m.rows[r]
+    cycles, found = walk(m, q)
+    clock.spend(m, r, DRIVER, cycles)
+    q.phase = UGUP
+    if found:
+        take_page(m, r)
+
+
+@part
+def take_page(m, r):
+    """The page is found: it is dropped in, as soon as its size is among those that the context may have."""
+    q = m.rows[r]
+    q.phase = UDROP
+    if needs_big(m, r):
+        m.rows[q.agent].big = 1
+        clock.spend(m, r, DRIVER, m.costs[0].cch_update)
+
+
+@part
 def get_user_page(m, r):
     """GUP: the page as the CPU's page table has it, after a fault if need be; it is not pinned."""
     q, root = m.rows[r], m.spaces[m.rows[r].space].root
@@ -328,10 +351,7 @@ def get_user_page(m, r):
         if q.write and not q.pte & D:
             q.pte |= A | D
             radix.put(m, root, q.vpn, 2 if q.pte & HUGE else 1, q.pte)
-        q.phase = UDROP
-        if needs_big(m, r):
-            m.rows[q.agent].big = 1
-            clock.spend(m, r, DRIVER, m.costs[0].cch_update)
+        take_page(m, r)
 
 
 @part

@@ -14,11 +14,18 @@ A record of several accesses misses once, and at the same times: the engine issu
 A CHECK that fails leaves the miss to the user, who polls and calls the driver: 35 cycles later the call has the mmap lock and looks at
 the window (CALL). If none is open:
 
-    +  10  the fault handle is read; a second look at the window
-    +  40  get_user_pages looks at the page; + 25 to map the zero page if there is none
-    +  50  drop-in (+ 75)
-    +  70  restart (+ 95)
-    +  75  PRESENT: the access (+ 100 ABSENT)
+    +  10  the fault handle is read; a second look at the window, then at the page table (four references)
+    +  30  drop-in
+    +  60  restart
+    +  65  PRESENT: the access
+
+If the page is not there, the look at the page table is not enough:
+
+    +  30  get_user_pages
+    +  40  it looks at the page; 25 to map the zero page
+    +  65  drop-in
+    +  95  restart
+    + 100  ABSENT: the access
 """
 
 from tests.races.scenes import REFERENCE, costs, gru
@@ -31,8 +38,8 @@ HIT = RESTART + C.access_gru
 AGAIN = C.irq_delivery + C.irq_entry + C.tfh_read
 """From a restart that failed to the next CHECK."""
 CALL = C.upm_switch + C.poll + C.syscall
-PRESENT = C.tfh_read + C.gup + C.dropin + C.restart + C.access_gru
-ABSENT = PRESENT + C.fault
+PRESENT = C.tfh_read + WALK + C.dropin + C.restart + C.access_gru
+ABSENT = PRESENT + C.gup + C.fault
 
 OPEN = 200 + C.syscall + C.notice
 """When the window of a madvise opens that is called at cycle 200."""

@@ -48,7 +48,7 @@ PRIMARY = {
 GRU = {
     "driver.interrupt_cpu": 1, "tlb.cbrs": 1, "gru.chiplets": 1, "instruction.access_ns": 5, "tgh.invalidate_ns": 40,
     "driver.interrupt_ns": 20, "driver.irq_entry_ns": 10, "driver.irq_exit_ns": 10, "driver.tfh_read_ns": 10,
-    "driver.upm_switch_ns": 10, "driver.poll_ns": 15, "driver.dropin_ns": 10, "driver.restart_ns": 20,
+    "driver.upm_switch_ns": 10, "driver.poll_ns": 15, "driver.dropin_ns": 10, "driver.restart_ns": 20, "kernel.gup_ns": 10,
 }  # fmt: skip
 KVM = {
     "cpu.count": 1, "vm.exit_cycles": 15, "vm.entry_cycles": 15, "vm.invept_cycles": 25,

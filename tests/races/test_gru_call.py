@@ -18,6 +18,7 @@ from tests.races.gru_times import (
     KILLS,
     NAMES,
     OPEN,
+    PRESENT,
     REPLAYS,
     SLEPT,
     UPM,
@@ -108,9 +109,9 @@ def test_windows_of_two_cpus_wake_a_sleeper_twice(every):
     """
     cases = [
         (0, 170, lambda gap: HIT, {DROPINS: 1}),
-        (170, 200, lambda gap: 410 - gap + 75, {DROPINS: 1, ACTIVE: 1, SLEPT: 2}),
-        (200, 280, lambda gap: 410 - gap + 75, {DROPINS: 1, ACTIVE: 1, SLEPT: 1}),
-        (280, 315, lambda gap: CHECK + CALL + 75, {DROPINS: 1, ACTIVE: 1}),
+        (170, 200, lambda gap: 410 - gap + PRESENT, {DROPINS: 1, ACTIVE: 1, SLEPT: 2}),
+        (200, 280, lambda gap: 410 - gap + PRESENT, {DROPINS: 1, ACTIVE: 1, SLEPT: 1}),
+        (280, 315, lambda gap: CHECK + CALL + PRESENT, {DROPINS: 1, ACTIVE: 1}),
         (315, 400, lambda gap: HIT, {DROPINS: 1}),
     ]
     machine = gru(cpu__count=3, driver__interrupt_cpu=2)

@@ -75,7 +75,7 @@ def test_a_drop_in_that_outlives_the_frame_is_killed(every):
     for gap in every(FREED - restart + 1, 215 - CHECK):
         run = reuse([access(o.WRITE, 2, gap, 1)], driver__restart_ns=200)
         assert run.counted(*NAMES) == {DROPINS: 2, KILLS: 1, UPM: 1}, gap
-        slow = C.tfh_read + C.gup + C.fault + C.zero_page + C.dropin + 200 + C.access_gru
+        slow = C.tfh_read + WALK + C.gup + C.fault + C.zero_page + C.dropin + 200 + C.access_gru
         assert run.latencies() == [restart + AGAIN + WALK + CALL + slow], gap
         assert run.entry(1) == run.pte(1) == (3, True), gap
 
@@ -127,7 +127,7 @@ def test_the_device_copies_the_page_that_a_cpu_reads(every):
     gap + 435  the handler finds a page that may be written: the entry is in the TLB and used
     """
     gap, flushed = 10, 270
-    copied = gap + CHECK + WALK + CALL + C.tfh_read + C.gup + C.fault + C.copy_page
+    copied = gap + CHECK + WALK + CALL + C.tfh_read + WALK + C.gup + C.fault + C.copy_page
     assert copied + C.notice + C.tgh + C.ipi_send + C.ipi_delivery == flushed
     start = [access(o.READ, 0), sync(0)]
     device = [compute(gap, 1), access(o.WRITE, 1)]

@@ -58,9 +58,9 @@ def test_the_handler_only_tries_the_lock(every):
             assert run.latencies() == [latency(gap)], gap
             if first == 165:
                 wait = 270 - (gap + CHECK + CALL)
-                own = C.irq_entry + C.tfh_read + CALL + C.tfh_read + C.dropin
+                own = C.irq_entry + C.tfh_read + CALL + C.tfh_read + WALK + C.dropin
                 assert run.booked("stall_driver") == own + wait, gap
-            assert run.booked("stall_window") == 0
+            assert run.booked("stall_window") == run.booked("gup") == 0  # the page is there: the walk is enough in the call, too
 
 
 def test_a_writer_in_line_is_enough(every):
@@ -119,14 +119,14 @@ def test_a_sleeping_call_holds_the_lock(every):
     280  the window closes; CPU 0 sends CPU 1 a flush (from 295 to 335)
     330  the call goes on
     350  CPU 0 gives up the lock
-    380  the call has dropped the entry in and gives up the lock; CPU 1 has it
+    370  the call has dropped the entry in and gives up the lock; CPU 1 has it
     """
     machine = gru(cpu__count=3, driver__interrupt_cpu=2)
     ranges = [*advise(o.DONTNEED, 200, 7, agent=0), *advise(o.HUGEPAGE, 250, 0, 8, agent=1)]
-    for first, last, granted in ((1, 170, 350), (170, 180, 380)):
+    for first, last, granted in ((1, 170, 350), (170, 180, 370)):
         for gap in every(first, last):
             run = play(machine, [CPU, CPU, DEVICE], [*ranges, access(o.READ, 2, gap, 1)], mapped(8))
-            assert run.counted(*NAMES) == {DROPINS: 1} | ({ACTIVE: 1, SLEPT: 1} if granted == 380 else {}), gap
+            assert run.counted(*NAMES) == {DROPINS: 1} | ({ACTIVE: 1, SLEPT: 1} if granted == 370 else {}), gap
             assert run.result.ledger.by_agent("lock_wait")["agent 1"] == granted - 260 - 40, gap  # less the flush that it answered
 
 

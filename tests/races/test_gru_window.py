@@ -43,7 +43,7 @@ AWAKE = CLOSED + C.wakeup
 
 def test_the_timeline():
     assert (OPEN, CLOSED, AWAKE) == (215, 280, 330)
-    assert (CHECK, RESTART, HIT, AGAIN, CALL, PRESENT, ABSENT) == (45, 95, 100, 40, 35, 75, 100)
+    assert (CHECK, RESTART, HIT, AGAIN, CALL, PRESENT, ABSENT) == (45, 95, 100, 40, 35, 65, 100)
 
 
 def race(advice, gap, count=1):
@@ -138,7 +138,7 @@ def test_a_stall_in_the_window_is_booked_to_it(every):
         assert run.booked("stall_window") == AWAKE - look == 250 - gap
         assert run.booked("stall_trap") == C.irq_delivery + C.restart + C.access_gru
         assert run.booked("stall_gup") == C.gup + C.fault
-        assert run.booked("stall_driver") == C.irq_entry + C.tfh_read + CALL + C.tfh_read + C.dropin
+        assert run.booked("stall_driver") == C.irq_entry + C.tfh_read + CALL + C.tfh_read + WALK + C.dropin
     assert race(o.DONTNEED, 169).booked("stall_window") == race(o.DONTNEED, 200).booked("stall_window") == 0
 
 

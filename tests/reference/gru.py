@@ -175,12 +175,10 @@ class Gru:
         elif space.active > 0:
             request.count("gru.fail_range_active")
         else:
-            n, pte = self.software_walk(server, space, request.vpn)
+            n, found = self.software_walk(request)
             server.charge("driver", n)
             request.due = world.now + n
-            found = pte is not None and pte.has(P | W | D if request.write else P)
             if found:
-                self.remember(request, pte)
                 found = request.size == SMALL or request.engine.big
             if not found:
                 request.count("gru.fail_upm")
@@ -199,15 +197,19 @@ class Gru:
             self.go_on(server, now + cost.upm_switch)
         return found
 
-    def software_walk(self, server, space, vpn):
-        """(latency, pte) of a look-up by the interrupt handler."""
-        node, level, time = space.table.root, 4, 0
+    def software_walk(self, request):
+        """(latency, whether the pte will do) of the driver's look-up without a lock."""
+        node, level, time, vpn = request.space.table.root, 4, 0, request.vpn
         while True:
-            time += reference(self.world, server.banks, table_line(node.number, vpn, level))
+            time += reference(self.world, request.server.banks, table_line(node.number, vpn, level))
             entry = node.entries.get(vpn >> 9 * (level - 1) & 511)
             if not isinstance(entry, Node):
-                return time, entry
+                break
             node, level = entry, level - 1
+        found = entry is not None and entry.has(P | W | D if request.write else P)
+        if found:
+            self.remember(request, entry)
+        return time, found
 
     def remember(self, request, pte):
         """Note what is to be dropped in."""
@@ -245,8 +247,14 @@ class Gru:
                 break
             request.reading = False
             request.count("gru.fail_range_active")
-        request.spend("gup", cost.gup)
-        found = yield from self.get_user_page(request)
+        n, found = self.software_walk(request)
+        request.spend("driver", n)
+        if found:
+            self.allow_size(request)
+        else:
+            yield from step(request, "UGUP")
+            request.spend("gup", cost.gup)
+            found = yield from self.get_user_page(request)
         if found:
             yield from step(request, "UDROP")
             request.spend("driver", cost.dropin)
@@ -258,9 +266,15 @@ class Gru:
         request.due = world.now + cost.restart
         return found
 
+    def allow_size(self, request):
+        """Add a page size to the context, if it is new."""
+        if request.size == LARGE and not request.engine.big:
+            request.engine.big = True
+            request.spend("driver", self.world.cost.cch_update)
+
     def get_user_page(self, request):
         """GUP: returns whether the page may be accessed."""
-        table, cost = request.space.table, self.world.cost
+        table = request.space.table
         while True:
             yield from step(request, "GUP")
             pte = table.get(request.vpn)
@@ -269,9 +283,7 @@ class Gru:
                     pte = pte.plus(D | A)
                     table.put(request.vpn, pte)
                 self.remember(request, pte)
-                if request.size == LARGE and not request.engine.big:
-                    request.engine.big = True
-                    request.spend("driver", cost.cch_update)
+                self.allow_size(request)
                 return True
             request.in_fault = True
             result = yield from fault(request, request.vpn, "write" if request.write else "read")

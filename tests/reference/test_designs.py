@@ -33,14 +33,14 @@ def test_gru_resolves_a_miss_in_the_interrupt_handler():
 
 
 def upm(c):
-    """From the switch to user polling to the end of the driver's second look, no window open."""
+    """From the switch to user polling to the end of get_user_pages, no window open and the page not there; without the walk before it."""
     return c.upm_switch + c.poll + c.syscall + c.tfh_read + c.gup
 
 
 def test_gru_resolves_a_fault_in_the_users_call():
     outcome, c = run("gru-2008", [CPU, DEVICE], [access(o.WRITE, 1)], MAPPED, driver__interrupt_cpu=0)
     look = c.access_gru + c.irq_delivery + c.irq_entry + c.tfh_read + c.dram  # the root is empty
-    latency = look + upm(c) + c.fault + c.zero_page + 3 * c.table + c.dropin + c.restart + c.access_gru
+    latency = look + upm(c) + c.l1 + c.fault + c.zero_page + 3 * c.table + c.dropin + c.restart + c.access_gru  # the root again
     assert outcome.histograms["fault.upm"]["sum"] == latency == outcome.clocks[0]
     got = counted(outcome, 1)
     assert (got["gru.call_os"], got["gru.fail_upm"], got["gru.dropins"], got["faults.anon"]) == (1, 1, 1, 1)
@@ -56,7 +56,7 @@ def test_gru_books_a_stall_by_phases():
     assert ledger["stall_trap"] == c.irq_delivery + c.restart + c.access_gru
     assert ledger["stall_gup"] == c.gup + c.fault + c.zero_page + 3 * c.table
     assert ledger["stall_driver"] == (
-        c.irq_entry + c.tfh_read + c.dram + c.upm_switch + c.poll + c.syscall + c.tfh_read + c.dropin
+        c.irq_entry + c.tfh_read + c.dram + c.upm_switch + c.poll + c.syscall + c.tfh_read + c.l1 + c.dropin
     )
 
 
@@ -74,7 +74,7 @@ def test_gru_kills_a_drop_in():
     again = c.irq_delivery + c.irq_entry + c.tfh_read + 4 * c.l1
     latency = (
         interrupt(c) + c.dropin + c.restart  # killed
-        + again + upm(c) + c.fault  # the page is gone: the zero page
+        + again + upm(c) + 4 * c.l1 + c.fault  # the page is gone: the zero page
         + c.dropin + c.restart + c.access_gru
     )  # fmt: skip
     assert outcome.histograms["fault.upm"]["sum"] == latency
@@ -88,7 +88,7 @@ def test_gru_waits_for_a_window_to_end():
     got = counted(outcome, 2)
     assert (got["gru.fail_range_active"], got["gru.call_os_wait_queue"], got["gru.dropins"]) == (1, 1, 1)
     closed = c.instruction + c.syscall + c.notice + c.tgh + c.tgh_page + c.clear + c.table_scan + c.notice
-    latency = closed + c.wakeup + c.tfh_read + c.gup + c.fault + c.dropin + c.restart + c.access_gru
+    latency = closed + c.wakeup + c.tfh_read + 4 * c.l1 + c.gup + c.fault + c.dropin + c.restart + c.access_gru
     assert outcome.histograms["fault.upm"]["sum"] == latency
 
 

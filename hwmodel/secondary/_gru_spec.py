@@ -55,15 +55,15 @@ class Driver(Section):
         900, "irq_delivery", "from a miss to the first instruction of the interrupt handler", "E", low=800, high=1500
     )
     irq_entry_ns: Nanoseconds = cost_ns(
-        500, "irq_entry", "interrupt entry and reading the fault map (TFM)", "E", low=300, high=1000
+        350, "irq_entry", "interrupt entry and reading the fault map (TFM), one line", "E", low=250, high=700
     )
-    irq_exit_ns: Nanoseconds = cost_ns(400, "irq_exit", "end of interrupt and return", "E", low=100, high=600)
+    irq_exit_ns: Nanoseconds = cost_ns(150, "irq_exit", "end of interrupt and return", "E", low=100, high=300)
     tfh_read_ns: Nanoseconds = cost_ns(250, "tfh_read", "reading a TLB fault handle (TFH)", "E", low=130, high=350)
     upm_switch_ns: Nanoseconds = cost_ns(
-        500, "upm_switch", "switching a fault from interrupt to user polling", "E", low=250, high=1000
+        150, "upm_switch", "writing and flushing a TFH: a fault is left to the polling user", "E", low=100, high=300
     )
     poll_ns: Nanoseconds = cost_ns(
-        800, "poll", "until the polling user sees that it must call the driver", "E", low=100, high=2000
+        1150, "poll", "from then until the polling user sees that it must call the driver", "E", low=450, high=2350
     )
     dropin_ns: Nanoseconds = cost_ns(
         150, "dropin", "writing and flushing a TFH: an entry is dropped into the TLB", "E", low=100, high=300

@@ -1,0 +1,166 @@
+"""Rules whose breach no count of cycles shows: what is mapped by whom, in which frame, by how many tables, and until which cycle."""
+
+import numpy as np
+import pytest
+
+from hwmodel import op as o
+from hwmodel.parts.walker import DTLB, DTLB_HUGE, NTLB, STLB
+from hwmodel.tables import ENGINE
+from tests.audit.tables import chain, free_frames, reverse_map
+from tests.model.hand import (
+    CPU,
+    DEVICE,
+    HUGE_PAGE,
+    PAGE,
+    advise,
+    compute,
+    flags,
+    fork,
+    frame,
+    machine,
+    memory,
+    play,
+    protect,
+    read,
+    remap,
+    sync,
+    unmap,
+    write,
+)  # fmt: skip
+from tests.races.scenes import way
+
+HUGE = dict(kernel__thp="always")
+
+
+def run_of(prelude, *records, roles=(CPU,), design="cpu_only", **settings):
+    flat = [record for item in records for record in (item if isinstance(item, list) else [item])]
+    return play(machine(design, **settings), roles, flat, prelude)
+
+
+# until which cycle
+
+
+@pytest.mark.parametrize("first, last_hit", [("initiator", 24), ("accessor", 25)])
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_run_of_accesses_ends_where_a_flush_arrives(first, last_hit, more):
+    """One CPU reads a page every 5 cycles from 0 on; the other takes the page away at 100, and its interrupt arrives at 120.
+
+    The access at 120 comes behind the flush if the initiator's row is the first, and finds the page gone; else the one at 125 does.
+    """
+    initiator = ("initiator", "accessor").index(first)
+    accessor = 1 - initiator
+    records = [read(agent=accessor, count=last_hit + more), compute(100, initiator), *advise(o.DONTNEED, agent=initiator),
+               compute(1000, accessor)]  # fmt: skip
+    times = dict(cpu__access_cycles=5, cpu__instruction_cycles=1, kernel__shootdown__delivery_ns=20)
+    run = run_of(memory(populate=True), records, roles=(CPU, CPU), **times)
+    assert run.counted("faults.") == ({"faults.zero": 1} if more else {})
+    assert run.counted("cpu.dtlb.misses") == {"cpu.dtlb.misses": 1 + more}
+    assert run.booked("access") == 5 * (last_hit + more)
+
+
+@pytest.mark.parametrize("pages, kept", [(1023, True), (1024, False), (1025, False)])
+def test_a_large_invalidation_purges_the_address_space(pages, kept):
+    """Page 1,027 lies outside of the range; another address space's entries stay in any case."""
+    mapped = [*memory(1030), *memory(agent=2)]
+    records = [write(PAGE + 1027), write(PAGE, 2), sync(), read(PAGE + 1027, 1), read(PAGE, 3), sync(), *advise(o.DONTNEED, pages),
+               sync(), compute(1, 1), compute(1, 3)]  # fmt: skip
+    run = run_of(mapped, records, roles=(CPU, DEVICE, (CPU, 1), (DEVICE, 1)), design="gru")
+    assert run.entry(1027) == ((frame(run, PAGE + 1027), False) if kept else None)
+    assert run.entry(space=1) == (frame(run, space=1), False)
+
+
+# who maps a frame
+
+
+def owners(run, page=PAGE, space=0):
+    """(space, page) of all that the reverse map has for the frame of a page."""
+    free = set(free_frames(run.m))
+    return {(o >> 40, o & (1 << 40) - 1) for pfn, o in reverse_map(run.m, free) if pfn == frame(run, page, space)}
+
+
+def test_the_reverse_map_of_a_page():
+    assert owners(run_of(memory(), write())) == {(0, PAGE)}
+    forked = dict(roles=(CPU, (CPU, 1)))
+    assert owners(run_of(memory(), write(), fork(), **forked)) == {(0, PAGE), (1, PAGE)}
+    run = run_of(memory(), write(), fork(), write(), **forked)
+    assert (owners(run), owners(run, space=1)) == ({(0, PAGE)}, {(1, PAGE)})
+    run = run_of(memory(), write(), fork(), remap(PAGE + 100), **forked)
+    assert owners(run, PAGE + 100) == {(0, PAGE + 100), (1, PAGE)}
+    run = run_of(memory(), write(), fork(), sync(), remap(PAGE + 100, agent=1), **forked)  # the further mapping moves
+    assert owners(run) == {(0, PAGE), (1, PAGE + 100)}
+    run = run_of(memory(), write(), fork(), unmap(), **forked)
+    assert owners(run, space=1) == {(1, PAGE)}
+
+
+def test_the_reverse_map_of_a_file_s_page():
+    mapped = [record for k in range(4) for record in memory(1, 1, o.SHARED_FILE, PAGE + 100 * k)]
+    touched = [read(PAGE + 100 * k) for k in range(4)]
+    everyone = {(0, PAGE + 100 * k) for k in range(4)}
+    assert owners(run_of(mapped, touched)) == everyone
+    for gone in range(3):  # the first one mapped, and two of the list behind it
+        run = run_of(mapped, touched, unmap(page=PAGE + 100 * gone))
+        assert owners(run, PAGE + 300) == everyone - {(0, PAGE + 100 * gone)}
+        assert run.m.frames[run.file_frame()].refs == 4
+
+
+def test_the_reverse_map_of_a_huge_page():
+    run = run_of(memory(512, page=HUGE_PAGE), write(HUGE_PAGE), fork(), *protect(1, 9, HUGE_PAGE), roles=(CPU, (CPU, 1)), **HUGE)
+    for k in (0, 9, 511):
+        assert owners(run, HUGE_PAGE + k) == {(0, HUGE_PAGE + k), (1, HUGE_PAGE + k)}
+
+
+# which frame
+
+
+def test_a_huge_entry_names_the_first_frame_of_its_block():
+    """The page touched is the sixth; pages of 4 KiB were there before, so that the block does not begin at frame 0."""
+    mapped = [*memory(), *memory(512, page=HUGE_PAGE)]
+    run = run_of(mapped, write(), write(HUGE_PAGE + 5), read(HUGE_PAGE + 7), cpu__stlb__huge=True, **HUGE)
+    block, tag = frame(run, HUGE_PAGE), HUGE_PAGE >> 9 << 1 | 1
+    assert block == 512 and run.counted("cpu.dtlb.misses") == {"cpu.dtlb.misses": 2}
+    for bank in (DTLB_HUGE, STLB):
+        assert way(run.m, int(run.m.rows["banks"][0]) + bank, tag) == (block, True)
+
+
+@pytest.mark.parametrize("guest", ["2M", "4K"])
+def test_a_guest_s_entry_names_the_frame_that_both_tables_lead_to(guest):
+    mapped = [*memory(), *memory(512, page=HUGE_PAGE)]
+    records = [write(), write(HUGE_PAGE), sync(), read(HUGE_PAGE + 5, 1), read(HUGE_PAGE + 7, 1)]
+    run = run_of(mapped, records, roles=(CPU, DEVICE), design="kvm_ept", guest__page_size=guest, **HUGE)
+    block, page, huge = frame(run, HUGE_PAGE), HUGE_PAGE + 5 * (guest == "4K"), int(guest == "2M")
+    banks = int(run.m.rows["banks"][run.m.rows["role"] == ENGINE][0])
+    assert way(run.m, banks + (DTLB_HUGE if huge else DTLB), page >> 9 * huge << 1 | huge) == (block + page % 512, True)
+    assert way(run.m, banks + NTLB, HUGE_PAGE >> 9 << 1 | 1) == (block, True)
+    assert run.counted("device.tlb.misses") == {"device.tlb.misses": 1 if guest == "2M" else 2}
+    assert run.spte(HUGE_PAGE - PAGE + 511) == (block + 511, True)
+
+
+# how many tables
+
+
+def tables_in_use(run):
+    """Page-table pages that are not free."""
+    ctl = run.m.ctl[0]
+    return int(ctl.node_top) - len(chain(run.m.nodes, 0, ctl.node_free, int(ctl.node_top)))
+
+
+def test_a_huge_spte_takes_the_place_of_a_table():
+    """The EPT keeps a table of level 1 whose pages have been unmapped; where a huge page is then, that table goes.
+
+    CPUs and EPT have 7 each: a root; 3 for the guest's tables of levels 4 and 3, which are small pages at the end of their memory; none
+    more for that of level 2 and one for that of level 1, which are huge pages; 2 above the huge page itself.
+    """
+    big = memory(512, page=HUGE_PAGE)
+    at_the_end = [*big, write(HUGE_PAGE), sync(), read(HUGE_PAGE, 1)]
+    before = [write(HUGE_PAGE), sync(), read(HUGE_PAGE, 1), sync(), *unmap(8, HUGE_PAGE)]
+    direct = run_of([], at_the_end, roles=(CPU, DEVICE), design="kvm_ept", **HUGE)
+    assert tables_in_use(direct) == 14
+    replaced = run_of(memory(page=HUGE_PAGE), before, at_the_end, roles=(CPU, DEVICE), design="kvm_ept", **HUGE)
+    assert replaced.spte(HUGE_PAGE - PAGE) == (frame(replaced, HUGE_PAGE), True) and flags(replaced, HUGE_PAGE) == "PWADH"
+    assert tables_in_use(replaced) == 14
+
+
+def test_every_table_and_frame_of_a_space_that_ends_is_free():
+    records = [write(), write(PAGE + (1 << 18)), read(PAGE + 3), fork(), (0, 0, 0, o.EXIT, 1), sync(), (0, 0, 0, o.EXIT, 0)]
+    run = run_of([*memory(), *memory(page=PAGE + (1 << 18))], records, roles=(CPU, (CPU, 1)))
+    assert tables_in_use(run) == 0 and not np.any(run.m.frames["refs"])

@@ -20,7 +20,7 @@ import workloads
 from hwmodel import op as o
 from hwmodel.config import ConfigError
 from hwmodel.trace import Agent, Trace, mmap_unit, paged_unit, validate
-from tests.random_traces import PRESETS
+from tests import designs
 from tests.workloads import test_columns, test_execlog, test_fuzz, test_threads
 
 AT = 0x10000 << 12
@@ -51,7 +51,7 @@ def changed(machine):
 
 def program(design, size):
     """A trace in which `size` spaces, each with CPUs and engines, map, touch, fork and exit."""
-    roles = ["cpu"] * size + ["device"] * (size if design != "cpu_only" else 0)
+    roles = ["cpu"] * size + ["device"] * (size if designs.design(design).has_engines else 0)
     agents = [Agent(role, space, f"{role} {k}") for space in range(size) for k, role in enumerate(roles)]
     agents.append(Agent("cpu", size, "child"))
     prelude, records = [], []
@@ -83,7 +83,7 @@ def use(design, machine, size, folder):
         hwmodel.simulate(machine, source, progress=False)
         shared = workloads.offload(source, engines=size)
         validate(shared)
-        if design != "cpu_only":
+        if designs.design(design).has_engines:
             hwmodel.simulate(machine, shared, progress=False)
 
 
@@ -124,7 +124,7 @@ def entries():
 
 def main(design):
     """Use everything twice; print what was compiled each time."""
-    base = hwmodel.preset(PRESETS[design])
+    base = designs.design(design).machine
     other, kept = changed(base)
     said = {"kept": kept}
     with tempfile.TemporaryDirectory() as folder:

@@ -3,12 +3,11 @@
 import random
 from dataclasses import replace
 
-from hwmodel import machine as machines
 from hwmodel import op as o
 from hwmodel.trace import Agent, Trace, mmap_unit, paged_unit
+from tests import designs
 from tests.reference import vmas as v
 
-PRESETS = {"cpu_only": "cpu-only", "gru": "gru-2008", "kvm_ept": "kvm-ept-2008"}
 NEVER_FREE = ("exception", "fault_ns", "exit_cycles", "interrupt_ns", "access")
 """Costs without which a retry could spin without time passing."""
 OPTIONAL = ("cpu.pwc.", "nested.")
@@ -33,7 +32,7 @@ def random_case(seed, design="cpu_only", size=120):
     seed : int
         The same seed gives the same case.
     design : str
-        cpu_only, gru or kvm_ept.
+        Its name; the machine has its first preset's settings where chance sets none.
     size : int
         Units of the trace, about.
     """
@@ -43,7 +42,7 @@ def random_case(seed, design="cpu_only", size=120):
 
 def random_machine(rng, design):
     """A machine with tiny banks and costs of all sizes."""
-    base = machines.preset(PRESETS[design])
+    base = designs.design(design).machine
     chosen = {}
     for name, about in base.provenance().items():
         if name.endswith(("_ns", "_cycles")):
@@ -73,10 +72,10 @@ def random_machine(rng, design):
         "kernel.flush_ceiling_pages": rng.choice((0, 3, 33)), "kernel.lazy_cpus": rng.randint(0, count),
         "kernel.shootdown.kind": rng.choice(("ipi", "ipi", "bau")),
     }  # fmt: skip
-    if design == "gru":
+    if "tlb.cbrs" in base.flat():
         chosen |= {"tlb.cbrs": rng.randint(1, 3), "gru.chiplets": rng.randint(1, 3),
                    "driver.interrupt_cpu": rng.choice((-1, rng.randrange(count)))}  # fmt: skip
-    if design == "kvm_ept":
+    if "guest.page_size" in base.flat():
         chosen["guest.page_size"] = rng.choice(("4K", "2M"))
     return base.with_(**chosen)
 
@@ -101,7 +100,7 @@ class Plan:
         spaces = [0] * rng.randint(1, 3) + list(range(1, roots))
         spaces += [space for space in self.unborn for _ in range(rng.randint(1, 2))]
         self.agents = [Agent("cpu", space, f"cpu {i}") for i, space in enumerate(spaces)]
-        if design != "cpu_only":
+        if designs.design(design).has_engines:
             where = [0] + [rng.randrange(roots + children) for _ in range(rng.randint(0, 2))]
             self.agents += [Agent("device", space, f"engine {i}") for i, space in enumerate(where)]
         rng.shuffle(self.agents)

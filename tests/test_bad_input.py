@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from analysis import cli, runs
+from hwmodel import secondary
 from tests import bad_files
 from workloads.recorders import lackey, qemu
 
@@ -164,7 +165,7 @@ FILES = {
     "a section that is a number": ('extends = ["gru-2008"]\ncpu = 4', "cpu: is a section, not a setting"),
     "sets that are no power of two": ('extends = ["gru-2008"]\ntlb.entries = 24', "tlb.ways: 4 of tlb.entries (24) make 6 sets"),
     "no such base": ('extends = ["gru-2007"]', "extends: there is no 'gru-2007'; did you mean gru-2008?"),
-    "no such design": ('design = "grew"', "design: there is no 'grew' (designs: cpu_only, gru, kvm_ept)"),
+    "no such design": ('design = "grew"', f"design: there is no 'grew' (designs: {', '.join(secondary.names())})"),
     "neither base nor design": ("cpu.count = 4", "design: is missing"),
     "not TOML": ("cpu = [\n", "Invalid value"),
     "binary": (b"\xff\xfe\x00", "codec can't decode"),

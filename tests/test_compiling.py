@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.random_traces import PRESETS
+from tests import designs
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PACKAGES = ("hwmodel", "workloads", "analysis")
@@ -61,13 +61,13 @@ def copy(tmp_path):
 
 
 @pytest.mark.as_shipped
-@pytest.mark.parametrize("design", PRESETS)
+@pytest.mark.parametrize("design", designs.names())
 def test_what_compiles(design):
     """A first process may have to compile, but nothing for the other machine and the larger trace; a second finds all on disk."""
     said = python("-m", "tests.compiling", design)
     assert said["kept"] == ["kernel.policy"], "every other setting has another value the second time"
     assert said["then"] == []
-    others = [f"hwmodel.secondary.{other}.run" for other in PRESETS if other != design]
+    others = [f"hwmodel.secondary.{other}.run" for other in designs.names() if other != design]
     assert {name: n for name, (n, _, _) in said["entries"].items() if n != 1} == dict.fromkeys(others, 0)
     again = python("-m", "tests.compiling", design)
     assert again["first"] == again["then"] == []

@@ -15,8 +15,8 @@ from hwmodel.config import CONFIDENCE, ConfigError, DesignSpec, Section, associa
 from hwmodel.config.common import Common
 from hwmodel.config.section import AS_2008, cycles, declared, flat
 from hwmodel.machine import Machine, preset, presets
+from hwmodel.tables import COST_NAMES
 
-PRESETS = ("cpu-only", "gru-2008", "kvm-ept-2008", "kvm-ept-2024")
 UNITS = {"ns": "_ns", "cycles": "_cycles", "MiB": "_mib", "MHz": "mhz", "pages": "_pages", "records": "_records",
          "entries": "entries", "ways": "ways", "lines": "lines"}  # fmt: skip
 COMMON_COSTS = set(
@@ -24,17 +24,9 @@ COMMON_COSTS = set(
     "zero_page zero_huge copy_page copy_huge cache_page map_page table vma clear table_scan free fork fork_pte "
     "gup gup_fast notice wakeup ipi_send ipi_send_more ipi_delivery ipi_far ipi_respond ipi_ack bau_send bau".split()
 )
-COSTS = {
-    "cpu_only": set(),
-    "gru": set(
-        "access_gru irq_delivery irq_entry irq_exit tfh_read upm_switch poll dropin restart cch_update "
-        "tgh tgh_page".split()
-    ),
-    "kvm_ept": set("exit entry invept violation zap zap_spte map_spte request kick".split()),
-}
 
 
-@pytest.fixture(params=PRESETS)
+@pytest.fixture(params=presets())
 def machine(request) -> Machine:
     return preset(request.param)
 
@@ -62,8 +54,8 @@ def refusal(action, *args, **kwargs) -> str:
 # --- presets
 
 
-def test_the_presets_are_those_documented():
-    assert presets() == PRESETS
+def test_every_design_has_a_preset():
+    assert {preset(name).design for name in presets()} == set(secondary.names())
 
 
 def test_a_preset_sets_every_setting_and_says_where_each_comes_from(machine):
@@ -90,17 +82,25 @@ def test_values_lie_in_their_ranges_and_every_bound_can_be_set(machine):
 
 
 def test_the_costs_are_those_of_the_model(machine):
-    costs = machine.costs()
-    assert costs.keys() == COMMON_COSTS | COSTS[machine.design]
+    costs, about = machine.costs(), dict([*declared(Common), *declared(type(machine.spec))])
+    assert COMMON_COSTS <= costs.keys() <= set(COST_NAMES)
     assert all(isinstance(cost, int) and cost >= 0 for cost in costs.values())
-    assert [name for name, cost in costs.items() if cost == 0] == (["tgh_page"] if machine.design == "gru" else [])
+    free = {about[name].cost for name, value in machine.flat().items() if value == "free"}
+    assert {name for name, cost in costs.items() if cost == 0} == free
+    assert free == ({"tgh_page"} if machine.design == "gru" else set())
+
+
+def test_every_cost_is_some_designs():
+    found = [preset(name).costs().keys() - COMMON_COSTS for name in presets()]
+    assert set().union(*found) == set(COST_NAMES) - COMMON_COSTS
+    assert COMMON_COSTS == {about.cost for _, about in declared(Common)} - {None}
 
 
 def test_the_model_document_names_the_same_costs_and_settings():
     text = (pathlib.Path(__file__).parent.parent / "docs" / "model.md").read_text(encoding="utf-8")
     words = set(re.findall(r"\w+", text[text.index("## 13.") :]))
     words |= {re.sub("_(ns|cycles)$", "", word) for word in words}  # kernel.<name>_ns stands for many
-    for name in PRESETS:
+    for name in presets():
         settings = {re.sub("_(ns|cycles)$", "", dotted.split(".")[-1]) for dotted in preset(name).flat()}
         assert settings | preset(name).costs().keys() <= words
 
@@ -259,7 +259,7 @@ def test_machines_compare_hash_and_pickle(machine):
     again = pickle.loads(pickle.dumps(machine))
     assert again == machine and hash(again) == hash(machine)
     assert again.provenance() == machine.provenance() and again.costs() == machine.costs()
-    assert len({preset(name) for name in PRESETS} | {again}) == len(PRESETS)
+    assert len({preset(name) for name in presets()} | {again}) == len(presets())
     with pytest.raises(AttributeError):
         machine.name = "other"
     with pytest.raises(ValueError):
@@ -350,7 +350,7 @@ def test_refusals_of_other_designs():
 
 def test_an_unknown_preset_lists_the_known():
     line = refusal(preset, "gru-2009")
-    assert "did you mean gru-2008?" in line and all(name in line for name in PRESETS)
+    assert "did you mean gru-2008?" in line and all(name in line for name in presets())
     assert "primary-2008" not in line
 
 

@@ -4,10 +4,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.designs import those_with_a_twin
 from tests.equality import differences
 from tests.random_traces import random_case, random_machine, random_trace
 
-DESIGNS = ("cpu_only", "gru", "kvm_ept")
+DESIGNS = those_with_a_twin()
 
 
 @pytest.mark.parametrize("design", DESIGNS)

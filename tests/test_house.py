@@ -100,6 +100,24 @@ def test_designs_never_import_one_another(path):
         assert not (package == ["hwmodel", "secondary"] and sibling & others), f"{name(path)} imports {module}"
 
 
+def listed(node: ast.AST) -> list[ast.expr]:
+    """The members of a literal collection; the keys of a dictionary."""
+    if isinstance(node, ast.Dict):
+        return [key for key in node.keys if key]
+    return node.elts if isinstance(node, ast.List | ast.Tuple | ast.Set) else []
+
+
+@pytest.mark.parametrize("path", TESTS, ids=name)
+def test_no_test_lists_the_designs(path):
+    """A list of designs does not know the next one; tests.designs finds them all. Words of a text count as its members."""
+    designs = {file.stem for file in (ROOT / "hwmodel" / "secondary").glob("*.py") if not file.stem.startswith("_")}
+    for node in ast.walk(tree(path)):
+        members = {member.value for member in listed(node) if isinstance(member, ast.Constant)}
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            members = set(re.findall(r"(?<![\w-])\w+(?![\w-])", node.value))
+        assert len(members & designs) < 2, f"{name(path)}:{node.lineno} lists designs"
+
+
 def test_only_jit_imports_numba():
     guilty = [
         name(path)

@@ -2,16 +2,16 @@
 
 import pytest
 
+from hwmodel import machine as machines
 from hwmodel import op as o
 from hwmodel.tables import PFN
 from hwmodel.trace import Agent, Trace, mmap_unit, paged_unit
-from tests import reference
+from tests import designs, reference
 from tests.audit import judge
 from tests.audit.tables import read_tree
 from tests.equality import compare
-from tests.random_traces import machines, random_case
+from tests.random_traces import random_case
 
-DESIGNS = ("cpu_only", "gru", "kvm_ept")
 PAGE = 0x10000
 AT, HUGE_AT = PAGE << 12, 0x80000 << 12
 
@@ -33,21 +33,21 @@ def faults(run):
 # at the end of random runs, and in their midst
 
 
-@pytest.mark.parametrize("design", DESIGNS)
+@pytest.mark.parametrize("design", designs.names())
 @pytest.mark.parametrize("block", range(4))
 def test_tables_agree_at_the_end(design, block):
     for seed in range(4000 + 25 * block, 4025 + 25 * block):
         assert judge(*random_case(seed, design, 80)).found == [], f"seed {seed}"
 
 
-@pytest.mark.parametrize("design", DESIGNS)
+@pytest.mark.parametrize("design", designs.names())
 def test_tables_agree_in_the_midst(design):
     for seed in range(4200, 4215):
         assert judge(*random_case(seed, design, 80), midst=True, chunk=3).found == [], f"seed {seed}"
 
 
 @pytest.mark.jit_off
-@pytest.mark.parametrize("design", DESIGNS)
+@pytest.mark.parametrize("design", designs.names())
 def test_tables_agree_without_the_jit(design):
     assert judge(*random_case(4300, design, 60), midst=True, chunk=3).found == []
 

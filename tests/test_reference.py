@@ -5,6 +5,7 @@ import pytest
 from hwmodel import machine as machines
 from hwmodel import op as o
 from hwmodel.trace import Agent, Trace, mmap_unit, paged_unit, validate
+from tests.designs import those_with_a_twin
 from tests.random_traces import random_case
 from tests.reference import DeadlockError, OutOfMemoryError, simulate
 from tests.reference.cases import (
@@ -29,7 +30,7 @@ from tests.reference.memory import A, D, P, W
 # what must hold in every run
 
 
-@pytest.mark.parametrize("design", ["cpu_only", "gru", "kvm_ept"])
+@pytest.mark.parametrize("design", those_with_a_twin())
 @pytest.mark.parametrize("block", range(4))
 def test_random_cases_conserve(design, block):
     for seed in range(20 * block, 20 * block + 20):
@@ -42,7 +43,7 @@ def test_random_cases_conserve(design, block):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("design", ["cpu_only", "gru", "kvm_ept"])
+@pytest.mark.parametrize("design", those_with_a_twin())
 def test_many_random_cases_conserve(design):
     for seed in range(5000, 5600):
         machine, trace = random_case(seed, design, 60 + seed % 240)

@@ -21,8 +21,9 @@ def simulated(monkeypatch):
 
     def simulate(machine, trace, progress=None):
         ran.append((machine, trace))
-        made = {"gru": fabricated.gru, "kvm_ept": fabricated.kvm}
-        return made.get(machine.design, lambda machine: fabricated.cpu_only(machine))(machine)
+        if machine.design == "gru":
+            return fabricated.gru(machine)
+        return (fabricated.kvm if machine.design == "kvm_ept" else fabricated.cpu_only)(machine)
 
     monkeypatch.setattr("analysis.runs.simulate", simulate)
     return ran

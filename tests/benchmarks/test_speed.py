@@ -11,11 +11,12 @@ import pytest
 import hwmodel
 import workloads
 from analysis.runs import offloaded
-from tests.random_traces import PRESETS
+from tests import designs
 from workloads import synthetic
 from workloads.readers import drentries
 from workloads.recorded import names
 
+PRESETS = [designs.design(name).machine.name for name in designs.names()]
 LINES = 2_000_000
 ACCESSES = 4_000_000
 START = """
@@ -27,7 +28,7 @@ hwmodel.simulate(hwmodel.preset(sys.argv[1]), workloads.zipf(accesses=1000, page
 
 
 @pytest.mark.parametrize("recording", names())
-@pytest.mark.parametrize("preset", PRESETS.values())
+@pytest.mark.parametrize("preset", PRESETS)
 def test_simulate(measured, preset, recording):
     """A recording as `hwmodel compare` runs it: where there are engines, one has half of the data accesses."""
     machine, trace = hwmodel.preset(preset), workloads.recorded(recording)
@@ -108,13 +109,13 @@ def start(preset, cache):
     subprocess.run([sys.executable, "-c", START, preset], env=os.environ | {"HWMODEL_CACHE": str(cache)}, check=True)
 
 
-@pytest.mark.parametrize("preset", PRESETS.values())
+@pytest.mark.parametrize("preset", PRESETS)
 def test_first_start(measured, preset, tmp_path):
     """The first process of a version: every kernel is compiled."""
     measured(lambda: start(preset, tmp_path), rounds=1, warmup=0)
 
 
-@pytest.mark.parametrize("preset", PRESETS.values())
+@pytest.mark.parametrize("preset", PRESETS)
 def test_second_start(measured, preset, tmp_path_factory):
     """A process that finds its kernels on disk."""
     cache = tmp_path_factory.getbasetemp() / "cache"  # of all designs: a first round, not timed, fills it

@@ -32,9 +32,9 @@ from hwmodel.op import EXIT, FORK, WRITE
 from hwmodel.parts import bank
 from hwmodel.primary import access, notify
 from hwmodel.tables import FLUSH, HUGE, NOTICE_ARRIVES, PFN, TABLE, ZERO, D, P, W
-from tests.contract import held
-from tests.contract.designs import Design
-from tests.contract.held import LEAVES, Banks, Cached, Held
+from tests.audit import held
+from tests.audit.held import LEAVES, Banks, Cached, Held
+from tests.designs import Design
 
 EVERYTHING = (0, 1 << 40)
 ZERO_PAGE = 512
@@ -174,7 +174,7 @@ class Audit:
         """Is everything that is held true, or does it lag as it may?"""
         banks, tree = Banks(m), Tree(m)
         self._notice_changes(m)
-        for one in held.OF_DESIGN[self.design.name](banks, self.dev):
+        for one in held.OF_DESIGN[self.design.name].translations(banks, self.dev):
             if one not in self.true:
                 self._check_frames(m, one)
                 if not tree.maps(one):
@@ -190,7 +190,7 @@ class Audit:
                 else:
                     self._check_lag(m, tree, one)
         self.known = set(of_cpus)
-        for table in (*held.tables_by_cpus(banks), *held.TABLES_OF_DESIGN.get(self.design.name, nothing)(banks, self.dev)):
+        for table in (*held.tables_by_cpus(banks), *held.OF_DESIGN[self.design.name].tables(banks, self.dev)):
             if table not in self.true:
                 self._check_table(m, tree, table)
 
@@ -239,7 +239,7 @@ class Audit:
         windows = [window for mine in self.open.values() for window in mine] + [(space, *EVERYTHING) for space in self.released]
         if not windows:
             return
-        for one in held.OF_DESIGN[self.design.name](Banks(m), self.dev):
+        for one in held.OF_DESIGN[self.design.name].translations(Banks(m), self.dev):
             for space, first, last in windows:
                 if one.space == space and one.first < last and one.first + one.pages > first:
                     raise Broken("windows_are_empty", f"{told(one)}, and a window [{first:#x}, {last:#x}) is open")

@@ -14,8 +14,8 @@ from hwmodel import op as o
 from hwmodel.config.section import FREE
 from hwmodel.machine import Machine
 from hwmodel.trace import Agent, Trace, mmap_unit, paged_unit
-from tests.contract.designs import Design
 from tests.contract.traces import PAGE, Case, access, compute, run, sync
+from tests.designs import Design
 
 PAGES = 4
 """Pages of the range that goes away; a miss in its last one finds what is a page short."""

@@ -14,7 +14,6 @@ from unittest import mock
 import numpy as np
 
 from hwmodel import feed, jit, simulate
-from hwmodel import machine as machines
 from hwmodel import op as o
 from hwmodel.machine import Machine
 from hwmodel.result import AccountingError
@@ -22,9 +21,9 @@ from hwmodel.trace import Trace
 from tests.contract import objects
 from tests.contract.alone import digest, run_alone
 from tests.contract.audit import Audit, Broken, frames_apart
-from tests.contract.designs import Design
 from tests.contract.races import races
 from tests.contract.traces import Case, lone_agent, long_case, random_cases, run
+from tests.designs import Design
 
 SIMULATE = import_module("hwmodel.simulate")
 """The module, whose name in its package is that of its function."""
@@ -61,8 +60,8 @@ def audited(design: Design, cases: Iterable[Case], **watched: bool) -> Audit:
 
 def all_races(design: Design) -> Iterator[Case]:
     """The races on every preset."""
-    for preset in design.presets:
-        yield from races(design, machines.preset(preset))
+    for machine in design.machines:
+        yield from races(design, machine)
 
 
 def never_stale(design: Design) -> None:
@@ -147,8 +146,9 @@ def large_is_no_worse(design: Design) -> None:
     dirty bit is free: a small TLB may evict an entry before the first write through it, whose walk then sets the bit by the way.
     """
     trace, role = lone_agent(design), design.second_role
-    for preset in design.presets:
-        large, names = roomy(machines.preset(preset), 64)
+    for machine in design.machines:
+        preset = machine.name
+        large, names = roomy(machine, 64)
         best = run(large, trace)
         for smaller in (names, *((name,) for name in names)):
             result = run(shrunk(large, smaller), trace)
@@ -189,9 +189,9 @@ def numbers_compile_nothing(design: Design) -> None:
     kernels = (design.module.run, *ENTRIES)
     run(*next(random_cases(design, range(1), 20)))
     before = [(len(kernel.signatures), sum(kernel.stats.cache_misses.values())) for kernel in kernels]
-    for preset in design.presets:
-        run(machines.preset(preset), lone_agent(design))
-        run(roomy(machines.preset(preset), 32)[0], lone_agent(design))
+    for machine in design.machines:
+        run(machine, lone_agent(design))
+        run(roomy(machine, 32)[0], lone_agent(design))
     for machine, trace in random_cases(design, range(400, 408), 60):
         run(machine, trace, capacity=1, chunk=16)
     after = [(len(kernel.signatures), sum(kernel.stats.cache_misses.values())) for kernel in kernels]

@@ -18,20 +18,21 @@ from hwmodel.primary import access, gather, notify, shootdown
 from hwmodel.secondary import _gru_driver, _kvm_notifier, gru, kvm_ept
 from hwmodel.tables import FREE_PAGES
 from hwmodel.trace import Trace
+from tests import designs
 from tests.contract import races, rules
 from tests.contract.audit import Broken
-from tests.contract.designs import Design, design
 from tests.contract.rules import books_balance, checkpoints, large_is_no_worse, never_stale, same_bits, windows_are_empty
 from tests.contract.specs import spec_is_strict
+from tests.designs import Design, design
 
 pytestmark = pytest.mark.jit_off
-EVERY = ("cpu_only", "gru", "kvm_ept")
+EVERY, SUBSCRIBING = designs.names(), designs.that_subscribe()
 
 
 def subject(name: str) -> Design:
     """A design on its first preset: one race is enough."""
     found = design(name)
-    return replace(found, presets=found.presets[:1])
+    return replace(found, machines=found.machines[:1])
 
 
 def catches(rule, name: str, words: str | None = None) -> None:
@@ -88,7 +89,7 @@ def test_tlb(plant, name, kernel, broken):
     catches(never_stale, name)
 
 
-@pytest.mark.parametrize("name", ["cpu_only", "gru"])
+@pytest.mark.parametrize("name", EVERY)
 def test_tlb_that_is_never_filled(plant, name):
     plant(bank, "fill", forgets_nothing)
     broken, case = subject(name), [races.access(o.READ, 2, races.PAGE)]
@@ -159,7 +160,7 @@ def is_a_page_short(original):
     return tell
 
 
-@pytest.mark.parametrize("name", ["gru", "kvm_ept"])
+@pytest.mark.parametrize("name", SUBSCRIBING)
 @pytest.mark.parametrize("broken", [is_never_sent, is_a_page_short])
 def test_notice(plant, name, broken):
     plant(notify, "tell", broken)

@@ -2,10 +2,11 @@
 
 import pytest
 
-from hwmodel import jit, secondary
-from tests.contract import held, rules
-from tests.contract.designs import Design, design
+from hwmodel import jit
+from tests.audit import held
+from tests.contract import rules
 from tests.contract.specs import spec_is_strict
+from tests.designs import Design, design, names
 
 needs_jit = pytest.mark.skipif(jit.JIT_OFF, reason="about compiled kernels")
 
@@ -14,17 +15,17 @@ def named(rule) -> str:
     return rule.__name__
 
 
-@pytest.fixture(params=secondary.names())
+@pytest.fixture(params=names())
 def subject(request) -> Design:
     return design(request.param)
 
 
 def test_a_design_has_a_preset(subject):
-    assert subject.presets, f"no preset has the design {subject.name}: add one to hwmodel/config/presets"
+    assert subject.machine.design == subject.name
 
 
 def test_the_auditor_knows_what_a_design_holds(subject):
-    assert subject.name in held.OF_DESIGN, f"say in tests/contract/held.py which tables of {subject.name} hold translations"
+    assert subject.name in held.OF_DESIGN, f"say in tests/audit/held.py which tables of {subject.name} hold translations"
 
 
 @pytest.mark.jit_off

@@ -4,10 +4,10 @@ import pytest
 
 from hwmodel import op as o
 from hwmodel.trace import Trace, mmap_unit, paged_unit
-from tests.contract.designs import design
 from tests.contract.races import agents
 from tests.contract.rules import audited
 from tests.contract.traces import access, sync
+from tests.designs import design
 
 pytestmark = pytest.mark.jit_off
 PAGE = 0x80000

@@ -12,7 +12,7 @@ from hwmodel import simulate
 from hwmodel.machine import Machine
 from hwmodel.result import Result
 from hwmodel.trace import Agent, Trace, mmap_unit
-from tests.contract.designs import Design
+from tests.designs import Design
 from tests.random_traces import PROFILES, Plan, random_case, random_machine
 
 Case = tuple[Machine, Trace]

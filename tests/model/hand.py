@@ -3,13 +3,12 @@
 import functools
 import warnings
 
-from hwmodel import machine as machines
 from hwmodel import op as o
 from hwmodel.tables import HUGE, LAZY, NONE, PFN, ZERO, A, D, P, W
 from hwmodel.trace import Agent, Trace, mmap_unit, paged_unit
+from tests import designs
 from tests.races.scenes import built, dotted, leaf, once
 
-PRESETS = {"cpu_only": "cpu-only", "gru": "gru-2008", "kvm_ept": "kvm-ept-2008"}
 CPU, DEVICE = "cpu", "device"
 PAGE = 0x10000
 """First of the pages that small mappings have; all of them have one page table."""
@@ -21,17 +20,17 @@ RW, R, X, NO = 3, 1, 5, 0
 
 def machine(design="cpu_only", **settings):
     """A machine of one CPU whose costs are all nothing; settings as a__b. A nanosecond is a cycle."""
-    base = machines.preset(PRESETS[design])
+    base = designs.design(design).machine
     free = {name: "free" for name in base.flat() if name.endswith(("_ns", "_cycles"))}
     plain = {"clock.mhz": 1000, "cpu.count": 1, "kernel.fault_around_pages": 1}
     plain |= {"driver.interrupt_cpu": 0, "gru.chiplets": 1} if design == "gru" else {}
-    return built(PRESETS[design], tuple((free | plain | dotted(settings)).items()))
+    return built(base.name, tuple((free | plain | dotted(settings)).items()))
 
 
 @functools.cache
 def cost_settings(design):
     """The setting of each cost that a machine of the design has: the one that changes it."""
-    base, found = machines.preset(PRESETS[design]), {}
+    base, found = designs.design(design).machine, {}
     for name in base.flat():
         if name.endswith(("_ns", "_cycles")):
             changed = base.with_(**{name: 123_457}).costs()

@@ -6,6 +6,7 @@ P present, W writable, A accessed, D dirty, H huge, Z the zero page, N no right 
 import pytest
 
 from hwmodel import op as o
+from tests import designs
 from tests.model.hand import (
     CPU,
     DEVICE,
@@ -193,7 +194,7 @@ def test_a_device_s_use_of_a_page(design, touch, expected):
     assert flags(run) == expected
 
 
-@pytest.mark.parametrize("design", ["gru", "kvm_ept"])
+@pytest.mark.parametrize("design", designs.with_engines())
 @pytest.mark.parametrize("touch, expected", [(read(agent=1), "PAZ"), (write(agent=1), "PWAD")])
 def test_a_device_s_fault(design, touch, expected):
     assert flags(end(memory(), touch, roles=(CPU, DEVICE), design=design)) == expected

@@ -9,6 +9,7 @@ from hwmodel import simulate
 from hwmodel.jit import JIT_OFF
 from hwmodel.secondary import _kvm_notifier
 from hwmodel.secondary import gru as gru_design
+from tests import designs
 from tests.races.scenes import CPU, DEVICE, access, advise, compute, gru, kvm, mapped, play, sync
 from tests.races.watch import watched
 from tests.random_traces import random_case
@@ -16,7 +17,7 @@ from tests.random_traces import random_case
 pytestmark = [pytest.mark.jit_off, pytest.mark.skipif(not JIT_OFF, reason="kernels that are compiled cannot be watched")]
 
 
-@pytest.mark.parametrize("design", ["gru", "kvm_ept"])
+@pytest.mark.parametrize("design", designs.with_engines())
 @pytest.mark.parametrize("seeds", [range(3), pytest.param(range(3, 100), marks=pytest.mark.long)], ids=["some", "more"])
 def test_random_traces(design, seeds):
     for seed in seeds:

@@ -11,6 +11,8 @@ from tests.reference.vmas import HUGETLB
 class Gru:
     """The design's state, and its chains."""
 
+    DESIGN = "gru"
+
     def __init__(self, world):
         self.world = world
         get, per_engine = world.machine.get, world.machine.get("tlb.cbrs")

@@ -47,6 +47,8 @@ class Machine:
 class Kvm:
     """The design's state, and its chains."""
 
+    DESIGN = "kvm_ept"
+
     def __init__(self, world):
         self.world = world
         self.leaf_level = 2 if world.machine.get("guest.page_size") == "2M" else 1

@@ -15,6 +15,9 @@ from tests.reference.memory import Frames, PageTable, Pool
 from tests.reference.prelude import apply
 from tests.reference.rows import NEVER, Agent, step
 
+TWINS = {"cpu_only": None} | {twin.DESIGN: twin for twin in (Gru, Kvm)}
+"""The designs that the oracle has; one without engines needs no twin."""
+
 
 class DeadlockError(Exception):
     """Nothing can act while work remains."""
@@ -67,7 +70,7 @@ class World:
         self.shift = machine.get("engine.lookahead_records").bit_length() - 2
         self._make_spaces(trace, ops)
         self._make_rows(trace, ops)
-        design = {"gru": Gru, "kvm_ept": Kvm}.get(machine.design)
+        design = TWINS[machine.design]
         self.design = design(self) if design else None
         self.rows = [*self.agents, *self.requests]
         apply(self, trace)

@@ -1,9 +1,9 @@
 """Which tables hold translations: the CPUs' TLBs, and for each design its own.
 
-A design whose name is not in `OF_DESIGN` fails the contract: nobody could say what it must forget.
+A design that no function here is about (`holds`) fails the contract: nobody could say what it must forget.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,6 +38,42 @@ class Cached(NamedTuple):
     level: int
     node: int
     cpu: int = -1
+
+
+class Holder(NamedTuple):
+    """What a design holds.
+
+    Parameters
+    ----------
+    translations : callable
+        Given banks and the design's tables: what an engine could use.
+    tables : callable
+        Given the same: entries of paging-structure caches.
+    dirty : bool
+        A write sets the pte's dirty bit before it is complete; if not, the design keeps track of what is dirty in tables of its own.
+    """
+
+    translations: Callable[["Banks", Any], Iterable[Held]]
+    tables: Callable[["Banks", Any], Iterable[Cached]]
+    dirty: bool
+
+
+OF_DESIGN: dict[str, Holder] = {}
+
+
+def nothing(banks: "Banks", dev: Any) -> tuple[()]:
+    """No table of that kind."""
+    return ()
+
+
+def holds(design: str, tables: Callable[["Banks", Any], Iterable[Cached]] = nothing, dirty: bool = True) -> Callable[[Any], Any]:
+    """Mark the function that says what a design holds."""
+
+    def mark(translations: Any) -> Any:
+        OF_DESIGN[design] = Holder(translations, tables, dirty)
+        return translations
+
+    return mark
 
 
 class Banks:
@@ -96,16 +132,25 @@ def tables_by_cpus(banks: Banks) -> Iterator[Cached]:
                 yield Cached(f"walk cache of CPU {c}", roots[space], page, level, node, c)
 
 
-def _by_nobody(banks: Banks, dev: Any) -> Iterator[Held]:
-    yield from ()
+holds("cpu_only")(nothing)
 
 
+@holds("gru")
 def _by_chiplets(banks: Banks, dev: Any) -> Iterator[Held]:
     """GRU: a TLB for each chiplet, shared by address spaces."""
     for c, bank in enumerate(dev.banks.tolist()):
         yield from banks.pages(f"TLB of chiplet {c}", bank, 1, None, True)
 
 
+def _tables_by_vms(banks: Banks, dev: Any) -> Iterator[Cached]:
+    """KVM: the nested paging-structure caches name tables of the EPT."""
+    epts = dev.vms["ept"].tolist()
+    for c, first, space in _ready_vcpus(banks.m):
+        for level, page, node in banks.structures(first + NPDE):
+            yield Cached(f"nested walk cache of vCPU {c}", epts[space], page, level, node)
+
+
+@holds("kvm_ept", _tables_by_vms, dirty=False)
 def _by_vms(banks: Banks, dev: Any) -> Iterator[Held]:
     """KVM: the EPTs' leaves, and the TLBs of the vCPUs; their walk caches name the host's page of a guest's table."""
     for space, ept in enumerate(dev.vms["ept"].tolist()):
@@ -116,14 +161,6 @@ def _by_vms(banks: Banks, dev: Any) -> Iterator[Held]:
         yield from banks.pages(f"nested TLB of vCPU {c}", first + NTLB, 1, space, False)
         for level, page, pfn in banks.structures(first + PDE):
             yield Held(f"walk cache of vCPU {c}", space, table_page(page, level), 1, pfn, True, False)
-
-
-def _tables_by_vms(banks: Banks, dev: Any) -> Iterator[Cached]:
-    """KVM: the nested paging-structure caches name tables of the EPT."""
-    epts = dev.vms["ept"].tolist()
-    for c, first, space in _ready_vcpus(banks.m):
-        for level, page, node in banks.structures(first + NPDE):
-            yield Cached(f"nested walk cache of vCPU {c}", epts[space], page, level, node)
 
 
 def _ready_vcpus(m: Any) -> Iterator[tuple[int, int, int]]:
@@ -149,7 +186,3 @@ def _leaves(m: Any, where: str, space: int, root: int) -> Iterator[Held]:
                 waiting.append((entry >> PFN, level - 1, first))
             elif entry & P:
                 yield Held(where, space, first, LEAVES if entry & HUGE else 1, entry >> PFN, bool(entry & W), False)
-
-
-OF_DESIGN: dict[str, Callable[[Banks, Any], Iterator[Held]]] = {"cpu_only": _by_nobody, "gru": _by_chiplets, "kvm_ept": _by_vms}
-TABLES_OF_DESIGN: dict[str, Callable[[Banks, Any], Iterator[Cached]]] = {"kvm_ept": _tables_by_vms}

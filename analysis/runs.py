@@ -2,7 +2,6 @@
 
 import functools
 import os
-import pathlib
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -79,7 +78,7 @@ def announce_compilation(design: str) -> None:
     """Say, once, that a design's kernels are not on disk yet: nothing else would show for minutes."""
     from hwmodel import jit
 
-    if not jit.JIT_OFF and not any(pathlib.Path(jit.CACHE_DIR).glob(f"*/{design}.run-*.nbi")):
+    if not jit.JIT_OFF and not jit.STORE.has(f"hwmodel.secondary.{design}.run-"):
         sys.stderr.write(f"hwmodel: compiling the kernels of {design}, once for this version: a few minutes\n")
         sys.stderr.flush()
 

@@ -6,25 +6,48 @@
 
 The disk cache lives in a folder named by a hash of every Python file of the three packages, of the versions of Numba,
 llvmlite, NumPy and Python, of the flags and of the CPU: Numba's own cache looks at one file only and serves stale code
-after an edit in a callee of another file. A cost or a size is therefore always data, never a global.
+after an edit in a callee of another file. It falls back to `__pycache__`, too: so it is not used at all (`KernelCache`).
+A cost or a size is always data, never a global.
 """
 
+import functools
 import hashlib
 import os
 import pathlib
+import pickle
 import platform
 import sys
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import llvmlite
 import llvmlite.binding
 import numba
 import numpy
 import platformdirs
-from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler import Compiler
+
+from hwmodel.store import Store
+
+try:
+    from numba.core.codegen import JITCodeLibrary
+    from numba.core.compiler import Compiler, CompileResult
+    from numba.core.dispatcher import Dispatcher
+    from numba.core.options import DefaultOptions
+    from numba.core.serialize import dumps
+
+    PRIVATE = {
+        JITCodeLibrary: ("_final_module", "_linking_libraries", "_finalized", "_get_module_for_linking", "finalize",
+                         "enable_object_caching", "has_dynamic_globals"),
+        Compiler: ("library",),
+        CompileResult: ("_reduce", "_rebuild"),
+        Dispatcher: ("_cache", "_insert", "_compile_for_args", "compile", "load_overload", "save_overload"),
+        DefaultOptions: ("no_cpython_wrapper", "no_cfunc_wrapper", "forceinline", "_nrt"),
+        numba.types: ("unliteral",),
+    }  # fmt: skip
+    """What is not part of Numba's interface and used here all the same."""
+except ImportError as lacking:
+    raise ImportError(f"hwmodel can't use Numba {numba.__version__}; pyproject.toml says which versions it can ({lacking})") from None
 
 Kernel = TypeVar("Kernel", bound=Callable)
 
@@ -35,6 +58,21 @@ FLAGS = {"nogil": True, "boundscheck": CHECKED, "error_model": "python" if CHECK
 INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 """For kernels that Python never calls: half the time to compile them went into the means of calling them from there."""
 PACKAGES = ("hwmodel", "workloads", "analysis")
+
+
+def lacking() -> list[str]:
+    """What this version of Numba does not have of `PRIVATE`."""
+    found = []
+    for owner, names in PRIVATE.items():
+        functions = [getattr(base, name, None) for base in getattr(owner, "__mro__", ()) for name in ("__init__", "compile")]
+        codes = [function.__code__ for function in functions if hasattr(function, "__code__")]
+        known = {name for code in codes for name in code.co_names + code.co_varnames}  # what methods set, call or are given
+        found += [f"{owner.__name__}.{name}" for name in names if not hasattr(owner, name) and name not in known]
+    return found
+
+
+if lacks := lacking():
+    raise ImportError(f"hwmodel can't use Numba {numba.__version__}; pyproject.toml says which versions it can (no {', '.join(lacks)})")
 
 
 def cache_key() -> str:
@@ -60,6 +98,7 @@ def cache_dir() -> str:
 
 
 CACHE_DIR = cache_dir()
+STORE = Store(CACHE_DIR)
 
 
 class InnerLibrary(JITCodeLibrary):
@@ -143,13 +182,95 @@ def routine(function: Kernel) -> Kernel:
     return inner(function, forceinline=False)
 
 
+@functools.cache
+def _digest(path: str) -> bytes:
+    return hashlib.sha256(pathlib.Path(path).read_bytes()).digest()
+
+
+class KernelCache:
+    """What was compiled of one kernel, on disk: in place of Numba's cache of a dispatcher.
+
+    Parameters
+    ----------
+    function : callable
+        The kernel, in Python.
+    """
+
+    def __init__(self, function: Callable) -> None:
+        if function.__closure__:
+            raise TypeError(f"{function.__qualname__}: a kernel's values are arguments, not a closure's")
+        self._name = f"{function.__module__}.{function.__qualname__}".replace("<", "").replace(">", "")
+        self._source = _digest(function.__code__.co_filename)  # it may lie outside the three packages
+        self._turns: list[str] = []
+        self.cache_path = STORE.folder
+
+    def load_overload(self, signature: Any, target: Any) -> Any:
+        """Return what was compiled for a signature, or None; then it is this process's turn to compile it."""
+        target.refresh()
+        name = self._file(signature, target.codegen())
+        found = self._load(name, signature, target)
+        if found is None:
+            STORE.begin(name)
+            self._turns.append(name)
+            found = self._load(name, signature, target)  # another process may have been at it
+        return found
+
+    def save_overload(self, signature: Any, compiled: Any) -> None:
+        """Keep what was compiled for a signature."""
+        if not any(not lifted.can_cache for lifted in compiled.lifted) and not compiled.library.has_dynamic_globals:
+            STORE.save(self._file(signature, compiled.codegen), dumps((signature, compiled._reduce())))
+
+    def end_turns(self) -> None:
+        """Let other processes compile this kernel: it has been, or can't be."""
+        while self._turns:
+            STORE.end(self._turns.pop())
+
+    def stored(self, signature: Any, target: Any) -> Any:
+        """Return what is on disk for a signature, as it was reduced; None: nothing."""
+        data = STORE.load(self._file(signature, target.codegen()))
+        kept, reduced = pickle.loads(data) if data else (None, None)
+        return reduced if kept == signature else None
+
+    def enable(self) -> None:
+        """Do nothing: it always is."""
+
+    def disable(self) -> None:
+        """Do nothing."""
+
+    def flush(self) -> None:
+        """Do nothing: a kernel that has changed has another folder."""
+
+    def _load(self, name: str, signature: Any, target: Any) -> Any:
+        data = STORE.load(name)
+        if data is None:
+            return None
+        try:
+            kept, reduced = pickle.loads(data)
+            return CompileResult._rebuild(target, *reduced) if kept == signature else None
+        except Exception as error:  # whatever it is, compiling it anew helps
+            STORE.drop(name, f"can't be loaded ({type(error).__name__})")
+            return None
+
+    def _file(self, signature: Any, codegen: Any) -> str:
+        digest = hashlib.sha256(self._source)
+        digest.update(repr((signature, codegen.magic_tuple())).encode())
+        return f"{self._name}-{digest.hexdigest()[:20]}"
+
+
 def entry(function: Kernel) -> Kernel:
     """Compile a kernel that Python calls, once per state type, cached on disk."""
-    before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, CACHE_DIR
-    try:
-        return numba.njit(**FLAGS, cache=True)(function)
-    finally:
-        numba.config.CACHE_DIR = before
+    kernel = numba.njit(**FLAGS)(function)
+    if not JIT_OFF:
+        kernel._cache, compiled = KernelCache(function), kernel.compile
+
+        def compile(signature):
+            try:
+                return compiled(signature)
+            finally:
+                kernel._cache.end_turns()
+
+        kernel.compile = compile
+    return kernel
 
 
 def numba_extension() -> SimpleNamespace:

@@ -25,7 +25,7 @@ OPEN_FILES = re.compile(r"/proc/\d+(/task/\d+)?/fd")
 
 
 @contextlib.contextmanager
-def whole(path: Path) -> Iterator[BinaryIO]:
+def whole(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
     """Open a file that takes the place of `path` at the end; after an error, or a kill, `path` is as it was.
 
     Parameters
@@ -33,6 +33,8 @@ def whole(path: Path) -> Iterator[BinaryIO]:
     path : path
         At a symbolic link, what it points to is replaced. A file that was there keeps its mode and, where that is allowed, its owner.
         A pipe, a terminal or another device is not replaced but written, as it comes.
+    mode : int
+        Of a file that was not there, less the umask.
 
     Raises
     ------
@@ -49,7 +51,7 @@ def whole(path: Path) -> Iterator[BinaryIO]:
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"{name}: there is no folder {folder}")
     old = os.stat(target) if os.path.exists(target) else None
-    descriptor, temporary = _named_by(name, _temporary, folder, 0o600 if old else 0o666)
+    descriptor, temporary = _named_by(name, _temporary, folder, 0o600 if old else mode)
     try:
         with _file(os.dup(descriptor), name) as file:
             yield file

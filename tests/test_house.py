@@ -16,7 +16,7 @@ PACKAGES = ("hwmodel", "workloads", "analysis")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 LAYERS = (
-    {"jit", "byref", "output"},
+    {"jit", "byref", "store", "output"},
     {"tables", "ledger", "op", "config"},
     {"parts", "trace", "tracecheck", "tracefile", "latency"},
     {"clock", "locks", "records"},

@@ -5,14 +5,20 @@ from typing import Any
 import numba
 import numpy as np
 
+from hwmodel.jit import KernelCache
+
 COUNTING = (b"NRT_incref", b"NRT_decref")
 """The symbols that code which counts references calls; Numba never inlines them."""
 
 
 def object_code(kernel: Any) -> list[bytes]:
     """The object code of every signature of a kernel that its cache has."""
-    files = kernel._cache._cache_file
-    libraries = [files._load_data(name)[0] for name in files._load_index().values()]
+    if isinstance(kernel._cache, KernelCache):
+        stored = [kernel._cache.stored(signature, kernel.targetctx) for signature in kernel.signatures]
+    else:
+        files = kernel._cache._cache_file
+        stored = [files._load_data(name) for name in files._load_index().values()]
+    libraries = [reduced[0] for reduced in stored if reduced]
     return [data[0] for _, kind, data in libraries if kind == "object"]
 
 

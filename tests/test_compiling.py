@@ -6,7 +6,9 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import tomllib
 
+import numba
 import pytest
 
 from tests import designs
@@ -108,3 +110,23 @@ def test_an_edited_callee_is_never_stale(copy):
     assert declared() == [end + 7, 0]
     vmas.write_text(text)
     assert declared() == [end, 1]
+
+
+@pytest.mark.parametrize("gone", ["numba.core.compiler.CompileResult._reduce", "numba.core.options.DefaultOptions.forceinline",
+                                  "numba.core.serialize.dumps", "numba.core.dispatcher.Dispatcher.compile"])  # fmt: skip
+def test_a_numba_that_lacks_what_is_used_is_refused_in_one_line(gone):
+    """What is private may be gone in any version: better said at the import than by a kernel that does something else."""
+    owner, _, name = gone.rpartition(".")
+    module = owner if owner.endswith("serialize") else owner.rpartition(".")[0]
+    program = f"import numba, {module}\ndel {owner}.{name}\nimport hwmodel.jit"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    said = done.stderr.splitlines()[-1]
+    assert said.startswith(f"ImportError: hwmodel can't use Numba {numba.__version__}; pyproject.toml says which") and name in said, said
+
+
+def test_this_numba_is_one_that_pyproject_toml_names():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (bounds,) = [line.removeprefix("numba>=") for line in project["dependencies"] if line.startswith("numba>=")]
+    low, high = ([int(part) for part in bound.split(".")] for bound in bounds.split(",<"))
+    assert low <= [int(part) for part in numba.__version__.split(".")[:2]] < high

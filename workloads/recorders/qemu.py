@@ -12,6 +12,7 @@ closes all descriptors at once ends the recording, with a warning. What the kern
 recorded; a block of instructions that a signal interrupts counts as fetched to its end.
 """
 
+import atexit
 import functools
 import hashlib
 import io
@@ -30,6 +31,8 @@ import numpy as np
 
 from hwmodel.jit import CACHE_DIR
 from hwmodel.op import TraceError
+from hwmodel.output import whole
+from hwmodel.store import Store
 from workloads.readers.threads import Run
 from workloads.recorders.launch import Launch
 from workloads.streams import Stream, bytes_source
@@ -60,7 +63,7 @@ def plugin() -> pathlib.Path:
     Returns
     -------
     Path
-        A shared library in the user's cache folder (or in HWMODEL_CACHE).
+        A shared library in the user's cache folder (or in HWMODEL_CACHE), or, where nothing can be kept, in a folder of this process.
 
     Raises
     ------
@@ -76,23 +79,41 @@ def plugin() -> pathlib.Path:
     digest = hashlib.sha256("\0".join([compiler, platform.machine(), *flags]).encode())
     for name in SOURCES:
         digest.update((folder / name).read_bytes())
-    path = pathlib.Path(CACHE_DIR).parent / "plugins" / f"{digest.hexdigest()[:20]}.so"
-    if not path.exists():
-        _build([str(folder / SOURCES[0]), *flags], path)
+    name, store = digest.hexdigest()[:20], _store()
+    library = store.load(name)
+    if library is None:
+        library = _built(str(folder / SOURCES[0]), *flags)
+        store.save(name, library)
+    path = pathlib.Path(store.folder if store.load(name) == library else _own_folder()) / f"{name}.so"
+    if not path.exists() or path.read_bytes() != library:
+        with whole(path, mode=0o700) as file:
+            file.write(library)
     return path
 
 
-def _build(arguments: list[str], path: pathlib.Path) -> None:
-    """Compile beside `path` and move there: two builders at a time do not meet."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(suffix=".so", dir=path.parent)
-    os.close(handle)
-    found = subprocess.run(["cc", *arguments, "-o", temporary], capture_output=True, text=True, check=False)
-    if found.returncode:
-        os.unlink(temporary)
-        errors = [line for line in found.stderr.splitlines() if "error" in line] or found.stderr.splitlines() or ["it says nothing"]
-        raise TraceError(f"cc cannot build the plugin of QEMU: {errors[0]}")
-    os.replace(temporary, path)
+@functools.cache
+def _store() -> Store:
+    return Store(str(pathlib.Path(CACHE_DIR).parent / "plugins"))
+
+
+@functools.cache
+def _own_folder() -> str:
+    """A folder that goes when this process does."""
+    folder = tempfile.TemporaryDirectory(prefix="hwmodel-")
+    atexit.register(folder.cleanup)
+    return folder.name
+
+
+@functools.cache
+def _built(*arguments: str) -> bytes:
+    """Compile a shared library."""
+    with tempfile.TemporaryDirectory(prefix="hwmodel-") as folder:
+        path = pathlib.Path(folder) / "plugin.so"
+        found = subprocess.run(["cc", *arguments, "-o", str(path)], capture_output=True, text=True, check=False)
+        if found.returncode:
+            errors = [line for line in found.stderr.splitlines() if "error" in line] or found.stderr.splitlines() or ["it says nothing"]
+            raise TraceError(f"cc cannot build the plugin of QEMU: {errors[0]}")
+        return path.read_bytes()
 
 
 def _said(command: list[str]) -> str:

@@ -91,7 +91,7 @@ ROW = table(
     "gather", "gather_last", "gathered", "gather_min", "gather_max", "gather_small", "gather_huge", "freed", "tables", "free_then",
     "index", "vpn", "write", "issued", "killed", "reading", "upm", "huge", "pte",  # requests
     "sleeping", "waiting", "since", "member",  # asleep in a window; pending on its server since; in the running handler's batch
-    "chiplet", "stalled", "big",  # engines
+    "chiplet", "stalled", "big", "reload",  # engines
     "in_guest", "flush_pending", "snapshot", "gfn", "gfn_write", "gfn_pte", "no_right", "open", "kicked", "walked",  # vCPUs
 )  # fmt: skip
 """An agent, or one outstanding request of an engine."""

@@ -360,6 +360,10 @@ def test_engines_of_gru(gru):
     wide = gru.with_(**{"tlb.cbrs": 64})
     wide.check_engines(4)
     assert refusal(wide.check_engines, 5) == "tlb.cbrs: 64 for each of 3 contexts of a chiplet are more than its 128"
+    gru.with_(**{"tlb.cbrs": 9}).check_engines(24)
+    assert refusal(gru.with_(**{"tlb.cbrs": 9}).check_engines, 26) == (
+        "tlb.cbrs: 9 for each of 13 contexts of a chiplet are more than its 128, which are given out in pairs"
+    )
 
 
 def test_engines_of_other_designs():

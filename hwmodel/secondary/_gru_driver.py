@@ -24,7 +24,8 @@ ACCESSES, HITS, MISSES = counter("device.accesses"), counter("device.tlb.hits"),
 MOD_MISSES, INTR, INTR_TFH = counter("gru.mod_misses"), counter("gru.intr"), counter("gru.intr_tfh")
 LOCK_FAILED, FAIL_ACTIVE = counter("gru.intr_mm_lock_failed"), counter("gru.fail_range_active")
 FAIL_UPM, SWITCHES, CALLS = counter("gru.fail_upm"), counter("gru.upm_switches"), counter("gru.call_os")
-WAIT_QUEUE, DROPINS, KILLS = counter("gru.call_os_wait_queue"), counter("gru.dropins"), counter("gru.kills")
+WAIT_QUEUE, SLEEPS = counter("gru.call_os_wait_queue"), counter("gru.window_sleeps")
+DROPINS, KILLS = counter("gru.dropins"), counter("gru.kills")
 REPLAYS, TGHS, SEGVS = counter("gru.replays"), counter("gru.tgh"), counter("segv")
 FAULT_TIME, FMM_TIME, UPM_TIME = latency("fault"), latency("fault.fmm"), latency("fault.upm")
 GMS = table("active")
@@ -159,7 +160,7 @@ def check(m, dev, r):
     """CHECK: gru_try_dropin in interrupt context: mmap lock, ms_range_active, the page table without a lock."""
     q, now = m.rows[r], m.due[r]
     counts = m.counts[q.agent]
-    if not locks.available(m, q.space, locks.READ):
+    if m.rows[q.agent].reload or not locks.available(m, q.space, locks.READ):
         counts[LOCK_FAILED] += 1
         switch(m, r)
         return
@@ -170,7 +171,10 @@ def check(m, dev, r):
     cycles, found = walk(m, q)
     charge(m, q, DRIVER, cycles)
     now += cycles
-    if not found or needs_big(m, r):
+    if found and needs_big(m, r):
+        m.rows[q.agent].big = m.rows[q.agent].reload = 1  # a context can't be updated at interrupt level
+        found = False
+    if not found:
         counts[FAIL_UPM] += 1
         q.phase, m.due[r] = SWITCH, now
         return
@@ -285,6 +289,7 @@ def call_os(m, dev, r, phase):
     elif phase == CALL_CTX:
         if locks.acquire(m, r, context_lock(m, q.agent), locks.WRITE):
             q.phase = WINDOW
+            reload(m, r)
     elif phase == WINDOW:
         q.sleeping = 0
         if dev.gms[q.space].active > 0:
@@ -295,6 +300,7 @@ def call_os(m, dev, r, phase):
     elif phase == UCHECK:
         if dev.gms[q.space].active > 0:
             counts[FAIL_ACTIVE] += 1
+            counts[WAIT_QUEUE] += 1
             sleep(m, r)
         else:
             look_up(m, r)
@@ -312,10 +318,19 @@ def call_os(m, dev, r, phase):
 
 
 @part
+def reload(m, r):
+    """The context gets the page size that a handler owes it (ts_force_cch_reload)."""
+    context = m.rows[m.rows[r].agent]
+    if context.reload:
+        context.reload = 0
+        clock.spend(m, r, DRIVER, m.costs[0].cch_update)
+
+
+@part
 def sleep(m, r):
     """wait_event on ms_wait_queue: until a window of the space ends."""
     q = m.rows[r]
-    m.counts[q.agent, WAIT_QUEUE] += 1
+    m.counts[q.agent, SLEEPS] += 1
     q.reading, q.phase, q.sleeping, m.due[r] = 0, WINDOW, 1, NEVER
 
 

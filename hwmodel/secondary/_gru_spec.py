@@ -129,7 +129,9 @@ class Spec(DesignSpec):
                 f"gru.chiplets: {self.gru.chiplets} have {CONTEXTS * self.gru.chiplets} contexts "
                 f"({CONTEXTS} each), but there are {engines} engines"
             )
-        if contexts * self.tlb.cbrs > CBRS:
+        odd = self.tlb.cbrs % 2
+        if contexts * (self.tlb.cbrs + odd) > CBRS:  # they are given out in pairs (gruhandles.h, GRU_CBR_AU_SIZE)
             raise ConfigError(
                 f"tlb.cbrs: {self.tlb.cbrs} for each of {contexts} contexts of a chiplet are more than its {CBRS}"
+                f"{', which are given out in pairs' if odd else ''}"
             )

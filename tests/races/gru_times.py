@@ -44,7 +44,8 @@ ABSENT = PRESENT + C.gup + C.fault
 OPEN = 200 + C.syscall + C.notice
 """When the window of a madvise opens that is called at cycle 200."""
 
-NAMES = ("gru.dropins", "gru.kills", "gru.replays", "gru.fail_", "gru.call_os_wait_queue", "gru.intr_mm_lock_failed")
+NAMES = ("gru.dropins", "gru.kills", "gru.replays", "gru.fail_", "gru.window_sleeps", "gru.call_os_wait_queue", "gru.intr_mm_lock_failed")
 """The counters that tell how a miss went; what a test does not name must be 0."""
 DROPINS, KILLS, REPLAYS, ACTIVE = "gru.dropins", "gru.kills", "gru.replays", "gru.fail_range_active"
-UPM, SLEPT, LOCKED = "gru.fail_upm", "gru.call_os_wait_queue", "gru.intr_mm_lock_failed"
+UPM, SLEPT, LOCKED = "gru.fail_upm", "gru.window_sleeps", "gru.intr_mm_lock_failed"
+AGAIN_OPEN = "gru.call_os_wait_queue"

@@ -11,6 +11,7 @@ from tests.races.gru_times import (
     ABSENT,
     ACTIVE,
     AGAIN,
+    AGAIN_OPEN,
     CALL,
     CHECK,
     DROPINS,
@@ -43,7 +44,7 @@ OTHER = [
     # past the second look: nothing stops it, though most of it happens inside the window
     (0, 105, lambda gap: ALL, {DROPINS: 1, UPM: 1}, None),
     # opened between the two looks: the second one finds it
-    (105, 115, lambda gap: 330 - gap + ABSENT, {DROPINS: 1, UPM: 1, ACTIVE: 1, SLEPT: 1}, None),
+    (105, 115, lambda gap: 330 - gap + ABSENT, {DROPINS: 1, UPM: 1, ACTIVE: 1, AGAIN_OPEN: 1, SLEPT: 1}, None),
     # opened before the first: the call sleeps at once
     (115, 170, lambda gap: 330 - gap + ABSENT, {DROPINS: 1, UPM: 1, SLEPT: 1}, None),
     # the handler finds it: as for a page that is there
@@ -62,7 +63,7 @@ OWN = [
     (45, 90, lambda gap: RESTART + AGAIN + WALK + CALL + ABSENT, {DROPINS: 2, UPM: 2, KILLS: 1}, None),
     # ... or still there, since get_user_pages mapped it when the ptes had been cleared: a kill that was not needed
     (90, 105, lambda gap: RESTART + AGAIN + HIT - CHECK, {DROPINS: 2, UPM: 1, KILLS: 1}, None),
-    (105, 115, lambda gap: 320 - gap + ABSENT, {DROPINS: 1, UPM: 1, ACTIVE: 1, SLEPT: 1}, None),
+    (105, 115, lambda gap: 320 - gap + ABSENT, {DROPINS: 1, UPM: 1, ACTIVE: 1, AGAIN_OPEN: 1, SLEPT: 1}, None),
     (115, 170, lambda gap: 320 - gap + ABSENT, {DROPINS: 1, UPM: 1, SLEPT: 1}, None),
     (170, 190, lambda gap: 320 - gap + ABSENT, {DROPINS: 1, ACTIVE: 1, SLEPT: 1}, None),
     (190, 225, lambda gap: CHECK + CALL + ABSENT, {DROPINS: 1, ACTIVE: 1}, None),

@@ -25,7 +25,7 @@ class Gru:
         chosen = get("driver.interrupt_cpu")
         for k, engine in enumerate(world.engines):
             engine.chiplet = k % get("gru.chiplets")
-            engine.big, engine.context, engine.in_guest = False, Lock(world), False
+            engine.big, engine.reload, engine.context, engine.in_guest = False, False, Lock(world), False
             server = (engine.space.first_cpu or world.cpus[0]) if chosen == -1 else world.cpus[chosen]
             first = len(world.agents) + k * per_engine
             engine.requests = [Request(world, first + i, engine, server) for i in range(per_engine)]
@@ -172,7 +172,7 @@ class Gru:
         request.due = now + cost.tfh_read
         yield from step(request, "CHECK")
         found = False
-        if not space.lock.may_read():
+        if request.engine.reload or not space.lock.may_read():
             request.count("gru.intr_mm_lock_failed")
         elif space.active > 0:
             request.count("gru.fail_range_active")
@@ -180,8 +180,9 @@ class Gru:
             n, found = self.software_walk(request)
             server.charge("driver", n)
             request.due = world.now + n
-            if found:
-                found = request.size == SMALL or request.engine.big
+            if found and request.size == LARGE and not request.engine.big:
+                request.engine.big = request.engine.reload = True
+                found = False
             if not found:
                 request.count("gru.fail_upm")
             yield from step(request, "DROPIN" if found else "SWITCH")
@@ -232,11 +233,15 @@ class Gru:
         yield from step(request, "CALL_LOCK")
         space.lock.acquire(request, "read")
         yield from step(request, "CALL_CTX")
-        engine.context.acquire(request, "write")
+        if not engine.context.acquire(request, "write"):
+            yield from step(request, "CALL_CTX")
+        if engine.reload:
+            engine.reload = False
+            request.spend("driver", cost.cch_update)
         yield from step(request, "WINDOW")
         while True:
             if space.active > 0:
-                request.count("gru.call_os_wait_queue")
+                request.count("gru.window_sleeps")
                 request.sleeping = True
                 space.sleepers.append(request)
                 request.due = NEVER
@@ -249,6 +254,7 @@ class Gru:
                 break
             request.reading = False
             request.count("gru.fail_range_active")
+            request.count("gru.call_os_wait_queue")
         n, found = self.software_walk(request)
         request.spend("driver", n)
         if found:

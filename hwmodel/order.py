@@ -1,4 +1,4 @@
-"""The program order of the trace: epochs, openers, the lookahead gate, and who is done (docs/model.md section 3)."""
+"""The program order of the trace: who waits for an epoch or to open one, the lookahead gate, and who is done (docs/model.md section 3)."""
 
 from hwmodel import clock
 from hwmodel.jit import part, routine
@@ -73,11 +73,6 @@ def may_open(m, i):
     if end > row.clock:
         clock.wait(m, i, ORDER_WAIT, end)
         return False
-    if op.kind == SYNC:
-        for s in range(m.spaces.size):
-            m.spaces[s].epoch += 1
-    else:
-        m.spaces[row.space].epoch += 1
     return True
 
 

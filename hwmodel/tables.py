@@ -84,7 +84,7 @@ ROW = table(
     "note_first", "note_last", "note_end", "note_then", "note_from", "note_stage", "note_at",
     "flush_first", "flush_last", "flush_stride", "flush_gen", "flush_full", "flush_then",
     "flush_from", "flush_far", "flush_local", "flush_t1", "flush_stage", "acks", "ack",  # acks: answers to come, of kicks too
-    "op", "op_from", "first", "last", "failed",  # its operation and the pages that it locks
+    "op", "op_from", "first", "last", "failed", "closed",  # its operation, the pages that it locks, is its epoch still to open
     "zap_first", "zap_last", "at", "zap_then", "unmap_then", "keep_lock",  # unmapping
     "piece_first", "piece_last", "cut_then", "piece_next", "prot", "advice",
     "target", "target_last", "child", "mapping", "file", "offset", "grows",

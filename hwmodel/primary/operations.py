@@ -19,7 +19,7 @@ from hwmodel.op import (
     NOHUGEPAGE,
     SYNC,
 )  # fmt: skip
-from hwmodel.primary import advise, fork, gather, notify, protect, remap, vmas, zap
+from hwmodel.primary import advise, epochs, fork, gather, notify, protect, remap, vmas, zap
 from hwmodel.records import complete
 from hwmodel.tables import (
     ADVISE,
@@ -57,6 +57,8 @@ def begin(m, i):
     op, arg = m.queue[row.head], m.queue[min(row.head + 1, m.queue.size - 1)]
     if op.kind == SYNC:
         m.counts[i, SYNCS] += 1
+        for s in range(m.spaces.size):
+            m.spaces[s].epoch += 1
         complete(m, i)
         return
     row.op, row.op_from, row.failed, row.phase, row.keep_lock = op.kind, row.clock, 0, LOCK, 1
@@ -79,6 +81,8 @@ def begin(m, i):
         row.child, row.last = op.count, row.first
     elif op.kind == BRK:
         row.target = (op.address + 4095) >> 12
+    if row.op != MADVISE:
+        epochs.begin(m, i)
     clock.spend(m, i, SYSCALLS, m.costs[0].syscall)
 
 
@@ -167,6 +171,7 @@ def insert(m, r):
     """INSERT: the VMA of MMAP or BRK."""
     row = m.rows[r]
     vmas.insert(m, row.space, row.first, row.last, row.prot, row.mapping, row.file, row.offset, 0, row.grows)
+    epochs.open_epoch(m, r)
     row.phase = UNLOCK
     clock.spend(m, r, VMAS, m.costs[0].vma)
 
@@ -179,6 +184,7 @@ def unlock(m, r):
     if m.locks[row.space].writer == r:
         space.wlock_first = space.wlock_last = space.wlock_to = space.wlock_to_last = 0
     locks.release(m, r, row.space)
+    epochs.open_epoch(m, r)
     if row.op == FORK:
         fork.born(m, row.space, row.child)
     row.phase = END

@@ -5,7 +5,7 @@ from hwmodel.jit import part, routine
 from hwmodel.ledger import account
 from hwmodel.op import PROT_WRITE
 from hwmodel.parts import radix
-from hwmodel.primary import frames, gather, notify, split, vmas, zap
+from hwmodel.primary import epochs, frames, gather, notify, split, vmas, zap
 from hwmodel.tables import CHANGE, CHANGED, HUGE, NONE, PFN, PROTECT, PROTECT_CUT, UNLOCK, ZERO, P, W
 
 CLEARING, VMAS = account("clear"), account("vma")
@@ -15,18 +15,25 @@ CLEARING, VMAS = account("clear"), account("vma")
 def next_piece(m, r):
     """PROTECT: the part of the next VMA whose rights change; at the end the flush."""
     row = m.rows[r]
-    at = row.at
-    while True:
-        k = vmas.above(m, row.space, at)
-        if at >= row.last or not vmas.is_of(m, k, row.space) or m.vmas[k].first >= row.last:
-            gather.finish(m, r, 0, UNLOCK)
-            return
-        if m.vmas[k].prot != row.prot:
-            break
-        at = m.vmas[k].last
+    k = find_piece(m, row, row.at)
+    if k < 0:
+        gather.finish(m, r, 0, UNLOCK)
+        return
     first, last = max(m.vmas[k].first, row.first), min(m.vmas[k].last, row.last)
     row.zap_first, row.zap_last = first, last
     zap.split_ends(row, first, last, PROTECT_CUT)
+
+
+@routine
+def find_piece(m, row, at):
+    """Return the row of the first VMA from page `at` on whose rights change, or -1 if none is left in the range."""
+    k = vmas.above(m, row.space, at)
+    while at < row.last and vmas.is_of(m, k, row.space) and m.vmas[k].first < row.last:
+        if m.vmas[k].prot != row.prot:
+            return k
+        at = m.vmas[k].last
+        k += 1
+    return -1
 
 
 @routine
@@ -38,6 +45,8 @@ def cut(m, r):
     m.vmas[k].prot = row.prot
     vmas.merge(m, k)
     row.at, row.phase = last, PROTECT
+    if find_piece(m, row, last) < 0:
+        epochs.open_epoch(m, r)
     start = first_table(m, m.spaces[row.space].root, first, last)
     if start < last:
         row.at = row.zap_first = start

@@ -5,7 +5,7 @@ from hwmodel.jit import part, routine
 from hwmodel.ledger import account
 from hwmodel.op import HUGETLB
 from hwmodel.parts import radix
-from hwmodel.primary import frames, notify, shootdown, split, vmas, zap
+from hwmodel.primary import epochs, frames, notify, shootdown, split, vmas, zap
 from hwmodel.tables import CUT, HUGE, MOVE, MOVED, PFN, REMAP, REMAP_INSERT, TABLE, UNLOCK, ZERO
 
 BEGIN = REMAP
@@ -48,6 +48,7 @@ def resize(m, r, k):
         else:
             m.vmas[k].last = new_last
             vmas.merge(m, k)
+            epochs.open_epoch(m, r)
             clock.spend(m, r, VMAS, m.costs[0].vma)
 
 
@@ -61,6 +62,8 @@ def insert(m, r):
     anon = v.anon
     k = vmas.insert(m, row.space, row.target, row.target_last, v.prot, v.mapping, v.file, offset, v.advice, v.grows)
     m.vmas[k].anon |= anon
+    if not epochs.is_below_stack(m, row.space, row.last):
+        epochs.open_epoch(m, r)
     row.at = row.first
     notify.tell(m, r, notify.START, row.first, row.last, MOVE)
     clock.spend(m, r, VMAS, m.costs[0].vma)

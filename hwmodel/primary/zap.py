@@ -7,7 +7,7 @@ from hwmodel import clock, locks
 from hwmodel.jit import part, routine
 from hwmodel.ledger import account
 from hwmodel.parts import radix
-from hwmodel.primary import frames, gather, notify, split, vmas
+from hwmodel.primary import epochs, frames, gather, notify, split, vmas
 from hwmodel.tables import (
     CUT,
     FREE_PAGES,
@@ -77,6 +77,8 @@ def cut(m, r):
     """CUT: the VMAs are detached; what is left of the work needs the lock for reading only (mmap_write_downgrade)."""
     row = m.rows[r]
     changed = vmas.remove(m, row.space, row.zap_first, row.zap_last)
+    if row.unmap_then == UNLOCK:  # nothing is mapped in its place
+        epochs.open_epoch(m, r)
     if changed == 0:
         row.phase = UNLOCK
         return

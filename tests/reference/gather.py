@@ -1,6 +1,7 @@
 """Unmapping in the oracle: gather, ZAP, FREE, FREE_TABLES, and the chain around them (docs/model.md, 9 and 9.1)."""
 
 from tests.reference import vmas as v
+from tests.reference.epochs import open_epoch
 from tests.reference.faults import split
 from tests.reference.flush import flush, notice
 from tests.reference.memory import HUGE, ZERO
@@ -138,17 +139,19 @@ def boundary_splits(row, *pages):
             yield from split(row, page, "clear", "SPLITS")
 
 
-def unmap(row, first, last, downgrade=False):
-    """MUNMAP from SPLITS to FREE, the lock held."""
+def unmap(row, first, last, downgrade=False, replaced=False):
+    """MUNMAP from SPLITS to FREE, the lock held; `replaced`: something is mapped there afterwards."""
     yield from boundary_splits(row, first, last)
-    yield from unmap_vmas(row, first, last, downgrade)
+    yield from unmap_vmas(row, first, last, downgrade, replaced)
 
 
-def unmap_vmas(row, first, last, downgrade=False):
+def unmap_vmas(row, first, last, downgrade=False, replaced=False):
     """MUNMAP from VMAS to FREE."""
     world, space = row.world, row.space
     yield from step(row, "VMAS")
     work = space.vmas.cut(first, last)
+    if not replaced:
+        open_epoch(row)
     if not work:
         skip(row)
         return

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from tests.reference import vmas as v
 from tests.reference.banks import index_of
+from tests.reference.epochs import below_stack, open_epoch
 from tests.reference.faults import split
 from tests.reference.flush import flush, notice, release
 from tests.reference.gather import (
@@ -38,15 +39,18 @@ def mremap(row, op):
             vma.last = old + m
             space.vmas.merge(vma)
             row.spend("vma", row.world.cost.vma)
+            open_epoch(row)
         elif m < n:
             yield from unmap(row, old + m, old + n, downgrade=True)
         return None
     if (new < old + n and old < new + m) or cuts_hugetlb(space, new, new + m):
         return False
     if space.vmas.in_range(new, new + m):
-        yield from unmap(row, new, new + m)
+        yield from unmap(row, new, new + m, replaced=True)
     yield from boundary_splits(row, old, old + n)
     yield from insert(row, replace(space.vmas.find(old).part(old, old + n), first=new, last=new + m))
+    if not below_stack(space, old + n):
+        open_epoch(row)
     yield from notice(row, "start", old, old + n, "MOVE")
     yield from move(row, old, new, min(n, m))
     yield from notice(row, "end", old, old + n, "VMAS")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from hwmodel import op as o
+from tests.reference import epochs
 from tests.reference.rows import step
 
 INFINITE = 1 << 60
@@ -132,8 +133,7 @@ def enter(agent, op):
             break
         yield from step(agent, "READY")
     if op.opens:
-        for each in world.spaces.values() if op.name == "sync" else [space]:
-            each.epoch += 1
+        epochs.begin(agent, op)
 
 
 def others(agent, op):

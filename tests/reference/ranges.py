@@ -2,6 +2,7 @@
 
 from hwmodel import op as o
 from tests.reference import vmas as v
+from tests.reference.epochs import open_epoch
 from tests.reference.flush import flush, notice
 from tests.reference.gather import Gather, boundary_splits, cuts_hugetlb, finish, insert, leaf_part, unmap, zap
 from tests.reference.memory import LAZY, NONE, ZERO, A, D, P, W
@@ -22,6 +23,7 @@ def locked(body, mode="write", pages=None):
             row.count("unsupported_ops")
         yield from step(row, "UNLOCK")
         row.space.lock.release(row)
+        open_epoch(row)
 
     return chain
 
@@ -40,8 +42,9 @@ def mmap(row, op):
     if unaligned or cuts_hugetlb(row.space, vma.first, vma.last):
         return False
     if row.space.vmas.in_range(vma.first, vma.last):
-        yield from unmap(row, vma.first, vma.last)
+        yield from unmap(row, vma.first, vma.last, replaced=True)
     yield from insert(row, vma)
+    open_epoch(row)
 
 
 def brk_pages(row, op):
@@ -64,6 +67,7 @@ def brk(row, op):
     else:
         space.brk = new
         yield from insert(row, heap(old, new))
+        open_epoch(row)
 
 
 def mprotect(row, op):
@@ -86,6 +90,8 @@ def mprotect(row, op):
         piece.prot = prot
         shared = piece.shared
         space.vmas.merge(piece)
+        if all(other.prot == prot for other in space.vmas.in_range(last, op.last)):
+            open_epoch(row)
         row.spend("vma", cost.vma)
         tables = space.table.tables(2, first, last)
         if not tables:

@@ -45,6 +45,7 @@ class Agent(Row):
         self.served = self.own_from = self.wake_at = 0
         self.effect = 0
         self.opener = None
+        self.unopened = False  # its operation has an epoch still to open
         self.cause = None  # why it is blocked, where rule 3.5 wakes it: a function that says whether it may go on
         self.pending = []  # services that arrived while it was owned: (arrival, row id, kind, what)
         self.ops, self.position, self.block_number = [], 0, 0

@@ -128,6 +128,12 @@ def test_gaps_of_merged_accesses_go_to_the_next_record():
     assert run(units[:3])[-1] == (0, 40_000, 0, t.COMPUTE, 0)
 
 
+@pytest.mark.parametrize("owed, last", [(32_767, [(0x2000, 1, 32_767, t.READ, 0)]),
+                                        (32_768, [(0, 32_768, 0, t.COMPUTE, 0), (0x2000, 1, 0, t.READ, 0)])])  # fmt: skip
+def test_a_gap_that_does_not_fit_is_computation(owed, last):
+    assert run([access(t.READ, 1), access(t.READ, 1, gap=30_000), access(t.READ, 2, gap=owed - 30_000)])[1:] == last
+
+
 @pytest.mark.parametrize("cut", [13, 100, 9999])
 def test_what_is_held_back_is_bounded(cut):
     units = [unit for i in range(3 * LIMIT) for unit in (access(t.FETCH, 1), access(t.READ, i % 7))]
@@ -143,6 +149,13 @@ def test_a_run_ends_after_as_many_records_as_are_held_back():
     for between, counts in ((LIMIT - 2, [2]), (LIMIT - 1, [1, 1])):
         records = run([access(t.FETCH, 1), *others[:between], access(t.FETCH, 1)])
         assert [r[1] for r in records if r[3] == t.FETCH] == counts
+
+
+def test_a_run_that_can_not_grow_any_more_holds_nothing_back():
+    """The fetch is the first of LIMIT records with the second piece: it is full, and all but the latest read's run come out."""
+    others = [access(t.READ, 2 + i % 2) for i in range(LIMIT)]
+    pieces = [t.as_records(flat(units)) for units in ([access(t.FETCH, 1), *others[: LIMIT - 2]], others[:1], others[1:2])]
+    assert next(coalesce(pieces, (0,))).size == LIMIT - 1
 
 
 def test_the_records_that_can_no_longer_change_come_out_at_once():

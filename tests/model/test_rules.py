@@ -69,6 +69,20 @@ def test_a_large_invalidation_purges_the_address_space(pages, kept):
     assert run.entry(space=1) == (frame(run, space=1), False)
 
 
+@pytest.mark.parametrize("prelude, operation, touch, waited", [
+    ([], memory(), read(agent=1), 100), (memory(), memory(4), read(PAGE + 2, 1), 110),
+    (memory(), remap(PAGE + 100, 8), read(PAGE + 100, 1), 100), (memory(), remap(PAGE, 8, size=9), read(PAGE + 8, 1), 100),
+    (memory(), remap(PAGE, 8, size=4), read(agent=1), 0), (memory(prot=1), protect(3, 8), write(agent=1), 100),
+    (memory(), protect(1, 8), read(agent=1), 0), (memory(), unmap(4), read(PAGE + 5, 1), 0),
+    (memory(), advise(o.DONTNEED), read(agent=1), 0), ([], (PAGE << 12, 0, 0, o.BRK, 0), read(agent=1), 0),
+])  # fmt: skip
+def test_an_access_waits_for_what_the_operation_before_it_gives(prelude, operation, touch, waited):
+    """The call takes 100 cycles, a VMA 10. What only takes rights away is waited for by nobody."""
+    run = run_of(prelude, operation, touch, roles=(CPU, CPU), kernel__syscall_ns=100, kernel__vma_ns=10)
+    assert run.result.ledger.by_agent("order_wait")["agent 1"] == waited
+    assert run.counted("segv") == ({"segv": 1} if touch == read(agent=1) and operation[0] == PAGE << 12 else {})
+
+
 # who maps a frame
 
 

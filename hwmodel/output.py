@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 Path = str | os.PathLike[str]
@@ -25,7 +25,7 @@ OPEN_FILES = re.compile(r"/proc/\d+(/task/\d+)?/fd")
 
 
 @contextlib.contextmanager
-def whole(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
+def whole(path: Path, mode: int = 0o666, told: Callable[[str], object] = lambda name: None) -> Iterator[BinaryIO]:
     """Open a file that takes the place of `path` at the end; after an error, or a kill, `path` is as it was.
 
     Parameters
@@ -35,6 +35,8 @@ def whole(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
         A pipe, a terminal or another device is not replaced but written, as it comes.
     mode : int
         Of a file that was not there, less the umask.
+    told : callable
+        Given the name of a file beside `path`, before that is made: for whoever would remove it should this process be killed.
 
     Raises
     ------
@@ -51,7 +53,7 @@ def whole(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"{name}: there is no folder {folder}")
     old = os.stat(target) if os.path.exists(target) else None
-    descriptor, temporary = _named_by(name, _temporary, folder, 0o600 if old else mode)
+    descriptor, temporary = _named_by(name, _temporary, folder, 0o600 if old else mode, told)
     try:
         with _file(os.dup(descriptor), name) as file:
             yield file
@@ -60,7 +62,7 @@ def whole(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
                 os.fchown(descriptor, old.st_uid, old.st_gid)
             os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
         if temporary is None:
-            temporary = _named_by(name, _linked, descriptor, folder)
+            temporary = _named_by(name, _linked, descriptor, folder, told)
         _named_by(name, os.replace, temporary, target)
         temporary = None
     finally:
@@ -154,7 +156,7 @@ def _is_open_file(name: str) -> bool:
     return False
 
 
-def _temporary(folder: str, mode: int) -> tuple[int, str | None]:
+def _temporary(folder: str, mode: int, told: Callable[[str], object]) -> tuple[int, str | None]:
     """(descriptor, name or None) of a new file, locked."""
     _remove_left(folder)
     if UNNAMED and os.path.isdir("/proc/self/fd"):
@@ -163,7 +165,7 @@ def _temporary(folder: str, mode: int) -> tuple[int, str | None]:
             _lock(descriptor)
             return descriptor, None
     while True:
-        name = os.path.join(folder, PREFIX + secrets.token_hex(8))
+        name = _name(folder, told)
         descriptor = os.open(name, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode)
         _lock(descriptor)
         if os.fstat(descriptor).st_nlink:  # nobody took it for a dead writer's before it was locked
@@ -171,10 +173,16 @@ def _temporary(folder: str, mode: int) -> tuple[int, str | None]:
         os.close(descriptor)
 
 
-def _linked(descriptor: int, folder: str) -> str:
+def _linked(descriptor: int, folder: str, told: Callable[[str], object]) -> str:
     """Give a file without a name one, for a moment; it."""
-    name = os.path.join(folder, PREFIX + secrets.token_hex(8))
+    name = _name(folder, told)
     os.link(f"/proc/self/fd/{descriptor}", name, src_dir_fd=descriptor)  # given a src_dir_fd, Python follows the link
+    return name
+
+
+def _name(folder: str, told: Callable[[str], object]) -> str:
+    name = os.path.join(os.path.abspath(folder), PREFIX + secrets.token_hex(8))
+    told(name)
     return name
 
 

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
 from hwmodel.op import PAGE, USER_END, TraceError, TraceWarning
+from workloads.guardian import Guardian
 from workloads.readers.ftracelines import MARK
 from workloads.streams import create
 from workloads.tracee import Tracee
@@ -56,7 +57,8 @@ def record_kernel(
     command : sequence of str
         The program and its arguments. It has this process's input and output and runs at nearly its own speed.
         Threads and processes that it starts are recorded too, until it ends; only its own address space has a virtual
-        machine: what an execve puts in its place, or a forked child's, has no notifier events.
+        machine: what an execve puts in its place, or a forked child's, has no notifier events. If this process is killed, it is too,
+        with all that it has started, and nothing is left of the recording.
     out : path
         Text file to write, as ftrace prints it; compressed if it ends in .gz, .xz, .bz2 or .zst. Written completely or not
         at all. Comments at its beginning hold the program's initial memory, those at its end the exit status.
@@ -78,21 +80,22 @@ def record_kernel(
     command = [os.fspath(part) for part in command]
     _check(command, kvm, cwd)
     events = ((*NEEDED, *NOTIFIER), (*WANTED, *NOTIFIER_WANTED)) if kvm else (NEEDED, WANTED)
-    with create(out) as file, Instance(*events) as instance, contextlib.ExitStack() as stack:
-        about = _run(command, file, instance, kvm, stack, cwd, env)
+    with Guardian() as guardian, create(out, guardian.will_make) as file, Instance(guardian, *events) as instance:
+        with contextlib.ExitStack() as stack:
+            about = _run(command, file, guardian, instance, kvm, stack, cwd, env)
     if about["lost_events"]:
         warnings.warn(f"{os.fspath(out)}: the kernel lost {about['lost_events']} events", TraceWarning, stacklevel=2)
     return about
 
 
 def _run(
-    command: list[str], file: BinaryIO, instance: Instance, kvm: bool, stack: contextlib.ExitStack, cwd: Any, env: Any
+    command: list[str], file: BinaryIO, guardian: Guardian, instance: Instance, kvm: bool, stack: contextlib.ExitStack, cwd: Any, env: Any
 ) -> dict[str, Any]:
     """Run the program in the instance; what the comments say."""
     device = os.open(KVM, os.O_RDWR) if kvm else None
     if device is not None:
         stack.callback(os.close, device)
-    tracee = Tracee(command, cwd, env, () if device is None else (device,))
+    tracee = Tracee(guardian, command, cwd, env, () if device is None else (device,))
     stack.callback(tracee.kill)
     about: dict[str, Any] = {
         "recorder": "hwmodel record --kernel",

@@ -236,7 +236,7 @@ def bytes_source(data: bytes, name: str = "bytes", strict: bool = False) -> Sour
 
 
 @contextlib.contextmanager
-def create(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def create(path: str | os.PathLike[str], told: Callable[[str], object] = lambda name: None) -> Iterator[BinaryIO]:
     """Open a file to be written, whole or not at all; its name says how it is compressed (.gz, .xz, .bz2, .zst, or not).
 
     Raises
@@ -244,7 +244,7 @@ def create(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     OSError
         If it cannot be written.
     """
-    with whole(path) as raw, _compressor(pathlib.Path(path).suffix, raw) as file:
+    with whole(path, told=told) as raw, _compressor(pathlib.Path(path).suffix, raw) as file:
         yield file
 
 

@@ -11,19 +11,12 @@ import os
 import signal
 import struct
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hwmodel.op import PAGE, TraceError
+from workloads.guardian import Guardian
 
-SHIM = (
-    "import ctypes, os, signal, sys\n"
-    "signal.signal(signal.SIGPIPE, signal.SIG_DFL), signal.signal(signal.SIGXFSZ, signal.SIG_DFL)\n"
-    "ctypes.CDLL(None).ptrace(0, 0, None, None)\n"
-    "os.execvp(sys.argv[1], sys.argv[1:])\n"
-)
-"""Stops at its own execve, traced by its parent. Python ignores two signals; the program must not."""
 SINGLESTEP, GETREGS, SETREGS, DETACH = 9, 12, 13, 17
 REGISTERS = (
     "r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags rsp ss fs_base gs_base ds es fs gs"
@@ -40,6 +33,8 @@ class Tracee:
 
     Parameters
     ----------
+    guardian : Guardian
+        Ends it should this process die.
     command : sequence of str
         The program and its arguments.
     cwd, env : optional
@@ -53,12 +48,15 @@ class Tracee:
         If it can't be started.
     """
 
-    def __init__(self, command: Sequence[str], cwd: Any = None, env: Mapping[str, str] | None = None, fds: Sequence[int] = ()) -> None:
+    def __init__(
+        self, guardian: Guardian, command: Sequence[str], cwd: Any = None, env: Mapping[str, str] | None = None, fds: Sequence[int] = ()
+    ) -> None:
+        self._guardian = guardian
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
         self._libc.ptrace.restype = ctypes.c_long
-        shim = [sys.executable, "-I", "-S", "-c", SHIM, *command]
-        self._process = subprocess.Popen(shim, cwd=cwd, env=env, pass_fds=tuple(fds))
+        shim = guardian.shim(command, env, held=True)
+        self._process = subprocess.Popen(shim, cwd=cwd, env=env, pass_fds=(*fds, guardian.descriptor))
         self.pid = self._process.pid
         self._held = True
         try:
@@ -116,13 +114,13 @@ class Tracee:
 
     def wait(self) -> int:
         """Its exit status once it has ended; negative: the signal that killed it."""
-        return self._process.wait()
+        status = self._process.wait()
+        self._guardian.program_ended()
+        return status
 
     def kill(self) -> None:
-        """End it, if it has not ended."""
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
+        """End it and what it has started, if it has not ended."""
+        self._guardian.kill(self._process)
 
     def _wait_for_stop(self) -> None:
         _, status = os.waitpid(self.pid, os.WUNTRACED)

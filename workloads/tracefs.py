@@ -1,13 +1,21 @@
-"""A tracefs instance of its own: the kernel's trace events of a few threads, as text, streamed to a file."""
+"""A tracefs instance of its own: the kernel's trace events of a few threads, as text, streamed to a file.
 
+An instance outlives the process that made it, and goes on recording. So a guardian removes it should its recorder die. The guardian can be
+killed too: so a recorder locks its instance for as long as it lives, and the next one removes those without a lock.
+"""
+
+import contextlib
+import fcntl
 import os
 import pathlib
+import secrets
 import select
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO
 
 from hwmodel.op import TraceError
+from workloads.guardian import Guardian
 
 ROOTS = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
 BUFFER_KIB = 1 << 15
@@ -27,6 +35,7 @@ HEADER = """\
 #              | |         |   |||||     |         |
 """
 """As `trace` begins; `trace_pipe`, which can be streamed, leaves it out."""
+PREFIX = "hwmodel-"
 READ = 1 << 16
 POLL_MS = 50
 
@@ -36,6 +45,8 @@ class Instance:
 
     Parameters
     ----------
+    guardian : Guardian
+        Removes it should this process die.
     needed, wanted : iterable of str
         Events as "group/event"; a kernel that lacks a needed one is refused, others are left out.
 
@@ -45,8 +56,9 @@ class Instance:
         If there is no tracefs, or this process may not use it.
     """
 
-    def __init__(self, needed: Iterable[str], wanted: Iterable[str] = ()) -> None:
-        self._path = _root() / "instances" / f"hwmodel-{os.getpid()}"
+    def __init__(self, guardian: Guardian, needed: Iterable[str], wanted: Iterable[str] = ()) -> None:
+        self._path = _root() / "instances" / f"{PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
+        self._guardian, self._lock = guardian, contextlib.ExitStack()
         self.events: list[str] = []
         self._needed, self._wanted = tuple(needed), tuple(wanted)
         self._reader: threading.Thread | None = None
@@ -55,8 +67,13 @@ class Instance:
 
     def __enter__(self) -> "Instance":
         try:
-            self._path.mkdir()
+            self._guardian.will_trace(self._path)
+            with _locked(self._path.parent):  # nobody takes it for a dead recorder's before it is locked itself
+                _remove_left(self._path.parent)
+                self._path.mkdir()
+                self._lock.enter_context(_locked(self._path))
         except OSError as error:
+            self._lock.close()
             raise TraceError(f"cannot record the kernel's events: {self._path}: {error.strerror} (it needs root)") from None
         try:
             self._put("tracing_on", "0")
@@ -71,8 +88,10 @@ class Instance:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
-        self._remove()
+        try:
+            self.stop()
+        finally:
+            self._remove()
 
     def start(self, pid: int, write: Callable[[bytes], object]) -> None:
         """Record what a thread and all that descend from it do; hand the text to `write`, from a thread."""
@@ -140,6 +159,25 @@ class Instance:
         if self._path.is_dir():
             self._put("events/enable", "0")
             self._path.rmdir()
+        self._lock.close()
+
+
+@contextlib.contextmanager
+def _locked(folder: pathlib.Path, wait: bool = True) -> Iterator[None]:
+    """Hold the lock of a folder; raises BlockingIOError if another process does and it is not to be waited for."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove_left(folder: pathlib.Path) -> None:
+    """Remove the instances of recorders that are dead."""
+    for path in folder.glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError), _locked(path, wait=False):
+            path.rmdir()
 
 
 def _root() -> pathlib.Path:

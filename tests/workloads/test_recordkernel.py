@@ -81,6 +81,15 @@ def test_exit_status_signals_and_descriptors_are_the_program_s(tmp_path, capfd):
 
 
 @needs_tracefs
+def test_the_environment_and_the_ignored_signals_are_the_program_s(tmp_path, capfd):
+    """The way to it leads through a Python, which may set LC_CTYPE and ignores SIGPIPE."""
+    record_kernel(["sh", "-c", "env; grep SigIgn /proc/self/status"], tmp_path / "x", kvm=False, env={"PATH": os.environ["PATH"], "A": "b"})
+    told = capfd.readouterr().out.split()
+    assert {"A=b"} <= set(told) and not [line for line in told if line.startswith("LC_")]
+    assert int(told[-1], 16) & 1 << signal.SIGPIPE - 1 == 0
+
+
+@needs_tracefs
 def test_the_program_s_memory_and_threads_are_there_from_its_first_instruction(program, tmp_path):
     out = tmp_path / "events"
     record_kernel([program()], out, kvm=False)

@@ -1,5 +1,6 @@
-"""A tool that runs a program and writes a recording to a pipe of ours: nothing of it touches the disk."""
+"""A tool that runs a program and writes a recording to a pipe of ours: nothing of it touches the disk, or goes on without us."""
 
+import contextlib
 import fcntl
 import os
 import subprocess
@@ -7,6 +8,8 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO
+
+from workloads.guardian import Guardian
 
 PIPE_SIZE = 1 << 20  # bytes: what a process may ask for without privileges
 SET_PIPE_SIZE = getattr(fcntl, "F_SETPIPE_SZ", 1031)
@@ -36,12 +39,18 @@ class Launch:
         self.status: int | None = None
 
     def __enter__(self) -> "Launch":
+        self._stack = contextlib.ExitStack()
+        self._guardian = self._stack.enter_context(Guardian())
         reading, writing = os.pipe()
         self.log: BinaryIO = open(reading, "rb", buffering=0)
         try:
             _enlarge(writing)
-            places = {"cwd": self._cwd, "env": self._env, "pass_fds": (writing, *self._share)}
-            self._process = subprocess.Popen(self._command(writing), stderr=subprocess.PIPE, **places)
+            places = {"cwd": self._cwd, "env": self._env, "pass_fds": (writing, self._guardian.descriptor, *self._share)}
+            command = self._guardian.shim(self._command(writing), self._env)
+            self._process = subprocess.Popen(command, stderr=subprocess.PIPE, **places)
+        except BaseException:
+            self._stack.close()
+            raise
         finally:
             os.close(writing)
         self._errors = threading.Thread(target=self._watch_errors, daemon=True)
@@ -51,13 +60,16 @@ class Launch:
     def __exit__(self, kind: type | None, *_: object) -> None:
         self.log.close()
         if kind is not None:
-            self._process.kill()
+            self._guardian.kill(self._process)
         self.wait()
         self._errors.join(timeout=5)  # a daemon of the program's may hold it open
+        self._stack.close()
 
     def wait(self) -> int:
         """The exit status, once there is one; negative: the signal that killed the program."""
-        self.status = self._process.wait()
+        if self.status is None:
+            self.status = self._process.wait()
+            self._guardian.program_ended()
         return self.status
 
     def _watch_errors(self) -> None:

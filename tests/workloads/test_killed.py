@@ -1,0 +1,155 @@
+"""A recorder that is killed leaves no tracing, no file and no process behind; skipped without root, tracefs or KVM."""
+
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+
+import pytest
+
+from workloads import guardian, record_kernel, recordkernel, tracefs
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TRACEFS = [pathlib.Path(root) for root in tracefs.ROOTS if os.path.isdir(f"{root}/instances")]
+able = os.geteuid() == 0 and TRACEFS and os.access(TRACEFS[0] / "instances", os.W_OK) and os.access(recordkernel.KVM, os.R_OK | os.W_OK)
+needs_tracefs = pytest.mark.skipif(not able, reason="NOT SHOWN that nothing traces on after a kill: needs root, tracefs and KVM")
+needs_valgrind = pytest.mark.skipif(shutil.which("valgrind") is None and "CI" not in os.environ, reason="valgrind is not installed")
+PROGRAM = ["sh", "-c", "(sleep 61 & sleep 62) & sleep 63"]
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL]
+MARK = "HWMODEL_TESTED"
+
+
+class Recorder:
+    """`hwmodel record` as a process, and all that it starts: its environment has a mark that no other's has."""
+
+    def __init__(self, folder, *options, before=(), program=PROGRAM):
+        self.folder, self.mark = folder, uuid.uuid4().hex
+        command = [*before, sys.executable, "-m", "analysis.cli", "record", *options, "--out", str(folder / "out.ftrace"), "--", *program]
+        environment = os.environ | {MARK: self.mark, "PYTHONPATH": str(ROOT)}
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self.process = subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, **quiet)
+
+    def alive(self):
+        """Command lines of the processes that have the mark and have not ended."""
+        found = {}
+        for path in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                if f"{MARK}={self.mark}".encode() in (path / "environ").read_bytes().split(b"\0"):
+                    found[int(path.name)] = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue
+        return found
+
+    def left(self):
+        """All that there is of it."""
+        return [*self.alive().values(), *self.own_instances(), *os.listdir(self.folder)]
+
+    def own_instances(self):
+        return [path.name for path in (TRACEFS[0] / "instances").iterdir() if path.name.startswith(f"hwmodel-{self.process.pid}-")]
+
+    def wait_for(self, condition):
+        until = time.monotonic() + 120
+        while not condition():
+            assert time.monotonic() < until and self.process.poll() is None
+            time.sleep(0.01)
+
+    def runs(self):
+        """Whether the program has begun."""
+        return any(line.strip() == "sleep 63" for line in self.alive().values())
+
+    def kill(self, number):
+        """Send a signal; what is left after two seconds."""
+        self.process.send_signal(number)
+        until = time.monotonic() + 2
+        while self.left() and time.monotonic() < until:
+            self.process.poll()
+            time.sleep(0.02)
+        left = self.left()
+        self.process.kill()
+        self.process.wait()
+        return left
+
+
+@needs_tracefs
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_kernel_recorder_that_is_killed_leaves_nothing(tmp_path, number):
+    recorder = Recorder(tmp_path, "--kernel")
+    recorder.wait_for(recorder.runs)
+    assert recorder.own_instances()
+    assert recorder.kill(number) == []
+
+
+@needs_tracefs
+def test_a_kernel_recorder_that_runs_out_of_time_leaves_nothing(tmp_path):
+    recorder = Recorder(tmp_path, "--kernel", before=["timeout", "6"])
+    assert recorder.process.wait(60) == 124
+    time.sleep(2)
+    assert recorder.alive() == {} and os.listdir(tmp_path) == []
+    assert not [name for name in os.listdir(TRACEFS[0] / "instances") if not tracing(name)]
+
+
+def tracing(name):
+    """Whether an instance's recorder lives."""
+    return os.path.exists(f"/proc/{name.split('-')[1]}")
+
+
+@needs_tracefs
+@pytest.mark.long
+def test_a_hundred_kills_at_random_moments(tmp_path):
+    """From the start of the process to a second after the program's; half of them near the latter, where most is going on."""
+    draw, moments = random.Random(0), []
+    for number in SIGNALS:
+        folder = tmp_path / f"{number}"
+        folder.mkdir()
+        first = Recorder(folder, "--kernel")
+        begun = time.monotonic()
+        first.wait_for(first.runs)
+        ready = time.monotonic() - begun
+        assert first.kill(number) == []
+        for k in range(25):
+            recorder = Recorder(folder, "--kernel")
+            after = draw.uniform(0, ready + 1) if k % 2 else draw.uniform(0.7 * ready, ready + 1)
+            time.sleep(after)
+            moments.append((number, after, bool(recorder.own_instances()), recorder.runs()))
+            assert recorder.kill(number) == [], moments[-1]
+    assert sum(made for *_, made, _ in moments) >= 25 and sum(not made for *_, made, _ in moments) >= 10, moments
+
+
+@needs_tracefs
+def test_what_a_dead_recorder_left_is_removed_at_the_next_start(tmp_path):
+    recorder = Recorder(tmp_path, "--kernel", program=["sleep", "63"])
+    recorder.wait_for(recorder.runs)
+    (instance,) = recorder.own_instances()
+    on = TRACEFS[0] / "instances" / instance / "tracing_on"
+    recorder.wait_for(lambda: on.read_text().strip() == "1")
+    (own,) = (pid for pid, line in recorder.alive().items() if guardian.__file__ in line)
+    os.kill(own, signal.SIGKILL)
+    recorder.process.kill()
+    recorder.process.wait()
+    assert on.read_text().strip() == "1"
+    reused = TRACEFS[0] / "instances" / f"hwmodel-{os.getpid()}-0"  # as if this process had the number of a dead recorder
+    reused.mkdir()
+    other = Recorder(tmp_path, "--kernel", program=["sleep", "63"])
+    other.wait_for(other.runs)
+    for pid in recorder.alive():
+        os.kill(pid, signal.SIGKILL)
+    record_kernel(["true"], tmp_path / "out", kvm=False)
+    assert not recorder.own_instances() and not reused.exists()
+    assert len(other.own_instances()) == 1, "a living recorder's instance was removed"
+    (tmp_path / "out").unlink()
+    assert other.kill(signal.SIGKILL) == []
+
+
+@needs_valgrind
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_recorder_of_accesses_that_is_killed_leaves_nothing(tmp_path, number, monkeypatch):
+    if not TRACEFS:
+        monkeypatch.setattr(Recorder, "own_instances", lambda self: [])
+    recorder = Recorder(tmp_path, "--tool", "lackey", program=["sh", "-c", "(sleep 61 & sleep 62) & sleep 63; true"])
+    recorder.wait_for(lambda: any("sleep 61" in line and "record" not in line for line in recorder.alive().values()))
+    assert recorder.kill(number) == []

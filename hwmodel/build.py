@@ -101,6 +101,7 @@ def set_control(machine: Any, m: Machine, cpus: int, engines: int, outstanding: 
     ctl.frame_limit = machine.get("memory.size_mib") * 256
     ctl.thp, ctl.fault_around = THP[machine.get("kernel.thp")], machine.get("kernel.fault_around_pages")
     ctl.gather_pages, ctl.ceiling = machine.get("kernel.gather_pages"), machine.get("kernel.flush_ceiling_pages")
+    ctl.stack_limit, ctl.stack_guard = machine.get("kernel.stack_limit_mib") * 256, machine.get("kernel.stack_guard_pages")
     ctl.bau, ctl.per_socket = machine.get("kernel.shootdown.kind") == "bau", machine.get("cpu.per_socket")
     ctl.stlb_huge = machine.get("cpu.stlb.huge")
 

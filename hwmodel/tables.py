@@ -55,7 +55,7 @@ CTL = table(
     "shift", "runahead", "fed", "references", "total", "waiting", "poised", "now",  # block = index >> shift; total: or NEVER
     "node_top", "node_free", "frame_top", "frame_free", "block_free", "frame_limit", "exhausted",
     "link_top", "link_free", "entry_top", "entry_free", "vma_count",
-    "first_segv", "thp", "fault_around", "gather_pages", "ceiling",
+    "first_segv", "thp", "fault_around", "gather_pages", "ceiling", "stack_limit", "stack_guard",  # pages
     "bau", "per_socket", "mask_engines", "guest_huge", "stlb_huge",
 )  # fmt: skip
 """What there is one of. thp: 0 never, 1 madvise, 2 always."""

@@ -71,6 +71,7 @@ def random_machine(rng, design):
         "kernel.fault_around_pages": rng.choice((1, 4, 16)), "kernel.gather_pages": rng.choice((512, 520, 9678)),
         "kernel.flush_ceiling_pages": rng.choice((0, 3, 33)), "kernel.lazy_cpus": rng.randint(0, count),
         "kernel.shootdown.kind": rng.choice(("ipi", "ipi", "bau")),
+        "kernel.stack_limit_mib": rng.choice((1, 8, 8)), "kernel.stack_guard_pages": rng.choice((0, 7, 256)),
     }  # fmt: skip
     if "tlb.cbrs" in base.flat():
         chosen |= {"tlb.cbrs": rng.randint(1, 3), "gru.chiplets": rng.randint(1, 3),
@@ -174,7 +175,7 @@ class Plan:
                 vma = rng.choice(legal)
                 vpn = vma.first + rng.randrange(min(self.near, vma.last - vma.first))
                 if vma.grows and rng.random() < 0.3:
-                    vpn = vma.first - rng.randint(1, 20)
+                    vpn = vma.first - rng.choice((1, 3, 20, 240, 250, 2000, 2045))
                     if not vmas.find(vpn):
                         vmas.extend_stack(vpn)
                 if vma.last - vma.first >= 512 and rng.random() < 0.3:
@@ -200,6 +201,8 @@ class Plan:
             pages -= pages % 512 if mapping == v.HUGETLB else 0
         elif choice < 0.32:
             first, pages, mapping = STACK + rng.randrange(8), rng.randint(1, 8), v.ANONYMOUS
+        elif choice < 0.35:
+            first, pages, mapping = STACK - rng.choice((3, 20, 250, 300, 2000)), rng.randint(1, 8), v.ANONYMOUS
         else:
             base, length = rng.choice(ARENAS)
             first, pages = base + rng.randrange(length - 16), rng.choice((1, 2, 4, 16, 30))

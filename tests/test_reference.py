@@ -213,9 +213,9 @@ def test_segv_is_not_retried():
 
 def test_a_stack_grows_down():
     stack = mmap_unit(ADDRESS, 8, 3, grows_down=True)
-    outcome, _ = run("cpu-only", [CPU], [access(o.WRITE, page=-256), access(o.WRITE, page=-600)], stack)
+    outcome, _ = run("cpu-only", [CPU], [access(o.WRITE, page=-2040), access(o.WRITE, page=-2041)], stack)
     assert counted(outcome, 0)["segv"] == 1
-    assert outcome.state["vmas"][0][0][:2] == (PAGE - 256, PAGE + 8)
+    assert outcome.state["vmas"][0][0][:2] == (PAGE - 2040, PAGE + 8)  # 8 MiB
 
 
 def test_crossing_accesses_miss_once():

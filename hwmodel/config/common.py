@@ -197,6 +197,12 @@ class Kernel(Section):
     lazy_cpus: int = setting(
         0, "count", "CPUs without an agent that still have the first address space loaded, lazily", "E", ge=0, le=1024
     )
+    stack_limit_mib: int = setting(
+        8, "MiB", "largest size that a stack grows to (RLIMIT_STACK)", "V", ge=1, le=1 << 20
+    )
+    stack_guard_pages: int = setting(
+        256, "pages", "pages that a stack which grows leaves free above an accessible mapping", "V", ge=0, le=1 << 20
+    )
     syscall_ns: Nanoseconds = cost_ns(
         88, "syscall", "entry to and exit from a system call", "M", low=60, high=300
     )

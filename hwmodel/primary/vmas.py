@@ -149,12 +149,19 @@ def remove(m, space, first, last):
 
 @routine
 def grow(m, space, page):
-    """Extend a stack VMA within 256 pages above down to `page`; returns its row, or -1."""
-    k = above(m, space, page)
-    if is_of(m, k, space) and m.vmas[k].grows and m.vmas[k].first - page <= 256:
-        m.vmas[k].first = page
-        return merge(m, k)
-    return -1
+    """Extend the stack VMA above down to `page`, which lies in none, if limit and guard gap allow it; returns its row, or -1.
+
+    Linux 6.12 mm/mmap.c expand_downwards, acct_stack_growth: the limit is on the whole VMA; only what can be accessed, and is no stack
+    itself, is guarded.
+    """
+    k, ctl = above(m, space, page), m.ctl[0]
+    if not is_of(m, k, space) or not m.vmas[k].grows or m.vmas[k].last - page > ctl.stack_limit:
+        return -1
+    if k > 0 and m.vmas[k - 1].space == space and page - m.vmas[k - 1].last < ctl.stack_guard:
+        if m.vmas[k - 1].prot and not m.vmas[k - 1].grows:
+            return -1
+    m.vmas[k].first = page
+    return k
 
 
 @routine

@@ -228,6 +228,7 @@ def vma_findings(m):
     alike = same & (a["last"] == b["first"])
     for column in ("prot", "mapping", "file", "advice", "grows"):
         alike &= a[column] == b[column]
+    alike &= a["grows"] == 0  # stacks that grew until they met stay two
     alike &= (a["file"] == 0) | (a["offset"] + a["last"] - a["first"] == b["offset"])
     yield from listed("VMA {} and the next are alike and not merged", np.flatnonzero(alike))
 

@@ -56,7 +56,7 @@ def fault(row, vpn, access):
 def choose(row, vpn, access):
     """(kind of the fault, the pte it saw)."""
     space, frames, write = row.space, row.world.frames, access == "write"
-    vma = space.vmas.find(vpn) or space.vmas.extend_stack(vpn)
+    vma = space.vmas.find(vpn) or space.vmas.extend_stack(vpn, *row.world.stack)
     pte = space.table.get(vpn)
     if vma is None or not vma.prot & NEEDED[access]:
         return "segv", pte

@@ -64,6 +64,7 @@ class World:
         self.now, self.histograms, self.segvs = 0, {}, []
         self.pool = Pool()
         self.frames = Frames(machine.get("memory.size_mib") * 256, self.pool)
+        self.stack = machine.get("kernel.stack_limit_mib") * 256, machine.get("kernel.stack_guard_pages")
         self.llc = Bank(machine.get("memory.llc.lines"), machine.get("memory.llc.ways"))
         ops, self.records = order.units(trace.chunks())
         order.number_epochs(ops, trace.agents)

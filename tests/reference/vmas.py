@@ -116,13 +116,13 @@ class VmaList:
         self.items.sort(key=lambda vma: vma.first)
         return piece
 
-    def extend_stack(self, vpn):
-        """Let a stack grow down to vpn, if one may; returns the VMA or None."""
+    def extend_stack(self, vpn, limit=2048, guard=256):
+        """Let a stack grow down to vpn, which no VMA holds, if one may; returns the VMA or None."""
         vma = self.next(vpn)
-        if vma is None or not vma.grows or vma.first - vpn > 256:
+        if vma is None or not vma.grows or vma.last - vpn > limit:
             return None
-        if vma.file:
-            vma.offset -= vma.first - vpn
+        below = [other for other in self.items if other.last <= vpn and other.prot and not other.grows]
+        if below and below[-1] is self.items[self.items.index(vma) - 1] and vpn < below[-1].last + guard:
+            return None
         vma.first = vpn
-        self.merge(vma)
-        return self.find(vpn)
+        return vma

@@ -85,10 +85,10 @@ ROW = table(
     "flush_first", "flush_last", "flush_stride", "flush_gen", "flush_full", "flush_then",
     "flush_from", "flush_far", "flush_local", "flush_t1", "flush_stage", "acks", "ack",  # acks: answers to come, of kicks too
     "op", "op_from", "first", "last", "failed", "closed",  # its operation, the pages that it locks, is its epoch still to open
-    "zap_first", "zap_last", "at", "zap_then", "unmap_then", "keep_lock",  # unmapping
+    "zap_first", "zap_last", "gone_first", "gone_last", "at", "zap_then", "unmap_then", "keep_lock",  # unmapping
     "piece_first", "piece_last", "cut_then", "piece_next", "prot", "advice",
     "target", "target_last", "child", "mapping", "file", "offset", "grows",
-    "gather", "gather_last", "gathered", "gather_min", "gather_max", "gather_small", "gather_huge", "freed", "tables", "free_then",
+    "gather", "gather_last", "gathered", "gather_min", "gather_max", "gather_level", "freed", "tables", "free_then",
     "index", "vpn", "write", "issued", "killed", "reading", "upm", "huge", "pte",  # requests
     "sleeping", "waiting", "since", "member",  # asleep in a window; pending on its server since; in the running handler's batch
     "chiplet", "stalled", "big", "reload",  # engines

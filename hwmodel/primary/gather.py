@@ -1,6 +1,6 @@
 """The gather: pages whose ptes are gone wait here until every TLB has forgotten them (docs/model.md section 9).
 
-Linux 6.12 mm/mmu_gather.c, include/asm-generic/tlb.h: one range, one stride, freed pages in order.
+Linux 6.12 mm/mmu_gather.c, include/asm-generic/tlb.h: one range, one stride (tlb_get_unmap_shift), freed pages in order.
 """
 
 from hwmodel import clock
@@ -10,6 +10,8 @@ from hwmodel.primary import frames, shootdown
 from hwmodel.tables import FREE_PAGES, HUGE, NEVER, PFN
 
 FREEING = account("free")
+NO_LEVEL = 5
+"""The level of a gather in which no entry was cleared."""
 
 
 @part
@@ -22,7 +24,7 @@ def open_gather(row):
 @part
 def forget_range(row):
     """Nothing is left to flush."""
-    row.gather_min, row.gather_max, row.gather_small, row.gather_huge, row.freed = NEVER, 0, 0, 0, 0
+    row.gather_min, row.gather_max, row.gather_level, row.freed = NEVER, 0, NO_LEVEL, 0
 
 
 @part
@@ -30,18 +32,30 @@ def cover(row, first, pages):
     """The ptes of `pages` pages from `first` on changed: they must be flushed."""
     row.gather_min = min(row.gather_min, first)
     row.gather_max = max(row.gather_max, first + pages)
-    if pages == 512:
-        row.gather_huge = 1
-    else:
-        row.gather_small = 1
+    row.gather_level = min(row.gather_level, 2 if pages == 512 else 1)
 
 
 @part
-def cover_table(row, base):
-    """A page table is freed: its first page stands for it in the range."""
+def cover_table(row, base, level):
+    """A page table is freed: its first page stands for it in the range; the entry cleared is one of the level above."""
+    row.gather_min = min(row.gather_min, base)
+    row.gather_max = max(row.gather_max, base + 1)
+    row.gather_level = min(row.gather_level, level + 1)
+    row.freed = 1
+
+
+@part
+def cover_slot(row, base):
+    """The 512 GiB from page `base` on are empty: the folded fifth level is freed, which is nothing, but its first page is flushed."""
     row.gather_min = min(row.gather_min, base)
     row.gather_max = max(row.gather_max, base + 1)
     row.freed = 1
+
+
+@part
+def stride(row):
+    """Pages between two of a flush: what an entry of the smallest level cleared maps."""
+    return 1 if row.gather_level == NO_LEVEL else 1 << (9 * (row.gather_level - 1))
 
 
 @routine
@@ -76,10 +90,9 @@ def finish(m, r, freed, then):
     row.phase, row.free_then = then, then
     if not needs_flush(row):
         return True
-    stride = 512 if row.gather_huge and not row.gather_small else 1
-    first, last = row.gather_min, row.gather_max
+    first, last, step = row.gather_min, row.gather_max, stride(row)
     forget_range(row)
-    shootdown.ask(m, r, first, last, stride, freed, 0, FREE_PAGES if row.gathered > 0 else then)
+    shootdown.ask(m, r, first, last, step, freed, 0, FREE_PAGES if row.gathered > 0 else then)
     return False
 
 

@@ -167,7 +167,7 @@ def flush_here(m, c, r):
     if row.flush_full or behind != 1 or row.flush_gen != space.tlb_gen:
         empty_tlbs(m, c)
         return costs.flush_full
-    pages = (row.flush_last - row.flush_first) // row.flush_stride
+    pages = (row.flush_last - row.flush_first + row.flush_stride - 1) // row.flush_stride
     if cpu.role == CPU:
         for k in range(pages):
             tlb.drop_page(m, cpu.banks + ITLB, -1, row.flush_first + k * row.flush_stride)

@@ -132,6 +132,19 @@ def insert(m, space, first, last, prot, mapping, file, offset, advice, grows):
 
 
 @routine
+def hull(m, space, first, last):
+    """The first and the last page, exclusive, of what VMAs of the space have in [first, last); (first, first) if nothing."""
+    k = above(m, space, first)
+    low = high = first
+    if is_of(m, k, space) and m.vmas[k].first < last:
+        low = max(first, m.vmas[k].first)
+    while is_of(m, k, space) and m.vmas[k].first < last:
+        high = min(last, m.vmas[k].last)
+        k += 1
+    return low, high
+
+
+@routine
 def remove(m, space, first, last):
     """Remove the pages [first, last) from the space's VMAs; returns how many VMAs were removed or cut."""
     changed = 0

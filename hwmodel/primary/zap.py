@@ -76,6 +76,7 @@ def split_boundaries(m, r):
 def cut(m, r):
     """CUT: the VMAs are detached; what is left of the work needs the lock for reading only (mmap_write_downgrade)."""
     row = m.rows[r]
+    row.gone_first, row.gone_last = vmas.hull(m, row.space, row.zap_first, row.zap_last)
     changed = vmas.remove(m, row.space, row.zap_first, row.zap_last)
     if row.unmap_then == UNLOCK:  # nothing is mapped in its place
         epochs.open_epoch(m, r)
@@ -164,6 +165,7 @@ def free_tables(m, r):
     floor = m.vmas[k - 1].last if k > 0 and m.vmas[k - 1].space == row.space else 0
     ceiling = m.vmas[k].first if vmas.is_of(m, k, row.space) else NEVER
     freed = free_between(m, row, first, last, floor, ceiling)
+    cover_slots(row, floor, ceiling)
     gather.finish(m, r, row.freed, row.unmap_then)
     clock.spend(m, r, gather.FREEING, freed * m.costs[0].table)
 
@@ -177,10 +179,18 @@ def free_between(m, row, first, last, floor, ceiling):
         base = first & -reach
         while base < last:
             if base >= floor and base + reach <= ceiling and radix.free_tables(m, root, base, level):
-                gather.cover_table(row, base)
+                gather.cover_table(row, base, level)
                 freed += 1
             base = max(base + reach, radix.reach_end(m, root, base) & -reach) if level == 1 else base + reach
     return freed
+
+
+@part
+def cover_slots(row, floor, ceiling):
+    """Each entry of the root that the VMAs reached and that no other VMA needs (Linux's free_p4d_range, table or not)."""
+    for base in range(row.gone_first >> 27 << 27, row.gone_last, 1 << 27):
+        if base >= floor and base + (1 << 27) <= ceiling:
+            gather.cover_slot(row, base)
 
 
 @routine

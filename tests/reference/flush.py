@@ -20,9 +20,7 @@ class Flush:
     space: object
     generation: int
     full: bool
-    first: int
-    pages: int
-    stride: int
+    invalidated: range
 
 
 class Round:
@@ -75,12 +73,12 @@ def flush_locally(world, cpu, flush):
         return 0
     if not flush.full and flush.generation == member.generation + 1 and flush.generation == space.generation:
         if banks:
-            for k in range(flush.pages):
+            for page in flush.invalidated:
                 for level in (banks.itlb, banks.dtlb, banks.stlb):
-                    level.drop(flush.first + k * flush.stride)
+                    level.drop(page)
             banks.empty_walk_caches()
         member.generation = flush.generation
-        return cost.flush_fixed + flush.pages * cost.flush_page
+        return cost.flush_fixed + len(flush.invalidated) * cost.flush_page
     if banks:
         banks.empty()
     member.generation = space.generation
@@ -95,7 +93,7 @@ def flush(row, first, last, stride, then, freed_tables=False, full=False):
     pages = (last - first) // stride
     full = full or pages > world.machine.get("kernel.flush_ceiling_pages")
     space.generation += 1
-    what = Flush(space, space.generation, full, first, pages, stride)
+    what = Flush(space, space.generation, full, range(first, last, stride))
     if full:
         row.count("flushes.full")
     else:

@@ -18,7 +18,7 @@ class Gather:
     def reset(self):
         """Nothing waits."""
         self.entries, self.first, self.last = [], None, None
-        self.only_huge, self.freed_tables = None, False
+        self.level, self.freed_tables = None, False
 
     @property
     def full(self):
@@ -27,8 +27,8 @@ class Gather:
 
     @property
     def stride(self):
-        """512 if there are only huge leaves."""
-        return 512 if self.only_huge else 1
+        """What one entry of the smallest level maps."""
+        return 1 if self.level is None else 512 ** (self.level - 1)
 
     @property
     def needs_flush(self):
@@ -44,7 +44,11 @@ class Gather:
         """A leaf was changed."""
         huge = pte.has(HUGE)
         self.extend(vpn & ~511 if huge else vpn, (vpn | 511) + 1 if huge else vpn + 1)
-        self.only_huge = huge if self.only_huge is None else self.only_huge and huge
+        self.cleared(2 if huge else 1)
+
+    def cleared(self, level):
+        """An entry of a table of this level was cleared."""
+        self.level = level if self.level is None else min(self.level, level)
 
     def add(self, vpn, pte):
         """A leaf was cleared."""
@@ -114,7 +118,7 @@ def finish(row, gather):
     yield from free(row, gather)
 
 
-def free_tables(row, gather, first, last):
+def free_tables(row, gather, first, last, gone):
     """FREE_TABLES: tables that no VMA can use any more."""
     space, cost = row.space, row.world.cost
     below = max((vma.last for vma in space.vmas.items if vma.last <= first), default=0)
@@ -127,6 +131,11 @@ def free_tables(row, gather, first, last):
                 row.spend("free", cost.table)
                 gather.freed_tables = True
                 gather.extend(base, base + 1)
+                gather.cleared(level + 1)
+    for base in range(gone[0] >> 27 << 27, gone[1], 1 << 27):
+        if base >= below and base + (1 << 27) <= above:
+            gather.freed_tables = True
+            gather.extend(base, base + 1)
 
 
 def boundary_splits(row, *pages):
@@ -149,6 +158,7 @@ def unmap_vmas(row, first, last, downgrade=False, replaced=False):
     """MUNMAP from VMAS to FREE."""
     world, space = row.world, row.space
     yield from step(row, "VMAS")
+    inside = space.vmas.in_range(first, last)
     work = space.vmas.cut(first, last)
     if not replaced:
         open_epoch(row)
@@ -163,7 +173,7 @@ def unmap_vmas(row, first, last, downgrade=False, replaced=False):
     yield from zap(row, gather, first, last)
     yield from notice(row, "end", first, last, "FREE_TABLES")
     yield from step(row, "FREE_TABLES")
-    free_tables(row, gather, first, last)
+    free_tables(row, gather, first, last, (max(first, inside[0].first), min(last, inside[-1].last)))
     yield from finish(row, gather)
 
 

@@ -1,0 +1,104 @@
+"""Strides, targets and times of TLB flushes, worked out by hand from docs/model.md 8 and 9; the kernels must agree."""
+
+from types import SimpleNamespace
+
+from hwmodel import machine as machines
+from hwmodel import op as o
+from hwmodel.trace import Agent, Trace, mmap_unit, paged_unit
+from tests import reference
+from tests.equality import differences
+from tests.reference.cases import CPU, PAGE, check_conservation, check_frames, counted
+
+AT = PAGE << 12
+ELSEWHERE = mmap_unit(AT + (1 << 28), 1, 3)
+"""A page of the same GiB: the tables above level 1 stay."""
+
+
+def flushed(records, prelude, roles=(CPU,), preset="cpu-only", **settings):
+    """(outcome, costs) of a small trace, on which the kernels agree."""
+    machine = machines.preset(preset).with_(**{"cpu.count": 1, **{name.replace("__", "."): v for name, v in settings.items()}})
+    trace = Trace.from_records([Agent(role, 0, f"agent {i}") for i, role in enumerate(roles)], list(records), list(prelude))
+    outcome = reference.simulate(machine, trace, limit=200_000)
+    check_conservation(outcome)
+    check_frames(outcome.state)
+    assert differences(machine, trace) == []
+    return outcome, SimpleNamespace(**machine.costs())
+
+
+def write(page, agent=0):
+    return AT + (page << 12), 1, 0, o.WRITE, agent
+
+
+def sync(agent=0):
+    return 0, 0, 0, o.SYNC, agent
+
+
+def advise(advice, page, pages, agent=0):
+    return paged_unit(o.MADVISE, AT + (page << 12), pages, [(0, advice)], agent)
+
+
+def unmap(page, pages, agent=0):
+    return paged_unit(o.MUNMAP, AT + (page << 12), pages, (), agent)
+
+
+def flushes(outcome, row=0):
+    got = counted(outcome, row)
+    return {name.removeprefix("flushes."): got[name] for name in ("flushes.full", "flushes.ranged", "flushes.pages") if name in got}
+
+
+# strides
+
+
+def test_empty_tables_are_flushed_by_2_mib():
+    """Two level-1 tables without a pte: their first pages are 513 pages apart, one stride and a bit; two INVLPGs."""
+    emptied = [write(0), write(512), *advise(o.DONTNEED, 0, 1), *advise(o.DONTNEED, 512, 1)]
+    before, c = flushed(emptied, [*mmap_unit(AT, 1024, 3), *ELSEWHERE])
+    after, _ = flushed([*emptied, *unmap(0, 1024)], [*mmap_unit(AT, 1024, 3), *ELSEWHERE])
+    assert flushes(before) == {"ranged": 2, "pages": 2}
+    assert flushes(after) == {"ranged": 3, "pages": 2 + 1}
+    assert after.ledger[0]["flush"] - before.ledger[0]["flush"] == c.flush_fixed + 2 * c.flush_page
+
+
+def test_a_pte_among_the_tables_makes_the_stride_a_page():
+    records = [write(0), write(512), *advise(o.DONTNEED, 0, 1), *unmap(0, 1024)]
+    outcome, c = flushed(records, [*mmap_unit(AT, 1024, 3), *ELSEWHERE])
+    assert flushes(outcome) == {"ranged": 1, "pages": 1, "full": 1}  # 513 pages, from the empty table's to the pte
+    assert outcome.ledger[0]["flush"] == c.flush_fixed + c.flush_page + c.flush_full
+
+
+def test_a_huge_leaf_and_an_empty_table():
+    """2 MiB of a huge page, then a table without ptes: 513 pages by 512."""
+    records = [*advise(o.NOHUGEPAGE, 512, 512), write(0), write(512), *advise(o.DONTNEED, 512, 1), *unmap(0, 1024)]
+    outcome, c = flushed(records, [*mmap_unit(AT, 1024, 3), *ELSEWHERE], kernel__thp="always")
+    assert flushes(outcome) == {"ranged": 2, "pages": 1 + 1}
+    assert outcome.ledger[0]["flush"] == 2 * c.flush_fixed + (1 + 2) * c.flush_page
+
+
+def test_empty_tables_of_higher_levels():
+    """Each MUNMAP frees one table alone, of the level below the entry that makes the stride; its first page is no whole stride."""
+    gib = 1 << 18
+    pages = [AT + (gib << 12), AT + (2 * gib << 12)]
+    records = [(address, 1, 0, o.WRITE, 0) for address in pages]
+    records += [unit for address in pages for unit in paged_unit(o.MUNMAP, address, 512, ())]
+    prelude = [*mmap_unit(AT, 512, 3), *mmap_unit(pages[0], 1024, 3), *mmap_unit(pages[1], 1024, 3)]
+    first, c = flushed(records, prelude)
+    records += [unit for address in pages for unit in paged_unit(o.MUNMAP, address + (512 << 12), 512, ())]
+    second, _ = flushed(records, prelude)
+    assert flushes(first)["ranged"] == 2
+    assert flushes(second) == {**flushes(first), "ranged": 4}  # two of no page at all
+    assert second.ledger[0]["flush"] - first.ledger[0]["flush"] == 2 * (c.flush_fixed + c.flush_page)
+
+
+def test_the_last_vma_of_an_entry_of_the_root():
+    """Nothing was ever mapped, yet the folded level is freed: one page, to lazy CPUs too."""
+    lone = mmap_unit(AT, 8, 3)
+    outcome, c = flushed(unmap(0, 8), lone, cpu__count=2, kernel__lazy_cpus=1)
+    assert flushes(outcome) == {"ranged": 1, "pages": 1}
+    assert counted(outcome, 0)["ipis.sent"] == 1 and outcome.ledger[1]["ipi_respond"] == c.ipi_respond + c.flush_full
+    kept, _ = flushed(unmap(0, 8), [*lone, *ELSEWHERE], cpu__count=2, kernel__lazy_cpus=1)
+    assert flushes(kept) == {}
+    beyond, _ = flushed(unmap(0, 8), [*lone, *mmap_unit(1 << 39, 1, 3)], cpu__count=2, kernel__lazy_cpus=1)
+    assert flushes(beyond) == {"ranged": 1, "pages": 1}
+    across = mmap_unit((1 << 39) - 4096, 2, 3)  # two entries of the root, 2^27 pages apart
+    both, _ = flushed(paged_unit(o.MUNMAP, (1 << 39) - 4096, 2, ()), across)
+    assert flushes(both) == {"full": 1}

@@ -135,7 +135,8 @@ def test_published_totals():
     for name, total in (("kvm-ept-2008", 1200), ("kvm-ept-2024", 558)):
         machine = preset(name)
         parts = ("send_ns", "delivery_ns", "respond_ns", "ack_ns")
-        assert sum(machine.get(f"kernel.shootdown.{part}") for part in parts) == total
+        alone = machine.get("cpu.flush.fixed_cycles") * 1000 / machine.get("clock.mhz")  # the initiator's, meanwhile
+        assert abs(sum(machine.get(f"kernel.shootdown.{part}") for part in parts) - alone - total) <= 1
     for name, total in (("kvm-ept-2008", 3000), ("kvm-ept-2024", 2500)):  # a remote flush that kicks one vCPU
         machine = preset(name)
         cost = machine.costs()

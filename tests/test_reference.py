@@ -141,15 +141,13 @@ def test_a_shootdown_with_one_target():
     records = [access(o.WRITE), sync(), access(o.READ, 1), compute(10**6, 1), *advise(o.DONTNEED, 0)]
     outcome, c = run("cpu-only", [CPU, CPU], records, MAPPED)
     local = c.flush_fixed + c.flush_page
-    respond = c.ipi_respond + local
-    assert c.ipi_delivery < local + c.ipi_delivery  # the local flush is done while the interrupt is on its way
-    wait = max(local, c.ipi_delivery) - local
-    assert wait == 0
-    late = local - c.ipi_delivery  # and the rest of it while the target responds
+    respond = c.ipi_respond + c.flush_page  # the fixed part is the initiator's
+    assert c.ipi_delivery < local < c.ipi_delivery + respond  # the initiator's own is done before the target has answered
     total = c.ipi_send + c.ipi_delivery + respond + c.ipi_ack
+    assert abs((total - local) * 1000 / 3000 - 558) <= 1  # what a first target adds in 2024, in ns
     assert outcome.histograms["shootdown"]["sum"] == total
     ledger = booked(outcome, 0)
-    assert ledger["flush"] == local == c.ipi_delivery + late
+    assert ledger["flush"] == local
     assert ledger["ipi_send"] == c.ipi_send
     assert ledger["ipi_wait"] == total - c.ipi_send - local
     assert booked(outcome, 1)["ipi_respond"] == respond
@@ -160,7 +158,7 @@ def test_a_shootdown_with_one_target():
 def test_a_far_target_answers_later():
     records = [access(o.WRITE), sync(), access(o.READ, 1), compute(10**6, 1), *advise(o.DONTNEED, 0)]
     outcome, c = run("cpu-only", [CPU, CPU], records, MAPPED, cpu__per_socket=1)
-    respond = c.ipi_respond + c.flush_fixed + c.flush_page
+    respond = c.ipi_respond + c.flush_page
     total = c.ipi_send + c.ipi_delivery + c.ipi_far + respond + c.ipi_ack
     assert outcome.histograms["shootdown"]["sum"] == total
 

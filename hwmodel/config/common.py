@@ -84,7 +84,7 @@ class Flush(Section):
     """What a local TLB flush costs."""
 
     fixed_cycles: Cycles = cost_cycles(
-        1100, "flush_fixed", "a ranged flush, before its pages", "V", low=500, high=1300
+        1100, "flush_fixed", "a ranged flush on the CPU that asks for it, before its pages", "V", low=500, high=1300
     )
     page_cycles: Cycles = cost_cycles(
         230, "flush_page", "each page of a ranged flush (INVLPG)", "V", low=100, high=300
@@ -159,7 +159,11 @@ class Memory(Section):
 
 
 class Shootdown(Section):
-    """How a TLB flush reaches other CPUs."""
+    """How a TLB flush reaches other CPUs.
+
+    What a first target on the socket adds to the initiator's time is send + delivery + respond + ack, less what the target's flush
+    is shorter than its own, cpu.flush.fixed_cycles: the two flush at the same time.
+    """
 
     kind: Literal["ipi", "bau"] = setting("ipi", "kind", "interrupts, or the broadcast unit of SGI UV", "E")
     send_ns: Nanoseconds = cost_ns(
@@ -169,11 +173,11 @@ class Shootdown(Section):
         110, "ipi_send_more", "sending each further interrupt of a round", "E", low=50, high=200
     )
     delivery_ns: Nanoseconds = cost_ns(
-        370, "ipi_delivery", "from sending to the handler, same socket", "E", low=200, high=700
+        855, "ipi_delivery", "from sending to the handler, same socket", "E", low=200, high=1450
     )
     far_ns: Nanoseconds = cost_ns(800, "ipi_far", "more for a handler on another socket", "E", low=300, high=1500)
     respond_ns: Nanoseconds = cost_ns(
-        660, "ipi_respond", "interrupt, handler and return on the target, without its flush", "E", low=300, high=1000
+        660, "ipi_respond", "interrupt, handler and return on the target, without its INVLPGs or its full flush", "E", low=300, high=1000
     )
     ack_ns: Nanoseconds = cost_ns(60, "ipi_ack", "until the sender sees the acknowledgement", "E", low=30, high=140)
     bau_send_ns: Nanoseconds = cost_ns(200, "bau_send", "posting a broadcast to the BAU", "E", low=50, high=500)

@@ -67,7 +67,7 @@ def start(m, r):
     here = m.rows[row.cpu]
     row.flush_local = 0
     if here.in_mask and not here.lazy and here.space == row.space:
-        row.flush_local = flush_here(m, row.cpu, r)
+        row.flush_local = flush_here(m, row.cpu, r, costs.flush_fixed)
     row.phase = row.flush_then
     if near + far == 0:
         clock.spend(m, r, FLUSHING, row.flush_local)
@@ -141,7 +141,7 @@ def acked(m, r):
 def respond(m, c, arrival, r):
     """CPU c answers the flush of row r."""
     row, cpu, costs = m.rows[r], m.rows[c], m.costs[0]
-    cycles = costs.ipi_respond + flush_here(m, c, r)
+    cycles = costs.ipi_respond + flush_here(m, c, r, 0)  # what a range costs before its pages is the initiator's
     if cpu.role == ENGINE and cpu.in_guest:
         cycles += costs.exit + costs.kick + costs.entry
     end = clock.steal(m, c, RESPONDING, arrival, cycles)
@@ -150,8 +150,8 @@ def respond(m, c, arrival, r):
 
 
 @routine
-def flush_here(m, c, r):
-    """CPU c does what the flush of row r asks of it; returns its cycles (flush_tlb_func)."""
+def flush_here(m, c, r, fixed):
+    """CPU c does what the flush of row r asks of it; returns its cycles, `fixed` and those of each page for a range (flush_tlb_func)."""
     cpu, row, costs = m.rows[c], m.rows[r], m.costs[0]
     space = m.spaces[row.space]
     if not cpu.in_mask:
@@ -174,7 +174,7 @@ def flush_here(m, c, r):
             tlb.drop_page(m, cpu.banks + DTLB, cpu.banks + STLB, row.flush_first + k * row.flush_stride)
         for b in range(cpu.banks + PDE, cpu.banks + PML4E + 1):
             bank.empty(m, b)
-    return costs.flush_fixed + pages * costs.flush_page
+    return fixed + pages * costs.flush_page
 
 
 @routine

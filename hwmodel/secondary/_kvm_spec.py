@@ -53,7 +53,7 @@ class Vm(Section):
         100, "request", "a remote flush's request to one vCPU: its bit, and a look at its mode", "E", low=50, high=150
     )
     kick_ns: Nanoseconds = cost_ns(
-        1400, "kick", "a vCPU's way out of its guest, from the exit to the handler of the interrupt", "E", low=100, high=8000
+        1000, "kick", "a vCPU's way out of its guest, from the exit to the handler of the interrupt", "E", low=100, high=8000
     )
     map_spte_ns: Nanoseconds = cost_ns(100, "map_spte", "installing one spte", "E", low=50, high=300)
 

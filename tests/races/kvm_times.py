@@ -35,7 +35,7 @@ AGAIN = C.entry + OUT
 FAULT = C.gup + C.fault
 COLD_OUT = COLD + C.exit + C.violation
 KICK = C.exit + C.kick + C.ipi_respond + C.invept + C.entry
-FLUSH = C.ipi_respond + C.flush_fixed + C.flush_page
+FLUSH = C.ipi_respond + C.flush_page
 IN_GUEST = C.exit + C.kick + C.entry
 """What an interrupt costs a vCPU more that is in its guest."""
 OPEN = 200 + C.syscall + C.notice

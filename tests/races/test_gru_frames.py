@@ -121,10 +121,10 @@ def test_the_device_copies_the_page_that_a_cpu_reads(every):
     gap + 205  the window opens; the TGH operation kills the miss that the driver is resolving
     gap + 245  the pte has the new frame; flush
     gap + 260  CPU 0 is interrupted: it drops its entry of the old frame
-    gap + 305  it has answered (40 cycles, and 5 to tell); notice
-    gap + 310  the window closes; drop-in
-    gap + 340  killed; interrupt
-    gap + 435  the handler finds a page that may be written: the entry is in the TLB and used
+    gap + 285  it has answered (20 cycles, and 5 to tell); notice
+    gap + 290  the window closes; drop-in
+    gap + 320  killed; interrupt
+    gap + 415  the handler finds a page that may be written: the entry is in the TLB and used
     """
     gap, flushed = 10, 270
     copied = gap + CHECK + WALK + CALL + C.tfh_read + WALK + C.gup + C.fault + C.copy_page
@@ -136,7 +136,7 @@ def test_the_device_copies_the_page_that_a_cpu_reads(every):
             reads = [compute(now, 0), access(o.READ, 0), compute(LATER, 0)]
             run = play(gru(), [CPU, DEVICE], [*start, *reads, *device], file_page())
             assert run.counted(*NAMES) == {DROPINS: 2, UPM: 1, KILLS: 1}, now
-            assert run.latencies() == [435], now
+            assert run.latencies() == [415], now
             assert run.result.counters["cpu.dtlb.misses"] == misses, now
             new, _ = run.pte()
             assert new != run.file_frame() and run.entry() == (new, True), now

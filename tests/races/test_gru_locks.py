@@ -69,17 +69,17 @@ def test_a_writer_in_line_is_enough(every):
     210  CPU 0, giving up page 7, has the lock for reading
     215  its window opens
     250  CPU 1 asks for the lock for writing, and waits
-    280  the window closes; CPU 0 sends CPU 1 a flush (from 295 to 335), hears of its end at 340, frees the page
-    350  CPU 0 gives up the lock, CPU 1 has it
-    410  CPU 1 gives it up
+    280  the window closes; CPU 0 sends CPU 1 a flush (from 295 to 315), hears of its end at 320, frees the page
+    330  CPU 0 gives up the lock, CPU 1 has it
+    390  CPU 1 gives it up
     """
     cases = [
         (0, 170, lambda gap: HIT, {DROPINS: 1}),
         # in the window, before there is a writer: when the call comes it waits behind that
-        (170, 205, lambda gap: 410 - gap + PRESENT, {DROPINS: 1, ACTIVE: 1}),
-        (205, 330, lambda gap: 410 - gap + PRESENT, {DROPINS: 1, LOCKED: 1}),
-        (330, 365, lambda gap: CHECK + CALL + PRESENT, {DROPINS: 1, LOCKED: 1}),
-        (365, 420, lambda gap: HIT, {DROPINS: 1}),
+        (170, 205, lambda gap: 390 - gap + PRESENT, {DROPINS: 1, ACTIVE: 1}),
+        (205, 310, lambda gap: 390 - gap + PRESENT, {DROPINS: 1, LOCKED: 1}),
+        (310, 345, lambda gap: CHECK + CALL + PRESENT, {DROPINS: 1, LOCKED: 1}),
+        (345, 420, lambda gap: HIT, {DROPINS: 1}),
     ]
     machine = gru(cpu__count=3, driver__interrupt_cpu=2)
     ranges = [*advise(o.DONTNEED, 200, 7, agent=0), *advise(o.HUGEPAGE, 240, 0, 8, agent=1)]
@@ -88,7 +88,7 @@ def test_a_writer_in_line_is_enough(every):
             run = play(machine, [CPU, CPU, DEVICE], [*ranges, access(o.READ, 2, gap, 1)], mapped(8))
             assert run.counted(*NAMES) == events, gap
             assert run.latencies() == [latency(gap)], gap
-            assert run.booked("lock_wait", "cpu") == 350 - 250 - 40  # less the flush that it answered meanwhile
+            assert run.booked("lock_wait", "cpu") == 330 - 250 - 20  # less the flush that it answered meanwhile
 
 
 @pytest.mark.jit_off
@@ -116,18 +116,17 @@ def test_a_sleeping_call_holds_the_lock(every):
     215  the window on page 7 opens
     gap + 80  the call for page 1 has the lock and sleeps
     260  CPU 1 asks for the lock for writing
-    280  the window closes; CPU 0 sends CPU 1 a flush (from 295 to 335)
-    330  the call goes on
-    350  CPU 0 gives up the lock
+    280  the window closes; CPU 0 sends CPU 1 a flush (from 295 to 315)
+    330  the call goes on; CPU 0 gives up the lock
     370  the call has dropped the entry in and gives up the lock; CPU 1 has it
     """
     machine = gru(cpu__count=3, driver__interrupt_cpu=2)
     ranges = [*advise(o.DONTNEED, 200, 7, agent=0), *advise(o.HUGEPAGE, 250, 0, 8, agent=1)]
-    for first, last, granted in ((1, 170, 350), (170, 180, 370)):
+    for first, last, granted in ((1, 170, 330), (170, 180, 370)):
         for gap in every(first, last):
             run = play(machine, [CPU, CPU, DEVICE], [*ranges, access(o.READ, 2, gap, 1)], mapped(8))
             assert run.counted(*NAMES) == {DROPINS: 1} | ({ACTIVE: 1, SLEPT: 1} if granted == 370 else {}), gap
-            assert run.result.ledger.by_agent("lock_wait")["agent 1"] == granted - 260 - 40, gap  # less the flush that it answered
+            assert run.result.ledger.by_agent("lock_wait")["agent 1"] == granted - 260 - 20, gap  # less the flush that it answered
 
 
 # A huge page, splitting which opens a window, too: walks are three references long before, four after

@@ -28,19 +28,19 @@ from tests.races.scenes import CPU, DEVICE, LATER, access, advise, compute, empt
 # A frame is given up by a process with a vCPU and taken by another process in the cycle in which it is free:
 #
 #     CPU 0                                    CPU 1, another address space
-#     200  gives up page 1                     460  writes to a page that it has not touched
+#     200  gives up page 1                     440  writes to a page that it has not touched
 #     215  the window opens: spte zapped
-#     360  the vCPU is kicked                  495  page fault: a zeroed page
+#     360  the vCPU is kicked                  475  page fault: a zeroed page
 #     395  it has answered
 #     420  the window closes
-#     475  the vCPU flushes: 75 cycles         555  takes a frame: the one freed last
-#     555  it has answered: the frame is free
+#     475  the vCPU flushes: 55 cycles         535  takes a frame: the one freed last
+#     535  it has answered: the frame is free
 
 
 @pytest.mark.jit_off
 def test_a_reused_frame_is_out_of_ept_and_tlb(every):
     """The vCPU writes page 1, and once more at `gap`: through its TLB until it is kicked, never after."""
-    victim = [compute(200, 0), *advise(o.DONTNEED, 0, 1), compute(460, 1), access(o.WRITE, 1)]
+    victim = [compute(200, 0), *advise(o.DONTNEED, 0, 1), compute(440, 1), access(o.WRITE, 1)]
     for first, last, hits in ((1, 360, 1), (360, 580, 0)):
         for gap in every(first, last):
             device = [access(o.WRITE, 2, 0, 1), sync(2), compute(gap, 2), access(o.WRITE, 2, 0, 1), compute(STAY, 2)]
@@ -54,9 +54,9 @@ def test_a_reused_frame_is_out_of_ept_and_tlb(every):
 def test_a_frame_looked_up_before_it_was_freed_is_refused(every):
     """The look-up takes 2000 cycles: MAP comes when the frame has a new owner; the number that moved is all that tells.
 
-    CPU 0's window opens at 215 and closes at 280; flush at 320, and the vCPU, outside, answers (335 to 375): free at 380.
+    CPU 0's window opens at 215 and closes at 280; flush at 320, and the vCPU, outside, answers (335 to 355): free at 360.
     """
-    victim = [compute(200, 0), *advise(o.DONTNEED, 0, 1), compute(285, 1), access(o.WRITE, 1)]
+    victim = [compute(200, 0), *advise(o.DONTNEED, 0, 1), compute(265, 1), access(o.WRITE, 1)]
     for gap in every(1, 215 - OUT):
         device = [access(o.READ, 2, 0, 0), sync(2), compute(gap, 2), access(o.WRITE, 2, 0, 1)]
         run = play(kvm(kernel__gup_fast_ns=2000), [CPU, (CPU, 1), DEVICE], [*device, *victim], [*mapped(3), *empty(agent=1)])
@@ -76,15 +76,15 @@ def test_a_frame_looked_up_before_it_was_freed_is_refused(every):
 #     295  the window opens: the spte is zapped
 #     440  the vCPU is kicked (70)
 #     475  it has answered: the pte has the new frame; flush
-#     490  the interrupt: the vCPU, in its guest or on its way into it, flushes when it is there (75)
+#     490  the interrupt: the vCPU, in its guest or on its way into it, flushes when it is there (55)
 #     510  it is there, and flushes
-#     590  it has answered; notice
-#     595  the window closes
+#     570  it has answered; notice
+#     575  the window closes
 
 
 def test_a_cpu_copies_the_page_that_the_guest_reads(every):
     start = [access(o.READ, 0), sync(0), access(o.READ, 1), sync(1), compute(200, 0), access(o.WRITE, 0)]
-    for first, last in ((1, 440), (440, 540)):  # the old frame, until the kick; then kicked and flushed until gap + 145
+    for first, last in ((1, 440), (440, 540)):  # the old frame, until the kick; then kicked and flushed until gap + 125
         for gap in every(first, last):
             device = [compute(gap, 1), access(o.READ, 1), compute(LATER, 1), access(o.READ, 1), compute(STAY, 1)]
             run = play(kvm(), [CPU, DEVICE], [*start, *device], file_page())
@@ -109,16 +109,16 @@ def test_the_guest_copies_the_page_that_a_cpu_reads(has_spte, every):
                asks itself to flush (10 and 80 more from here on)
     gap + 195  the pte has the new frame; flush
     gap + 210  CPU 0 is interrupted: it drops its entry of the old frame
-    gap + 255  it has answered (40 cycles, and 5 to tell); notice
-    gap + 260  the window closes; mmu_lock for writing
-    gap + 300  MAP: the number has moved. Back to the guest, with a flush if the spte was zapped
-    gap + 375  VIOLATION: the page may be written: spte
+    gap + 235  it has answered (20 cycles, and 5 to tell); notice
+    gap + 240  the window closes; mmu_lock for writing
+    gap + 280  MAP: the number has moved. Back to the guest, with a flush if the spte was zapped
+    gap + 355  VIOLATION: the page may be written: spte
     """
     gap, more = 10, C.zap_spte + C.request if has_spte else 0
     flushed = gap + 210 + more
     plain = OUT + C.gup + C.fault + C.copy_page + C.notice + C.zap + C.ipi_send + C.ipi_delivery
     assert gap + plain + more == flushed
-    latency = 300 + AGAIN + C.gup_fast + BACK
+    latency = 280 + AGAIN + C.gup_fast + BACK
     if has_spte:
         latency += more + C.invept + COLD - WALK
     page = 0 if has_spte else 6
@@ -139,4 +139,4 @@ def test_the_guest_copies_the_page_that_a_cpu_reads(has_spte, every):
 
 def test_the_timeline():
     assert (HIT, MAP, AGAIN, COLD_OUT, KICK) == (115, 80, 75, 140, 70)
-    assert 300 + AGAIN == 375
+    assert 280 + AGAIN == 355

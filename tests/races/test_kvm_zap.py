@@ -48,7 +48,7 @@ def test_the_timeline():
     assert (kicked, kicked + C.exit + C.kick + C.ipi_respond + C.ipi_ack, kicked + C.ipi_respond + C.ipi_ack) == (360, 395, 375)
     closed = 395 + C.clear + C.table_scan + C.notice
     assert (closed, closed + C.zap, closed + C.zap + C.ipi_send + C.ipi_delivery) == (420, 460, 475)
-    assert (FLUSH, FLUSH + IN_GUEST) == (40, 75)
+    assert (FLUSH, FLUSH + IN_GUEST) == (20, 55)
     assert (KICK, COLD_OUT, AGAIN, HIT) == (70, 140, 75, 115)
 
 
@@ -61,7 +61,7 @@ def test_a_running_vcpu_is_kicked(every):
         (1, 360, [], {ZAPPED: 1, KICKS: 1}),  # its spte is gone from 215 on, the frame is not
         # kicked until gap + 70; outside when the flush comes
         (360, 405, [COLD_OUT + FLUSH + FAULT + BACK], once),
-        (405, 460, [COLD_OUT + FAULT + BACK], once),  # kicked and flushed until gap + 145
+        (405, 460, [COLD_OUT + FAULT + BACK], once),  # kicked and flushed until gap + 125
     ]
     for first, last, latencies, events in cases:
         for gap in every(first, last):
@@ -161,7 +161,7 @@ def test_a_huge_spte_goes_at_once_and_comes_back_in_small_ones(every):
     540  the second window closes; the envelope stays, until
     630  the first closes
     670  mmu_lock is free
-    685  the flush of page 3: 40 cycles
+    685  the flush of page 3: 20 cycles
 
     gap +  70  kicked; a cold walk, 15 references (huge pages hold guest tables, too), and the exit; the flush of 470
     gap + 255  VIOLATION: refused until 630

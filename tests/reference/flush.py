@@ -43,7 +43,7 @@ class Round:
     def respond(self, cpu, arrival):
         """A CPU answers."""
         cost = self.world.cost
-        n = cost.ipi_respond + flush_locally(self.world, cpu, self.flush)
+        n = cost.ipi_respond + flush_locally(self.world, cpu, self.flush, 0)
         if cpu.role == "engine" and cpu.in_guest:
             n += cost.exit + cost.kick + cost.entry
         end = cpu.steal("ipi_respond", arrival, n)
@@ -58,7 +58,7 @@ class Round:
             self.row.wake(self.acknowledged)
 
 
-def flush_locally(world, cpu, flush):
+def flush_locally(world, cpu, flush, fixed):
     """Flush one CPU; returns the cycles it takes (flush_func of the kernel)."""
     cost, space = world.cost, flush.space
     if cpu not in space.mask:  # it left while the interrupt was on its way
@@ -78,7 +78,7 @@ def flush_locally(world, cpu, flush):
                     level.drop(page)
             banks.empty_walk_caches()
         member.generation = flush.generation
-        return cost.flush_fixed + len(flush.invalidated) * cost.flush_page
+        return fixed + len(flush.invalidated) * cost.flush_page
     if banks:
         banks.empty()
     member.generation = space.generation
@@ -103,7 +103,7 @@ def flush(row, first, last, stride, then, freed_tables=False, full=False):
     targets.sort(key=lambda member: member.id)
     local = 0
     if cpu in space.mask and not space.mask[cpu].lazy:
-        local = flush_locally(world, cpu, what)
+        local = flush_locally(world, cpu, what, cost.flush_fixed)
     if not targets:
         row.spend("flush", local)
         yield from step(row, then)

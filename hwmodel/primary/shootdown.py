@@ -142,11 +142,13 @@ def respond(m, c, arrival, r):
     """CPU c answers the flush of row r."""
     row, cpu, costs = m.rows[r], m.rows[c], m.costs[0]
     cycles = costs.ipi_respond + flush_here(m, c, r, 0)  # what a range costs before its pages is the initiator's
+    after = 0
     if cpu.role == ENGINE and cpu.in_guest:
-        cycles += costs.exit + costs.kick + costs.entry
+        after = costs.entry  # the handler runs, and answers, between the exit and the entry
+        cycles += costs.exit + costs.kick + after
     end = clock.steal(m, c, RESPONDING, arrival, cycles)
     m.counts[row.agent, ACKED] += 1
-    row.ack = max(row.ack, end + costs.ipi_ack)
+    row.ack = max(row.ack, end - after + costs.ipi_ack)
 
 
 @routine

@@ -43,10 +43,11 @@ class Round:
     def respond(self, cpu, arrival):
         """A CPU answers."""
         cost = self.world.cost
-        n = cost.ipi_respond + flush_locally(self.world, cpu, self.flush, 0)
+        n, entry = cost.ipi_respond + flush_locally(self.world, cpu, self.flush, 0), 0
         if cpu.role == "engine" and cpu.in_guest:
-            n += cost.exit + cost.kick + cost.entry
-        end = cpu.steal("ipi_respond", arrival, n)
+            n += cost.exit + cost.kick
+            entry = cost.entry
+        end = cpu.steal("ipi_respond", arrival, n + entry) - entry
         self.row.count("ipis.acked")
         self.acknowledged = max(self.acknowledged, end + cost.ipi_ack)
 

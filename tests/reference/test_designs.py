@@ -169,4 +169,5 @@ def test_kvm_kicks_a_vcpu():
     assert outcome.histograms["notice"]["sum"] == c.notice + kicked
     host = c.ipi_respond + c.flush_page + c.exit + c.kick + c.entry  # the vCPU's own physical CPU is in the mask
     assert booked(outcome, 1)["ipi_respond"] == host
+    assert outcome.histograms["shootdown"]["sum"] == c.ipi_send + c.ipi_delivery + host - c.entry + c.ipi_ack  # answered before it enters
     assert got["ipis.sent"] == 2

@@ -19,6 +19,7 @@ EXITED = "faults of an exiting process's last thread, after its exit began"
 WINDOW = "perhaps: Linux's fault-around begins at the VMA's start and keeps its length, the model's ends at an aligned page"
 APART = "perhaps: Linux keeps neighbouring VMAs apart whose anon_vma or accounting differs; the model merges them"
 MAPPED = "perhaps: mapped in the model already: around an earlier fault, or by a fork of a VMA that it had merged"
+LEAVING = "an exiting CPU is lazy: it leaves the address space where it would flush, which Linux does not trace"
 OWN_CPU = "each thread has a CPU of its own in the model that it never leaves, asleep or not; Linux spares CPUs that have gone idle"
 IDLE = "the virtual machine's idle vCPU is lazy in the mask of CPUs until page tables are freed; the recorded one had no vCPU"
 MIGRATED = "perhaps: threads that had changed CPUs; the model's never do"
@@ -86,6 +87,8 @@ def _possible(operation: str, count: str, rest: int) -> str:
     """A cause that would have this sign, but that the recording does not count."""
     if count == "notices" and operation in ("clone", "mprotect") and rest < 0:
         return APART
+    if count == "full flushes" and operation == "exit" and rest > 0:
+        return LEAVING
     if count == "flushed pages" and operation in ("munmap", "mmap", "mprotect", "madvise") and rest < 0:
         return WINDOW
     return MAPPED if count == "faults" and rest < 0 else ""

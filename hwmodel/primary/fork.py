@@ -11,9 +11,8 @@ from hwmodel.tables import (
     CPU,
     DONE,
     DUP,
-    EXIT_TABLES,
+    EXIT_VMAS,
     EXIT_ZAP,
-    FREE_PAGES,
     NEVER,
     PFN,
     UNLOCK,
@@ -110,39 +109,46 @@ def enter_mask(m, c, space):
 
 @routine
 def exit_zap(m, r):
-    """EXIT_ZAP: clear one table or huge leaf of the dying space; nobody can use it, so nothing is flushed."""
+    """EXIT_ZAP: clear one table or huge leaf of the dying space; a full gather is flushed, whole, and freed."""
     row = m.rows[r]
     kind, at, end = zap.piece(m, m.spaces[row.space].root, row.at, USER_PAGES)
     row.at = at
     if kind == zap.NOTHING_LEFT:
-        row.phase = row.free_then = EXIT_TABLES
-        if row.gathered > 0:
-            row.phase = FREE_PAGES
-        else:
-            exit_tables(m, r)
+        exit_tables(m, r)
         return
     cleared = zap.clear(m, row, at, end, kind)
     if row.gathered >= m.ctl[0].gather_pages:
-        row.phase, row.free_then = FREE_PAGES, EXIT_ZAP
+        gather.finish(m, r, 1, EXIT_ZAP)
     clock.spend(m, r, CLEARING, cleared * m.costs[0].clear + m.costs[0].table_scan)
 
 
-@routine
+@part
 def exit_tables(m, r):
-    """EXIT_TABLES: VMAs, page tables and mm_cpumask of the space are gone."""
+    """Page tables but the root go, which lazy CPUs must hear of, too; then what is gathered (exit_mmap, tlb_finish_mmu with fullmm)."""
+    row = m.rows[r]
+    freed = zap.free_between(m, row, 0, USER_PAGES, 0, NEVER)
+    if vmas.intersects(m, row.space, 0, NEVER):
+        gather.cover_slot(row, 0)
+    if gather.finish(m, r, 1, EXIT_VMAS):
+        exit_vmas(m, r)
+        return
+    clock.spend(m, r, gather.FREEING, freed * m.costs[0].table)
+
+
+@routine
+def exit_vmas(m, r):
+    """EXIT_VMAS: VMAs, the root and what is left of mm_cpumask are gone."""
     row, costs = m.rows[r], m.costs[0]
     removed = vmas.remove(m, row.space, 0, NEVER)
-    freed = zap.free_between(m, row, 0, USER_PAGES, 0, NEVER) + 1
     radix.free_node(m, m.spaces[row.space].root)
     m.spaces[row.space].root = -1
-    gather.forget_range(row)
     for c in range(m.ctl[0].agents):
         if m.rows[c].in_mask and m.rows[c].space == row.space:
             m.rows[c].in_mask = 0
             shootdown.empty_tlbs(m, c)
     row.phase = UNLOCK
     clock.spend(m, r, VMAS, removed * costs.vma)
-    clock.spend(m, r, gather.FREEING, freed * costs.table)
+    clock.spend(m, r, gather.FREEING, costs.table)
 
 
 @routine
@@ -155,5 +161,5 @@ def step(m, r):
         copy(m, r)
     elif phase == EXIT_ZAP:
         exit_zap(m, r)
-    elif phase == EXIT_TABLES:
-        exit_tables(m, r)
+    elif phase == EXIT_VMAS:
+        exit_vmas(m, r)

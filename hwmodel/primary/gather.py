@@ -84,15 +84,15 @@ def needs_flush(row):
 
 
 @routine
-def finish(m, r, freed, then):
-    """Flush and free what was gathered, then go on with `then`; returns whether there is nothing to do first."""
+def finish(m, r, full, then):
+    """Flush and free what was gathered, page by page or in full, then go on with `then`; returns whether there is nothing to do first."""
     row = m.rows[r]
     row.phase, row.free_then = then, then
     if not needs_flush(row):
         return True
-    first, last, step = row.gather_min, row.gather_max, stride(row)
+    first, last, step, freed = row.gather_min, row.gather_max, stride(row), row.freed
     forget_range(row)
-    shootdown.ask(m, r, first, last, step, freed, 0, FREE_PAGES if row.gathered > 0 else then)
+    shootdown.ask(m, r, first, last, step, freed, full, FREE_PAGES if row.gathered > 0 else then)
     return False
 
 

@@ -129,7 +129,7 @@ def lock(m, r):
         row.at, row.phase = 0, DUP
         clock.spend(m, r, FORKING, m.costs[0].fork)
     elif row.op == EXIT:
-        row.at = 0
+        row.at, row.lazy = 0, 1  # its thread has given up the address space (exit_mm)
         notify.tell(m, r, notify.RELEASE, 0, 1 << 36, EXIT_ZAP)
 
 

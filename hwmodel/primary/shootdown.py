@@ -56,8 +56,9 @@ def start(m, r):
     if not row.flush_full:
         counts[RANGED] += 1
         counts[PAGES] += pages
-    near = far = 0
+    near = far = others = 0
     for c in range(ctl.agents):
+        others += c != row.cpu and m.rows[c].in_mask == 1 and m.rows[c].space == row.space
         if is_target(m, r, c):
             m.pending[c, r] = IN_FLIGHT
             if is_far(m, r, c):
@@ -66,7 +67,7 @@ def start(m, r):
                 near += 1
     here = m.rows[row.cpu]
     row.flush_local = 0
-    if here.in_mask and not here.lazy and here.space == row.space:
+    if here.in_mask and here.space == row.space and (not here.lazy or row.tables or others == 0):
         row.flush_local = flush_here(m, row.cpu, r, costs.flush_fixed)
     row.phase = row.flush_then
     if near + far == 0:

@@ -166,7 +166,7 @@ def free_tables(m, r):
     ceiling = m.vmas[k].first if vmas.is_of(m, k, row.space) else NEVER
     freed = free_between(m, row, first, last, floor, ceiling)
     cover_slots(row, floor, ceiling)
-    gather.finish(m, r, row.freed, row.unmap_then)
+    gather.finish(m, r, 0, row.unmap_then)
     clock.spend(m, r, gather.FREEING, freed * m.costs[0].table)
 
 

@@ -10,7 +10,7 @@ What may lag behind a page table, and for how long, follows from the order in wh
 * A translation in a *CPU's* TLB may lag from the step that changes the pte (COW_SET, SPLIT_SET, ZAP, AGE, CHANGE, MOVE, COPY) until that
   CPU has answered the flush that follows: while the page is in a gather that is not flushed, while a FLUSH of it is asked for, and while
   the CPU's interrupt is on its way or waits (8.2, 8.3). A fork flushes once, at its end (9.6); until then what it made read-only may lag.
-  An exit flushes nothing, for nobody is left to look (9.7): its space's translations lag until they are emptied, but none may be used.
+  Of an exit only those hear who can't look any more (9.7): its space's translations lag until they are emptied, but none may be used.
 * What lags may be used, and may be copied from one level of a TLB to another; it gains no right, and nothing false comes anew.
 * No translation, lagging or not, names a frame that nobody has a reference to: FREE, and the end of a copy on write, come after the
   flush (8.2, 9). A frame that is free may be anybody's at the next step, so this has no exception.

@@ -103,7 +103,8 @@ def flush(row, first, last, stride, then, freed_tables=False, full=False):
     targets = [member for member in space.mask if member is not cpu and (freed_tables or not space.mask[member].lazy)]
     targets.sort(key=lambda member: member.id)
     local = 0
-    if cpu in space.mask and not space.mask[cpu].lazy:
+    alone = all(member is cpu for member in space.mask)
+    if cpu in space.mask and (not space.mask[cpu].lazy or freed_tables or alone):
         local = flush_locally(world, cpu, what, cost.flush_fixed)
     if not targets:
         row.spend("flush", local)

@@ -11,8 +11,8 @@ from tests.reference.rows import skip, step
 class Gather:
     """What waits to be flushed and freed; a plain flush range too."""
 
-    def __init__(self, limit=0):
-        self.limit = limit
+    def __init__(self, limit=0, whole=False):
+        self.limit, self.whole = limit, whole
         self.reset()
 
     def reset(self):
@@ -72,7 +72,7 @@ def leaf_part(row, at, last, account, then):
         yield from step(row, then)
 
 
-def zap(row, gather, first, last, flushing=True):
+def zap(row, gather, first, last):
     """ZAP: clear a range; flushes and frees whenever the gather is full."""
     cost, table, at = row.world.cost, row.space.table, first
     while True:
@@ -96,9 +96,7 @@ def zap(row, gather, first, last, flushing=True):
                 at += 1
         row.spend("clear", cost.clear * leaves + cost.table_scan)
         if gather.full:
-            if flushing:
-                yield from flush(row, gather.first, gather.last, gather.stride, "FREE")
-            yield from free(row, gather)
+            yield from finish(row, gather)
 
 
 def free(row, gather):
@@ -114,7 +112,7 @@ def free(row, gather):
 def finish(row, gather):
     """FLUSH if needed, FREE."""
     if gather.needs_flush:
-        yield from flush(row, gather.first, gather.last, gather.stride, "FREE", gather.freed_tables)
+        yield from flush(row, gather.first, gather.last, gather.stride, "FREE", gather.freed_tables, gather.whole)
     yield from free(row, gather)
 
 

@@ -11,7 +11,7 @@ from tests.reference.gather import (
     Gather,
     boundary_splits,
     cuts_hugetlb,
-    free,
+    finish,
     insert,
     leaf_part,
     unmap,
@@ -157,19 +157,25 @@ def copy(row, child, at, last):
 def exit_space(row, op):
     """9.7."""
     world, space = row.world, row.space
+    space.mask[row].lazy = True
     yield from release(row)
-    gather = Gather(world.machine.get("kernel.gather_pages"))
-    yield from zap(row, gather, 0, 1 << 35, flushing=False)
-    yield from free(row, gather)
+    gather = Gather(world.machine.get("kernel.gather_pages"), whole=True)
+    yield from zap(row, gather, 0, 1 << 35)
     yield from step(row, "TABLES")
-    for level in (1, 2, 3, 4):
+    for level in (1, 2, 3):
         for base in space.table.tables(level):
-            if level < 4:
-                space.table.free_table(base, level)
-            else:
-                world.pool.free.append(space.table.root.number)
+            space.table.free_table(base, level)
             row.spend("free", world.cost.table)
+    if not space.vmas.items:
+        skip(row)
+    else:
+        gather.freed_tables = True
+        gather.extend(0, 1)
+    yield from finish(row, gather)
+    yield from step(row, "VMAS")
     row.spend("vma", world.cost.vma * len(space.vmas.items))
+    world.pool.free.append(space.table.root.number)
+    row.spend("free", world.cost.table)
     space.vmas.items.clear()
     for member in space.mask:
         if member.role == "cpu":

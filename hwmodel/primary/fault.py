@@ -339,7 +339,8 @@ def cow_set(m, r):
         radix.put(m, root, vpn, 2, map_block(m, row.space, vpn) | W | D)
     m.vmas[vmas.find(m, row.space, vpn)].anon = 1
     row.old_pte = old
-    shootdown.ask(m, r, first, first + pages, 1, 0, 0, COW_END)
+    zero = 1 if kind == HUGE_ZERO_COW else 0  # flush_tlb_range, of 512 pages; the others flush_tlb_page, which takes a huge entry too
+    shootdown.ask(m, r, first, first + (pages if zero else 1), 1, zero, 0, COW_END)
 
 
 @routine

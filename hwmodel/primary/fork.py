@@ -31,7 +31,7 @@ def dup(m, r):
     row = m.rows[r]
     k = vmas.above(m, row.space, row.at)
     if not vmas.is_of(m, k, row.space):
-        shootdown.ask(m, r, 0, USER_PAGES, 1, 0, 1, UNLOCK)
+        shootdown.ask(m, r, 0, USER_PAGES, 1, 1, 1, UNLOCK)  # flush_tlb_mm counts tables as freed
         return
     to = vmas.above(m, row.child, m.vmas[k].first)
     vmas.open_row(m, to)

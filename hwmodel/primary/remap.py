@@ -6,7 +6,7 @@ from hwmodel.ledger import account
 from hwmodel.op import HUGETLB
 from hwmodel.parts import radix
 from hwmodel.primary import epochs, frames, notify, shootdown, split, vmas, zap
-from hwmodel.tables import CUT, HUGE, MOVE, MOVED, PFN, REMAP, REMAP_INSERT, TABLE, UNLOCK, ZERO
+from hwmodel.tables import CUT, HUGE, MOVE, MOVE_END, MOVED, PFN, REMAP, REMAP_INSERT, TABLE, UNLOCK, ZERO
 
 BEGIN = REMAP
 CLEARING, VMAS = account("clear"), account("vma")
@@ -78,8 +78,10 @@ def move(m, r):
     kind, at, stop = zap.piece(m, root, row.at, end)
     row.at = at
     if kind == zap.NOTHING_LEFT:
-        if notify.tell(m, r, notify.STOP, row.first, row.last, MOVED):
-            unmap_old(m, r)
+        if is_hugetlb(m, row):  # one flush at the end, whatever was there (flush_hugetlb_tlb_range)
+            shootdown.ask(m, r, row.first, end, 512, 1, 0, MOVE_END)
+        else:
+            move_end(m, r)
         return
     to = at - row.first + row.target
     if not (at | to) & 511 and at + 512 <= end and radix.leaf_level(m, root, to) != 1 and radix.get(m, root, to) == 0:
@@ -104,7 +106,8 @@ def move_table(m, r, root, at, to):
         if pte != 0 and not pte & ZERO:
             frames.moved(m, (pte >> PFN) + (k if pte & HUGE else 0), row.space, at + k, to + k)
     row.at = at + 512
-    shootdown.ask(m, r, at, at + 512, 1, 0, 0, MOVE)
+    if not is_hugetlb(m, row):
+        shootdown.ask(m, r, at, at + 512, 1, 1, 0, MOVE)
     clock.spend(m, r, CLEARING, m.costs[0].clear + made * m.costs[0].table)
 
 
@@ -125,8 +128,22 @@ def move_ptes(m, r, root, at, stop, to):
             leaves += 1
     row.at = stop
     if leaves > 0:
-        shootdown.ask(m, r, at, stop, 1, 0, 0, MOVE)
+        shootdown.ask(m, r, at, stop, 1, 1, 0, MOVE)
     clock.spend(m, r, CLEARING, leaves * m.costs[0].clear + made * m.costs[0].table)
+
+
+@part
+def is_hugetlb(m, row):
+    """Is the old range one of hugetlb?"""
+    return m.vmas[vmas.find(m, row.space, row.first)].mapping == HUGETLB
+
+
+@part
+def move_end(m, r):
+    """MOVE_END: the window closes."""
+    row = m.rows[r]
+    if notify.tell(m, r, notify.STOP, row.first, row.last, MOVED):
+        unmap_old(m, r)
 
 
 @part
@@ -147,5 +164,7 @@ def step(m, r):
         insert(m, r)
     elif row.phase == MOVE:
         move(m, r)
+    elif row.phase == MOVE_END:
+        move_end(m, r)
     else:
         unmap_old(m, r)

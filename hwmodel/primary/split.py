@@ -48,7 +48,7 @@ def step(m, r):
         if radix.get(m, m.spaces[row.space].root, base) & HUGE:
             split(m, row.space, base)
             m.counts[row.agent, SPLITS] += 1
-            shootdown.ask(m, r, base, base + 512, 1, 0, 0, SPLIT_END)
+            shootdown.ask(m, r, base, base + 512, 1, 1, 0, SPLIT_END)
             clock.spend(m, r, row.split_account, m.costs[0].table)
             return
         phase = SPLIT_END

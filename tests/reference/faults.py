@@ -184,7 +184,8 @@ def copy_on_write(row, vpn, kind, access, pte):
         space.table.put(vpn, new)
         space.vmas.find(vpn).anon = True
         row.count("faults.cow")
-        yield from flush(row, first, last, 1, "COW_END")
+        whole = kind == "HUGE_ZERO_COW"
+        yield from flush(row, first, last if whole else first + 1, 1, "COW_END", freed_tables=whole)
     else:
         row.count("faults.spurious")
     yield from notice(row, "end", first, last, "COW_DONE")
@@ -203,5 +204,5 @@ def split(row, vpn, account, then):
         table.split(vpn)
         row.count("huge_splits")
         row.spend(account, row.world.cost.table)
-        yield from flush(row, first, first + 512, 1, "SPLIT_END")
+        yield from flush(row, first, first + 512, 1, "SPLIT_END", freed_tables=True)
     yield from notice(row, "end", first, first + 512, then)

@@ -60,11 +60,14 @@ def mremap(row, op):
 def move(row, old, new, pages):
     """MOVE: the leaves go to their new places."""
     table, cost, at, last = row.space.table, row.world.cost, old, old + pages
+    hugetlb = row.space.vmas.find(old).mapping == v.HUGETLB
     while True:
         yield from step(row, "MOVE")
         part = table.next_part(at, last)
         if part is None:
             skip(row)
+            if hugetlb:
+                yield from flush(row, old, last, 512, "MOVED", freed_tables=True)
             return
         at, end, huge = part
         to = new + at - old
@@ -73,7 +76,8 @@ def move(row, old, new, pages):
         if aligned and (above is None or index_of(to, 2) not in above.entries):
             made = move_whole(table, at, to)
             row.spend("clear", cost.clear + cost.table * made)
-            yield from flush(row, at, at + 512, 1, "MOVE")
+            if not hugetlb:
+                yield from flush(row, at, at + 512, 1, "MOVE", freed_tables=True)
             at += 512
             continue
         if huge:
@@ -90,7 +94,7 @@ def move(row, old, new, pages):
                 leaves += 1
         row.spend("clear", cost.clear * leaves + cost.table * made)
         if leaves:
-            yield from flush(row, at, end, 1, "MOVE")
+            yield from flush(row, at, end, 1, "MOVE", freed_tables=True)
         at = end
 
 
@@ -125,7 +129,7 @@ def fork(row, op):
             yield from notice(row, "start", first, last, "COPY")
             yield from copy(row, child, first, last)
             yield from notice(row, "end", first, last, "DUP")
-    yield from flush(row, 0, 0, 1, "UNLOCK", full=True)
+    yield from flush(row, 0, 0, 1, "UNLOCK", freed_tables=True, full=True)
     yield from step(row, "UNLOCK")
     child.born = True
     child.brk = space.brk

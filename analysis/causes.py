@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from hwmodel.trace import Trace
 
 UNEXPLAINED = "unexplained"
-CUT = "where a VMA is cut Linux announces the 2 MiB around the cut, huge page or not; the model only a huge page"
 VOID = "calls that asked or changed nothing are plain system calls"
 THREADS = "the others began or ended threads"
 LATE = "a task switch or another flush had done it already"
@@ -70,9 +69,7 @@ def of_interrupts(kernel: int, result: "Result", trace: "Trace") -> str:
 
 def _counted(operation: str, count: str, kernel: Mapping[str, int], trace: "Trace") -> Iterator[tuple[str, int]]:
     """Causes whose part of the difference the recording tells."""
-    if count == "notices":
-        yield CUT, -kernel.get("notices.cuts", 0)
-    elif count == "operations":
+    if count == "operations":
         recorded = trace.info.get("operations")
         name = {"clone": "fork"}.get(operation, operation)
         read = recorded.get(name, 0) if isinstance(recorded, Mapping) else 0

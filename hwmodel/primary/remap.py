@@ -6,7 +6,7 @@ from hwmodel.ledger import account
 from hwmodel.op import HUGETLB
 from hwmodel.parts import radix
 from hwmodel.primary import epochs, frames, notify, shootdown, split, vmas, zap
-from hwmodel.tables import CUT, HUGE, MOVE, MOVE_END, MOVED, PFN, REMAP, REMAP_INSERT, TABLE, UNLOCK, ZERO
+from hwmodel.tables import HUGE, MOVE, MOVE_END, MOVED, PFN, REMAP, TABLE, UNLOCK, ZERO
 
 BEGIN = REMAP
 CLEARING, VMAS = account("clear"), account("vma")
@@ -54,7 +54,7 @@ def resize(m, r, k):
 
 @routine
 def insert(m, r):
-    """REMAP_INSERT: the new VMA; then the window of the old range opens."""
+    """REMAP: the new VMA; then the window of the old range opens."""
     row = m.rows[r]
     k = vmas.find(m, row.space, row.first)
     v = m.vmas[k]
@@ -150,8 +150,9 @@ def move_end(m, r):
 def unmap_old(m, r):
     """MOVED: what is left of the old range is unmapped as munmap does."""
     row = m.rows[r]
-    row.zap_first, row.zap_last, row.unmap_then, row.phase = row.first, row.last, UNLOCK, CUT
-    zap.cut(m, r)
+    zap.unmap(m, r, row.first, row.last, UNLOCK)
+    if zap.split_boundaries(m, r):
+        zap.cut(m, r)
 
 
 @routine
@@ -159,8 +160,6 @@ def step(m, r):
     """One step of mremap."""
     row = m.rows[r]
     if row.phase == REMAP:
-        zap.split_ends(row, row.first, row.last, REMAP_INSERT)
-    elif row.phase == REMAP_INSERT:
         insert(m, r)
     elif row.phase == MOVE:
         move(m, r)

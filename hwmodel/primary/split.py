@@ -1,4 +1,7 @@
-"""Splitting a huge leaf into a table, with its notice and its flush (docs/model.md 6.2, 6.3; Linux 6.12 mm/huge_memory.c)."""
+"""Splitting a huge leaf into a table, with its notice and its flush (docs/model.md 6.2, 6.3; Linux 6.12 mm/huge_memory.c).
+
+__split_huge_pmd announces before it looks: where a VMA is cut it is called whether or not a huge page is there.
+"""
 
 from hwmodel import clock
 from hwmodel.jit import part, routine
@@ -15,12 +18,6 @@ def ask(m, r, vpn, then, account):
     """Row r's next step splits the huge page at `vpn`, then it goes on with `then`; work is booked to `account`."""
     row = m.rows[r]
     row.phase, row.split_then, row.split_account, row.split_vpn = SPLIT, then, account, vpn >> 9 << 9
-
-
-@part
-def needed(m, space, vpn):
-    """Would a boundary at `vpn` cut a huge leaf in two?"""
-    return vpn & 511 != 0 and radix.get(m, m.spaces[space].root, vpn) & HUGE != 0
 
 
 @routine

@@ -6,9 +6,11 @@ Linux 6.12 mm/vma.c vms_complete_munmap_vmas, mm/memory.c unmap_vmas, zap_pte_ra
 from hwmodel import clock, locks
 from hwmodel.jit import part, routine
 from hwmodel.ledger import account
+from hwmodel.op import HUGEPAGE, HUGETLB
 from hwmodel.parts import radix
 from hwmodel.primary import epochs, frames, gather, notify, split, vmas
 from hwmodel.tables import (
+    ADVISE,
     CUT,
     FREE_PAGES,
     FREE_TABLES,
@@ -52,7 +54,7 @@ def unmap(m, r, first, last, then):
 
 @part
 def split_ends(row, first, last, then):
-    """Row r's next steps split huge pages that lie across an end of [first, last), before VMAs are cut there."""
+    """Row r's next steps split huge pages, or look for them, where VMAs are cut at the ends of [first, last)."""
     row.piece_first, row.piece_last, row.cut_then, row.phase = first, last, then, SPLIT_FIRST
 
 
@@ -62,14 +64,29 @@ def split_boundaries(m, r):
     row = m.rows[r]
     if row.phase == SPLIT_FIRST:
         row.phase = SPLIT_LAST
-        if split.needed(m, row.space, row.piece_first):
+        if is_cut_inside(m, row, row.piece_first, 0):
             split.ask(m, r, row.piece_first, SPLIT_LAST, CLEARING)
             return False
     row.phase = row.cut_then
-    if split.needed(m, row.space, row.piece_last):
+    if is_cut_inside(m, row, row.piece_last, row.piece_first):
         split.ask(m, r, row.piece_last, row.cut_then, CLEARING)
         return False
     return True
+
+
+@routine
+def is_cut_inside(m, row, page, first):
+    """Return whether a VMA, as it is when cut at `first` already, is to be cut at `page` inside 2 MiB of its own that have a table.
+
+    Linux's split_huge_pmd_if_needed and mm_find_pmd: the table is one of level 2, whatever its entry.
+    """
+    base = page >> 9 << 9
+    k = vmas.find(m, row.space, page)
+    if base == page or k < 0 or max(m.vmas[k].first, first) > base or m.vmas[k].last < base + 512:
+        return False
+    if row.cut_then == ADVISE and (m.vmas[k].mapping == HUGETLB or m.vmas[k].advice == (1 if row.advice == HUGEPAGE else 2)):
+        return False
+    return radix.table_at(m, m.spaces[row.space].root, page, 2) >= 0
 
 
 @routine

@@ -136,12 +136,15 @@ def free_tables(row, gather, first, last, gone):
             gather.extend(base, base + 1)
 
 
-def boundary_splits(row, *pages):
-    """SPLITS: split the huge leaves that lie across page boundaries."""
+def boundary_splits(row, first, last, changes=lambda vma: True):
+    """SPLITS: where a VMA that changes is cut inside 2 MiB that are all its own, a huge page is looked for, and split."""
+    space = row.space
     yield from step(row, "SPLITS")
-    for page in pages:
-        pte = row.space.table.get(page)
-        if page & 511 and pte is not None and pte.has(HUGE) and row.space.vmas.find(page) is not None:
+    for page, left in ((first, 0), (last, first)):
+        vma, base = space.vmas.find(page), page & ~511
+        if base == page or vma is None or not changes(vma) or space.table.node(page, 2) is None:
+            continue
+        if max(vma.first, left) <= base and base + 512 <= vma.last:
             skip(row)
             yield from split(row, page, "clear", "SPLITS")
 

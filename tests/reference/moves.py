@@ -9,13 +9,11 @@ from tests.reference.faults import split
 from tests.reference.flush import flush, notice, release
 from tests.reference.gather import (
     Gather,
-    boundary_splits,
     cuts_hugetlb,
     finish,
     insert,
     leaf_part,
     unmap,
-    unmap_vmas,
     zap,
 )
 from tests.reference.memory import A, Node, W
@@ -47,14 +45,13 @@ def mremap(row, op):
         return False
     if space.vmas.in_range(new, new + m):
         yield from unmap(row, new, new + m, replaced=True)
-    yield from boundary_splits(row, old, old + n)
     yield from insert(row, replace(space.vmas.find(old).part(old, old + n), first=new, last=new + m))
     if not below_stack(space, old + n):
         open_epoch(row)
     yield from notice(row, "start", old, old + n, "MOVE")
     yield from move(row, old, new, min(n, m))
     yield from notice(row, "end", old, old + n, "VMAS")
-    yield from unmap_vmas(row, old, old + n)
+    yield from unmap(row, old, old + n)
 
 
 def move(row, old, new, pages):

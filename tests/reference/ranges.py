@@ -155,7 +155,7 @@ def advise_huge(row, op):
     if cuts_hugetlb(space, op.vpn, op.last):
         return False
     advice = v.ADVISED if op.args[0][1] == o.HUGEPAGE else v.REFUSED
-    yield from boundary_splits(row, op.vpn, op.last)
+    yield from boundary_splits(row, op.vpn, op.last, lambda vma: vma.advice != advice and vma.mapping != v.HUGETLB)
     yield from step(row, "ADVISE")
     while at < op.last:
         vma = space.vmas.next(at)

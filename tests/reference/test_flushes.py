@@ -1,6 +1,7 @@
 """Strides, targets and times of TLB flushes, worked out by hand from docs/model.md 8 and 9; the kernels must agree."""
 
 from types import SimpleNamespace
+from unittest import mock
 
 from hwmodel import machine as machines
 from hwmodel import op as o
@@ -8,6 +9,7 @@ from hwmodel.trace import Agent, Trace, mmap_unit, paged_unit
 from tests import reference
 from tests.equality import differences
 from tests.reference.cases import CPU, PAGE, check_conservation, check_frames, counted
+from tests.reference.kvm import Kvm
 
 AT = PAGE << 12
 ELSEWHERE = mmap_unit(AT + (1 << 28), 1, 3)
@@ -177,3 +179,54 @@ def test_hugetlb_is_flushed_by_its_page():
     machine = machines.preset("cpu-only").with_(**{"cpu.count": 2})
     copied = reference.simulate(machine, trace, limit=100_000)
     assert flushes(copied) == {"full": 1, "ranged": 1, "pages": 1} and differences(machine, trace) == []
+
+
+# notices where VMAs are cut
+
+
+def notices(records, prelude, **settings):
+    """The ranges of start notices in order, in pages from PAGE, of one CPU with a vCPU that does nothing."""
+    machine = machines.preset("kvm-ept-2024").with_(**{"cpu.count": 1, **{name.replace("__", "."): v for name, v in settings.items()}})
+    trace = Trace.from_records([Agent("cpu", 0, "cpu"), Agent("device", 0, "vm")], list(records), list(prelude))
+    told = []
+    with mock.patch.object(Kvm, "invalidate_start", noting(told, Kvm.invalidate_start)):
+        outcome = reference.simulate(machine, trace, limit=200_000)
+    assert differences(machine, trace) == []
+    assert outcome.counters[0]["notices.start"] == len(told)
+    return told
+
+
+def noting(told, original):
+    def hook(design, row, space, first, last):
+        told.append((first - PAGE, last - PAGE))
+        yield from original(design, row, space, first, last)
+
+    return hook
+
+
+def protect(prot, page, pages):
+    return paged_unit(o.MPROTECT, AT + (page << 12), pages, [(0, prot)])
+
+
+def test_a_cut_announces_the_2_mib_around_it():
+    """Those in a VMA, where a level-2 table is; the end of a range that begins in the same 2 MiB is no longer in one."""
+    whole = mmap_unit(AT, 2048, 3)
+    touched = [write(0)]
+    assert notices([*touched, *protect(1, 8, 8)], whole) == [(0, 512), (8, 16)]
+    assert notices([*touched, *protect(1, 700, 600)], whole) == [(512, 1024), (1024, 1536), (700, 1300)]
+    assert notices([*touched, *protect(1, 512, 512)], whole) == [(512, 1024)]  # no cut inside 2 MiB
+    assert notices([*touched, *protect(1, 0, 8)], whole) == [(0, 512), (0, 8)]
+    assert notices([*touched, *unmap(8, 8)], whole) == [(0, 512), (8, 16)]
+    assert notices(unmap(8, 8), whole) == [(8, 16)]  # no table
+    assert notices([*touched, *unmap(8, 8)], mmap_unit(AT, 500, 3)) == [(8, 16)]  # the VMA ends within the 2 MiB
+    moved = [*touched, *paged_unit(o.MREMAP, AT + (8 << 12), 8, [(AT + (4096 << 12), 8)])]
+    assert notices(moved, whole) == [(8, 16), (0, 512), (8, 16)]  # the window of the move, then those of the unmapping
+
+
+def test_advice_cuts_only_what_it_changes():
+    whole = mmap_unit(AT, 2048, 3)
+    cut = [write(0), *advise(o.NOHUGEPAGE, 8, 8)]
+    assert notices(cut, whole) == [(0, 512)]
+    assert notices([*cut, *advise(o.NOHUGEPAGE, 10, 4)], whole) == [(0, 512)]  # all of it is so already
+    both = [write(0), *advise(o.NOHUGEPAGE, 512, 1536), *advise(o.NOHUGEPAGE, 8, 600)]
+    assert notices(both, whole) == [(0, 512)]  # its end lies in a VMA that does not change

@@ -52,6 +52,15 @@ def resize(m, r, k):
             clock.spend(m, r, VMAS, m.costs[0].vma)
 
 
+@part
+def shrink(m, r):
+    """REMAP of less than there is: the tail is unmapped before the rest moves (shrink_vma)."""
+    row = m.rows[r]
+    last = row.last
+    row.last = row.first + row.target_last - row.target
+    zap.unmap(m, r, row.last, last, REMAP)
+
+
 @routine
 def insert(m, r):
     """REMAP: the new VMA; then the window of the old range opens."""
@@ -74,17 +83,16 @@ def move(m, r):
     """MOVE: one table, or as many ptes as lie in one old and one new table."""
     row = m.rows[r]
     root = m.spaces[row.space].root
-    end = row.first + min(row.last - row.first, row.target_last - row.target)
-    kind, at, stop = zap.piece(m, root, row.at, end)
+    kind, at, stop = zap.piece(m, root, row.at, row.last)
     row.at = at
     if kind == zap.NOTHING_LEFT:
         if is_hugetlb(m, row):  # one flush at the end, whatever was there (flush_hugetlb_tlb_range)
-            shootdown.ask(m, r, row.first, end, 512, 1, 0, MOVE_END)
+            shootdown.ask(m, r, row.first, row.last, 512, 1, 0, MOVE_END)
         else:
             move_end(m, r)
         return
     to = at - row.first + row.target
-    if not (at | to) & 511 and at + 512 <= end and radix.leaf_level(m, root, to) != 1 and radix.get(m, root, to) == 0:
+    if not (at | to) & 511 and at + 512 <= row.last and radix.leaf_level(m, root, to) != 1 and radix.get(m, root, to) == 0:
         move_table(m, r, root, at, to)
     elif kind != zap.IN_TABLE:
         split.ask(m, r, at, MOVE, CLEARING)
@@ -159,7 +167,9 @@ def unmap_old(m, r):
 def step(m, r):
     """One step of mremap."""
     row = m.rows[r]
-    if row.phase == REMAP:
+    if row.phase == REMAP and row.first + row.target_last - row.target < row.last:
+        shrink(m, r)
+    elif row.phase == REMAP:
         insert(m, r)
     elif row.phase == MOVE:
         move(m, r)

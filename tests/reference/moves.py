@@ -45,11 +45,14 @@ def mremap(row, op):
         return False
     if space.vmas.in_range(new, new + m):
         yield from unmap(row, new, new + m, replaced=True)
+    if m < n:
+        yield from unmap(row, old + m, old + n, replaced=True)
+        n = m
     yield from insert(row, replace(space.vmas.find(old).part(old, old + n), first=new, last=new + m))
     if not below_stack(space, old + n):
         open_epoch(row)
     yield from notice(row, "start", old, old + n, "MOVE")
-    yield from move(row, old, new, min(n, m))
+    yield from move(row, old, new, n)
     yield from notice(row, "end", old, old + n, "VMAS")
     yield from unmap(row, old, old + n)
 

@@ -230,3 +230,8 @@ def test_advice_cuts_only_what_it_changes():
     assert notices([*cut, *advise(o.NOHUGEPAGE, 10, 4)], whole) == [(0, 512)]  # all of it is so already
     both = [write(0), *advise(o.NOHUGEPAGE, 512, 1536), *advise(o.NOHUGEPAGE, 8, 600)]
     assert notices(both, whole) == [(0, 512)]  # its end lies in a VMA that does not change
+
+
+def test_a_move_that_shrinks_gives_up_its_tail_first():
+    moved = [write(0), *paged_unit(o.MREMAP, AT, 8, [(AT + (4096 << 12), 3)])]
+    assert notices(moved, mmap_unit(AT, 8, 3)) == [(3, 8), (0, 3), (0, 3)]

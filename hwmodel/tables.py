@@ -88,7 +88,7 @@ ROW = table(
     "zap_first", "zap_last", "gone_first", "gone_last", "at", "zap_then", "unmap_then", "keep_lock",  # unmapping
     "piece_first", "piece_last", "cut_then", "piece_next", "prot", "advice",
     "target", "target_last", "child", "mapping", "file", "offset", "grows",
-    "gather", "gather_last", "gathered", "gather_min", "gather_max", "gather_level", "freed", "tables", "free_then",
+    "gather", "gather_last", "gathered", "gather_min", "gather_max", "gather_level", "freed", "delayed", "tables", "free_then",
     "index", "vpn", "write", "issued", "killed", "reading", "upm", "huge", "pte",  # requests
     "sleeping", "waiting", "since", "member",  # asleep in a window; pending on its server since; in the running handler's batch
     "chiplet", "stalled", "big", "reload",  # engines

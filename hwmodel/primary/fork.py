@@ -21,7 +21,7 @@ from hwmodel.tables import (
     W,
 )  # fmt: skip
 
-FORKING, VMAS, CLEARING = account("fork"), account("vma"), account("clear")
+FORKING, VMAS = account("fork"), account("vma")
 USER_PAGES = 1 << 35
 
 
@@ -116,10 +116,7 @@ def exit_zap(m, r):
     if kind == zap.NOTHING_LEFT:
         exit_tables(m, r)
         return
-    cleared = zap.clear(m, row, at, end, kind)
-    if row.gathered >= m.ctl[0].gather_pages:
-        gather.finish(m, r, 1, EXIT_ZAP)
-    clock.spend(m, r, CLEARING, cleared * m.costs[0].clear + m.costs[0].table_scan)
+    zap.clear_part(m, r, at, end, kind, 1, EXIT_ZAP)
 
 
 @part

@@ -24,7 +24,7 @@ def open_gather(row):
 @part
 def forget_range(row):
     """Nothing is left to flush."""
-    row.gather_min, row.gather_max, row.gather_level, row.freed = NEVER, 0, NO_LEVEL, 0
+    row.gather_min, row.gather_max, row.gather_level, row.freed, row.delayed = NEVER, 0, NO_LEVEL, 0, 0
 
 
 @part
@@ -75,6 +75,12 @@ def add(m, row, pte):
         m.entries[row.gather_last].more = k
     row.gather_last = k
     row.gathered += 1
+
+
+@part
+def is_due(m, row):
+    """Return whether the gather goes before more is cleared: it is full, or a dirty page of a file waits to lose its reverse map."""
+    return row.gathered >= m.ctl[0].gather_pages or row.delayed == 1
 
 
 @part

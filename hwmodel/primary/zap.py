@@ -1,6 +1,6 @@
 """Unmapping a range: boundary splits, VMAs, the window with its ZAP steps, page tables, flush and free (docs/model.md section 9).
 
-Linux 6.12 mm/vma.c vms_complete_munmap_vmas, mm/memory.c unmap_vmas, zap_pte_range, free_pgtables.
+Linux 6.12 mm/vma.c vms_complete_munmap_vmas, mm/memory.c unmap_vmas, zap_pte_range, zap_present_folio_ptes, free_pgtables.
 """
 
 from hwmodel import clock, locks
@@ -23,6 +23,7 @@ from hwmodel.tables import (
     ZAP,
     ZAPPED,
     ZERO,
+    D,
 )  # fmt: skip
 
 CLEARING, VMAS = account("clear"), account("vma")
@@ -128,9 +129,16 @@ def zap(m, r):
     if kind == CUT_HUGE:
         split.ask(m, r, at, ZAP, CLEARING)
         return
+    clear_part(m, r, at, end, kind, 0, ZAP)
+
+
+@routine
+def clear_part(m, r, at, end, kind, full, then):
+    """Clear the leaves of [at, end); what must be flushed and freed at once comes next, in full or not, then `then`."""
+    row = m.rows[r]
     cleared = clear(m, row, at, end, kind)
-    if row.gathered >= m.ctl[0].gather_pages:
-        gather.finish(m, r, 0, ZAP)
+    if gather.is_due(m, row):
+        gather.finish(m, r, full, then)
     clock.spend(m, r, CLEARING, cleared * m.costs[0].clear + m.costs[0].table_scan)
 
 
@@ -159,6 +167,8 @@ def clear(m, row, at, end, kind):
             if not pte & ZERO:
                 frames.unmapped(m, pte >> PFN, row.space, at)
                 gather.add(m, row, pte & ~HUGE)
+                if pte & D and m.frames[pte >> PFN].cached:
+                    row.delayed = 1
         at += 1
     row.at = at
     return cleared

@@ -4,7 +4,7 @@ from tests.reference import vmas as v
 from tests.reference.epochs import open_epoch
 from tests.reference.faults import split
 from tests.reference.flush import flush, notice
-from tests.reference.memory import HUGE, ZERO
+from tests.reference.memory import HUGE, ZERO, D
 from tests.reference.rows import skip, step
 
 
@@ -18,7 +18,12 @@ class Gather:
     def reset(self):
         """Nothing waits."""
         self.entries, self.first, self.last = [], None, None
-        self.level, self.freed_tables = None, False
+        self.level, self.freed_tables, self.delayed = None, False, False
+
+    @property
+    def due(self):
+        """Whether it has to be flushed and freed before the next step."""
+        return self.full or self.delayed
 
     @property
     def full(self):
@@ -92,10 +97,11 @@ def zap(row, gather, first, last):
                 if pte is not None:
                     table.clear(at)
                     gather.add(at, pte)
+                    gather.delayed |= pte.has(D) and pte.pfn in row.world.frames.cached
                     leaves += 1
                 at += 1
         row.spend("clear", cost.clear * leaves + cost.table_scan)
-        if gather.full:
+        if gather.due:
             yield from finish(row, gather)
 
 

@@ -235,3 +235,22 @@ def test_advice_cuts_only_what_it_changes():
 def test_a_move_that_shrinks_gives_up_its_tail_first():
     moved = [write(0), *paged_unit(o.MREMAP, AT, 8, [(AT + (4096 << 12), 3)])]
     assert notices(moved, mmap_unit(AT, 8, 3)) == [(3, 8), (0, 3), (0, 3)]
+
+
+# what a ZAP must flush at once
+
+
+def test_dirty_pages_of_a_file_are_flushed_with_their_table():
+    """Two tables, the first with a dirty page, the second with a page only read: the first is flushed by itself, and the tables last."""
+    shared = mmap_unit(AT, 1024, 3, o.SHARED, 1)
+    around = {"kernel__fault_around_pages": 1}
+    outcome, c = flushed([write(0), (AT + (512 << 12), 1, 0, o.READ, 0), *unmap(0, 1024)], [*shared, *ELSEWHERE], **around)
+    # one page; then, with two tables, 513 pages from the first table's to the page of the second
+    assert flushes(outcome) == {"ranged": 1, "pages": 1, "full": 1}
+    assert outcome.ledger[0]["free"] == 2 * c.free + 2 * c.table
+    alone, _ = flushed([write(0), *unmap(0, 1024)], [*shared, *ELSEWHERE], **around)
+    assert flushes(alone) == {"ranged": 2, "pages": 1}  # then the table alone: no whole stride of 2 MiB
+    read, _ = flushed([(AT, 1, 0, o.READ, 0), *unmap(0, 1024)], [*shared, *ELSEWHERE], **around)
+    assert flushes(read) == {"ranged": 1, "pages": 1}
+    gone, _ = flushed([write(0), write(512), GONE], shared, **around)
+    assert flushes(gone) == {"full": 3}

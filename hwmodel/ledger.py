@@ -104,7 +104,7 @@ COUNTERS = {
     "kvm.exits": "EPT violations",
     "kvm.retries": "violations retried because of an invalidation",
     "kvm.sptes": "sptes installed",
-    "kvm.zapped": "sptes zapped by notices",
+    "kvm.zapped": "sptes zapped by notices, release included",
     "kvm.kicks": "remote flushes that had to kick a running vCPU",
 }
 

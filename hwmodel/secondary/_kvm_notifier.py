@@ -47,10 +47,7 @@ def receive(m, dev, r):
     """One step of kvm_mmu_notifier_invalidate_range_start, _end, or release."""
     row, vm, costs = m.rows[r], dev.vms[m.rows[r].space], m.costs[0]
     row.effect = 0
-    if row.note_end == notify.RELEASE:
-        forget(m, dev, row.space)
-        notify.returned(m, r)
-    elif row.note_stage == 0:
+    if row.note_stage == 0:
         if locks.acquire(m, r, mmu_lock(m, row.space), locks.WRITE):
             row.note_stage = 1
     elif row.note_stage == 1 and row.note_end == notify.STOP:
@@ -58,6 +55,8 @@ def receive(m, dev, r):
         vm.in_progress -= 1
         row.note_stage = 4
         clock.spend(m, r, INVALIDATE, costs.zap)
+    elif row.note_stage == 1 and row.note_end == notify.RELEASE:
+        zap_all(m, vm, r)
     elif row.note_stage == 1:
         zap(m, vm, r)
     elif row.note_stage == 2:
@@ -155,9 +154,13 @@ def kicked(m, r):
 
 
 @part
-def forget(m, dev, space):
-    """The address space is gone."""
-    clear(m, dev.vms[space].ept, 0, USER_PAGES)
+def zap_all(m, vm, r):
+    """Clear every spte (kvm_flush_shadow_all): the address space goes away, and its vCPUs have ended."""
+    row, costs = m.rows[r], m.costs[0]
+    zapped = clear(m, vm.ept, 0, USER_PAGES)
+    m.counts[row.agent, ZAPPED] += zapped
     for c in range(m.ctl[0].cpus, m.ctl[0].agents):
-        if m.rows[c].space == space:
+        if m.rows[c].space == row.space:
             empty_guest(m, c)
+    row.note_stage = 4
+    clock.spend(m, r, INVALIDATE, costs.zap + zapped * costs.zap_spte)

@@ -174,5 +174,5 @@ def release(row):
     row.spend("notify", world.cost.notice)
     row.effect = 1
     yield from step(row, "DELIVERY")
-    world.design.release(row.space)
+    yield from world.design.release(row, row.space)
     row.effect = 0

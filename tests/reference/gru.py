@@ -345,10 +345,12 @@ class Gru:
         space.sleepers = []
         yield from ()
 
-    def release(self, space):
+    def release(self, row, space):
         """10.5."""
+        row.effect = 0
         for tlb in self.tlbs:
             tlb.banks[SMALL].drop_where(lambda tag: tag[0] == space.number)
+        yield from ()
 
 
 def stall_account(request):

@@ -333,8 +333,16 @@ class Kvm:
         yield from step(row, "UNLOCK")
         vm.lock.release(row)
 
-    def release(self, space):
+    def release(self, row, space):
         """11.5."""
-        self.zap(space.vm.table, 0, 1 << 36)
+        cost, vm = self.world.cost, space.vm
+        row.effect = 0
+        vm.lock.acquire(row, "write")
+        yield from step(row, "ZAP_ALL")
+        zapped = self.zap(vm.table, 0, 1 << 36)
         for vcpu in space.engines:
             vcpu.banks.empty()
+        row.count("kvm.zapped", zapped)
+        row.spend("invalidate", cost.zap + cost.zap_spte * zapped)
+        yield from step(row, "UNLOCK")
+        vm.lock.release(row)

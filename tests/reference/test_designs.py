@@ -171,3 +171,12 @@ def test_kvm_kicks_a_vcpu():
     assert booked(outcome, 1)["ipi_respond"] == host
     assert outcome.histograms["shootdown"]["sum"] == c.ipi_send + c.ipi_delivery + host - c.entry + c.ipi_ack  # answered before it enters
     assert got["ipis.sent"] == 2
+
+
+def test_kvm_zaps_everything_when_the_process_exits():
+    """Two pages and the four tables of the guest's that translate them."""
+    records = [access(o.WRITE, 1), access(o.WRITE, 1, page=1), sync(), (0, 0, 0, o.EXIT, 0)]
+    outcome, c = run("kvm-ept-2008", [CPU, DEVICE], records, MAPPED)
+    assert counted(outcome, 0)["notices.release"] == 1 and counted(outcome, 0)["kvm.zapped"] == 6
+    assert booked(outcome, 0)["invalidate"] == c.zap + 6 * c.zap_spte
+    assert booked(outcome, 0)["notify"] == c.notice and "lock_wait" not in booked(outcome, 0)

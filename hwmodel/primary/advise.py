@@ -1,4 +1,7 @@
-"""madvise: DONTNEED, FREE, COLD piece by piece under the read lock; huge-page advice under the write lock (mm/madvise.c)."""
+"""madvise: DONTNEED, FREE, COLD piece by piece under the read lock; huge-page advice under the write lock (docs/model.md 9.3).
+
+Linux 6.18 mm/madvise.c: DONTNEED and FREE have one gather for the call (madvise_init_tlb), COLD one for each VMA.
+"""
 
 from hwmodel import clock
 from hwmodel.jit import part, routine
@@ -13,21 +16,24 @@ CLEARING, VMAS = account("clear"), account("vma")
 
 @routine
 def next_piece(m, r):
-    """PIECE: the part of the next VMA that the advice is about."""
+    """PIECE: the part of the next VMA that the advice is about; behind the last, what is gathered is flushed."""
     row = m.rows[r]
     k = vmas.above(m, row.space, row.piece_next)
     if row.piece_next >= row.last or not vmas.is_of(m, k, row.space) or m.vmas[k].first >= row.last:
-        row.phase = UNLOCK
+        gather.finish(m, r, 0, UNLOCK)
         return
     v = m.vmas[k]
+    if (row.advice == FREE and v.mapping != PRIVATE) or (row.advice == COLD and v.mapping == HUGETLB):
+        row.failed = 1  # EINVAL: the VMAs behind it are left alone
+        gather.finish(m, r, 0, UNLOCK)
+        return
     row.zap_first, row.zap_last = max(v.first, row.piece_next), min(v.last, row.last)
     row.piece_next, row.at = row.zap_last, row.zap_first
     if row.advice == DONTNEED:
         zap.open_window(m, r, AGED)
     elif row.advice == FREE:
-        if v.mapping == PRIVATE:
-            notify.tell(m, r, notify.START, row.zap_first, row.zap_last, AGE)
-    elif v.mapping != HUGETLB:
+        notify.tell(m, r, notify.START, row.zap_first, row.zap_last, AGE)
+    else:
         row.phase = AGE
 
 
@@ -40,7 +46,7 @@ def age(m, r):
     row.at = at
     if kind == zap.NOTHING_LEFT:
         if row.advice == COLD or notify.tell(m, r, notify.STOP, row.zap_first, row.zap_last, AGED):
-            flush(m, r)
+            aged_piece(m, r)
         return
     if kind == zap.CUT_HUGE:
         split.ask(m, r, at, AGE, CLEARING)
@@ -82,10 +88,13 @@ def aged(pte, advice):
 
 
 @part
-def flush(m, r):
-    """AGED: the piece is flushed and freed, then comes the next."""
-    if gather.finish(m, r, 0, PIECE):
-        next_piece(m, r)
+def aged_piece(m, r):
+    """AGED: the next piece; COLD and hugetlb pages (zap_page_range_single_batched) are flushed before it."""
+    row = m.rows[r]
+    if row.advice == COLD or m.vmas[vmas.find(m, row.space, row.zap_first)].mapping == HUGETLB:
+        if not gather.finish(m, r, 0, PIECE):
+            return
+    next_piece(m, r)
 
 
 @routine
@@ -117,6 +126,6 @@ def step(m, r):
     elif phase == AGE:
         age(m, r)
     elif phase == AGED:
-        flush(m, r)
+        aged_piece(m, r)
     elif phase == ADVISE:
         advise(m, r)

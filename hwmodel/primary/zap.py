@@ -112,7 +112,6 @@ def open_window(m, r, then):
     """Row r's next steps clear [zap_first, zap_last) inside a window, then it goes on with `then`."""
     row = m.rows[r]
     row.at, row.zap_then = row.zap_first, then
-    gather.open_gather(row)
     notify.tell(m, r, notify.START, row.zap_first, row.zap_last, ZAP)
 
 

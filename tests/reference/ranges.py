@@ -170,58 +170,58 @@ def advise_huge(row, op):
 
 
 def drop_or_age(row, op):
-    """DONTNEED, FREE and COLD, VMA by VMA."""
+    """DONTNEED, FREE and COLD, VMA by VMA, with one gather; what is in it at the end is flushed, also after a refusal."""
     space, at, advice = row.space, op.vpn, op.args[0][1]
     if cuts_hugetlb(space, op.vpn, op.last):
         return False
-    while at < op.last:
+    gather = Gather(row.world.machine.get("kernel.gather_pages"))
+    supported = True
+    while at < op.last and supported is not False:
         vma = space.vmas.next(at)
         if vma is None or vma.first >= op.last:
-            return
+            break
         first, at = max(vma.first, at), min(vma.last, op.last)
-        yield from ADVICE[advice](row, vma, first, at)
+        supported = yield from ADVICE[advice](row, vma, first, at, gather)
+    yield from finish(row, gather)
+    return supported
 
 
-def dontneed(row, vma, first, last):
+def dontneed(row, vma, first, last, gather):
     """DONTNEED on a piece."""
-    gather = Gather(row.world.machine.get("kernel.gather_pages"))
     yield from notice(row, "start", first, last, "ZAP")
     yield from zap(row, gather, first, last)
     yield from notice(row, "end", first, last, "FLUSH")
-    yield from finish(row, gather)
+    if vma.mapping == v.HUGETLB:
+        yield from finish(row, gather)
 
 
-def lazyfree(row, vma, first, last):
+def lazyfree(row, vma, first, last, gather):
     """FREE on a piece."""
     if vma.mapping != v.ANONYMOUS:
-        return
+        return False
     yield from notice(row, "start", first, last, "AGE")
-    flushed = yield from age(row, first, last, A | D, LAZY)
+    yield from age(row, gather, first, last, A | D, LAZY)
     yield from notice(row, "end", first, last, "FLUSH")
-    yield from flush_aged(row, flushed)
+    return True
 
 
-def cold(row, vma, first, last):
+def cold(row, vma, first, last, gather):
     """COLD on a piece."""
-    if vma.mapping != v.HUGETLB:
-        flushed = yield from age(row, first, last, A, 0)
-        yield from flush_aged(row, flushed)
+    if vma.mapping == v.HUGETLB:
+        return False
+    yield from age(row, gather, first, last, A, 0)
+    yield from finish(row, gather)
+    return True
 
 
-def flush_aged(row, flushed):
-    """FLUSH what AGE changed."""
-    if flushed.needs_flush:
-        yield from flush(row, flushed.first, flushed.last, flushed.stride, "NEXT")
-
-
-def age(row, at, last, lost, gained):
+def age(row, gather, at, last, lost, gained):
     """AGE: present leaves lose some flags and get others."""
-    table, cost, flushed = row.space.table, row.world.cost, Gather()
+    table, cost = row.space.table, row.world.cost
     while True:
         yield from step(row, "AGE")
         part = yield from leaf_part(row, at, last, "clear", "AGE")
         if part is None:
-            return flushed
+            return
         start, at, huge = part
         leaves = 0
         for vpn in [start] if huge else range(start, at):
@@ -232,7 +232,7 @@ def age(row, at, last, lost, gained):
             new = pte.minus(lost).plus(gained)
             if new != pte:
                 table.put(vpn, new)
-                flushed.touch(vpn, pte)
+                gather.touch(vpn, pte)
         row.spend("clear", cost.clear * leaves + cost.table_scan)
 
 

@@ -254,3 +254,35 @@ def test_dirty_pages_of_a_file_are_flushed_with_their_table():
     assert flushes(read) == {"ranged": 1, "pages": 1}
     gone, _ = flushed([write(0), write(512), GONE], shared, **around)
     assert flushes(gone) == {"full": 3}
+
+
+# madvise
+
+
+def test_advice_on_several_vmas_has_one_flush():
+    """Three VMAs of other rights: a notice each, one flush of the union; COLD flushes each."""
+    prelude = [*mmap_unit(AT, 8, 3), *mmap_unit(AT + (8 << 12), 8, 7), *mmap_unit(AT + (16 << 12), 8, 3), *ELSEWHERE]
+    touched = [write(page) for page in (1, 9, 17)]
+    pieces = [(0, 8), (8, 16), (16, 24)]
+    for advice, flushed_pages in ((o.DONTNEED, {"ranged": 1, "pages": 17}), (o.FREE, {"ranged": 1, "pages": 17}),
+                                  (o.COLD, {"ranged": 3, "pages": 3})):  # fmt: skip
+        records = [*touched, *advise(advice, 0, 24)]
+        assert notices(records, prelude) == ([] if advice == o.COLD else pieces)
+        outcome, c = flushed(records, prelude)
+        assert flushes(outcome) == flushed_pages
+    assert counted(outcome, 0)["ops.madvise"] == 1 and "unsupported_ops" not in counted(outcome, 0)
+
+
+def test_freeing_stops_at_a_file():
+    """EINVAL: what lies before it is freed, and flushed, what lies behind is not."""
+    prelude = [*mmap_unit(AT, 8, 3), *mmap_unit(AT + (8 << 12), 8, 3, o.PRIVATE_FILE, 1), *mmap_unit(AT + (16 << 12), 8, 3), *ELSEWHERE]
+    records = [*(write(page) for page in (1, 17)), *advise(o.FREE, 0, 24)]
+    assert notices(records, prelude) == [(0, 8)]
+    outcome, _ = flushed(records, prelude)
+    assert flushes(outcome) == {"ranged": 1, "pages": 1} and counted(outcome, 0)["unsupported_ops"] == 1
+
+
+def test_hugetlb_pages_are_flushed_before_the_next_vma():
+    prelude = [*mmap_unit(AT, 512, 3, o.HUGETLB), *mmap_unit(AT + (512 << 12), 512, 3), *ELSEWHERE]
+    outcome, _ = flushed([write(0), write(512), *advise(o.DONTNEED, 0, 513)], prelude)
+    assert flushes(outcome) == {"ranged": 2, "pages": 2}  # together they would be 513 pages by one

@@ -86,6 +86,13 @@ def test_address_spaces_are_agents(file):
     validate(trace)
 
 
+def test_what_different_address_spaces_fetch_from_one_page_does_not_join(file):
+    rows = [instruction(0x400000 + 4 * i, size=96, asid=asid) for i, asid in enumerate((7, 7, 0x8001, 0xFFFF))]
+    trace = read(file(b"".join(rows)))
+    assert records(trace) == [(0x400000, 2, 0, o.FETCH, 0), (0x400008, 1, 0, o.FETCH, 1), (0x40000C, 1, 0, o.FETCH, 2)]
+    assert [agent.name for agent in trace.agents] == ["asid 7", "asid 32769", "asid 65535"]
+
+
 GOOD = instruction(*PROGRAM[0])
 BAD = {
     "its ip is 0": instruction(0),

@@ -87,6 +87,7 @@ def test_a_modified_address_is_one_write_and_registers_are_passed_over():
         ("store, 0x5000, store, 0x5000", [(0x5000, 2, t.WRITE)]),
         ("store, 0x5000, load, 0x5000", [(0x5000, 1, t.WRITE), (0x5000, 1, t.READ)]),  # push (%rsp)
         ("load, 0x5000, load, 0x6000, store, 0x5000", [(0x5000, 1, t.READ), (0x6000, 1, t.READ), (0x5000, 1, t.WRITE)]),
+        ("load, 0x7fffffffffff", [(0x7FFFFFFFFFFF, 1, t.READ)]),  # the last byte of user memory
         ("load, 0x401000, store, 0x401000", [(0x401000, 1, t.WRITE)]),
         ("store, 0x401000", [(0x401000, 1, t.WRITE)]),  # the fetch before it is no load
     ],
@@ -110,6 +111,8 @@ BAD = {
     "garbled: .*lode": '0, 0x401000, 0x1, "nop", lode, 0x10',
     "garbled: .*load": '0, 0x401000, 0x1, "nop", load',
     "garbled: .*ffff": '0, 0x401000, 0x1, "nop", load, 0xffff800000000000',
+    "garbled: .*0x800000000000'": '0, 0x401000, 0x1, "nop", load, 0x800000000000',
+    "garbled: '0, 0x800000000000": '0, 0x800000000000, 0x1, "nop"',
     "garbled: '0, 0xffffffff81": '0, 0xffffffff81000000, 0x1, "nop"',
     "garbled: .*Q": '0, 0x401000, 0x1, "nop"Q',
     "is of a whole system: it has physical addresses of data": '0, 0x401000, 0x1, "movl", load, 0x00001000, RAM',

@@ -104,8 +104,18 @@ def test_threads_are_agents_of_their_process_and_children_have_a_space():
 
 
 def test_a_fork_is_told_by_its_result_if_by_nothing_else():
-    trace = Script().fault(A).call(57, result=9).call(56, 0x100, result=10).fault(A, thread=9).fault(A, thread=10).read()
-    assert [(agent.space, agent.name) for agent in trace.agents] == [(0, "prog"), (1, "prog:9"), (0, "prog/10")]
+    script = Script().fault(A).call(57, result=9).call(56, 0x100, result=10).call(56, 0x1200011, result=11).call(435, 1, result=12)
+    trace = script.fault(A, thread=9).fault(A, thread=10).fault(A, thread=11).fault(A, thread=12).read()
+    assert [(agent.space, agent.name) for agent in trace.agents] == [
+        (0, "prog"), (1, "prog:9"), (2, "prog:11"), (0, "prog/10"), (0, "prog/12"),  # a clone without CLONE_VM is a process
+    ]  # fmt: skip
+
+
+def test_a_thread_that_nobody_made_is_of_the_process_that_its_lines_name():
+    script = Script().fault(A).fault(A, thread=8).fault(A, thread=9).fault(A, thread=21)
+    for thread, process in ((8, 7), (9, 7), (21, 20)):
+        script.text = script.text.replace(f"prog-{thread}  ", f"prog-{thread} ({process}) ")
+    assert [(agent.space, agent.name) for agent in script.read().agents] == [(0, "prog"), (0, "prog/8"), (0, "prog/9"), (1, "prog")]
 
 
 def test_an_execve_ends_one_space_and_begins_another():
@@ -162,6 +172,15 @@ def test_flushes_and_interrupts_are_of_the_operation_they_are_for():
     assert counts["other call"] == {"calls": 1}
 
 
+def test_failed_calls_and_the_interrupts_of_one_flush_are_counted():
+    ipi = "ipi_send_cpu: cpu=1 callsite=x+0x20/0x60 callback=generic+0x0/0x10"
+    script = Script().call(11, A, 0x1000, inside=["tlb_flush: pages:1 reason:x (4)", ipi, ipi, ipi, "tlb_flush: pages:1 reason:x (3)", ipi])
+    script.call(11, A + 1, 0x1000, result=-22).call(11, A, 0x1000, result=-4095).call(9, 0, 0x1000, RW, ANONYMOUS, 0, 0, result=A)
+    counts = script.read().info["kernel_counts"]
+    assert counts["munmap"] == {"calls": 1, "calls.failed": 2, "flushes.sent": 1, "flushes.ranged": 1, "flushes.pages": 1, "ipis": 3}
+    assert counts["mmap"] == {"calls": 1}
+
+
 def test_notices_of_the_two_mebibytes_around_a_cut_are_told_apart():
     around = unmap(A, A + 0x200000)
     script = Script().call(11, A + 0x1000, 0x1000, inside=[around, unmap(A + 0x1000, A + 0x2000)]).call(11, A, 0x200000, inside=[around])
@@ -174,6 +193,10 @@ def test_an_ept_violation_is_an_access_of_the_vcpu(event):
     trace = script.read(guest_base=B)
     assert records(trace) == [(A, 1, 0, t.WRITE, 0), (B + 0x5008, 1, 0, t.WRITE, 1)]
     assert trace.agents[1].role == "device" and trace.agents[1].name == ("vcpu3" if "vcpu" in event else "vcpu0")
+    slots = f'# hwmodel recording: {{"command": ["x"], "pid": 7, "memslots": [[0, {A}, 8192], [20480, {2 * B}, 4096]]}}\n'
+    script.text, alone = slots + script.text, script.text
+    assert records(script.read())[1] == (2 * B + 8, 1, 0, t.WRITE, 1)  # guest address 0x5000 begins the second slot
+    script.text = alone
     left_out = script.read()
     assert len(left_out) == 1 and left_out.info["guest_faults_left_out"] == 1
 

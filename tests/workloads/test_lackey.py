@@ -75,6 +75,30 @@ def test_accesses(log):
     validate(trace)
 
 
+LONGEST = 15 * 4096
+"""Bytes of the longest access: it lies on sixteen pages at most."""
+
+
+@pytest.mark.parametrize("line, first, pages", [
+    (" L 7fffffffffff,1", 0x7FFFFFFFFFFF, 1), (f" L 10000,{LONGEST}", 0x10000, 15), (f" L 10001,{LONGEST}", 0x10001, 16),
+    (f" L {(1 << 47) - LONGEST:x},{LONGEST}", (1 << 47) - LONGEST, 15),
+])  # fmt: skip
+def test_the_largest_accesses(log, monkeypatch, line, first, pages):
+    """Where the batch has room for some of their records only, they wait for the next."""
+    monkeypatch.setattr(assembly, "BATCH", 24)
+    trace = read(log(HEAD + " S 00005000,8\n I 00006000,8\n".replace(" I ", "I  ") * 6 + line + "\n"))
+    assert records(trace)[-pages:] == [
+        (max(first, (first >> 12) + k << 12), 1, 0, t.READ | (t.CONTINUES if k else 0), 0) for k in range(pages)
+    ]  # fmt: skip
+    assert trace.references == 12 + pages
+
+
+@pytest.mark.parametrize("line", [" L 7fffffffffff,2", f" L 10000,{LONGEST + 1}", " L 800000000000,1", " L 0000010000000,1", " L 10000,0"])
+def test_accesses_that_no_program_makes(log, line):
+    with pytest.raises(TraceError, match="line 5 is garbled"):
+        read(log(HEAD + line + "\n"))
+
+
 def test_memory_used_before_it_is_mapped_is_inferred(log):
     trace = read(log(HEAD + ACCESSES + MMAP + " S 04835000,8\n S 04836ff8,8\n L 05000000,1\n L 05002000,1\n"))
     file = 1 << t.FILE_SHIFT

@@ -34,6 +34,33 @@ def sample(size=20_000, seed=0):
     return Trace([CPU, Agent("cpu", 0, "cpu1")], functools.partial(iter, pieces))
 
 
+def drawn(number, seed):
+    """The 32 bits that a block or page number draws, and those by which its device is chosen: C. Wellons' lowbias32, written once more."""
+
+    def mix(value):
+        for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
+            value = (value ^ value >> shift) * factor & 0xFFFFFFFF
+        return value ^ value >> 16
+
+    side = mix(mix(mix(mix(seed & 0xFFFFFFFF) ^ seed >> 32) ^ number & 0xFFFFFFFF) ^ number >> 32)
+    return side, mix(side ^ 0x9E3779B9)
+
+
+@pytest.mark.parametrize("by", ["block", "page"])
+@pytest.mark.parametrize("seed", [0, 5, 5 << 32 | 7])
+def test_who_gets_a_record(by, seed):
+    """Reads, writes and an access in two halves, of pages far apart; three in a block."""
+    units = [[((page << 33) + 4092, 1, 0, kind, 0), ((page << 33) + 4096, 1, 0, kind | t.CONTINUES, 0)][: 1 + (page % 5 == 0)]
+             for page in range(60) for kind in (t.READ, t.WRITE)]  # fmt: skip
+    trace = offload(Trace.from_records([CPU], [record for unit in units for record in unit]), 0.4, 3, by, 3, seed)
+    expected = []
+    for i, unit in enumerate(units):
+        side, device = drawn(i // 3 if by == "block" else unit[0][0] >> 12, seed)
+        expected += [1 + device % 3 if side < round(0.4 * 2**32) else 0] * len(unit)
+    assert records(trace)["agent"].tolist() == expected
+    assert set(expected) == {0, 1, 2, 3}
+
+
 SETTINGS = st.fixed_dictionaries({
     "share": st.sampled_from((0.0, 0.1, 0.5, 1.0)),
     "engines": st.integers(1, 4),
@@ -79,33 +106,6 @@ def test_a_block_stays_together():
     agents = records(offload(uniform(64_000), block=64))["agent"].reshape(-1, 64)
     assert (agents == agents[:, :1]).all()
     assert len(set(agents[:, 0].tolist())) == 2
-
-
-def drawn(number, seed):
-    """The 32 bits that a block or page number draws, and those by which its device is chosen: C. Wellons' lowbias32, written once more."""
-
-    def mix(value):
-        for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
-            value = (value ^ value >> shift) * factor & 0xFFFFFFFF
-        return value ^ value >> 16
-
-    side = mix(mix(mix(mix(seed & 0xFFFFFFFF) ^ seed >> 32) ^ number & 0xFFFFFFFF) ^ number >> 32)
-    return side, mix(side ^ 0x9E3779B9)
-
-
-@pytest.mark.parametrize("by", ["block", "page"])
-@pytest.mark.parametrize("seed", [0, 5, 5 << 32 | 7])
-def test_who_gets_a_record(by, seed):
-    """Reads, writes and an access in two halves, of pages far apart; three in a block."""
-    units = [[((page << 33) + 4092, 1, 0, kind, 0), ((page << 33) + 4096, 1, 0, kind | t.CONTINUES, 0)][: 1 + (page % 5 == 0)]
-             for page in range(60) for kind in (t.READ, t.WRITE)]  # fmt: skip
-    trace = offload(Trace.from_records([CPU], [record for unit in units for record in unit]), 0.4, 3, by, 3, seed)
-    expected = []
-    for i, unit in enumerate(units):
-        side, device = drawn(i // 3 if by == "block" else unit[0][0] >> 12, seed)
-        expected += [1 + device % 3 if side < round(0.4 * 2**32) else 0] * len(unit)
-    assert records(trace)["agent"].tolist() == expected
-    assert set(expected) == {0, 1, 2, 3}
 
 
 def test_chunks_and_repetition_do_not_matter_but_the_seed_does():

@@ -33,6 +33,8 @@ from hwmodel.tables import (
 
 CAPACITY = {"nodes": 256, "frames": 8192, "links": 2048, "entries": 1024, "vmas": 256}
 """Rows of the growing tables at the start; growth changes no result."""
+LATEST, SUM = 1 << 58, 1 << 62
+"""What no time may reach, nor a sum of one time for each row (docs/model.md 1.6): four years of a clock of 2.27 GHz."""
 THP = {"never": 0, "madvise": 1, "always": 2}
 
 
@@ -97,6 +99,7 @@ def set_control(machine: Any, m: Machine, cpus: int, engines: int, outstanding: 
     ctl.cpus, ctl.agents, ctl.outstanding, ctl.spaces = cpus, cpus + engines, outstanding, m.spaces.size
     ctl.shift = machine.get("engine.lookahead_records").bit_length() - 2  # two blocks are the lookahead
     ctl.total = ctl.first_segv = NEVER
+    ctl.latest = min(LATEST, SUM // m.rows.size)
     ctl.node_free = ctl.frame_free = ctl.block_free = ctl.link_free = ctl.entry_free = -1
     ctl.frame_limit = machine.get("memory.size_mib") * 256
     ctl.thp, ctl.fault_around = THP[machine.get("kernel.thp")], machine.get("kernel.fault_around_pages")

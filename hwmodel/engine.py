@@ -26,7 +26,7 @@ from hwmodel.tables import (
     WALK,
 )  # fmt: skip
 
-FINISHED, NEED_INPUT, NEED_ROOM, DEADLOCK, EXHAUSTED = range(5)
+FINISHED, NEED_INPUT, NEED_ROOM, DEADLOCK, EXHAUSTED, TOO_LATE = range(6)
 INSTRUCTION, ACCESS, STLB, SYSCALLS = account("instruction"), account("access"), account("stlb"), account("syscall")
 SYSCALL_COUNT = counter("ops.syscall")
 DEVICE_ACCESSES, DEVICE_HITS = counter("device.accesses"), counter("device.tlb.hits")
@@ -49,6 +49,8 @@ def drive(m, dev, translate, request, advance, deliver):
             if m.due[i] > ctl.now:  # perhaps no longer first: what comes now may touch what others see
                 if ctl.waiting > 0:
                     order.release_waiting(m)
+                if row.clock >= ctl.latest:
+                    return TOO_LATE
                 continue
             if not order.known(m, i):
                 return NEED_INPUT
@@ -65,6 +67,8 @@ def drive(m, dev, translate, request, advance, deliver):
             order.release_waiting(m)
         if ctl.exhausted:
             return EXHAUSTED
+        if row.clock >= ctl.latest or m.rows[row.cpu].busy_until >= ctl.latest:
+            return TOO_LATE
 
 
 @part

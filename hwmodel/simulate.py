@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hwmodel import engine, feed
+from hwmodel import engine, feed, limits
 from hwmodel.build import build, grow
 from hwmodel.config import ConfigError
 from hwmodel.ledger import account
@@ -89,7 +89,7 @@ def simulate(
     TraceError
         The trace is invalid, uses an operation that is not modelled, or (strict) makes an access without a right.
     ConfigError
-        The machine lacks engines, CPUs or memory for the trace.
+        The machine lacks engines, CPUs or memory for the trace, or its costs take a clock past the latest time there is.
     """
     begun = time.perf_counter()
     design, validator, m, dev, row_of = power_on(machine, trace, capacity)
@@ -120,6 +120,7 @@ def power_on(
     machine.check_engines(engines)
     validator = Validator(trace)
     m, dev, row_of = build(machine, design, trace.agents, capacity)
+    limits.check_machine(m)
     check_modelled(trace, trace.prelude, np.arange(trace.prelude.size))
     mark_unborn(m, trace)
     return design, validator, apply_prelude(m, trace, design, engines), dev, row_of
@@ -156,9 +157,12 @@ def go_on(m: Machine, dev: Any, design: Any) -> tuple[Machine, bool]:
             return m, why == engine.FINISHED
         if why == engine.EXHAUSTED:
             raise ConfigError(f"memory.size_mib: {int(m.ctl[0].frame_limit) // 256} MiB are not enough for the trace's pages")
+        if why == engine.TOO_LATE:
+            raise limits.too_late(m)
         if why != engine.NEED_ROOM:
             raise DeadlockError(f"deadlock at cycle {int(m.ctl[0].now)}: {waiting(m)}")
         m = grow(m)
+        limits.check_tables(m)
 
 
 def read(
@@ -171,6 +175,7 @@ def read(
     validator.check(ops)
     at = np.flatnonzero(ops["kind"] > COMPUTE)  # operations with their ARG records, and a few second halves
     check_modelled(trace, ops, at, int(m.ctl[0].fed))
+    limits.check_records(m, trace, ops, row_of, int(m.ctl[0].fed))
     m = m._replace(files=longer_files(m.files, ops[at]))
     need = int((m.rows["tail"] - m.rows["head"])[: m.ctl[0].agents].sum()) + ops.size
     if spare.size < need:
@@ -269,6 +274,8 @@ def close(m: Machine) -> None:
     n = int(m.ctl[0].agents)
     rows = m.rows[:n]
     end = max(int(rows["clock"].max()), int(rows["done_at"].max()), int(rows["busy_until"].max()))
+    if end >= m.ctl[0].latest:
+        raise limits.too_late(m)
     m.ledger[:, IDLE] += end - rows["clock"]
     rows["clock"] = end
 

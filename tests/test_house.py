@@ -23,7 +23,7 @@ LAYERS = (
     {"primary"},
     {"engine", "order", "feed", "build"},
     {"secondary"},
-    {"machine", "result", "conservation"},
+    {"machine", "result", "conservation", "limits"},
     {"simulate"},
     {"__init__"},
 )

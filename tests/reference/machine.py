@@ -23,6 +23,10 @@ class DeadlockError(Exception):
     """Nothing can act while work remains."""
 
 
+class TooLateError(Exception):
+    """A time is out of range (1.6)."""
+
+
 class LivelockError(Exception):
     """More steps than the caller allows."""
 
@@ -74,11 +78,21 @@ class World:
         design = TWINS[machine.design]
         self.design = design(self) if design else None
         self.rows = [*self.agents, *self.requests]
+        self.latest = min(1 << 58, (1 << 62) // len(self.rows))
+        for op in ops:
+            if self._alone(op, trace.agents[op.agent].role) >= self.latest:
+                raise TooLateError(f"record {op.index}")
         apply(self, trace)
         self._fill_masks()
         for agent in self.agents:
             if agent.has_trace:
                 agent.program = self._program(agent)
+
+    def _alone(self, op, role):
+        """What a record's count takes at least (1.6)."""
+        access = self.cost.access_gru if role == "device" and self.machine.design == "gru" else self.cost.access
+        per = {"read": access, "write": access, "syscall": self.cost.syscall}
+        return op.count * (self.cost.instruction if op.name in ("fetch", "compute") else per.get(op.name, 0))
 
     def _make_spaces(self, trace, ops):
         self.spaces = {n: Space(self, n) for n in range(max(agent.space for agent in trace.agents) + 1)}
@@ -222,6 +236,8 @@ class World:
     def outcome(self):
         """Fill up with idle time, and hand over."""
         end = max(max(agent.clock, agent.done_at, agent.busy_until) for agent in self.agents)
+        if end >= self.latest:
+            raise TooLateError(f"the run ends at {end}")
         for agent in self.agents:
             agent.ledger["idle"] += end - agent.clock
             agent.clock = end

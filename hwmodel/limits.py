@@ -1,0 +1,89 @@
+"""The range of times (docs/model.md 1.6): what takes a clock past it is refused, by name, before a sum can be wrong.
+
+The engine looks at the clocks after every step. What one step adds is a cost times a number of things; here both are bounded, so that the
+product of any step fits in 63 bits.
+"""
+
+import numpy as np
+
+from hwmodel import secondary
+from hwmodel.config import ConfigError
+from hwmodel.config.common import Common
+from hwmodel.config.section import declared
+from hwmodel.op import COMPUTE, CONTINUES, FETCH, READ, SYSCALL, WRITE
+from hwmodel.tables import COST_NAMES, ENGINE, I64, NEVER, Machine
+from hwmodel.trace import Trace
+
+MOST_COUNT = (1 << 31) - 1
+"""What a record's count can be."""
+STEP = 1 << 61
+"""What one step may add, to a clock that is below 2^58, without leaving 63 bits."""
+
+
+def setting_of(cost: str) -> str:
+    """Return the name of the setting that gives a cost."""
+    for section in (Common, *(secondary.design(name).Spec for name in secondary.names())):
+        for name, about in declared(section):
+            if about.cost == cost:
+                return name
+    return cost
+
+
+def highest(m: Machine) -> tuple[str, int]:
+    """Return the highest cost and its cycles."""
+    name = max(COST_NAMES, key=lambda name: int(m.costs[0][name]))
+    return name, int(m.costs[0][name])
+
+
+def check_machine(m: Machine) -> None:
+    """Refuse flushes of which one for each row would take a CPU past every time."""
+    costs, ctl = m.costs[0], m.ctl[0]
+    _, cost = highest(m)
+    pages = int(ctl.ceiling) * int(costs.flush_page)
+    if (pages + 8 * cost) * m.rows.size >= NEVER // 2:
+        raise ConfigError(
+            f"kernel.flush_ceiling_pages: a flush of {ctl.ceiling} pages takes {pages} cycles ({setting_of('flush_page')}): out of range"
+        )
+
+
+def check_tables(m: Machine) -> None:
+    """Refuse tables of so many rows that one step on all of them, each at the highest cost, would leave 63 bits."""
+    name, cost = highest(m)
+    most = max(512 * m.nodes.shape[0], m.vmas.size)
+    if most * cost >= STEP:
+        raise ConfigError(f"{setting_of(name)}: {cost} cycles for each of {most} pages or VMAs are out of range")
+
+
+def check_records(m: Machine, trace: Trace, ops: np.ndarray, row_of: np.ndarray, before: int) -> None:
+    """Refuse records that alone take a clock past the latest time: their count times the cost of what they count."""
+    latest, costs = int(m.ctl[0].latest), m.costs[0]
+    if MOST_COUNT * highest(m)[1] < latest:
+        return
+    kinds, rows, one = ops["kind"] & ~CONTINUES, m.rows[row_of[ops["agent"]]], np.zeros(ops.size, I64)
+    one[(kinds == READ) | (kinds == WRITE)] = rows["access_cost"][(kinds == READ) | (kinds == WRITE)]
+    one[(kinds == FETCH) | (kinds == COMPUTE)] = costs.instruction
+    one[kinds == SYSCALL] = costs.syscall
+    for at in np.flatnonzero((one > 0) & (ops["count"] > (latest - 1) // np.maximum(one, 1)))[:1]:
+        by_kind = {SYSCALL: "syscall", READ: "access", WRITE: "access"}
+        cost = "access_gru" if rows["role"][at] == ENGINE and costs.access_gru else by_kind.get(int(kinds[at]), "instruction")
+        raise ConfigError(
+            f"{setting_of(cost)}: {one[at]} cycles for each of {ops['count'][at]} take {trace.prefix}record {before + int(at)} past"
+            f" {told(latest)}, the latest time there is"
+        )
+
+
+def too_late(m: Machine) -> ConfigError:
+    """Return the refusal of a run whose clock has passed the latest time."""
+    ctl, (name, cost) = m.ctl[0], highest(m)
+    rows = m.rows[: ctl.agents]
+    row = rows[int(np.argmax(np.maximum(rows["clock"], rows["busy_until"])))]
+    record = int(m.queue[row.head].index) if row.head < row.tail else max(0, int(ctl.fed) - 1)
+    return ConfigError(
+        f"{setting_of(name)}: the clock passes {told(int(ctl.latest))}, the latest time there is, at record {record}"
+        f" (the highest cost is {cost} cycles)"
+    )
+
+
+def told(time: int) -> str:
+    """Return a time in cycles, as a power of two where it is one."""
+    return f"2^{time.bit_length() - 1} cycles" if time & (time - 1) == 0 else f"{time} cycles"

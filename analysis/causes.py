@@ -15,7 +15,6 @@ VOID = "calls that asked or changed nothing are plain system calls"
 THREADS = "the others began or ended threads"
 LATE = "a task switch or another flush had done it already"
 EXITED = "faults of an exiting process's last thread, after its exit began"
-WINDOW = "perhaps: Linux's fault-around begins at the VMA's start and keeps its length, the model's ends at an aligned page"
 APART = "perhaps: Linux keeps neighbouring VMAs apart whose anon_vma or accounting differs; the model merges them"
 MAPPED = "perhaps: mapped in the model already: around an earlier fault, or by a fork of a VMA that it had merged"
 LEAVING = "an exiting CPU is lazy: it leaves the address space where it would flush, which Linux does not trace"
@@ -86,6 +85,4 @@ def _possible(operation: str, count: str, rest: int) -> str:
         return APART
     if count == "full flushes" and operation == "exit" and rest > 0:
         return LEAVING
-    if count == "flushed pages" and operation in ("munmap", "mmap", "mprotect", "madvise") and rest < 0:
-        return WINDOW
     return MAPPED if count == "faults" and rest < 0 else ""

@@ -140,7 +140,7 @@ def page_for(m, v, space, vpn):
         return pfn << PFN | P | W | A | D
     if v.mapping == PRIVATE:
         return P | A | ZERO
-    return fault.map_cached(m, v, space, vpn) | A | (W if not private and v.prot & PROT_WRITE else 0)
+    return fault.map_cached(m, v, space, vpn) | (W if not private and v.prot & PROT_WRITE else 0)
 
 
 @part

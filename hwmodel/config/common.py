@@ -190,7 +190,7 @@ class Kernel(Section):
     policy: Literal["linux-6"] = setting("linux-6", "policy", "whose rules faults and range operations follow", "E")
     thp: Literal["never", "madvise", "always"] = setting("never", "mode", "transparent huge pages", "M")
     fault_around_pages: int = setting(
-        16, "pages", "aligned window of cached file pages that a read fault maps", "V", ge=1, le=512
+        16, "pages", "cached pages of a file that a read fault maps, from an aligned page or the mapping's first on", "V", ge=1, le=512
     )
     gather_pages: int = setting(
         9678, "pages", "pages an unmapping gathers before it must flush and free them", "V", ge=512, le=1 << 24

@@ -278,7 +278,7 @@ def install(m, r, v):
     else:
         counts[COUNT_FILE] += 1
         shared = writable if vmas.is_shared(v) else 0
-        pte = map_cached(m, v, row.space, vpn) | A | shared | (D if shared and row.fault_write else 0)
+        pte = map_cached(m, v, row.space, vpn) | shared | (D if shared and row.fault_write else 0)
         if not row.fault_write:
             cycles += map_around(m, v, row.space, vpn, shared) * m.costs[0].map_page
     radix.put(m, root, vpn, level, pte)
@@ -287,18 +287,23 @@ def install(m, r, v):
 
 @part
 def map_cached(m, v, space, vpn):
-    """A present pte of the page-cache page of `vpn`, which counts the mapping."""
+    """A present and accessed pte of the page-cache page of `vpn`, which counts the mapping."""
     pfn = frames.cache(m, v.file, page_of(v, vpn))
     frames.mapped(m, pfn, space, vpn)
-    return pfn << PFN | P
+    return pfn << PFN | P | A
 
 
 @routine
 def map_around(m, v, space, vpn, shared):
-    """Fault-around: map the neighbours that are in the page cache already; returns how many (mm/filemap.c filemap_map_pages)."""
+    """Fault-around: map the neighbours that are in the page cache already; returns how many.
+
+    As many pages as a window has, from the VMA's start if that is in the aligned window, else from the window's; not beyond the page
+    table (Linux 6.12 mm/memory.c do_fault_around). On x86 they count as accessed: vm_page_prot has the bit, and nothing clears it
+    (set_pte_range, arch/x86/include/asm/pgtable_types.h PAGE_READONLY).
+    """
     window, root, done = m.ctl[0].fault_around, m.spaces[space].root, 0
-    start = vpn & -window
-    for page in range(max(start, v.first), min(start + window, v.last)):
+    start = max(vpn & -window, v.first)
+    for page in range(start, min(start + window, v.last, (vpn | 511) + 1)):
         if page != vpn and radix.get(m, root, page) == 0 and frames.cached(m, v.file, page_of(v, page)) >= 0:
             radix.put(m, root, page, 1, map_cached(m, v, space, page) | shared)
             done += 1

@@ -99,13 +99,28 @@ def test_a_private_copy_of_a_file_is_another_page():
     assert (references(run), references(run, PAGE + 100)) == (1, 2)
 
 
-@pytest.mark.parametrize("mapping, near", [(FILE, "P"), (SHARED_FILE, "PW")])
-def test_fault_around_maps_what_is_in_memory_and_says_of_none_that_it_was_used(mapping, near):
-    """Pages 2 to 5 are in the page cache; a read of page 4 maps the others of its window of four: 5, but not 6 and 7, nor 2 and 3."""
+@pytest.mark.parametrize("mapping, expected", [(FILE, "PA"), (SHARED_FILE, "PWA")])
+def test_fault_around_maps_what_is_in_memory(mapping, expected):
+    """Pages 2 to 5 are in the page cache; a read of page 4 maps the others of its window of four: 5, but not 6 and 7, nor 2 and 3.
+
+    They are accessed, though nobody used them: so are all rights of x86 (arch/x86/include/asm/pgtable_types.h PAGE_READONLY, PAGE_SHARED).
+    """
     cached = memory(4, R, mapping, PAGE + 100, offset=2, populate=True)
     run = end([*memory(mapping=mapping), *cached], read(PAGE + 4), kernel__fault_around_pages=4)
-    writable = "W" if mapping == SHARED_FILE else ""
-    assert [flags(run, PAGE + k) for k in range(8)] == ["", "", "", "", f"P{writable}A", near, "", ""]
+    assert [flags(run, PAGE + k) for k in range(8)] == ["", "", "", "", expected, expected, "", ""]
+
+
+@pytest.mark.parametrize("first, pages, touched, mapped", [
+    (14, 9, 14, (14, 23)),  # the mapping's start lies in the window: as many pages from there
+    (14, 9, 15, (14, 23)), (14, 9, 16, (16, 23)), (14, 40, 14, (14, 30)), (14, 40, 17, (16, 32)), (3, 10, 12, (3, 13)),
+    (500, 40, 501, (500, 512)), (500, 40, 513, (512, 528)),  # a page table ends at 512
+    (509, 40, 510, (509, 512)),
+])  # fmt: skip
+def test_fault_around_begins_with_the_mapping(first, pages, touched, mapped):
+    """A window of 16 pages; all are in the page cache."""
+    cached = memory(pages, R, FILE, PAGE + 2048, populate=True)
+    run = end([*memory(pages, R, FILE, PAGE + first), *cached], read(PAGE + touched), kernel__fault_around_pages=16)
+    assert [k for k in range(600) if flags(run, PAGE + k)] == list(range(*mapped))
 
 
 def test_a_write_maps_nothing_around():

@@ -163,11 +163,10 @@ def fault_around(row, vma, vpn):
     window = world.machine.get("kernel.fault_around_pages")
     if window < 1:
         return
-    begin = vpn - vpn % window
-    first, last = max(begin, vma.first, vpn & ~511), min(begin + window, vma.last, (vpn | 511) + 1)
-    for near in range(first, last):
+    first = max(vpn - vpn % window, vma.first)
+    for near in range(first, min(first + window, vma.last, (vpn | 511) + 1)):
         if table.get(near) is None and vma.page(near) in world.frames.cache:
-            map_file_page(row, vma, near, P, False)
+            map_file_page(row, vma, near, P | A, False)
             row.spend("fault", world.cost.map_page)
 
 

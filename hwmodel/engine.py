@@ -31,8 +31,9 @@ INSTRUCTION, ACCESS, STLB, SYSCALLS = account("instruction"), account("access"),
 SYSCALL_COUNT = counter("ops.syscall")
 DEVICE_ACCESSES, DEVICE_HITS = counter("device.accesses"), counter("device.tlb.hits")
 
-# The most rows that one step takes: a huge page and the frames skipped to align it, its reverse map, a table's pages
-NODES, FRAMES, LINKS, ENTRIES, VMAS = 24, 1040, 1040, 520, 8
+# The most rows that one step takes: two huge pages, of a guest's tables, and the frames skipped to align them; the reverse map of one;
+# a table's pages
+NODES, FRAMES, LINKS, ENTRIES, VMAS = 24, 1560, 1040, 520, 8
 
 
 @part

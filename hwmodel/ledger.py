@@ -87,6 +87,7 @@ COUNTERS = {
     "device.stlb.misses": "first-level misses of a vCPU that missed it",
     "device.walks": "two-dimensional walks, those that end in a violation included",
     "device.walk_refs": "guest and nested entries read by them",
+    "device.dirty_assists": "writes of a vCPU to a page in its first-level TLB that first set the dirty bit of the guest's page table",
     "gru.mod_misses": "GRU misses because the entry may not write (TLB_MOD)",
     "gru.intr": "GRU interrupt handler runs",
     "gru.intr_tfh": "TLB faults served by them",

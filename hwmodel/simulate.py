@@ -259,11 +259,11 @@ def populate(m: Machine, space: int, ops: np.ndarray, k: int) -> Machine:
 
 
 def declare_extra(m: Machine, trace: Trace, first: int, last: int) -> Machine:
-    """Give every address space the memslot that the design needs beside the trace's own."""
+    """Give each address space with engines, born or not, the memory that the design needs beside the trace's own."""
     ops = np.zeros(3, trace.prelude.dtype)
     ops["kind"], ops["address"], ops["count"] = (MMAP, ARG, ARG), (first << 12, 0, last - first), (-1, 3, 0)
     for space in range(m.spaces.size):
-        if m.spaces[space].born:
+        if m.spaces[space].subscribers:
             m = grow(m)
             feed.declare(m, space, ops, 0)
     return m

@@ -6,6 +6,9 @@ An entry is 0 (absent), a table (node << PFN | TABLE) or a leaf with flags of `t
 from hwmodel.jit import part, routine
 from hwmodel.tables import PFN, TABLE
 
+REACH = 1 << 36
+"""Pages that a root translates."""
+
 
 @part
 def index(vpn, level):

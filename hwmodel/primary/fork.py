@@ -23,6 +23,7 @@ from hwmodel.tables import (
 
 FORKING, VMAS = account("fork"), account("vma")
 USER_PAGES = 1 << 35
+"""What lies above is no program's: a guest's page tables."""
 
 
 @routine
@@ -30,7 +31,7 @@ def dup(m, r):
     """DUP: the next VMA of the parent is copied; a private one that has anonymous pages, page tables included."""
     row = m.rows[r]
     k = vmas.above(m, row.space, row.at)
-    if not vmas.is_of(m, k, row.space):
+    if not vmas.is_of(m, k, row.space) or m.vmas[k].first >= USER_PAGES:  # QEMU marks guest memory MADV_DONTFORK
         shootdown.ask(m, r, 0, USER_PAGES, 1, 1, 1, UNLOCK)  # flush_tlb_mm counts tables as freed
         return
     to = vmas.above(m, row.child, m.vmas[k].first)
@@ -111,7 +112,7 @@ def enter_mask(m, c, space):
 def exit_zap(m, r):
     """EXIT_ZAP: clear one table or huge leaf of the dying space; a full gather is flushed, whole, and freed."""
     row = m.rows[r]
-    kind, at, end = zap.piece(m, m.spaces[row.space].root, row.at, USER_PAGES)
+    kind, at, end = zap.piece(m, m.spaces[row.space].root, row.at, radix.REACH)
     row.at = at
     if kind == zap.NOTHING_LEFT:
         exit_tables(m, r)
@@ -123,7 +124,7 @@ def exit_zap(m, r):
 def exit_tables(m, r):
     """Page tables but the root go, which lazy CPUs must hear of, too; then what is gathered (exit_mmap, tlb_finish_mmu with fullmm)."""
     row = m.rows[r]
-    freed = zap.free_between(m, row, 0, USER_PAGES, 0, NEVER)
+    freed = zap.free_between(m, row, 0, radix.REACH, 0, NEVER)
     if vmas.intersects(m, row.space, 0, NEVER):
         gather.cover_slot(row, 0)
     if gather.finish(m, r, 1, EXIT_VMAS):

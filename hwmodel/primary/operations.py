@@ -19,6 +19,7 @@ from hwmodel.op import (
     NOHUGEPAGE,
     SYNC,
 )  # fmt: skip
+from hwmodel.parts import radix
 from hwmodel.primary import advise, epochs, fork, gather, notify, protect, remap, vmas, zap
 from hwmodel.records import complete
 from hwmodel.tables import (
@@ -130,7 +131,7 @@ def lock(m, r):
         clock.spend(m, r, FORKING, m.costs[0].fork)
     elif row.op == EXIT:
         row.at, row.lazy = 0, 1  # its thread has given up the address space (exit_mm)
-        notify.tell(m, r, notify.RELEASE, 0, 1 << 36, EXIT_ZAP)
+        notify.tell(m, r, notify.RELEASE, 0, radix.REACH, EXIT_ZAP)
 
 
 @part

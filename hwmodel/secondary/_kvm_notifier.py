@@ -9,14 +9,13 @@ from hwmodel.ledger import account, counter
 from hwmodel.parts import bank, radix
 from hwmodel.parts.walker import NTLB, PML4E, VCPU_BANKS
 from hwmodel.primary import notify
-from hwmodel.primary.fork import USER_PAGES
 from hwmodel.primary.shootdown import ACKED, SENDING, SENT, WAITING
 from hwmodel.tables import table
 
 INVALIDATE, KICKING = account("invalidate"), account("kick")
 ZAPPED, KICKS = counter("kvm.zapped"), counter("kvm.kicks")
-VM = table("ept", "seq", "in_progress", "low", "high")
-"""A VM, one for each address space with vCPUs: its EPT, mmu_invalidate_seq, and the envelope of open invalidations."""
+VM = table("ept", "guest", "seq", "in_progress", "low", "high")
+"""A VM, one for each address space with vCPUs: its EPT, its guest's table, mmu_invalidate_seq, the envelope of open invalidations."""
 
 
 
@@ -157,7 +156,7 @@ def kicked(m, r):
 def zap_all(m, vm, r):
     """Clear every spte (kvm_flush_shadow_all): the address space goes away, and its vCPUs have ended."""
     row, costs = m.rows[r], m.costs[0]
-    zapped = clear(m, vm.ept, 0, USER_PAGES)
+    zapped = clear(m, vm.ept, 0, radix.REACH)
     m.counts[row.agent, ZAPPED] += zapped
     for c in range(m.ctl[0].cpus, m.ctl[0].agents):
         if m.rows[c].space == row.space:

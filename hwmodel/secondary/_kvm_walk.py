@@ -5,47 +5,42 @@ from hwmodel.ledger import counter
 from hwmodel.op import WRITE
 from hwmodel.parts import bank, radix, tlb
 from hwmodel.parts.walker import NPDE, NTLB, PDE, entry_line, fill_structure, refer, start_level
+from hwmodel.secondary._kvm_tables import GUEST_TABLES, back, table_page, use_leaf, use_table
 from hwmodel.tables import HUGE, PFN, TABLE, P, W
 
-WALK_REFS = counter("device.walk_refs")
-GUEST_TABLES = 0x6_0000_0000
-"""First host page of the memslot with the guest's own page tables: level 1, then 2, 3, 4, each as one linear table."""
-LEVEL_PAGES = (1 << 26, 1 << 17, 1 << 8, 1)
-
-
-@part
-def table_page(vpn, level):
-    """The guest-physical page of the guest's table of `level` for `vpn`."""
-    page = GUEST_TABLES + (vpn >> (9 * level))
-    if level > 1:
-        page += LEVEL_PAGES[0]
-    if level > 2:
-        page += LEVEL_PAGES[1]
-    if level > 3:
-        page += LEVEL_PAGES[2]
-    return page
+WALK_REFS, ASSISTS = counter("device.walk_refs"), counter("device.dirty_assists")
 
 
 @routine
-def walk_guest(m, dev, i, kind, vpn):
-    """The page of `vpn` as `nested` returns it, or -1 after a violation."""
-    row, last = m.rows[i], 2 if m.ctl[0].guest_huge else 1
+def walk_guest(m, dev, i, kind, vpn, held):
+    """The page of `vpn` as `nested` returns it, W only if the guest's leaf is dirty; or -1 after a violation.
+
+    `held`: a write that found an entry in the first-level TLB, which may not write; it is an assist if the dirty bit is what it lacks.
+    """
+    row, last, write = m.rows[i], 2 if m.ctl[0].guest_huge else 1, kind == WRITE
     level, known = start_level(m, row.banks + PDE, vpn), -1
     if level < 4:
         tag = vpn >> (9 * level)
         known = m.ways[bank.find(m, row.banks + PDE + level - 1, tag, tag)].pfn
-    while level >= last:
+    node = radix.table_at(m, dev.vms[row.space].guest, vpn, level)
+    while True:
         if known < 0:
-            leaf = nested(m, dev, i, table_page(vpn, level), True)
-            if leaf < 0:
-                return leaf
-            known = leaf >> PFN
+            known = nested(m, dev, i, table_page(vpn, level), True) >> PFN
             if level < 4:
                 fill_structure(m, row.banks + PDE, vpn, level + 1, known)
-        reference(m, i, entry_line(known, radix.index(vpn, level)), 1)
+        at = radix.index(vpn, level)
+        reference(m, i, entry_line(known, at), 1)
+        if level == last:
+            break
+        node = use_table(m, node, at)
         known = -1
         level -= 1
-    return nested(m, dev, i, vpn, kind == WRITE)
+    dirty, was_dirty = use_leaf(m, node, at, write)
+    if held and not was_dirty:
+        m.counts[i, ASSISTS] += 1
+        row.walked += m.costs[0].assist
+    leaf = nested(m, dev, i, vpn, write)
+    return leaf if dirty or leaf < 0 else leaf & ~W
 
 
 @part
@@ -65,6 +60,8 @@ def nested(m, dev, i, gfn, write):
         huge = m.ways[k].tag & 1
         return (m.ways[k].pfn + (gfn & 511) * huge) << PFN | (W if m.ways[k].w else 0) | (HUGE if huge else 0)
     root = dev.vms[row.space].ept
+    if gfn >= GUEST_TABLES and radix.get(m, root, gfn) == 0:
+        back(m, dev.vms[row.space], row.space, gfn)
     level = start_level(m, row.banks + NPDE, gfn)
     node = radix.table_at(m, root, gfn, level)
     if node < 0:

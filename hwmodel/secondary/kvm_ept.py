@@ -16,8 +16,9 @@ from hwmodel.primary import access, fault
 from hwmodel.records import complete_access
 from hwmodel.secondary._kvm_notifier import VM, empty_guest, is_invalidating, mmu_lock, receive
 from hwmodel.secondary._kvm_spec import Spec
-from hwmodel.secondary._kvm_walk import GUEST_TABLES, LEVEL_PAGES, walk_guest
-from hwmodel.tables import DESIGN, FLAG_MASK, HUGE, NEVER, PFN, READY, A, D, P, W
+from hwmodel.secondary._kvm_tables import GUEST_TABLES, LEVEL_PAGES, set_spte
+from hwmodel.secondary._kvm_walk import walk_guest
+from hwmodel.tables import DESIGN, HUGE, NEVER, PFN, READY, A, D, P, W
 
 __all__ = ["Spec", "build", "extra_vma", "geometry", "outstanding", "reach", "run"]
 VIOLATION, SLOW, SLOW_LOCK, SLOW2, NO_RIGHT, SLOW_UNLOCK, MAP, MAPPED, MAP_UNLOCK, ENTER = range(DESIGN, DESIGN + 10)
@@ -57,8 +58,8 @@ def build(machine: Any, m: Any, first_bank: int) -> State:
         row.banks, row.in_guest, row.access_cost = first_bank + unit * VCPU_BANKS, 1, m.costs[0].access
         m.spaces[row.space].subscribers = 1
     for space in sorted({int(row.space) for row in m.rows[ctl.cpus : ctl.agents]}):
-        vms[space].ept = ctl.node_top
-        ctl.node_top += 1
+        vms[space].ept, vms[space].guest = ctl.node_top, ctl.node_top + 1
+        ctl.node_top += 2
     return State(vms)
 
 
@@ -71,7 +72,7 @@ def reach(costs: Any) -> tuple[int, int]:
 
 
 def extra_vma() -> tuple[int, int]:
-    """Return (first, last) page of the memslot that every address space gets."""
+    """Return (first, last) page of the memslot that each VM has beside the trace's memory: its guest's page tables."""
     return GUEST_TABLES, GUEST_TABLES + sum(LEVEL_PAGES)
 
 
@@ -109,7 +110,8 @@ def request(m, dev, i, kind, vpn):
     now = row.clock
     m.counts[i, WALKS] += 1
     row.walked = 0
-    leaf = walk_guest(m, dev, i, kind, vpn)
+    held = kind == WRITE and access.find_first_level(m, row.banks + DTLB, vpn) >= 0
+    leaf = walk_guest(m, dev, i, kind, vpn, held)
     clock.spend(m, i, WALKING, row.walked)
     if leaf >= 0:
         huge = 1 if m.ctl[0].guest_huge and leaf & HUGE else 0
@@ -220,24 +222,10 @@ def map_page(m, dev, i):
         locks.release(m, i, mmu_lock(m, row.space))
         row.phase = ENTER
         return
-    level = 2 if row.gfn_pte & HUGE else 1
-    made = radix.make(m, vm.ept, row.gfn, level)
-    if level == 2:
-        drop_table(m, vm.ept, row.gfn)
-    radix.put(m, vm.ept, row.gfn, level, row.gfn_pte & ~FLAG_MASK | P | row.gfn_pte & (W | HUGE))
+    made = set_spte(m, vm.ept, row.gfn, row.gfn_pte)
     m.counts[i, SPTES] += 1
     row.phase = MAP_UNLOCK
     clock.spend(m, i, MAPPING, costs.map_spte + made * costs.table)
-
-
-@part
-def drop_table(m, ept, gfn):
-    """A table of level 1 makes way for a huge spte."""
-    node = radix.table_at(m, ept, gfn, 1)
-    if node >= 0:
-        for k in range(512):
-            m.nodes[node, k] = 0
-        radix.free_tables(m, ept, gfn, 1)
 
 
 @part

@@ -54,7 +54,8 @@ def findings(m, dev=None, quiet=True):
     found = []
     for kind, trees in (("space", spaces), ("file", files), ("EPT of space", vms)):
         found += [f"{kind} {n}: {odd}" for n, tree in trees.items() for odd in tree.odd]
-    found += node_findings(m, [*spaces.values(), *files.values(), *vms.values()])
+    guests = [read_tree(m, vm.guest) for vm in getattr(dev, "vms", ()) if vm.ept > 0]
+    found += node_findings(m, [*spaces.values(), *files.values(), *vms.values(), *guests])
     found += frame_findings(m, spaces, files)
     found += list_findings(m)
     found += vma_findings(m)

@@ -143,8 +143,8 @@ def test_a_guest_s_entry_names_the_frame_that_both_tables_lead_to(guest):
     run = run_of(mapped, records, roles=(CPU, DEVICE), design="kvm_ept", guest__page_size=guest, **HUGE)
     block, page, huge = frame(run, HUGE_PAGE), HUGE_PAGE + 5 * (guest == "4K"), int(guest == "2M")
     banks = int(run.m.rows["banks"][run.m.rows["role"] == ENGINE][0])
-    assert way(run.m, banks + (DTLB_HUGE if huge else DTLB), page >> 9 * huge << 1 | huge) == (block + page % 512, True)
-    assert way(run.m, banks + NTLB, HUGE_PAGE >> 9 << 1 | 1) == (block, True)
+    assert way(run.m, banks + (DTLB_HUGE if huge else DTLB), page >> 9 * huge << 1 | huge) == (block + page % 512, False)
+    assert way(run.m, banks + NTLB, HUGE_PAGE >> 9 << 1 | 1) == (block, True)  # the guest has only read: its own entry is not dirty
     assert run.counted("device.tlb.misses") == {"device.tlb.misses": 1 if guest == "2M" else 2}
     assert run.spte(HUGE_PAGE - PAGE + 511) == (block + 511, True)
 
@@ -162,16 +162,16 @@ def test_a_huge_spte_takes_the_place_of_a_table():
     """The EPT keeps a table of level 1 whose pages have been unmapped; where a huge page is then, that table goes.
 
     CPUs and EPT have 7 each: a root; 3 for the guest's tables of levels 4 and 3, which are small pages at the end of their memory; none
-    more for that of level 2 and one for that of level 1, which are huge pages; 2 above the huge page itself.
+    more for that of level 2 and one for that of level 1, which are huge pages; 2 above the huge page itself. The guest's own bits have 4.
     """
     big = memory(512, page=HUGE_PAGE)
     at_the_end = [*big, write(HUGE_PAGE), sync(), read(HUGE_PAGE, 1)]
     before = [write(HUGE_PAGE), sync(), read(HUGE_PAGE, 1), sync(), *unmap(8, HUGE_PAGE)]
     direct = run_of([], at_the_end, roles=(CPU, DEVICE), design="kvm_ept", **HUGE)
-    assert tables_in_use(direct) == 14
+    assert tables_in_use(direct) == 18
     replaced = run_of(memory(page=HUGE_PAGE), before, at_the_end, roles=(CPU, DEVICE), design="kvm_ept", **HUGE)
     assert replaced.spte(HUGE_PAGE - PAGE) == (frame(replaced, HUGE_PAGE), True) and flags(replaced, HUGE_PAGE) == "PWADH"
-    assert tables_in_use(replaced) == 14
+    assert tables_in_use(replaced) == 18
 
 
 def test_every_table_and_frame_of_a_space_that_ends_is_free():

@@ -77,19 +77,19 @@ def choose(row, vpn, access):
     if vma.mapping == v.HUGETLB:
         return "HUGE_ANON", pte
     if vma.mapping == v.ANONYMOUS:
-        huge = "HUGE_" if huge_possible(row, vma, vpn) else ""
+        huge = "HUGE_" if huge_possible(row.world, row.space, vma, vpn) else ""
         return huge + ("ANON" if write else "ZERO"), pte
     if vma.mapping == v.PRIVATE_FILE and write:
         return "FILE_COW", pte
     return "FILE", pte
 
 
-def huge_possible(row, vma, vpn):
+def huge_possible(world, space, vma, vpn):
     """Rule 6.1."""
-    policy, base = row.world.machine.get("kernel.thp"), vpn & ~511
+    policy, base = world.machine.get("kernel.thp"), vpn & ~511
     wanted = policy == "always" or (policy == "madvise" and vma.advice == v.ADVISED)
     fits = vma.first <= base and base + 512 <= vma.last
-    return wanted and vma.advice != v.REFUSED and fits and row.space.table.node(vpn, 1) is None
+    return wanted and vma.advice != v.REFUSED and fits and space.table.node(vpn, 1) is None
 
 
 def price(row, kind, vpn, pte):

@@ -10,13 +10,13 @@ from tests.reference.banks import (
     start_level,
     table_line,
 )
-from tests.reference.faults import fault
+from tests.reference.faults import fault, huge_possible
 from tests.reference.locks import Lock
 from tests.reference.memory import HUGE, A, D, Node, P, PageTable, Pte, W
 from tests.reference.rows import step
 from tests.reference.vmas import READ, WRITE, Vma
 
-GT = 0x6_0000_0000
+GT = 0x8_0800_0000
 GUEST_TABLES = {1: GT, 2: GT + (1 << 26), 3: GT + (1 << 26) + (1 << 17), 4: GT + (1 << 26) + (1 << 17) + (1 << 8)}
 GUEST_END = GUEST_TABLES[4] + 1
 
@@ -35,6 +35,7 @@ class Machine:
 
     def __init__(self, world, space):
         self.table = PageTable(world.pool)
+        self.guest = PageTable(world.pool)  # the guest's own table, as far as walks have passed: A and D of its leaves
         self.sequence = self.in_progress = self.low = self.high = 0
         self.lock = Lock(world)
         self.space = space
@@ -54,7 +55,7 @@ class Kvm:
         self.leaf_level = 2 if world.machine.get("guest.page_size") == "2M" else 1
         for space in world.spaces.values():
             space.vm = Machine(world, space) if space.engines else None
-            if world.engines and space.born:
+            if space.engines:
                 space.vmas.insert(Vma(GT, GUEST_END, READ | WRITE))
         for vcpu in world.engines:
             vcpu.banks = Processor(world.machine)
@@ -87,7 +88,7 @@ class Kvm:
                     break
                 yield from step(vcpu, "WALK2D")
                 begun = world.now
-                missing = self.walk(vcpu, op.vpn, write)
+                missing = self.walk(vcpu, op.vpn, write, write and way is not None)
                 if missing is None:
                     continue
                 issued = begun if issued is None else issued
@@ -120,13 +121,13 @@ class Kvm:
 
     # the walk in two dimensions
 
-    def walk(self, vcpu, vpn, write):
-        """WALK2D: fills the TLBs; or exits, and returns (gfn, write) of the violation."""
+    def walk(self, vcpu, vpn, write, hit):
+        """WALK2D, perhaps after a hit that may not write: fills the TLBs; or exits, and returns (gfn, write) of the violation."""
         cost, banks = self.world.cost, vcpu.banks
         vcpu.count("device.walks")
         self.time = 0
         try:
-            pfn, w, size = self.walk_guest(vcpu, vpn, write)
+            pfn, w, size = self.walk_guest(vcpu, vpn, write, hit)
         except ViolationError as violation:
             vcpu.spend("walk", self.time)
             vcpu.in_guest = False
@@ -143,9 +144,9 @@ class Kvm:
         banks.dtlb.fill(vpn, size, pfn, w)
         return None
 
-    def walk_guest(self, vcpu, vpn, write):
+    def walk_guest(self, vcpu, vpn, write, hit):
         """(pfn, w, size of the EPT leaf) of a page; all guest tables on the way are nested."""
-        banks = vcpu.banks
+        banks, guest = vcpu.banks, vcpu.space.vm.guest
         level, way = start_level(banks.walk_caches, vpn, lambda level: True)
         table = None if way is None else way.pfn
         while True:
@@ -155,8 +156,17 @@ class Kvm:
                     fill_walk_cache(banks.walk_caches, vpn, level, table)
             self.refer(vcpu, table_line(table, vpn, level), 1)
             if level == self.leaf_level:
-                return self.nested(vcpu, vpn, write)
+                break
             level, table = level - 1, None
+            guest.make(vpn, level)
+        leaves, index = guest.node(vpn, level).entries, index_of(vpn, level)
+        before = leaves.get(index, Pte(0, 0))
+        leaves[index] = before.plus(A | D if write else A)
+        if hit and not before.has(D):
+            vcpu.count("device.dirty_assists")
+            self.time += self.world.cost.assist
+        pfn, w, size = self.nested(vcpu, vpn, write)
+        return pfn, w and leaves[index].has(D), size
 
     def nested(self, vcpu, gfn, write):
         """(pfn of the page, w, size of the EPT leaf)."""
@@ -164,6 +174,8 @@ class Kvm:
         way, size = banks.nested.look(gfn)
         if way is not None and (way.w or not write):
             return way.pfn + (gfn & 511 if size == LARGE else 0), way.w, size
+        if gfn >= GT and table.get(gfn) is None:
+            self.back(vcpu.space, gfn)
         level, _ = start_level(banks.nested_caches, gfn, lambda level: table.node(gfn, level) is not None)
         node = table.node(gfn, level)
         while True:
@@ -178,6 +190,19 @@ class Kvm:
         size = LARGE if entry.has(HUGE) else SMALL
         banks.nested.fill(gfn, size, entry.pfn, entry.has(W))
         return entry.pfn + (gfn & 511 if size == LARGE else 0), entry.has(W), size
+
+    def back(self, space, gfn):
+        """A page of the guest's tables is found where it has always been."""
+        world, pte = self.world, space.table.get(gfn)
+        if pte is None:
+            vma = space.vmas.find(gfn)
+            if huge_possible(world, space, vma, gfn):
+                pte = Pte(world.frames.take_block(), P | W | A | D | HUGE)
+            else:
+                pte = Pte(world.frames.take(), P | W | A | D)
+            space.table.put(gfn, pte)
+            vma.anon = True
+        self.install(space.vm.table, gfn, pte)
 
     def refer(self, vcpu, line, guest):
         """One reference of a walk."""

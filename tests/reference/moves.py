@@ -119,7 +119,7 @@ def fork(row, op):
     while True:
         yield from step(row, "DUP")
         vma = space.vmas.next(at)
-        if vma is None:
+        if vma is None or vma.first >= 1 << 35:
             skip(row)
             break
         at, first, last = vma.last, vma.first, vma.last
@@ -164,7 +164,7 @@ def exit_space(row, op):
     space.mask[row].lazy = True
     yield from release(row)
     gather = Gather(world.machine.get("kernel.gather_pages"), whole=True)
-    yield from zap(row, gather, 0, 1 << 35)
+    yield from zap(row, gather, 0, 1 << 36)
     yield from step(row, "TABLES")
     for level in (1, 2, 3):
         for base in space.table.tables(level):

@@ -1,4 +1,7 @@
-"""SGI GRU (drivers/misc/sgi-gru): a TLB per chiplet and nothing behind it, so every miss is served by a CPU."""
+"""SGI GRU (drivers/misc/sgi-gru): a TLB per chiplet and nothing behind it, so every miss is served by a CPU.
+
+The driver is that of Linux 2.6.33 to 6.x, variant A: drop-in by the interrupt handler (docs/model.md section 10).
+"""
 
 from typing import Any
 

@@ -6,7 +6,7 @@ Linux 6.12 mm/vma.c vms_complete_munmap_vmas, mm/memory.c unmap_vmas, zap_pte_ra
 from hwmodel import clock, locks
 from hwmodel.jit import part, routine
 from hwmodel.ledger import account
-from hwmodel.op import HUGEPAGE, HUGETLB
+from hwmodel.op import HUGEPAGE, HUGETLB, MADVISE
 from hwmodel.parts import radix
 from hwmodel.primary import epochs, frames, gather, notify, split, vmas
 from hwmodel.tables import (
@@ -134,11 +134,31 @@ def zap(m, r):
 @routine
 def clear_part(m, r, at, end, kind, full, then):
     """Clear the leaves of [at, end); what must be flushed and freed at once comes next, in full or not, then `then`."""
-    row = m.rows[r]
+    row, base = m.rows[r], at >> 9 << 9
     cleared = clear(m, row, at, end, kind)
+    emptied = kind == IN_TABLE and row.op == MADVISE and reclaims(m, row, base)
     if gather.is_due(m, row):
         gather.finish(m, r, full, then)
     clock.spend(m, r, CLEARING, cleared * m.costs[0].clear + m.costs[0].table_scan)
+    if emptied:
+        gather.cover_table(row, base, 1)  # after what must go at once: the table comes with the next flush
+        clock.spend(m, r, gather.FREEING, m.costs[0].table)
+
+
+@routine
+def reclaims(m, row, base):
+    """Free the level-1 table of page `base` if a DONTNEED is through with all of it and it is empty; return whether it was freed.
+
+    Linux 6.18 mm/pt_reclaim.c, CONFIG_PT_RECLAIM.
+    """
+    if row.at < base + 512 or base < row.zap_first or base + 512 > row.zap_last:
+        return False
+    root = m.spaces[row.space].root
+    node = radix.table_at(m, root, base, 1)
+    for k in range(512):
+        if m.nodes[node, k] != 0:
+            return False
+    return radix.free_tables(m, root, base, 1)
 
 
 @routine

@@ -20,6 +20,12 @@ class Gather:
         self.entries, self.first, self.last = [], None, None
         self.level, self.freed_tables, self.delayed = None, False, False
 
+    def table_freed(self, base, level):
+        """A page table was freed."""
+        self.freed_tables = True
+        self.extend(base, base + 1)
+        self.cleared(level + 1)
+
     @property
     def due(self):
         """Whether it has to be flushed and freed before the next step."""
@@ -77,8 +83,8 @@ def leaf_part(row, at, last, account, then):
         yield from step(row, then)
 
 
-def zap(row, gather, first, last):
-    """ZAP: clear a range; flushes and frees whenever the gather is full."""
+def zap(row, gather, first, last, reclaim=False):
+    """ZAP: clear a range; flushes and frees whenever the gather is full; tables wholly in the range are freed if asked for."""
     cost, table, at = row.world.cost, row.space.table, first
     while True:
         yield from step(row, "ZAP")
@@ -101,8 +107,15 @@ def zap(row, gather, first, last):
                     leaves += 1
                 at += 1
         row.spend("clear", cost.clear * leaves + cost.table_scan)
+        base = at - 512
+        empty = reclaim and not huge and base % 512 == 0 and first <= base and not table.node(base, 1).entries
+        if empty:
+            table.free_table(base, 1)
+            row.spend("free", cost.table)
         if gather.due:
             yield from finish(row, gather)
+        if empty:
+            gather.table_freed(base, 1)
 
 
 def free(row, gather):
@@ -133,9 +146,7 @@ def free_tables(row, gather, first, last, gone):
             if base >= below and base + reach <= above:
                 space.table.free_table(base, level)
                 row.spend("free", cost.table)
-                gather.freed_tables = True
-                gather.extend(base, base + 1)
-                gather.cleared(level + 1)
+                gather.table_freed(base, level)
     for base in range(gone[0] >> 27 << 27, gone[1], 1 << 27):
         if base >= below and base + (1 << 27) <= above:
             gather.freed_tables = True

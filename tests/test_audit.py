@@ -28,7 +28,7 @@ def tables(request):
     machine = machines.preset(request.param).with_(**{"cpu.count": 2, "kernel.thp": "always", "kernel.fault_around_pages": 1})
     run = judge(machine, Trace.from_records(agents, records, prelude))
     assert run.found == []
-    return run.m, run.dev
+    return run.m, run.dev, machine.design
 
 
 def leaf(m, space, vpn):
@@ -197,19 +197,19 @@ def a_window_left_open(m, dev):
 
 def a_tlb_with_another_frame(m, dev):
     way_of(m, m.rows[0].banks + DTLB).pfn += 1
-    return f"CPU 0, bank {DTLB}: page"
+    return "TLB of CPU 0: page"
 
 
 def a_walk_cache_with_another_table(m, dev):
     way_of(m, m.rows[0].banks + PDE).pfn += 1
-    return "CPU 0: the table of level 1 at page"
+    return "walk cache of CPU 0 has node"
 
 
 def a_device_that_may_write_too_much(m, dev):
     engine = m.rows[m.ctl[0].cpus]
     bank = engine.banks + NTLB if hasattr(dev, "vms") else dev.banks[engine.chiplet]
     way_of(m, bank).pfn += 1
-    return f"vCPU {m.ctl[0].cpus}, bank {NTLB}" if hasattr(dev, "vms") else f"chiplet {engine.chiplet}: page"
+    return f"nested TLB of vCPU {m.ctl[0].cpus}: page" if hasattr(dev, "vms") else f"TLB of chiplet {engine.chiplet}: page"
 
 
 DAMAGES = [
@@ -224,6 +224,6 @@ DAMAGES = [
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 def test_damage_is_found(tables, damage):
-    m, dev = tables
+    m, dev, design = tables
     said = damage(m, dev)
-    assert any(said in text for text in findings(m, dev))
+    assert any(said in text for text in findings(m, dev, design))

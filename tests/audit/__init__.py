@@ -1,19 +1,23 @@
-"""The auditor of a machine's tables: `judge` runs a trace and says what is wrong with them, at its end or in its midst."""
+"""The auditors: `tables` judges a machine's tables by one another, `stale` what TLBs and their like hold by the page tables.
+
+`held` says which tables hold translations; `judge` runs a trace and says what is wrong at its end or in its midst. With the JIT off the
+contract (`tests.contract.audit`) asks both after every step of a run.
+"""
 
 import importlib
 import warnings
 from types import SimpleNamespace
 from unittest import mock
 
-from tests.audit.tables import findings as table_findings
-from tests.audit.tlbs import tlb_findings
+from tests.audit import tables
+from tests.audit.stale import Stale
 
 simulation = importlib.import_module("hwmodel.simulate")  # the package's attribute of this name is the function
 
 
-def findings(m, dev, quiet=True):
-    """What is wrong with tables and TLBs, as text."""
-    return table_findings(m, dev, quiet) + tlb_findings(m, dev)
+def findings(m, dev, design, quiet=True):
+    """What is wrong with tables and translations, as text."""
+    return [*tables.findings(m, dev, quiet), *Stale(design).findings(m, dev)]
 
 
 def judge(machine, trace, midst=False, **options):
@@ -31,11 +35,11 @@ def judge(machine, trace, midst=False, **options):
 
     def look(m, *rest):
         if midst:
-            run.found += [f"at {m.ctl[0].now}: {text}" for text in findings(m, run.dev, quiet=False)]
+            run.found += [f"at {m.ctl[0].now}: {text}" for text in findings(m, run.dev, machine.design, quiet=False)]
         return read(m, *rest)
 
     with mock.patch.multiple(simulation, drive=keep, read=look), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*access without a right")
         run.result = simulation.simulate(machine, trace, progress=False, **options)
-    run.found += findings(run.m, run.dev)
+    run.found += findings(run.m, run.dev, machine.design)
     return run

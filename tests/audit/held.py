@@ -115,21 +115,26 @@ def rows_of(m: Any, first: int, last: int, *columns: str) -> Iterator[tuple[int,
 def by_cpus(banks: Banks) -> Iterator[Held]:
     """What the CPUs' TLBs hold.
 
-    A lazy CPU runs nobody who could use it: its TLB is emptied before it does (docs/model.md 8.3).
+    A lazy CPU that flushes passed over runs nobody who could use it: its TLB is emptied before it does (docs/model.md 8.3).
     """
-    m = banks.m
-    for c, first, space, lazy in rows_of(m, 0, m.ctl[0].cpus, "banks", "space", "lazy"):
-        if not lazy:
-            yield from banks.pages(f"TLB of CPU {c}", first + ITLB, STLB - ITLB + 1, space, True, c)
+    for c, first, space in _cpus_up_to_date(banks.m):
+        yield from banks.pages(f"TLB of CPU {c}", first + ITLB, STLB - ITLB + 1, space, True, c)
 
 
 def tables_by_cpus(banks: Banks) -> Iterator[Cached]:
     """What the CPUs' paging-structure caches hold."""
-    m, roots = banks.m, banks.m.spaces["root"].tolist()
-    for c, first, space, lazy in rows_of(m, 0, m.ctl[0].cpus, "banks", "space", "lazy"):
-        if not lazy:
-            for level, page, node in banks.structures(first + PDE):
-                yield Cached(f"walk cache of CPU {c}", roots[space], page, level, node, c)
+    roots = banks.m.spaces["root"].tolist()
+    for c, first, space in _cpus_up_to_date(banks.m):
+        for level, page, node in banks.structures(first + PDE):
+            yield Cached(f"walk cache of CPU {c}", roots[space], page, level, node, c)
+
+
+def _cpus_up_to_date(m: Any) -> Iterator[tuple[int, int, int]]:
+    """(row, first bank, space) of the CPUs that run somebody, or are lazy and have flushed all that was flushed."""
+    flushes = m.spaces["tlb_gen"].tolist()
+    for c, first, space, lazy, seen in rows_of(m, 0, m.ctl[0].cpus, "banks", "space", "lazy", "local_gen"):
+        if not lazy or seen == flushes[space]:
+            yield c, first, space
 
 
 holds("cpu_only")(nothing)

@@ -31,6 +31,8 @@ from hwmodel.tables import (
     W,
 )  # fmt: skip
 
+ZERO_PAGE, APART = 512, -2
+"""Frames below ZERO_PAGE can be kept out of use, with APART as their owner: their numbers then mean the zero page, huge or not."""
 SEVERAL = 3
 """Findings of one kind that are listed; a number says how many more there are."""
 
@@ -44,6 +46,13 @@ class Tree(NamedTuple):
     pte: np.ndarray
     pages: np.ndarray  # 1, or 512 of a huge leaf
     odd: list  # entries that may not be where they are
+
+
+def frames_apart(m):
+    """Keep the first frames out of use, before anything is mapped."""
+    assert not m.frames["refs"].any()
+    m.ctl["frame_top"] = ZERO_PAGE
+    m.frames["refs"][:ZERO_PAGE], m.frames["owner"][:ZERO_PAGE], m.frames["more"][:ZERO_PAGE] = 1, APART, -1
 
 
 def findings(m, dev=None, quiet=True):
@@ -158,6 +167,7 @@ def frame_findings(m, spaces, files):
         yield "a page table maps a frame that was never handed out"
         return
     refs = sum(np.bincount(part, minlength=top) for part in (pfn, cache, held_back(m)))
+    refs += frames["owner"] == APART
     yield from listed("frame {} has {} references, but {} things refer to it",
                       ((n, frames[n].refs, refs[n]) for n in np.flatnonzero(frames["refs"] != refs)))  # fmt: skip
     times = np.bincount(cache, minlength=top)
@@ -277,6 +287,8 @@ def leaf_findings(m, v, vpn, pte, pages, copies, cached, calm):
         yield f"is huge, but frame {first} begins no block"
     if pte & W and not shared and (copies[first : first + pages] > 1).any():
         yield "may be written in private, but others map its frame"
+    elif pte & W and not shared and (m.frames["refs"][first : first + pages] > 1).any():
+        yield "may be written in private, but its frame has other references"
     page = cached.get((int(v.file), vpn - int(v.first) + int(v.offset))) if v.file else None
     if shared or m.frames[first].cached:
         if page != first or (pte & W and not shared):

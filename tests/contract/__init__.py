@@ -1,5 +1,6 @@
 """The contract that every design of a secondary MMU keeps: a file added to `hwmodel/secondary` is under it at once.
 
-`rules` has the rules, a function each; `audit` watches a run step by step for those about stale translations; `tests.audit.held` knows
-which tables hold translations, the one thing that a new design has to tell.
+`rules` has the rules, a function each; `audit` watches a run step by step for those about translations, windows, accesses (`uses`) and
+tables; `races` and `crowds` have the traces. `tests.audit.held` knows which tables hold translations, the one thing that a new design has
+to tell. `test_broken`, `test_broken_kernel` and `test_trial` break designs, and the kernel, on purpose: each is caught by the rule named.
 """

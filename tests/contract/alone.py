@@ -26,7 +26,7 @@ def run_alone(design: str, jit_off: bool) -> dict[str, object]:
     """Run a design's long case in another process."""
     environment = {**os.environ, "NUMBA_DISABLE_JIT": "1" if jit_off else "0"}
     command = [sys.executable, "-m", "tests.contract.alone", design]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

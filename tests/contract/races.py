@@ -20,7 +20,8 @@ from tests.designs import Design
 PAGES = 4
 """Pages of the range that goes away; a miss in its last one finds what is a page short."""
 FILE = PAGE + 0x40
-SLOW = 16
+HUGE = PAGE + 0x200 * 4
+SLOW = 32
 """By how much costs are multiplied to make one side of a race the slower one."""
 COMMON = ("clock.", "engine.", "cpu.", "memory.", "kernel.")
 COPIES = 4
@@ -29,6 +30,7 @@ COPIES = 4
 def races(design: Design, machine: Machine) -> Iterator[Case]:
     """On the machine as it is; with slow misses, into a step of which whole windows fit; with slow windows."""
     machine = machine.with_(**{"cpu.instruction_cycles": 1})
+    yield with_huge_pages(machine), growing(design)
     for slow in (machine, slowed(machine, costs_of_misses(design, machine)), slowed(machine, costs_of_windows(machine))):
         yield slow, vanishing(design, slow)
         yield slow, copying(design, slow)
@@ -137,3 +139,36 @@ def copying(design: Design, machine: Machine) -> Trace:
         records += [access(o.READ, 2, page, 2), access(o.WRITE, 2, page)]
         records += [compute(span * k // COPIES + 40 * k, 0), access(o.WRITE, 0, page, 3), sync(3)]
     return Trace.from_records(agents(design, 1), records, prelude())
+
+
+def with_huge_pages(machine: Machine) -> Machine:
+    """The machine with huge pages where they are advised, of a guest too."""
+    guest = {"guest.page_size": "2M"} if "guest.page_size" in machine.flat() else {}
+    return machine.with_(**{"kernel.thp": "madvise"}, **guest)
+
+
+def changing(design: Design) -> Trace:
+    """Without a race: the second agent goes back to the page that it accessed last, which is another one now, or none, or read-only."""
+    where = PAGE << o.PAGE_SHIFT, 1
+    changes = {
+        "given up": vanish(PAGE), "replaced": [*paged_unit(o.MUNMAP, *where), *mmap_unit(*where, 3)],
+        "not to be written": paged_unit(o.MPROTECT, *where, [(0, 1)]), "to be written": paged_unit(o.MPROTECT, *where, [(0, 3)]),
+        "no longer dirty": paged_unit(o.MADVISE, *where, [(0, o.FREE)], 1), "shared": [(0, 1, 0, o.FORK, 0)],
+        "copied": [access(o.READ, 0, PAGE), access(o.WRITE, 0, PAGE)],
+    }  # fmt: skip
+    records = []
+    for change in changes.values():
+        for kind in (o.READ, o.WRITE):
+            if change[0][3] != o.FORK or kind == o.WRITE:
+                records += [access(o.WRITE, 0, PAGE), access(kind, 2, PAGE), sync(), *change, sync(), access(kind, 2, PAGE), sync()]
+    return Trace.from_records(agents(design, 1), records, mmap_unit(PAGE << o.PAGE_SHIFT, PAGES, 3))
+
+
+def growing(design: Design) -> Trace:
+    """What was a page of a table becomes part of a huge page, under the second agent, and then a page of a table again."""
+    whole = HUGE << o.PAGE_SHIFT, 512
+    records = [access(o.WRITE, 0, HUGE), sync(), access(o.READ, 2, HUGE), sync()]
+    records += [*paged_unit(o.MUNMAP, *whole), *mmap_unit(*whole, 3), *paged_unit(o.MADVISE, *whole, [(0, o.HUGEPAGE)])]
+    records += [access(o.WRITE, 0, HUGE), sync(), access(o.WRITE, 2, HUGE), access(o.READ, 2, HUGE + 5, 3), sync()]
+    records += [access(o.READ, 2, HUGE + 5, 500), *vanish(HUGE + 8), access(o.READ, 1, HUGE + 8), access(o.WRITE, 2, HUGE + 7), sync()]
+    return Trace.from_records(agents(design), records, mmap_unit(*whole, 3))

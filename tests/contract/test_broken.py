@@ -20,7 +20,7 @@ from hwmodel.tables import FREE_PAGES
 from hwmodel.trace import Trace
 from tests import designs
 from tests.contract import races, rules
-from tests.contract.audit import Broken
+from tests.contract.audit import Audit, Broken
 from tests.contract.rules import books_balance, checkpoints, large_is_no_worse, never_stale, same_bits, windows_are_empty
 from tests.contract.specs import spec_is_strict
 from tests.designs import Design, design
@@ -89,12 +89,12 @@ def test_tlb(plant, name, kernel, broken):
     catches(never_stale, name)
 
 
-@pytest.mark.parametrize("name", EVERY)
-def test_tlb_that_is_never_filled(plant, name):
+@pytest.mark.parametrize(("name", "agent"), [*((name, 0) for name in EVERY), *((name, 2) for name in SUBSCRIBING)])
+def test_tlb_that_is_never_filled(plant, name, agent):
     plant(bank, "fill", forgets_nothing)
-    broken, case = subject(name), [races.access(o.READ, 2, races.PAGE)]
+    broken, case = subject(name), [races.access(o.READ, agent, races.PAGE)]
     with pytest.raises(Broken, match="not after") as caught:
-        rules.audited(broken, [(broken.machine, Trace.from_records(races.agents(broken), case, races.prelude()))])
+        rules.audited(Audit(broken, []), [(broken.machine, Trace.from_records(races.agents(broken), case, races.prelude()))])
     assert caught.value.rule == "it_ends"
 
 
@@ -167,9 +167,10 @@ def test_notice(plant, name, broken):
     catches(never_stale, name, "never lags")
 
 
-def test_notices_that_are_never_sent_leave_no_windows(plant):
+@pytest.mark.parametrize("name", SUBSCRIBING)
+def test_notices_that_are_never_sent_leave_no_windows(plant, name):
     plant(notify, "tell", is_never_sent)
-    catches(windows_are_empty, "gru", "no notice was ever delivered")
+    catches(windows_are_empty, name, "no notice was ever delivered")
 
 
 def test_notice_whose_end_has_another_range(plant):
@@ -188,6 +189,7 @@ def test_notice_whose_end_has_another_range(plant):
     ("name", "owner", "kernel", "broken"),
     [
         pytest.param("gru", tlb, "drop_range", forgets_nothing, id="gru-tgh"),
+        pytest.param("gru", gru, "kill", forgets_nothing, id="gru-kill"),
         pytest.param("kvm_ept", _kvm_notifier, "clear", lambda original: lambda m, ept, first, last: 0, id="kvm_ept-zap"),
         pytest.param("kvm_ept", _kvm_notifier, "empty_guest", forgets_nothing, id="kvm_ept-kick"),
     ],

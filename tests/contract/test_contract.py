@@ -1,11 +1,15 @@
 """Every design keeps the contract; each rule is told in `rules`."""
 
+import functools
+
 import pytest
 
 from hwmodel import jit
 from tests.audit import held
 from tests.contract import rules
+from tests.contract.audit import Audit
 from tests.contract.specs import spec_is_strict
+from tests.contract.traces import random_cases
 from tests.designs import Design, design, names
 
 needs_jit = pytest.mark.skipif(jit.JIT_OFF, reason="about compiled kernels")
@@ -25,18 +29,37 @@ def test_a_design_has_a_preset(subject):
 
 
 def test_the_auditor_knows_what_a_design_holds(subject):
-    assert subject.name in held.OF_DESIGN, f"say in tests/audit/held.py which tables of {subject.name} hold translations"
+    assert held.of(subject.name)
+
+
+@functools.cache
+def found(name: str) -> dict[str, Exception]:
+    """What is found step by step, by rule: all are looked for in one pass."""
+    return rules.step_by_step(design(name), *(rule.__name__ for rule in rules.AUDITED), at_once=False).found
 
 
 @pytest.mark.jit_off
 @pytest.mark.parametrize("rule", rules.AUDITED, ids=named)
 def test_step_by_step(subject, rule):
-    rule(subject)
+    if rule.__name__ in found(subject.name):
+        raise found(subject.name)[rule.__name__]
+
+
+@pytest.mark.jit_off
+def test_nobody_runs_ahead_too_far(subject):
+    rules.nothing_else_changes_results(subject)
+
+
+@pytest.mark.long
+@pytest.mark.jit_off
+def test_step_by_step_at_length(subject):
+    rules.audited(Audit(subject, [rule.__name__ for rule in rules.AUDITED]), random_cases(subject, range(5000, 5100), 60))
 
 
 @pytest.mark.parametrize("rule", [*rules.EITHER, spec_is_strict], ids=named)
 def test_rules(subject, rule):
-    rule(subject)
+    if not (jit.JIT_OFF and rule is rules.nothing_else_changes_results):  # which is tried above
+        rule(subject)
 
 
 @needs_jit

@@ -59,10 +59,10 @@ def compute(cycles: int, agent: int) -> tuple[int, ...]:
     return 0, max(1, cycles), 0, o.COMPUTE, agent
 
 
-def lone_agent(design: Design) -> Trace:
+def lone_agent(design: Design, accesses: int = 400) -> Trace:
     """An agent that walks over pages again and again, near ones and far ones; SYNC keeps its accesses from overlapping."""
     rng, records = np.random.default_rng(7), []
-    for page in rng.integers(0, 24, 400).tolist():
+    for page in rng.integers(0, 24, accesses).tolist():
         far = PAGE + (page << 18 if page % 3 == 0 else page)
         records += [access(o.WRITE if rng.random() < 0.4 else o.READ, 0, far), sync()]
     mapped = mmap_unit(PAGE << o.PAGE_SHIFT, 24, 3)

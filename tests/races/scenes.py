@@ -21,9 +21,11 @@ from hwmodel import op as o
 from hwmodel.jit import JIT_OFF
 from hwmodel.ledger import LATENCIES
 from hwmodel.parts.walker import DTLB
-from hwmodel.tables import ENGINE, PFN, P, W
+from hwmodel.tables import ENGINE, HUGE, PFN, P, W
 from hwmodel.trace import Agent, Trace, mmap_unit, paged_unit
-from tests.races.watch import leaf, watched
+from tests.audit.stale import Tree
+from tests.contract.audit import Audit
+from tests.designs import design
 
 simulation = importlib.import_module("hwmodel.simulate")
 
@@ -191,14 +193,15 @@ def play(machine, roles, records, prelude):
     agents = [Agent(*(role if isinstance(role, tuple) else (role, 0)), f"agent {i}") for i, role in enumerate(roles)]
     trace = Trace.from_records(agents, list(records), list(prelude))
     first = once(machine, trace)
-    other = once(machine, trace, runahead=False, chunk=1)
+    with watched(machine, trace) if JIT_OFF else contextlib.nullcontext():
+        other = once(machine, trace, runahead=False, chunk=1)
     for mine, theirs in zip(numbers(first.result), numbers(other.result), strict=True):
         assert np.array_equal(mine, theirs), "nobody running ahead and a record at a time, the result is another"
     return first
 
 
 def once(machine, trace, **options):
-    """One run; its books are checked by `simulate`, and without the JIT its translations at every step."""
+    """One run; its books are checked by `simulate`."""
     seen = []
 
     def keep(m, dev, *rest):
@@ -206,9 +209,22 @@ def once(machine, trace, **options):
         return seen[0][0]
 
     drive = simulation.drive
-    with mock.patch.object(simulation, "drive", keep), watched() if JIT_OFF else contextlib.nullcontext():
+    with mock.patch.object(simulation, "drive", keep):
         result = simulation.simulate(machine, trace, progress=False, **options)
     return Run(result, *seen[0])
+
+
+def watched(machine, trace):
+    """Watch over translations, windows and accesses at every step of a run in which nobody runs ahead (with the JIT off)."""
+    audit = Audit(design(machine.design), ("never_stale", "windows_are_empty", "complete_when_allowed"))
+    audit.begin(len(trace))
+    return audit.watching()
+
+
+def leaf(m, root, vpn):
+    """(entry, page within it) of a page in a radix table."""
+    entry = Tree(m).entry(root, vpn)
+    return entry, vpn & 511 if entry & HUGE else 0
 
 
 def numbers(result):

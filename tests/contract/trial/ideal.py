@@ -1,0 +1,87 @@
+"""A design that exists for the tests: its engines translate at no cost, by a look at the CPUs' page table.
+
+It has no TLB, asks for no notices, and is in no mm_cpumask. A page that is not there, or may not be written, or is not dirty yet, is an
+ordered request: the engine itself takes the kernel's fault. A page table may change at any step of any row, so no engine runs ahead.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hwmodel.byref import by_reference
+from hwmodel.config import DesignSpec
+from hwmodel.engine import drive
+from hwmodel.jit import entry, part, routine
+from hwmodel.ledger import counter
+from hwmodel.op import WRITE
+from hwmodel.parts import radix
+from hwmodel.primary import access, fault
+from hwmodel.tables import I64, NEVER, READY, D, P, W
+
+ACCESSES, HITS, MISSES = counter("device.accesses"), counter("device.tlb.hits"), counter("device.tlb.misses")
+
+
+class Spec(DesignSpec):
+    """Nothing to set beside the common sections."""
+
+
+class State(NamedTuple):
+    """Nothing: kernels want a table."""
+
+    nothing: np.ndarray  # int64[1]
+
+
+def outstanding(machine: Any) -> int:
+    """Return how many requests an engine may have outstanding."""
+    return 0
+
+
+def geometry(machine: Any, engines: int) -> list[tuple[int, int]]:
+    """Return (entries, ways) of the banks that the design adds."""
+    return []
+
+
+def build(machine: Any, m: Any, first_bank: int) -> State:
+    """Return the design's own tables."""
+    return State(np.zeros(1, I64))
+
+
+def reach(costs: Any) -> tuple[int, int]:
+    """Return how soon, in cycles, a step of another row can affect (an engine's look-ups or clock, a CPU's) through the design."""
+    return 0, NEVER
+
+
+@part
+def translate(m, dev, i, kind, vpn, now):
+    """A look at the page table for engine i's head access."""
+    row, counts = m.rows[i], m.counts[i]
+    pte = radix.get(m, m.spaces[row.space].root, vpn)
+    hit = pte & P != 0 and (kind != WRITE or (pte & W != 0 and pte & D != 0))
+    if not row.retried:
+        row.retried = 1
+        counts[ACCESSES] += 1
+        counts[HITS] += hit
+        counts[MISSES] += not hit
+    return access.HIT if hit else access.ORDERED
+
+
+@routine
+def request(m, dev, i, kind, vpn):
+    """Engine i takes the fault of its head access, and looks again."""
+    fault.call(m, i, vpn, kind == WRITE, READY, READY)
+
+
+@part
+def advance(m, dev, r):
+    """Never called: there are no requests."""
+
+
+@part
+def deliver(m, dev, r):
+    """Never called: there are no subscribers."""
+
+
+@entry
+def run(m, dev):
+    """Drive the machine with this design; returns why the engine stopped."""
+    return drive(by_reference(m), by_reference(dev), translate, request, advance, deliver)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hwmodel.ledger import LATENCIES
-from tests.model.hand import CPU, cost_settings, machine, play
+from tests.model.hand import CPU, cost_settings, flat, machine, play
 
 LEFT_OUT = ("idle", "order_wait", "gate_wait")
 """Accounts in which an agent waits for others of the trace: they follow from the others' clocks."""
@@ -49,8 +49,7 @@ class Case:
 
 def case(cost, books, prelude, *records, roles=(CPU,), design="cpu_only", latencies=None, **settings):
     """A case; records one by one or in lists."""
-    flat = [record for item in records for record in (item if isinstance(item, list) else [item])]
-    return Case(cost, books, prelude, flat, roles, design, latencies or {}, settings)
+    return Case(cost, books, prelude, flat(records), roles, design, latencies or {}, settings)
 
 
 def booked(run):

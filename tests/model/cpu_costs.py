@@ -2,9 +2,29 @@
 
 from hwmodel import op as o
 from tests.model.books import case
-from tests.model.hand import CPU, DEVICE, HUGE_PAGE, PAGE, RW, X, access, advise, compute, fork, leave, memory, read, sync, write
+from tests.model.hand import (
+    CPU,
+    DEVICE,
+    FILE,
+    HUGE_PAGE,
+    HUGETLB,
+    PAGE,
+    RW,
+    SHARED,
+    SHARED_FILE,
+    THP,
+    X,
+    access,
+    advise,
+    compute,
+    fork,
+    leave,
+    memory,
+    read,
+    sync,
+    write,
+)  # fmt: skip
 
-HUGE = dict(kernel__thp="always")
 TINY = {f"cpu__{level}__{of}": 1 for level in ("dtlb", "itlb") for of in ("entries", "ways")}
 NO_PWC = {f"cpu__pwc__{name}_entries": 0 for name in ("pde", "pdpte", "pml4e")}
 FORKED = dict(roles=(CPU, (CPU, 1)))
@@ -14,7 +34,6 @@ THERE = memory(populate=True)
 CROSSING = [((PAGE << 12) + 4090, 1, 0, o.READ, 0), ((PAGE + 1) << 12, 1, 0, o.READ | o.CONTINUES, 0)]
 CACHED = memory(8, o.PROT_READ, o.SHARED_FILE, PAGE + 100, populate=True)
 """Eight pages of file 1, in the page cache from the beginning."""
-FILE, SHARED_FILE, SHARED, HUGETLB = o.PRIVATE_FILE, o.SHARED_FILE, o.SHARED, o.HUGETLB
 
 
 def big(prot=RW, mapping=o.PRIVATE, **more):
@@ -69,27 +88,27 @@ FAULTS = [
     case("fault", {"cpu.fault": 2}, memory(), read(), write(), latencies={"cpu_fault": 2}),
     case("fault", {"cpu.fault": 1}, memory(), write(PAGE + 100), latencies={"cpu_fault": 0}),  # booked in the step that returns
     case("fault", {"cpu.fault": 2}, memory(mapping=FILE), read(), write(), latencies={"cpu_fault": 2}),
-    case("fault", {"cpu.fault": 2}, big(), write(HUGE_PAGE), fork(), write(HUGE_PAGE), **FORKED, **HUGE),  # split, then copied
+    case("fault", {"cpu.fault": 2}, big(), write(HUGE_PAGE), fork(), write(HUGE_PAGE), **FORKED, **THP),  # split, then copied
     case("fault", {"cpu.fault": 2}, memory(), write(), fork(), leave(1), sync(), write(), **FORKED),
     case("fault", {"device.fault": 1}, memory(), write(agent=1), latencies={"cpu_fault": 0}, **KVM),  # the guest's tables are there
     case("fault", {"cpu.fault": 1}, memory(), write(agent=1), latencies={"cpu_fault": 0, "fault.upm": 1}, **GRU),
     case("zero_page", {"cpu.fault": 1}, memory(), write(), read(PAGE + 1)),
     case("zero_page", {"cpu.fault": 1}, memory(), read(), write()),
-    case("zero_page", {}, big(), write(HUGE_PAGE), **HUGE),
+    case("zero_page", {}, big(), write(HUGE_PAGE), **THP),
     case("zero_page", {"cpu.fault": 1}, memory(), write(), fork(), write(), **FORKED),
     case("zero_page", {"device.fault": 1}, memory(), write(agent=1), **KVM),
     case("zero_page", {}, [*memory(mapping=FILE), *memory(mapping=SHARED, page=PAGE + 100, file=2)], write(), write(PAGE + 100)),
-    case("zero_huge", {"cpu.fault": 1}, big(), write(HUGE_PAGE), **HUGE),
-    case("zero_huge", {"cpu.fault": 1}, big(), read(HUGE_PAGE), write(HUGE_PAGE), **HUGE),
+    case("zero_huge", {"cpu.fault": 1}, big(), write(HUGE_PAGE), **THP),
+    case("zero_huge", {"cpu.fault": 1}, big(), read(HUGE_PAGE), write(HUGE_PAGE), **THP),
     case("zero_huge", {"cpu.fault": 1}, big(mapping=HUGETLB), read(HUGE_PAGE), write(HUGE_PAGE)),
     case("zero_huge", {"cpu.fault": 1}, big(mapping=HUGETLB), write(HUGE_PAGE), fork(), write(HUGE_PAGE), **FORKED),
     case("copy_page", {"cpu.fault": 1}, memory(), write(), fork(), write(), **FORKED),
     case("copy_page", {"cpu.fault": 1}, memory(mapping=FILE), write()),
     case("copy_page", {"cpu.fault": 1}, memory(mapping=FILE), read(), write()),
-    case("copy_page", {"cpu.fault": 1}, big(), write(HUGE_PAGE), fork(), write(HUGE_PAGE), **FORKED, **HUGE),
+    case("copy_page", {"cpu.fault": 1}, big(), write(HUGE_PAGE), fork(), write(HUGE_PAGE), **FORKED, **THP),
     case("copy_page", {}, memory(), read(), write()),
     case("copy_huge", {"cpu.fault": 1}, big(mapping=HUGETLB), write(HUGE_PAGE), fork(), write(HUGE_PAGE), **FORKED),
-    case("copy_huge", {}, big(), write(HUGE_PAGE), fork(), write(HUGE_PAGE), **FORKED, **HUGE),
+    case("copy_huge", {}, big(), write(HUGE_PAGE), fork(), write(HUGE_PAGE), **FORKED, **THP),
     case("cache_page", {"cpu.fault": 1}, memory(mapping=FILE), read(), read()),
     case("cache_page", {"cpu.fault": 1}, memory(mapping=FILE), write()),
     case("cache_page", {"cpu.fault": 1}, memory(mapping=SHARED), write()),
@@ -100,11 +119,11 @@ FAULTS = [
     case("map_page", {"cpu.fault": 2}, [*memory(3, mapping=FILE), *CACHED], read(PAGE + 2), kernel__fault_around_pages=8),
     # of the four levels the root is there
     case("table", {"cpu.fault": 3}, memory(), write(), read(PAGE + 1), latencies={"cpu_fault": 0}),
-    case("table", {"cpu.fault": 2}, big(), write(HUGE_PAGE), **HUGE),
-    case("table", {"cpu.fault": 2}, big(), read(HUGE_PAGE), **HUGE),
+    case("table", {"cpu.fault": 2}, big(), write(HUGE_PAGE), **THP),
+    case("table", {"cpu.fault": 2}, big(), read(HUGE_PAGE), **THP),
     case("table", {"cpu.fault": 3 + 1}, memory(1024, page=HUGE_PAGE), write(HUGE_PAGE), write(HUGE_PAGE + 512)),
     case("table", {"cpu.fault": 3 + 2}, [*memory(), *memory(page=PAGE + (1 << 18))], write(), write(PAGE + (1 << 18))),
-    case("table", {"cpu.fault": 2 + 1, "cpu.fork": 2}, big(), write(HUGE_PAGE), fork(), write(HUGE_PAGE), **FORKED, **HUGE),  # a split
+    case("table", {"cpu.fault": 2 + 1, "cpu.fork": 2}, big(), write(HUGE_PAGE), fork(), write(HUGE_PAGE), **FORKED, **THP),  # a split
     # 3 in the CPUs' table and 3 in the EPT; those that map the guest's own tables were there before the run
     case("table", {"device.fault": 3, "device.map": 3}, memory(), write(agent=1), **KVM),
     case("gup", {"device.gup": 1}, memory(), write(agent=1), **KVM),

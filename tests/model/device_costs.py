@@ -2,8 +2,8 @@
 
 from hwmodel import op as o
 from tests.model.books import case
-from tests.model.cpu_costs import GRU, HUGE, HUGETLB, KVM, SHARED_FILE, THERE, big
-from tests.model.hand import CPU, DEVICE, HUGE_PAGE, PAGE, advise, compute, memory, read, sync, write
+from tests.model.cpu_costs import GRU, KVM, THERE, big
+from tests.model.hand import CPU, DEVICE, HUGE_PAGE, HUGETLB, PAGE, SHARED_FILE, THP, advise, compute, memory, read, sync, write
 
 ONE_CBR = dict(tlb__cbrs=1, **GRU)
 """The engine stalls at its next miss until the one before it is resolved."""
@@ -46,7 +46,7 @@ GRUS = [
     # the context's first huge page, not its second
     case("cch_update", {"cpu.driver": 1}, memory(1024, mapping=HUGETLB, page=HUGE_PAGE, populate=True),
          read(HUGE_PAGE, 1), sync(1), read(HUGE_PAGE + 512, 1), latencies={"fault": 1, "fault.upm": 1}, **GRU),
-    case("cch_update", {}, big(), write(HUGE_PAGE), sync(), read(HUGE_PAGE, 1), **GRU, **HUGE),
+    case("cch_update", {}, big(), write(HUGE_PAGE), sync(), read(HUGE_PAGE, 1), **GRU, **THP),
     # CPU 1 opens a window before the device misses: the call sleeps until it closes, and a while longer
     case("wakeup", {"cpu.invalidate": (0, WINDOW), "device.stall_window": (1, WINDOW)}, THERE, advise(o.DONTNEED, agent=1),
          read(agent=2), read(PAGE + 1, 2), latencies={"fault.upm": (1, WINDOW)}, roles=(CPU, CPU, DEVICE), design="gru",
@@ -80,7 +80,7 @@ KVMS = [
     case("violation", {"device.violation": COLD}, THERE, read(agent=1), latencies={"fault.violation": COLD}, **KVM),
     case("map_spte", {"device.map": COLD}, THERE, read(agent=1), latencies={"fault.violation": COLD}, **KVM),
     case("map_spte", {"device.map": COLD + 1}, THERE, read(agent=1), read(PAGE + 1, 1), read(agent=1), **KVM),
-    case("map_spte", {"device.map": COLD}, big(), write(HUGE_PAGE), sync(), read(HUGE_PAGE, 1), read(HUGE_PAGE + 1, 1), **KVM, **HUGE),
+    case("map_spte", {"device.map": COLD}, big(), write(HUGE_PAGE), sync(), read(HUGE_PAGE, 1), read(HUGE_PAGE + 1, 1), **KVM, **THP),
     case("map_spte", {"device.map": COLD + 1}, memory(mapping=SHARED_FILE, prot=1, populate=True), read(agent=1), read(PAGE + 1, 1), **KVM),
     case("invept", {}, THERE, read(agent=1), **KVM),
     # the flush of the host's TLBs finds the vCPU on its way in, and waits
@@ -97,6 +97,10 @@ KVMS = [
     kicked("request", {"cpu.ipi_send": 1}, latencies={"notice": 1}),
     case("request", {"cpu.ipi_send": 3}, THERE, read(agent=1), INSIDE[1:], compute(1, 2), compute(1, 3), latencies={"notice": 3},
          roles=(CPU, DEVICE, DEVICE, DEVICE), design="kvm_ept"),
+    # the second vCPU is done, and not in its guest: it is asked, and not kicked
+    case("request", {"cpu.ipi_send": 2}, THERE, read(agent=1), read(agent=2), INSIDE[1:], latencies={"notice": 2},
+         roles=(CPU, DEVICE, DEVICE), design="kvm_ept"),
+    case("ipi_send", {"cpu.ipi_send": 2}, THERE, read(agent=1), read(agent=2), INSIDE[1:], roles=(CPU, DEVICE, DEVICE), design="kvm_ept"),
     case("ipi_send_more", {"cpu.ipi_send": 4}, THERE, read(agent=1), INSIDE[1:], compute(1, 2), compute(1, 3), latencies={"notice": 2},
          roles=(CPU, DEVICE, DEVICE, DEVICE), design="kvm_ept"),
     case("request", {}, THERE, read(agent=1), sync(), advise(o.DONTNEED, page=PAGE + 1), sync(), compute(1, 1), **KVM),  # no spte is there
@@ -104,6 +108,6 @@ KVMS = [
     case("zap_spte", {"cpu.invalidate": 2}, THERE, read(agent=1), read(PAGE + 1, 1), sync(), advise(o.DONTNEED, 8), latencies={"notice": 2},
          **KVM),
     case("zap_spte", {"cpu.invalidate": 1}, big(), write(HUGE_PAGE), sync(), read(HUGE_PAGE, 1), sync(), advise(o.DONTNEED, 512, HUGE_PAGE),
-         **KVM, **HUGE),
+         **KVM, **THP),
     case("zap_spte", {}, THERE, read(agent=1), sync(), advise(o.DONTNEED, page=PAGE + 1), **KVM),
 ]

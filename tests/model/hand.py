@@ -16,6 +16,8 @@ HUGE_PAGE = 0x80000
 """First of the pages of mappings that may have huge pages: a multiple of 512."""
 LETTERS = {"P": P, "W": W, "A": A, "D": D, "H": HUGE, "Z": ZERO, "N": NONE, "L": LAZY}
 RW, R, X, NO = 3, 1, 5, 0
+THP = dict(kernel__thp="always")
+FILE, SHARED_FILE, SHARED, HUGETLB = o.PRIVATE_FILE, o.SHARED_FILE, o.SHARED, o.HUGETLB
 
 
 def machine(design="cpu_only", **settings):
@@ -45,6 +47,16 @@ def play(machine, roles, records, prelude=()):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*access without a right")
         return once(machine, Trace.from_records(agents, list(records), list(prelude)))
+
+
+def flat(records):
+    """Records that are given one by one or in lists, one after the other."""
+    return [record for item in records for record in (item if isinstance(item, list) else [item])]
+
+
+def run_of(prelude, *records, roles=(CPU,), design="cpu_only", **settings):
+    """The run of some records, one by one or in lists, in which nothing takes time but what the settings say."""
+    return play(machine(design, **settings), roles, flat(records), prelude)
 
 
 def flags(run, page=PAGE, space=0):

@@ -2,14 +2,17 @@
 
 from hwmodel import op as o
 from tests.model.books import case
-from tests.model.cpu_costs import FORKED, GRU, HUGE, HUGETLB, KVM, SHARED_FILE, THERE, big
+from tests.model.cpu_costs import FORKED, GRU, KVM, THERE, big
 from tests.model.hand import (
     CPU,
     DEVICE,
     HUGE_PAGE,
+    HUGETLB,
     NO,
     PAGE,
     RW,
+    SHARED_FILE,
+    THP,
     R,
     advise,
     compute,
@@ -83,21 +86,21 @@ PAGES = [
     case("clear", {"cpu.clear": 3}, memory(), touched(0, 2), read(PAGE + 4), protect(R, 8), latencies={"op.mprotect": 3}),
     case("clear", {"cpu.clear": 3}, memory(), touched(0, 2), read(PAGE + 4), remap(PAGE + 100, 8), latencies={"op.mremap": 3}),
     case("clear", {"cpu.clear": 3}, memory(), touched(0, 2), read(PAGE + 4), leave(), latencies={"op.exit": 3}),
-    case("clear", {"cpu.clear": 1}, big(), write(HUGE_PAGE), unmap(512, HUGE_PAGE), **HUGE),
-    case("clear", {"cpu.clear": 1}, big(), write(HUGE_PAGE), protect(R, 512, HUGE_PAGE), **HUGE),
-    case("clear", {"cpu.clear": 1}, big(), write(HUGE_PAGE), remap(HUGE_PAGE + 1024, 512, HUGE_PAGE), **HUGE),
+    case("clear", {"cpu.clear": 1}, big(), write(HUGE_PAGE), unmap(512, HUGE_PAGE), **THP),
+    case("clear", {"cpu.clear": 1}, big(), write(HUGE_PAGE), protect(R, 512, HUGE_PAGE), **THP),
+    case("clear", {"cpu.clear": 1}, big(), write(HUGE_PAGE), remap(HUGE_PAGE + 1024, 512, HUGE_PAGE), **THP),
     case("clear", {"cpu.clear": 1}, big(), touched(0, 1, page=HUGE_PAGE), remap(HUGE_PAGE + 1024, 512, HUGE_PAGE)),  # its table
-    case("clear", {"cpu.clear": 9}, big(), write(HUGE_PAGE), advise(o.DONTNEED, 9, HUGE_PAGE), **HUGE),
+    case("clear", {"cpu.clear": 9}, big(), write(HUGE_PAGE), advise(o.DONTNEED, 9, HUGE_PAGE), **THP),
     case("clear", {}, memory(), touched(0), fork(), **FORKED),
     case("table_scan", {"cpu.clear": 1}, memory(), touched(0, 2), unmap(8), latencies={"op.munmap": 1}),
     case("table_scan", {"cpu.clear": 2}, memory(512 + 8), touched(0, 512), advise(o.DONTNEED, 520)),
     case("table_scan", {"cpu.clear": 1}, memory(512 + 8), touched(512), protect(R, 520)),  # tables that are not there cost nothing
     case("table_scan", {"cpu.clear": 2}, memory(512 + 8), touched(0, 512), leave()),
     case("table_scan", {"cpu.fork": 2}, memory(512 + 8), touched(0, 512), fork(), **FORKED),
-    case("table_scan", {"cpu.clear": 1}, big(), write(HUGE_PAGE), unmap(512, HUGE_PAGE), **HUGE),
+    case("table_scan", {"cpu.clear": 1}, big(), write(HUGE_PAGE), unmap(512, HUGE_PAGE), **THP),
     case("table_scan", {"cpu.clear": 1}, memory(), touched(0), remap(FAR, 8)),  # when what is left of the old range goes
     case("free", {"cpu.free": 2}, memory(), touched(0, 2), read(PAGE + 4), unmap(8), latencies={"op.munmap": 2}),
-    case("free", {"cpu.free": 1}, big(), write(HUGE_PAGE), unmap(512, HUGE_PAGE), **HUGE),
+    case("free", {"cpu.free": 1}, big(), write(HUGE_PAGE), unmap(512, HUGE_PAGE), **THP),
     case("free", {"cpu.free": 2}, memory(), touched(0, 2), leave(), latencies={"op.exit": 2}),
     case("free", {"cpu.free": 1}, memory(mapping=SHARED_FILE), read(), advise(o.DONTNEED)),  # the page cache keeps it
     case("free", {"cpu.free": 600}, memory(600, populate=True), advise(o.DONTNEED, 600), kernel__gather_pages=512),
@@ -109,10 +112,10 @@ PAGES = [
     case("table", {"cpu.fault": 3, "cpu.free": 4}, memory(), touched(0), leave(), latencies={"op.exit": 4}),  # the root too
     case("table", {"cpu.free": 1}, memory(), leave()),
     case("table", {"cpu.fault": 3}, memory(), touched(0), advise(o.DONTNEED, 8)),
-    case("table", {"cpu.fault": 2, "cpu.clear": 1}, big(), write(HUGE_PAGE), advise(o.FREE, 9, HUGE_PAGE), **HUGE),
+    case("table", {"cpu.fault": 2, "cpu.clear": 1}, big(), write(HUGE_PAGE), advise(o.FREE, 9, HUGE_PAGE), **THP),
     # to where a table of level 2, and for small pages one of level 1, must be made; the old ones go
     case("table", {"cpu.fault": 2, "cpu.clear": 1, "cpu.free": 1}, big(), write(HUGE_PAGE),
-         remap(HUGE_PAGE + (1 << 18), 512, HUGE_PAGE), **HUGE),
+         remap(HUGE_PAGE + (1 << 18), 512, HUGE_PAGE), **THP),
     case("table", {"cpu.fault": 3, "cpu.clear": 2, "cpu.free": 2}, memory(), touched(0), remap(FAR, 8)),
     case("table", {"cpu.fault": 3, "cpu.fork": 3}, memory(), touched(0, 1), fork(), latencies={"op.fork": 3}, **FORKED),
     case("fork", {"cpu.fork": 1}, memory(), touched(0), fork(), latencies={"op.fork": 1}, **FORKED),
@@ -131,14 +134,14 @@ FLUSHES = [
     case("flush_page", {"cpu.flush": 3}, memory(), touched(1, 3), advise(o.COLD, 8)),
     case("flush_page", {"cpu.flush": 3}, memory(), touched(1, 3), advise(o.FREE, 8)),
     case("flush_page", {"cpu.flush": 8}, memory(), touched(1, 3), remap(PAGE + 100, 8), unmap(8, PAGE + 50)),  # all of the extent
-    case("flush_page", {"cpu.flush": 1}, big(), write(HUGE_PAGE), advise(o.DONTNEED, 512, HUGE_PAGE), **HUGE),  # by huge pages
-    case("flush_page", {"cpu.flush": 1}, big(), write(HUGE_PAGE), protect(R, 512, HUGE_PAGE), **HUGE),
+    case("flush_page", {"cpu.flush": 1}, big(), write(HUGE_PAGE), advise(o.DONTNEED, 512, HUGE_PAGE), **THP),  # by huge pages
+    case("flush_page", {"cpu.flush": 1}, big(), write(HUGE_PAGE), protect(R, 512, HUGE_PAGE), **THP),
     case("flush_page", {"cpu.flush": 33}, memory(64), touched(0, 32), advise(o.DONTNEED, 64), kernel__flush_ceiling_pages=33),
     case("flush_full", {}, memory(64), touched(0, 32), advise(o.DONTNEED, 64), kernel__flush_ceiling_pages=33),
     case("flush_full", {"cpu.flush": 1}, memory(64), touched(0, 33), advise(o.DONTNEED, 64), kernel__flush_ceiling_pages=33),
     case("flush_page", {}, memory(64), touched(0, 33), advise(o.DONTNEED, 64), kernel__flush_ceiling_pages=33),
     case("flush_full", {"cpu.flush": 1}, memory(), touched(0), fork(), latencies={"op.fork": 1}, **FORKED),
-    case("flush_full", {"cpu.flush": 1}, big(), write(HUGE_PAGE), fork(), **FORKED, **HUGE),
+    case("flush_full", {"cpu.flush": 1}, big(), write(HUGE_PAGE), fork(), **FORKED, **THP),
     case("flush_fixed", {}, memory(), touched(0), leave()),
     case("flush_fixed", {}, memory(), read(PAGE + 1), unmap(), protect(RW)),  # nothing has changed
     # a read-only page that becomes one without rights: it was present, and is no more
@@ -187,6 +190,6 @@ NOTICES = [
     case("notice", {"cpu.notify": 2}, memory(), read(), write(), compute(1, 1), **SUBSCRIBED),  # copy on write
     case("notice", {"cpu.notify": 1}, THERE, compute(1, 1), leave(), latencies={"op.exit": 1, "notice": 0}, **SUBSCRIBED),
     case("notice", {"cpu.notify": 2}, THERE, fork(), compute(1, 2), roles=(CPU, (CPU, 1), DEVICE), design="gru"),
-    case("notice", {"cpu.notify": 4}, big(), write(HUGE_PAGE), unmap(9, HUGE_PAGE), compute(1, 1), **SUBSCRIBED, **HUGE),  # a split
+    case("notice", {"cpu.notify": 4}, big(), write(HUGE_PAGE), unmap(9, HUGE_PAGE), compute(1, 1), **SUBSCRIBED, **THP),  # a split
     case("notice", {"cpu.notify": 2}, THERE, advise(o.DONTNEED), compute(1, 1), **KVM),
 ]

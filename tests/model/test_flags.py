@@ -10,10 +10,15 @@ from tests import designs
 from tests.model.hand import (
     CPU,
     DEVICE,
+    FILE,
     HUGE_PAGE,
+    HUGETLB,
     NO,
     PAGE,
     RW,
+    SHARED,
+    SHARED_FILE,
+    THP,
     R,
     X,
     advise,
@@ -21,31 +26,22 @@ from tests.model.hand import (
     fork,
     frame,
     leave,
-    machine,
     memory,
-    play,
     protect,
     read,
     references,
     remap,
+    run_of,
     sync,
     unmap,
     write,
 )  # fmt: skip
 
-HUGE = dict(kernel__thp="always")
-FILE, SHARED_FILE, SHARED, HUGETLB = o.PRIVATE_FILE, o.SHARED_FILE, o.SHARED, o.HUGETLB
 BIG = dict(page=HUGE_PAGE, pages=512)
 
 
 def big(prot=RW, mapping=o.PRIVATE, **more):
     return memory(512, prot, mapping, HUGE_PAGE, **more)
-
-
-def end(prelude, *records, roles=(CPU,), design="cpu_only", **settings):
-    """The run of some records, in which nothing takes time."""
-    flat = [record for item in records for record in (item if isinstance(item, list) else [item])]
-    return play(machine(design, **settings), roles, flat, prelude)
 
 
 # what is there from the beginning
@@ -58,12 +54,12 @@ def end(prelude, *records, roles=(CPU,), design="cpu_only", **settings):
     (memory(prot=R, mapping=FILE, populate=True), "PA"), (memory(), ""),
 ])  # fmt: skip
 def test_initial_memory(prelude, expected):
-    assert flags(end(prelude)) == expected
+    assert flags(run_of(prelude)) == expected
 
 
 @pytest.mark.parametrize("prot, expected", [(RW, "PWADH"), (R, "PAH")])
 def test_initial_huge_memory(prot, expected):
-    run = end(big(prot, HUGETLB, populate=True))
+    run = run_of(big(prot, HUGETLB, populate=True))
     assert flags(run, HUGE_PAGE) == expected and references(run, HUGE_PAGE) == references(run, HUGE_PAGE + 511) == 1
 
 
@@ -79,7 +75,7 @@ def test_initial_huge_memory(prot, expected):
     (memory(mapping=FILE), write(), "PWAD", "file_cow"),
 ])  # fmt: skip
 def test_first_touch(prelude, touch, expected, kind):
-    run = end(prelude, touch)
+    run = run_of(prelude, touch)
     assert flags(run) == expected and run.counted("faults.") == {f"faults.{kind}": 1}
 
 
@@ -88,12 +84,12 @@ def test_first_touch(prelude, touch, expected, kind):
     (HUGETLB, RW, read(HUGE_PAGE + 7), "PWAH"), (HUGETLB, RW, write(HUGE_PAGE + 7), "PWADH"), (HUGETLB, R, read(HUGE_PAGE + 7), "PAH"),
 ])  # fmt: skip
 def test_first_touch_of_a_huge_page(mapping, prot, touch, expected):
-    run = end(big(prot, mapping), touch, **HUGE)
+    run = run_of(big(prot, mapping), touch, **THP)
     assert flags(run, HUGE_PAGE) == flags(run, HUGE_PAGE + 511) == expected and run.counted("faults.") == {"faults.huge": 1}
 
 
 def test_a_private_copy_of_a_file_is_another_page():
-    run = end([*memory(mapping=FILE), *memory(prot=R, mapping=FILE, page=PAGE + 100)], write(), read(PAGE + 100))
+    run = run_of([*memory(mapping=FILE), *memory(prot=R, mapping=FILE, page=PAGE + 100)], write(), read(PAGE + 100))
     assert (flags(run), flags(run, PAGE + 100)) == ("PWAD", "PA")
     assert frame(run, PAGE + 100) == run.file_frame() != frame(run)
     assert (references(run), references(run, PAGE + 100)) == (1, 2)
@@ -106,7 +102,7 @@ def test_fault_around_maps_what_is_in_memory(mapping, expected):
     They are accessed, though nobody used them: so are all rights of x86 (arch/x86/include/asm/pgtable_types.h PAGE_READONLY, PAGE_SHARED).
     """
     cached = memory(4, R, mapping, PAGE + 100, offset=2, populate=True)
-    run = end([*memory(mapping=mapping), *cached], read(PAGE + 4), kernel__fault_around_pages=4)
+    run = run_of([*memory(mapping=mapping), *cached], read(PAGE + 4), kernel__fault_around_pages=4)
     assert [flags(run, PAGE + k) for k in range(8)] == ["", "", "", "", expected, expected, "", ""]
 
 
@@ -119,23 +115,23 @@ def test_fault_around_maps_what_is_in_memory(mapping, expected):
 def test_fault_around_begins_with_the_mapping(first, pages, touched, mapped):
     """A window of 16 pages; all are in the page cache."""
     cached = memory(pages, R, FILE, PAGE + 2048, populate=True)
-    run = end([*memory(pages, R, FILE, PAGE + first), *cached], read(PAGE + touched), kernel__fault_around_pages=16)
+    run = run_of([*memory(pages, R, FILE, PAGE + first), *cached], read(PAGE + touched), kernel__fault_around_pages=16)
     assert [k for k in range(600) if flags(run, PAGE + k)] == list(range(*mapped))
 
 
 def test_a_write_maps_nothing_around():
     cached = memory(8, R, SHARED_FILE, PAGE + 100, populate=True)
-    run = end([*memory(mapping=SHARED_FILE), *cached], write(), kernel__fault_around_pages=4)
+    run = run_of([*memory(mapping=SHARED_FILE), *cached], write(), kernel__fault_around_pages=4)
     assert [flags(run, PAGE + k) for k in range(4)] == ["PWAD", "", "", ""]
 
 
 def test_the_zero_page_is_replaced_by_a_page():
-    run = end(memory(), read(), write())
+    run = run_of(memory(), read(), write())
     assert flags(run) == "PWAD" and references(run) == 1 and run.counted("faults.") == {"faults.zero": 1, "faults.cow": 1}
 
 
 def test_a_file_s_page_is_copied_at_the_first_write():
-    run = end(memory(mapping=FILE), read(), write())
+    run = run_of(memory(mapping=FILE), read(), write())
     assert flags(run) == "PWAD" and run.counted("faults.") == {"faults.file": 1, "faults.cow": 1}
     assert frame(run) != run.file_frame() and run.m.frames[run.file_frame()].refs == 1
 
@@ -143,60 +139,70 @@ def test_a_file_s_page_is_copied_at_the_first_write():
 @pytest.mark.parametrize("touch, expected", [(read(), "PAD"), (write(), "PWAD")])
 def test_a_page_that_fork_shared_and_nobody_shares_any_more(touch, expected):
     """The child has gone: the page need not be copied, but may be written only after a fault."""
-    run = end(memory(), write(), fork(), leave(1), sync(), touch, roles=(CPU, (CPU, 1)))
+    run = run_of(memory(), write(), fork(), leave(1), sync(), touch, roles=(CPU, (CPU, 1)))
     assert flags(run) == expected
     assert run.counted("faults.") == {"faults.anon": 1, **({"faults.reuse": 1} if touch == write() else {})}
 
 
 def test_a_page_that_is_still_shared_is_copied():
-    run = end(memory(), write(), fork(), write(), roles=(CPU, (CPU, 1)))
+    run = run_of(memory(), write(), fork(), write(), roles=(CPU, (CPU, 1)))
     assert (flags(run), flags(run, space=1)) == ("PWAD", "PD") and frame(run) != frame(run, space=1)
     assert (references(run), references(run, space=1)) == (1, 1)
 
 
 def test_a_huge_zero_page_is_replaced_whole():
-    run = end(big(), read(HUGE_PAGE + 3), write(HUGE_PAGE + 4), **HUGE)
+    run = run_of(big(), read(HUGE_PAGE + 3), write(HUGE_PAGE + 4), **THP)
     assert flags(run, HUGE_PAGE) == "PWADH" and run.counted("faults.") == {"faults.huge": 1, "faults.cow": 1}
     assert frame(run, HUGE_PAGE) % 512 == 0 and references(run, HUGE_PAGE + 511) == 1
 
 
 def test_a_huge_page_of_ones_own_is_used_again():
-    run = end(big(), write(HUGE_PAGE), fork(), leave(1), sync(), write(HUGE_PAGE + 1), roles=(CPU, (CPU, 1)), **HUGE)
+    run = run_of(big(), write(HUGE_PAGE), fork(), leave(1), sync(), write(HUGE_PAGE + 1), roles=(CPU, (CPU, 1)), **THP)
     assert flags(run, HUGE_PAGE) == "PWADH" and run.counted("faults.") == {"faults.huge": 1, "faults.reuse": 1}
 
 
 def test_a_shared_page_of_hugetlb_is_copied_whole():
-    run = end(big(mapping=HUGETLB), write(HUGE_PAGE), fork(), write(HUGE_PAGE + 1), roles=(CPU, (CPU, 1)))
+    run = run_of(big(mapping=HUGETLB), write(HUGE_PAGE), fork(), write(HUGE_PAGE + 1), roles=(CPU, (CPU, 1)))
     assert (flags(run, HUGE_PAGE), flags(run, HUGE_PAGE, 1)) == ("PWADH", "PDH")
     assert abs(frame(run, HUGE_PAGE) - frame(run, HUGE_PAGE, 1)) == 512
     assert run.counted("faults.", "huge_") == {"faults.huge": 1, "faults.cow": 1}
 
 
 def test_a_shared_huge_page_is_split_and_one_page_copied():
-    run = end(big(), write(HUGE_PAGE), fork(), write(HUGE_PAGE + 1), roles=(CPU, (CPU, 1)), **HUGE)
+    run = run_of(big(), write(HUGE_PAGE), fork(), write(HUGE_PAGE + 1), roles=(CPU, (CPU, 1)), **THP)
     assert [flags(run, HUGE_PAGE + k) for k in (0, 1, 2, 511)] == ["PAD", "PWAD", "PAD", "PAD"]
     assert flags(run, HUGE_PAGE, 1) == "PDH"
     assert frame(run, HUGE_PAGE + 511) == frame(run, HUGE_PAGE + 511, 1) == frame(run, HUGE_PAGE) + 511
     assert run.counted("faults.", "huge_") == {"faults.huge": 1, "faults.cow": 1, "huge_splits": 1}
 
 
+@pytest.mark.parametrize("before, busy", [
+    ([], dict(kernel__table_ns=1000)), ([read(agent=1), sync()], dict(kernel__shootdown__ack_ns=3000)),
+])  # fmt: skip
+def test_a_page_is_dirty_before_the_write_is_tried_again(before, busy):
+    """A fork finds the page that a fault has put in, in the place of none or of the zero page, while the fault is not over yet."""
+    roles = (CPU, CPU, (CPU, 1))
+    run = run_of(memory(), *before, fork(), write(agent=1), roles=roles, kernel__syscall_ns=500, **busy)
+    assert (flags(run), flags(run, space=1)) == ("PWAD", "PD")
+
+
 # accesses to what is there
 
 
 def test_a_write_through_a_clean_entry_is_one_assist():
-    run = end(memory(mapping=SHARED_FILE), read(), write(), write())
+    run = run_of(memory(mapping=SHARED_FILE), read(), write(), write())
     assert flags(run) == "PWAD" and run.counted("cpu.dirty") == {"cpu.dirty_assists": 1} and run.cpu_entry()[1]
 
 
 def test_a_walk_for_a_write_sets_the_dirty_bit_itself():
     """MADV_FREE has flushed the TLB: the read walks, and the write after it asks; a write at once walks and asks for nothing."""
     for touches, assists in (([read(), write()], {"cpu.dirty_assists": 1}), ([write()], {})):
-        run = end(memory(), write(), *advise(o.FREE), *touches)
+        run = run_of(memory(), write(), *advise(o.FREE), *touches)
         assert flags(run) == "PWADL" and run.counted("cpu.dirty") == assists
 
 
 def test_a_read_sets_the_accessed_bit_only():
-    run = end(memory(mapping=SHARED_FILE), read(), *advise(o.COLD), read())
+    run = run_of(memory(mapping=SHARED_FILE), read(), *advise(o.COLD), read())
     assert flags(run) == "PWA"
 
 
@@ -205,19 +211,19 @@ def test_a_read_sets_the_accessed_bit_only():
 ])  # fmt: skip
 def test_a_device_s_use_of_a_page(design, touch, expected):
     """The driver's look at the page table leaves no trace, get_user_pages for a write makes it dirty; KVM's fast path does for any."""
-    run = end(memory(mapping=SHARED_FILE, populate=True), *advise(o.COLD), sync(), touch, roles=(CPU, DEVICE), design=design)
+    run = run_of(memory(mapping=SHARED_FILE, populate=True), *advise(o.COLD), sync(), touch, roles=(CPU, DEVICE), design=design)
     assert flags(run) == expected
 
 
 @pytest.mark.parametrize("design", designs.with_engines())
 @pytest.mark.parametrize("touch, expected", [(read(agent=1), "PAZ"), (write(agent=1), "PWAD")])
 def test_a_device_s_fault(design, touch, expected):
-    assert flags(end(memory(), touch, roles=(CPU, DEVICE), design=design)) == expected
+    assert flags(run_of(memory(), touch, roles=(CPU, DEVICE), design=design)) == expected
 
 
 def test_kvm_s_slow_path_writes_to_a_page_that_may_not_be_written_yet():
     """The vCPU reads a private page of a file, through an spte that may not be written; its write copies the page."""
-    run = end(memory(mapping=FILE), read(agent=1), write(agent=1), roles=(CPU, DEVICE), design="kvm_ept")
+    run = run_of(memory(mapping=FILE), read(agent=1), write(agent=1), roles=(CPU, DEVICE), design="kvm_ept")
     assert flags(run) == "PWAD" and run.spte() == (frame(run), True) and frame(run) != run.file_frame()
 
 
@@ -231,7 +237,7 @@ def test_kvm_s_slow_path_writes_to_a_page_that_may_not_be_written_yet():
     (memory(), write(), o.DONTNEED, ""), (memory(mapping=SHARED_FILE), write(), o.DONTNEED, ""), (memory(), write(), o.HUGEPAGE, "PWAD"),
 ])  # fmt: skip
 def test_advice(prelude, before, advice, expected):
-    assert flags(end(prelude, before, *advise(advice))) == expected
+    assert flags(run_of(prelude, before, *advise(advice))) == expected
 
 
 @pytest.mark.parametrize("advice, pages, expected", [
@@ -239,13 +245,13 @@ def test_advice(prelude, before, advice, expected):
     (o.FREE, 9, ["PWL", "PWAD"]), (o.COLD, 9, ["PWD", "PWAD"]), (o.DONTNEED, 9, ["", "PWAD"]),
 ])  # fmt: skip
 def test_advice_about_huge_pages(advice, pages, expected):
-    run = end(big(), write(HUGE_PAGE), *advise(advice, pages, HUGE_PAGE), **HUGE)
+    run = run_of(big(), write(HUGE_PAGE), *advise(advice, pages, HUGE_PAGE), **THP)
     assert [flags(run, HUGE_PAGE + k) for k in (8, 9)] == expected
 
 
 @pytest.mark.parametrize("advice", [o.FREE, o.COLD])
 def test_hugetlb_is_not_aged(advice):
-    assert flags(end(big(mapping=HUGETLB), write(HUGE_PAGE), *advise(advice, 512, HUGE_PAGE)), HUGE_PAGE) == "PWADH"
+    assert flags(run_of(big(mapping=HUGETLB), write(HUGE_PAGE), *advise(advice, 512, HUGE_PAGE)), HUGE_PAGE) == "PWADH"
 
 
 # rights
@@ -259,11 +265,11 @@ def test_hugetlb_is_not_aged(advice):
     (memory(prot=R, mapping=FILE), read(), [RW], "PA"), (memory(mapping=FILE), write(), [R, RW], "PWAD"),
 ])  # fmt: skip
 def test_rights(prelude, before, rights, expected):
-    assert flags(end(prelude, before, *[protect(prot) for prot in rights])) == expected
+    assert flags(run_of(prelude, before, *[protect(prot) for prot in rights])) == expected
 
 
 def test_rights_to_write_wait_for_a_fault_where_others_share_the_page():
-    run = end(memory(), write(), fork(), protect(R), protect(RW), roles=(CPU, (CPU, 1)))
+    run = run_of(memory(), write(), fork(), protect(R), protect(RW), roles=(CPU, (CPU, 1)))
     assert (flags(run), flags(run, space=1)) == ("PAD", "PD")
 
 
@@ -272,7 +278,7 @@ def test_rights_to_write_wait_for_a_fault_where_others_share_the_page():
     ([NO], 9, ["WADN", "PWAD"]), ([NO, RW], 9, ["PWAD", "PWAD"]),
 ])  # fmt: skip
 def test_rights_of_huge_pages(rights, pages, expected):
-    run = end(big(), write(HUGE_PAGE), *[protect(prot, pages, HUGE_PAGE) for prot in rights], **HUGE)
+    run = run_of(big(), write(HUGE_PAGE), *[protect(prot, pages, HUGE_PAGE) for prot in rights], **THP)
     assert [flags(run, HUGE_PAGE + k) for k in (8, 9)] == expected
 
 
@@ -286,19 +292,19 @@ def test_rights_of_huge_pages(rights, pages, expected):
 ])  # fmt: skip
 def test_fork(prelude, before, parent, child):
     """What a fault can find again is not copied: shared memory, and private memory in which no page was ever written."""
-    run = end(prelude, *before, fork(), roles=(CPU, (CPU, 1)))
+    run = run_of(prelude, *before, fork(), roles=(CPU, (CPU, 1)))
     assert (flags(run), flags(run, space=1)) == (parent, child)
     assert references(run) == 2 if "Z" not in parent else frame(run) == 0
 
 
 def test_fork_copies_the_zero_page_where_others_are_copied():
-    run = end(memory(), write(), read(PAGE + 1), fork(), roles=(CPU, (CPU, 1)))
+    run = run_of(memory(), write(), read(PAGE + 1), fork(), roles=(CPU, (CPU, 1)))
     assert (flags(run, PAGE + 1), flags(run, PAGE + 1, 1)) == ("PAZ", "PZ")
 
 
 @pytest.mark.parametrize("mapping", [o.PRIVATE, HUGETLB])
 def test_fork_shares_huge_pages(mapping):
-    run = end(big(mapping=mapping), write(HUGE_PAGE), fork(), roles=(CPU, (CPU, 1)), **HUGE)
+    run = run_of(big(mapping=mapping), write(HUGE_PAGE), fork(), roles=(CPU, (CPU, 1)), **THP)
     assert (flags(run, HUGE_PAGE), flags(run, HUGE_PAGE, 1)) == ("PADH", "PDH")
     assert frame(run, HUGE_PAGE) == frame(run, HUGE_PAGE, 1) and references(run, HUGE_PAGE + 511) == 2
 
@@ -308,34 +314,34 @@ def test_fork_shares_huge_pages(mapping):
     (memory(mapping=FILE), read(), "PA"),
 ])  # fmt: skip
 def test_a_page_that_moves_stays_as_it_is(prelude, before, expected):
-    run = end(prelude, before, *remap(PAGE + 100))
+    run = run_of(prelude, before, *remap(PAGE + 100))
     assert (flags(run), flags(run, PAGE + 100)) == ("", expected)
 
 
 def test_tables_and_huge_pages_move_as_they_are():
     target = HUGE_PAGE + 2048
-    run = end(big(), write(HUGE_PAGE), *remap(target, 512, HUGE_PAGE), **HUGE)
+    run = run_of(big(), write(HUGE_PAGE), *remap(target, 512, HUGE_PAGE), **THP)
     assert (flags(run, HUGE_PAGE), flags(run, target)) == ("", "PWADH")
-    run = end(big(), write(HUGE_PAGE), read(HUGE_PAGE + 511), *remap(target, 512, HUGE_PAGE))
+    run = run_of(big(), write(HUGE_PAGE), read(HUGE_PAGE + 511), *remap(target, 512, HUGE_PAGE))
     assert [flags(run, page) for page in (HUGE_PAGE, target, target + 1, target + 511)] == ["", "PWAD", "", "PAZ"]
-    run = end(big(), write(HUGE_PAGE), *remap(target + 1, 512, HUGE_PAGE), **HUGE)  # not aligned: split
+    run = run_of(big(), write(HUGE_PAGE), *remap(target + 1, 512, HUGE_PAGE), **THP)  # not aligned: split
     assert [flags(run, page) for page in (HUGE_PAGE, target + 1, target + 512)] == ["", "PWAD", "PWAD"]
 
 
 def test_a_split_keeps_the_flags():
-    run = end(big(), write(HUGE_PAGE), *unmap(1, HUGE_PAGE), **HUGE)
+    run = run_of(big(), write(HUGE_PAGE), *unmap(1, HUGE_PAGE), **THP)
     assert [flags(run, HUGE_PAGE + k) for k in (0, 1, 511)] == ["", "PWAD", "PWAD"]
     assert frame(run, HUGE_PAGE + 511) == frame(run, HUGE_PAGE + 1) + 510
-    run = end(big(), read(HUGE_PAGE), *unmap(1, HUGE_PAGE), **HUGE)
+    run = run_of(big(), read(HUGE_PAGE), *unmap(1, HUGE_PAGE), **THP)
     assert [(flags(run, HUGE_PAGE + k), frame(run, HUGE_PAGE + k)) for k in (1, 511)] == [("PAZ", 0)] * 2
-    run = end(big(), write(HUGE_PAGE), *advise(o.FREE, 512, HUGE_PAGE), *unmap(1, HUGE_PAGE), **HUGE)
+    run = run_of(big(), write(HUGE_PAGE), *advise(o.FREE, 512, HUGE_PAGE), *unmap(1, HUGE_PAGE), **THP)
     assert flags(run, HUGE_PAGE + 1) == "PWL"
-    run = end(big(), write(HUGE_PAGE), *protect(NO, 512, HUGE_PAGE), *unmap(1, HUGE_PAGE), **HUGE)
+    run = run_of(big(), write(HUGE_PAGE), *protect(NO, 512, HUGE_PAGE), *unmap(1, HUGE_PAGE), **THP)
     assert flags(run, HUGE_PAGE + 1) == "WADN"
 
 
 def test_what_is_unmapped_is_gone():
-    run = end(memory(), write(), write(PAGE + 1), *unmap())
+    run = run_of(memory(), write(), write(PAGE + 1), *unmap())
     assert (flags(run), flags(run, PAGE + 1)) == ("", "PWAD")
-    run = end(memory(), write(), leave())
+    run = run_of(memory(), write(), leave())
     assert run.m.spaces["root"][0] == -1 and not (run.m.frames["refs"] > 0).any()

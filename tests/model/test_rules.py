@@ -12,46 +12,40 @@ from tests.model.hand import (
     DEVICE,
     HUGE_PAGE,
     PAGE,
+    THP,
     advise,
     compute,
     flags,
     fork,
     frame,
-    machine,
     memory,
-    play,
     protect,
     read,
     remap,
+    run_of,
     sync,
     unmap,
     write,
 )  # fmt: skip
 from tests.races.scenes import way
 
-HUGE = dict(kernel__thp="always")
-
-
-def run_of(prelude, *records, roles=(CPU,), design="cpu_only", **settings):
-    flat = [record for item in records for record in (item if isinstance(item, list) else [item])]
-    return play(machine(design, **settings), roles, flat, prelude)
-
-
 # until which cycle
 
 
 @pytest.mark.parametrize("first, last_hit", [("initiator", 24), ("accessor", 25)])
 @pytest.mark.parametrize("more", [0, 1])
-def test_a_run_of_accesses_ends_where_a_flush_arrives(first, last_hit, more):
+@pytest.mark.parametrize("notice", ["free", 1000])
+def test_a_run_of_accesses_ends_where_a_flush_arrives(first, last_hit, more, notice):
     """One CPU reads a page every 5 cycles from 0 on; the other takes the page away at 100, and its interrupt arrives at 120.
 
     The access at 120 comes behind the flush if the initiator's row is the first, and finds the page gone; else the one at 125 does.
+    Where notices cost something a row may run ahead of others by the 20 cycles of an interrupt.
     """
     initiator = ("initiator", "accessor").index(first)
     accessor = 1 - initiator
     records = [read(agent=accessor, count=last_hit + more), compute(100, initiator), *advise(o.DONTNEED, agent=initiator),
                compute(1000, accessor)]  # fmt: skip
-    times = dict(cpu__access_cycles=5, cpu__instruction_cycles=1, kernel__shootdown__delivery_ns=20)
+    times = dict(cpu__access_cycles=5, cpu__instruction_cycles=1, kernel__shootdown__delivery_ns=20, kernel__notice_ns=notice)
     run = run_of(memory(populate=True), records, roles=(CPU, CPU), **times)
     assert run.counted("faults.") == ({"faults.zero": 1} if more else {})
     assert run.counted("cpu.dtlb.misses") == {"cpu.dtlb.misses": 1 + more}
@@ -81,6 +75,13 @@ def test_an_access_waits_for_what_the_operation_before_it_gives(prelude, operati
     run = run_of(prelude, operation, touch, roles=(CPU, CPU), kernel__syscall_ns=100, kernel__vma_ns=10)
     assert run.result.ledger.by_agent("order_wait")["agent 1"] == waited
     assert run.counted("segv") == ({"segv": 1} if touch == read(agent=1) and operation[0] == PAGE << 12 else {})
+
+
+def test_an_agent_is_done_when_the_others_are_a_block_from_the_end():
+    """Six operations are a block each, agent 1 has none. It is done, and its CPU lazy, when agent 0 enters the last block but one."""
+    operations = [record for k in range(6) for record in advise(o.DONTNEED, page=PAGE + k)]
+    run = run_of(memory(populate=True), operations, roles=(CPU, CPU), kernel__syscall_ns=100, engine__lookahead_records=4)
+    assert run.counted("ipis.sent", "flushes.ranged") == {"ipis.sent": 4, "flushes.ranged": 6}
 
 
 # who maps a frame
@@ -118,7 +119,7 @@ def test_the_reverse_map_of_a_file_s_page():
 
 
 def test_the_reverse_map_of_a_huge_page():
-    run = run_of(memory(512, page=HUGE_PAGE), write(HUGE_PAGE), fork(), *protect(1, 9, HUGE_PAGE), roles=(CPU, (CPU, 1)), **HUGE)
+    run = run_of(memory(512, page=HUGE_PAGE), write(HUGE_PAGE), fork(), *protect(1, 9, HUGE_PAGE), roles=(CPU, (CPU, 1)), **THP)
     for k in (0, 9, 511):
         assert owners(run, HUGE_PAGE + k) == {(0, HUGE_PAGE + k), (1, HUGE_PAGE + k)}
 
@@ -129,7 +130,7 @@ def test_the_reverse_map_of_a_huge_page():
 def test_a_huge_entry_names_the_first_frame_of_its_block():
     """The page touched is the sixth; pages of 4 KiB were there before, so that the block does not begin at frame 0."""
     mapped = [*memory(), *memory(512, page=HUGE_PAGE)]
-    run = run_of(mapped, write(), write(HUGE_PAGE + 5), read(HUGE_PAGE + 7), cpu__stlb__huge=True, **HUGE)
+    run = run_of(mapped, write(), write(HUGE_PAGE + 5), read(HUGE_PAGE + 7), cpu__stlb__huge=True, **THP)
     block, tag = frame(run, HUGE_PAGE), HUGE_PAGE >> 9 << 1 | 1
     assert block == 512 and run.counted("cpu.dtlb.misses") == {"cpu.dtlb.misses": 2}
     for bank in (DTLB_HUGE, STLB):
@@ -140,7 +141,7 @@ def test_a_huge_entry_names_the_first_frame_of_its_block():
 def test_a_guest_s_entry_names_the_frame_that_both_tables_lead_to(guest):
     mapped = [*memory(), *memory(512, page=HUGE_PAGE)]
     records = [write(), write(HUGE_PAGE), sync(), read(HUGE_PAGE + 5, 1), read(HUGE_PAGE + 7, 1)]
-    run = run_of(mapped, records, roles=(CPU, DEVICE), design="kvm_ept", guest__page_size=guest, **HUGE)
+    run = run_of(mapped, records, roles=(CPU, DEVICE), design="kvm_ept", guest__page_size=guest, **THP)
     block, page, huge = frame(run, HUGE_PAGE), HUGE_PAGE + 5 * (guest == "4K"), int(guest == "2M")
     banks = int(run.m.rows["banks"][run.m.rows["role"] == ENGINE][0])
     assert way(run.m, banks + (DTLB_HUGE if huge else DTLB), page >> 9 * huge << 1 | huge) == (block + page % 512, False)
@@ -167,9 +168,9 @@ def test_a_huge_spte_takes_the_place_of_a_table():
     big = memory(512, page=HUGE_PAGE)
     at_the_end = [*big, write(HUGE_PAGE), sync(), read(HUGE_PAGE, 1)]
     before = [write(HUGE_PAGE), sync(), read(HUGE_PAGE, 1), sync(), *unmap(8, HUGE_PAGE)]
-    direct = run_of([], at_the_end, roles=(CPU, DEVICE), design="kvm_ept", **HUGE)
+    direct = run_of([], at_the_end, roles=(CPU, DEVICE), design="kvm_ept", **THP)
     assert tables_in_use(direct) == 18
-    replaced = run_of(memory(page=HUGE_PAGE), before, at_the_end, roles=(CPU, DEVICE), design="kvm_ept", **HUGE)
+    replaced = run_of(memory(page=HUGE_PAGE), before, at_the_end, roles=(CPU, DEVICE), design="kvm_ept", **THP)
     assert replaced.spte(HUGE_PAGE - PAGE) == (frame(replaced, HUGE_PAGE), True) and flags(replaced, HUGE_PAGE) == "PWADH"
     assert tables_in_use(replaced) == 18
 

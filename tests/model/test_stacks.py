@@ -5,7 +5,7 @@ import pytest
 from hwmodel import op as o
 from hwmodel.trace import mmap_unit
 from tests import designs
-from tests.model.hand import CPU, DEVICE, NO, PAGE, RW, R, flags, machine, memory, play, protect, read, unmap, write
+from tests.model.hand import CPU, DEVICE, NO, PAGE, RW, R, flags, memory, protect, read, run_of, unmap, write
 
 TOP = PAGE + 8
 """The end of the stack, which begins 2 pages below."""
@@ -19,8 +19,7 @@ def stack(first=TOP - 2, last=TOP):
 
 
 def end(prelude, *records, roles=(CPU,), design="cpu_only", **settings):
-    flat = [record for item in records for record in (item if isinstance(item, list) else [item])]
-    return play(machine(design, **{"kernel__stack_limit_mib": 1, **settings}), roles, flat, prelude)
+    return run_of(prelude, *records, roles=roles, design=design, **{"kernel__stack_limit_mib": 1, **settings})
 
 
 def vmas(run):

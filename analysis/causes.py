@@ -81,7 +81,8 @@ def _counted(operation: str, count: str, kernel: Mapping[str, int], trace: "Trac
 
 def _possible(operation: str, count: str, rest: int) -> str:
     """A cause that would have this sign, but that the recording does not count."""
-    if count == "notices" and operation in ("clone", "mprotect") and rest < 0:
+    fewer = operation in ("clone", "mprotect")  # a notice for each VMA; an munmap that cuts one announces the 2 MiB around the cut
+    if count == "notices" and ((fewer and rest < 0) or (operation == "munmap" and rest > 0)):
         return APART
     if count == "full flushes" and operation == "exit" and rest > 0:
         return LEAVING

@@ -25,6 +25,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from hwmodel.secondary import names
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LISTS = ROOT / "tests" / "mutations"
 ORACLE = "tests/reference/"
@@ -37,7 +39,7 @@ COMPILED = ("tests/test_equality.py", "tests/model", "tests/contract")
 """What the last tier runs with the JIT on and bounds checked, if it is asked for."""
 BY_HAND = ("tests/model", "tests/test_reference.py", "tests/reference")
 RANDOM = tuple(f"tests/test_equality.py::test_kernels_equal_the_oracle[{block}-{design}]"
-               for block in (0, 1) for design in ("cpu_only", "gru", "kvm_ept"))  # fmt: skip
+               for block in (0, 1) for design in names())  # fmt: skip
 DEEP = ("tests/test_audit.py", "tests/races", "tests/judges/test_walks.py", "tests/test_memory.py", "tests/contract")
 REST = ("tests/test_equality.py", "tests/test_trace.py", "tests/test_not_modelled.py", "tests/test_bad_input.py", "tests/analysis")
 READING = ("tests/workloads",)

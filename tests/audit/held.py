@@ -10,7 +10,7 @@ import numpy as np
 
 from hwmodel.parts.tlb import ASID_SHIFT
 from hwmodel.parts.walker import ITLB, NPDE, NTLB, PDE, STLB
-from hwmodel.secondary._kvm_walk import table_page
+from hwmodel.secondary._kvm_tables import GUEST_TABLES, LEVEL_PAGES
 from hwmodel.tables import HUGE, PFN, TABLE, P, W
 
 LEAVES = 512
@@ -165,7 +165,8 @@ def _by_vms(banks: Banks, dev: Any) -> Iterator[Held]:
         yield from banks.pages(f"TLB of vCPU {c}", first + ITLB, STLB - ITLB + 1, space, False)
         yield from banks.pages(f"nested TLB of vCPU {c}", first + NTLB, 1, space, False)
         for level, page, pfn in banks.structures(first + PDE):
-            yield Held(f"walk cache of vCPU {c}", space, table_page(page, level), 1, pfn, True, False)
+            table = GUEST_TABLES + sum(LEVEL_PAGES[: level - 1]) + (page >> 9 * level)
+            yield Held(f"walk cache of vCPU {c}", space, table, 1, pfn, True, False)
 
 
 def _ready_vcpus(m: Any) -> Iterator[tuple[int, int, int]]:

@@ -1,16 +1,14 @@
 """The lackey reader: literal logs, their records, and what is said about garbled ones."""
 
-import bz2
 import gzip
 import itertools
 import lzma
 
 import numpy as np
 import pytest
-import zstandard
 
 from hwmodel import op as t
-from hwmodel.trace import Trace, TraceError, TraceWarning, validate
+from hwmodel.trace import TraceError, TraceWarning, validate
 from workloads import read
 from workloads.readers import assembly, lackeylog
 
@@ -352,38 +350,6 @@ def test_a_log_that_ends_within_a_line_has_its_whole_lines(log, line):
         assert records(trace) == records(read(log(HEAD + ACCESSES, "whole")))
     assert len(warned) == 1
     assert trace.info["cut_short"] == [f"ends within line 11: {line!r}"]
-
-
-@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress, bz2.compress, zstandard.compress])
-def test_compressed_logs(log, pack):
-    packed = pack((HEAD + ACCESSES * 1000).encode())
-    trace = read(log(packed))
-    assert trace.references == 7000
-    assert records(trace) == records(read(log(HEAD + ACCESSES * 1000, "plain")))
-
-
-@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress])
-def test_a_compressed_log_that_is_cut_has_what_can_be_unpacked(log, pack):
-    packed = pack((HEAD + ACCESSES * 1000).encode())
-    with pytest.warns(TraceWarning, match=r"log\.7: cut short: ends (within|behind) line \d+"):
-        assert 0 < read(log(packed[: len(packed) // 2])).references < 7000
-
-
-@pytest.mark.parametrize("content", ["", "hello\n", "==7== only talk\n", "1,2,3\n"])
-def test_unknown_formats_are_refused(log, content):
-    with pytest.raises(TraceError, match=r"log\.7: not a trace of a known format"):
-        read(log(content))
-
-
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="none: no such file"):
-        read(tmp_path / "none")
-
-
-def test_a_trace_file_is_read_whatever_its_name(log, tmp_path):
-    read(log(HEAD + ACCESSES)).save(tmp_path / "x.txt")
-    assert isinstance(read(tmp_path / "x.txt"), Trace)
-    assert records(read(tmp_path / "x.txt")) == records(read(log(HEAD + ACCESSES)))
 
 
 def test_buffers_and_batches_do_not_matter(log, monkeypatch):

@@ -262,11 +262,13 @@ def main() -> int:
     parser.add_argument("--compiled", action="store_true", help="a last tier with the JIT on: minutes for each survivor")
     parser.add_argument("--resume", type=pathlib.Path, metavar="FILE", help="an earlier run's output: its faults are not planted again")
     parser.add_argument("--tiers", type=int, default=9, metavar="N", help="no more than so many tiers: 1 shows in minutes what to look at")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="each Nth of them: a sample of every list")
     parser.add_argument("-j", type=int, default=1, metavar="N", help="faults at a time")
     options = parser.parse_args()
     wanted, earlier = re.compile(options.only), read_verdicts(options.resume) if options.resume else []
     seen = {verdict.name for verdict in earlier}
     chosen = [fault for fault in faults() if wanted.search(f"{fault.kind} {fault.changes[0].file} {fault.name}") and fault.name not in seen]
+    chosen = chosen[:: options.every]
     wrong = list(problems(chosen))
     if wrong or options.check:
         print(*(wrong or [f"{len(chosen)} faults can be planted"]), sep="\n")

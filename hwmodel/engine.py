@@ -17,6 +17,7 @@ from hwmodel.tables import (
     FLUSH_ACKED,
     FLUSH_ARRIVES,
     NEVER,
+    NO_EXECUTE,
     NOTICE,
     NOTICE_ARRIVES,
     READY,
@@ -188,6 +189,8 @@ def turn(m, dev, i, request):
             request(m, dev, i, kind, op.address >> 12)
         elif row.want == DIRTY:
             access.set_dirty(m, i, op.address >> 12)
+        elif row.want == NO_EXECUTE:
+            access.refuse_fetch(m, i, op.address >> 12)
         else:
             access.walk(m, i, kind, op.address >> 12)
     elif not order.opens(kind) or order.may_open(m, i):

@@ -117,7 +117,7 @@ def populate(tables, space, first, last):
         v = m.vmas[k]
         if v.mapping == HUGETLB:
             radix.make(m, root, at, 2)
-            pte = fault.map_block(m, space, at) | (W | D if v.prot & PROT_WRITE else 0)
+            pte = fault.map_block(m, space, at) | (W | D if v.prot & PROT_WRITE else 0) | vmas.execute_bit(v)
             radix.put(m, root, at, 2, pte)
             v.anon = 1
             at += 512
@@ -137,9 +137,9 @@ def page_for(m, v, space, vpn):
         pfn = frames.take(m)
         frames.mapped(m, pfn, space, vpn)
         v.anon = 1
-        return pfn << PFN | P | W | A | D
+        return pfn << PFN | P | W | A | D | vmas.execute_bit(v)
     if v.mapping == PRIVATE:
-        return P | A | ZERO
+        return P | A | ZERO | vmas.execute_bit(v)
     return fault.map_cached(m, v, space, vpn) | (W if not private and v.prot & PROT_WRITE else 0)
 
 

@@ -30,8 +30,8 @@ def table(*columns: str) -> np.dtype:
 CPU, ENGINE, REQUEST = 0, 1, 2
 """Roles of a row: a CPU, a secondary engine, an outstanding request of an engine."""
 
-# What a READY row still owes its head access, if not nothing (0): a walk, a look at the dirty bit
-WALK, DIRTY = 1, 2
+# What a READY row still owes its head access, if not nothing (0): a walk, a look at the dirty bit, a fault for want of the right to fetch
+WALK, DIRTY, NO_EXECUTE = 1, 2, 3
 # Why a row is blocked, where the engine must look for the end of it (locks and acknowledgements wake by themselves)
 NO_REASON, GATE, BIRTH, EPOCH, OPENER = 0, 1, 2, 3, 4
 
@@ -112,13 +112,16 @@ ENTRY = table("pte", "more")
 """A page, or huge page, in the gather of a range operation."""
 BANK = table("offset", "mask", "ways", "tick")
 """One set-associative structure: its ways are rows [offset, offset + (mask + 1) * ways) of the table of ways."""
-WAY = table("tag", "pfn", "w", "used")
+WAY = table("tag", "pfn", "rights", "used")
 LOCKROW = table("writer", "readers", "waiting")
 
 # pte: flags, and the frame or the next table from PFN on
-P, W, A, D, HUGE, ZERO, NONE, LAZY, TABLE = 1, 2, 4, 8, 16, 32, 64, 128, 256
+P, W, A, D, HUGE, ZERO, NONE, LAZY, TABLE, X = 1, 2, 4, 8, 16, 32, 64, 128, 256, 512
 PFN = 12
 FLAG_MASK = (1 << PFN) - 1
+
+# Rights of a translation in a TLB, beyond reading: writes without asking (the pte is dirty), fetches
+WRITES, EXECUTES = 1, 2
 
 
 class Machine(NamedTuple):

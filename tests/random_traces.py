@@ -169,8 +169,8 @@ class Plan:
                 vpn = rng.choice(ARENAS)[0] + rng.randrange(64)
             elif space in self.recent and rng.random() < 0.5 and vmas.find(self.recent[space]):
                 vpn = self.recent[space]
-                if not vmas.find(vpn).prot & need:
-                    kind, need = o.READ, v.READ
+                if not vmas.find(vpn).prot & need and (kind != o.FETCH or rng.random() < 0.7):
+                    kind, need = o.READ, v.READ  # else a fetch of what the TLBs may hold for reading
             else:
                 vma = rng.choice(legal)
                 vpn = vma.first + rng.randrange(min(self.near, vma.last - vma.first))
@@ -244,11 +244,19 @@ class Plan:
             vmas.cut(first, first + pages)
 
     def mprotect(self, agent):
-        """Change a protection."""
-        _, vmas = self.space_of(agent)
+        """Change a protection, often just whether a page in use may be fetched from."""
+        space, vmas = self.space_of(agent)
         first, pages = self.a_range(vmas)
-        prot = self.rng.choice((1, 1, 3, 3, 3, 0, 5, 7))
-        self.out.extend(paged_unit(o.MPROTECT, first << 12, pages, [(0, prot)], agent))
+        prot, after = self.rng.choice((1, 1, 3, 3, 3, 0, 5, 7)), []
+        used = vmas.find(self.recent.get(space, -1))
+        if used and used.prot and used.mapping != v.HUGETLB and self.rng.random() < 0.25:
+            first, prot = self.recent[space], used.prot ^ v.EXEC
+            pages = self.rng.choice((1, 2, used.last - first))
+            readers = [i for i, other in enumerate(self.agents) if (other.role, other.space) == ("cpu", space)]
+            for reader in readers if prot & v.EXEC else ():  # they have it in their TLBs, without the right that comes
+                self.emit(reader, first << 12, 1, o.READ)
+                after.append(((first << 12) + 64, 1, 0, o.FETCH, reader))
+        self.out.extend([*paged_unit(o.MPROTECT, first << 12, pages, [(0, prot)], agent), *after])
         if self.cuts_hugetlb(vmas, first, first + pages):
             return
         for vma in vmas.in_range(first, first + pages):

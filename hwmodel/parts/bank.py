@@ -53,7 +53,7 @@ def look(m, b, index, tag):
 
 
 @part
-def fill(m, b, index, tag, pfn, w):
+def fill(m, b, index, tag, pfn, rights):
     """Put an entry in, unless the bank is absent."""
     bank = m.banks[b]
     if bank.ways == 0:
@@ -68,7 +68,7 @@ def fill(m, b, index, tag, pfn, w):
             victim = k
     way = m.ways[victim]
     bank.tick += 1
-    way.tag, way.pfn, way.w, way.used = tag, pfn, w, bank.tick
+    way.tag, way.pfn, way.rights, way.used = tag, pfn, rights, bank.tick
 
 
 @part

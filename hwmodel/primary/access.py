@@ -9,7 +9,7 @@ from hwmodel.ledger import account, counter
 from hwmodel.op import FETCH, WRITE
 from hwmodel.parts import bank, radix, tlb
 from hwmodel.parts.walker import DTLB, ITLB, PDE, STLB, entry_line, fill_structure, refer, start_level
-from hwmodel.tables import DIRTY, FAULT, HUGE, PFN, READY, TABLE, WALK, A, D, P, W
+from hwmodel.tables import DIRTY, EXECUTES, FAULT, HUGE, NO_EXECUTE, PFN, READY, TABLE, WALK, WRITES, A, D, P, W, X
 
 HIT, REFILLED, ORDERED = 0, 1, 2
 ACCESSES = counter("cpu.accesses")
@@ -45,24 +45,30 @@ def look_up(m, i, kind, vpn, second):
             remember(row, fetch, True, s < 0)
             counts[STLB_HITS] += s >= 0
             counts[STLB_MISSES] += s < 0
-            return refill(m, i, small, vpn, s)
+            return refill(m, i, small, vpn, s, fetch)
     elif not hit:
-        return refill(m, i, small, vpn, tlb.look_joint(m, row.banks + STLB, 0, vpn))
-    if kind == WRITE and not m.ways[k].w:
+        return refill(m, i, small, vpn, tlb.look_joint(m, row.banks + STLB, 0, vpn), fetch)
+    if kind == WRITE and not m.ways[k].rights & WRITES:
         row.want = DIRTY
         return ORDERED
     return HIT
 
 
 @part
-def refill(m, i, small, vpn, s):
-    """After a first-level miss: fill it from the second level's way s, or ask for a walk."""
+def refill(m, i, small, vpn, s, fetch):
+    """After a first-level miss: fill it from the second level's way s, or ask for a walk.
+
+    What may not be fetched from stays out of the first level of instructions: a hit there needs no look at rights.
+    """
     if s < 0:
         m.rows[i].want = WALK
         return ORDERED
     way = m.ways[s]
+    if fetch and not way.rights & EXECUTES:
+        m.rows[i].want = NO_EXECUTE
+        return ORDERED
     huge = way.tag & 1
-    bank.fill(m, small + huge, tlb.set_of(vpn, huge), way.tag, way.pfn, way.w)
+    bank.fill(m, small + huge, tlb.set_of(vpn, huge), way.tag, way.pfn, way.rights)
     return REFILLED
 
 
@@ -79,7 +85,7 @@ def cross(m, i, fetch, kind, vpn, k):
             late = touch_second(m, i, small, vpn, k)
             count_late_miss(counts, late and not counted)
             remember(row, fetch, True, late or counted)
-        if kind == WRITE and not m.ways[k].w:
+        if kind == WRITE and not m.ways[k].rights & WRITES:
             row.want = DIRTY
             return ORDERED
         return HIT
@@ -96,7 +102,7 @@ def cross(m, i, fetch, kind, vpn, k):
         counts[STLB_HITS] += not absent
         counts[STLB_MISSES] += absent
     remember(row, fetch, True, absent or counted)
-    return refill(m, i, small, vpn, s)
+    return refill(m, i, small, vpn, s, fetch)
 
 
 @part
@@ -130,24 +136,30 @@ def touch_second(m, i, small, vpn, k):
     if tlb.look_joint(m, stlb, 0, vpn) >= 0:
         return False
     if k >= 0:
-        fill_second(m, i, vpn, m.ways[k].tag, m.ways[k].pfn, m.ways[k].w)
+        fill_second(m, i, vpn, m.ways[k].tag, m.ways[k].pfn, m.ways[k].rights)
     return True
 
 
 @part
-def fill_second(m, i, vpn, tag, pfn, w):
+def fill_second(m, i, vpn, tag, pfn, rights):
     """Fill the second level, which may hold 4 KiB entries only."""
     huge = tag & 1
     if not huge or m.ctl[0].stlb_huge:
-        bank.fill(m, m.rows[i].banks + STLB, tlb.set_of(vpn, huge), tag, pfn, w)
+        bank.fill(m, m.rows[i].banks + STLB, tlb.set_of(vpn, huge), tag, pfn, rights)
 
 
 @part
-def fill_levels(m, i, small, vpn, huge, pfn, w):
+def fill_levels(m, i, small, vpn, huge, pfn, rights):
     """A walk's result goes into both levels."""
     tag = tlb.tag_of(0, vpn, huge)
-    fill_second(m, i, vpn, tag, pfn, w)
-    bank.fill(m, small + huge, tlb.set_of(vpn, huge), tag, pfn, w)
+    fill_second(m, i, vpn, tag, pfn, rights)
+    bank.fill(m, small + huge, tlb.set_of(vpn, huge), tag, pfn, rights)
+
+
+@part
+def rights_of(pte):
+    """What a translation from this pte lets through: writes if it is dirty, too, and fetches."""
+    return (WRITES if pte & W and pte & D else 0) | (EXECUTES if pte & X else 0)
 
 
 @routine
@@ -172,11 +184,11 @@ def walk(m, i, kind, vpn):
         level -= 1
     clock.spend(m, i, WALKING, latency)
     row.want = 0
-    if pte & P and (kind != WRITE or pte & W):
+    if pte & P and (kind != WRITE or pte & W) and (kind != FETCH or pte & X):
         pte |= A | D if kind == WRITE else A
         m.nodes[node, at] = pte
         small = row.banks + (ITLB if kind == FETCH else DTLB)
-        fill_levels(m, i, small, vpn, 1 if pte & HUGE else 0, pte >> PFN, 1 if pte & W and pte & D else 0)
+        fill_levels(m, i, small, vpn, 1 if pte & HUGE else 0, pte >> PFN, rights_of(pte))
     else:
         raise_fault(m, i, kind, vpn)
 
@@ -194,7 +206,8 @@ def set_dirty(m, i, vpn):
     if not (pte & P and pte & W):
         raise_fault(m, i, WRITE, vpn)
         return
-    radix.put(m, root, vpn, 2 if pte & HUGE else 1, pte | A | D)
+    pte |= A | D
+    radix.put(m, root, vpn, 2 if pte & HUGE else 1, pte)
     for huge in range(2):
         tag, at = tlb.tag_of(0, vpn, huge), tlb.set_of(vpn, huge)
         for b in (row.banks + DTLB + huge, row.banks + STLB):
@@ -203,8 +216,19 @@ def set_dirty(m, i, vpn):
                 continue
             k = bank.find(m, b, at, tag)
             if k >= 0:
-                m.ways[k].pfn, m.ways[k].w = pte >> PFN, 1
+                m.ways[k].pfn, m.ways[k].rights = pte >> PFN, rights_of(pte)
     clock.spend(m, i, WALKING, m.costs[0].assist)
+
+
+@routine
+def refuse_fetch(m, i, vpn):
+    """A fetch has found a translation without the right in the second level: a page fault, which drops what the TLBs have of the page.
+
+    So a translation older than the right is walked for afterwards (Intel SDM vol. 3, 4.10.4.1: a page fault invalidates its address).
+    """
+    m.rows[i].want = 0
+    tlb.drop_page(m, m.rows[i].banks + DTLB, m.rows[i].banks + STLB, vpn)
+    raise_fault(m, i, FETCH, vpn)
 
 
 @part

@@ -253,7 +253,7 @@ def install(m, r, v):
     """Put the page of a fault in; returns the cycles of page tables made and of fault-around."""
     row, kind, vpn = m.rows[r], m.rows[r].fault_kind, m.rows[r].fault_vpn
     root, counts = m.spaces[row.space].root, m.counts[row.agent]
-    writable = W if v.prot & PROT_WRITE else 0
+    writable, execute = W if v.prot & PROT_WRITE else 0, vmas.execute_bit(v)
     if kind == FILE or kind == FILE_COW:
         frames.cache(m, v.file, page_of(v, vpn))
     level = 2 if kind == HUGE_ANON or kind == HUGE_ZEROED or kind == HUGE_REUSE else 1
@@ -264,16 +264,16 @@ def install(m, r, v):
         pte |= W | A | D
     elif kind == ZEROED or kind == HUGE_ZEROED:
         counts[COUNT_ZERO if kind == ZEROED else COUNT_HUGE] += 1
-        pte = P | A | ZERO | (HUGE if kind == HUGE_ZEROED else 0)
+        pte = P | A | ZERO | (HUGE if kind == HUGE_ZEROED else 0) | execute
     elif kind == ANON or kind == FILE_COW:
         counts[COUNT_ANON if kind == ANON else COUNT_FILE_COW] += 1
         pfn = frames.take(m)
         frames.mapped(m, pfn, row.space, vpn)
-        pte = pfn << PFN | P | W | A | D
+        pte = pfn << PFN | P | W | A | D | execute
         v.anon = 1
     elif kind == HUGE_ANON:
         counts[COUNT_HUGE] += 1
-        pte = map_block(m, row.space, vpn) | writable | (D if row.fault_write else 0)
+        pte = map_block(m, row.space, vpn) | writable | (D if row.fault_write else 0) | execute
         v.anon = 1
     else:
         counts[COUNT_FILE] += 1
@@ -290,7 +290,7 @@ def map_cached(m, v, space, vpn):
     """A present and accessed pte of the page-cache page of `vpn`, which counts the mapping."""
     pfn = frames.cache(m, v.file, page_of(v, vpn))
     frames.mapped(m, pfn, space, vpn)
-    return pfn << PFN | P | A
+    return pfn << PFN | P | A | vmas.execute_bit(v)
 
 
 @routine
@@ -331,7 +331,7 @@ def cow_set(m, r):
             cow_done(m, r)
         return
     m.counts[row.agent, COUNT_COW] += 1
-    root = m.spaces[row.space].root
+    root, v = m.spaces[row.space].root, m.vmas[vmas.find(m, row.space, vpn)]
     old = row.fault_pte
     if not old & ZERO:
         for k in range(pages):
@@ -339,10 +339,10 @@ def cow_set(m, r):
     if kind == COW:
         pfn = frames.take(m)
         frames.mapped(m, pfn, row.space, vpn)
-        radix.put(m, root, vpn, 1, pfn << PFN | P | W | A | D)
+        radix.put(m, root, vpn, 1, pfn << PFN | P | W | A | D | vmas.execute_bit(v))
     else:
-        radix.put(m, root, vpn, 2, map_block(m, row.space, vpn) | W | D)
-    m.vmas[vmas.find(m, row.space, vpn)].anon = 1
+        radix.put(m, root, vpn, 2, map_block(m, row.space, vpn) | W | D | vmas.execute_bit(v))
+    v.anon = 1
     row.old_pte = old
     zero = 1 if kind == HUGE_ZERO_COW else 0  # flush_tlb_range, of 512 pages; the others flush_tlb_page, which takes a huge entry too
     shootdown.ask(m, r, first, first + (pages if zero else 1), 1, zero, 0, COW_END)

@@ -6,7 +6,7 @@ from hwmodel.ledger import account
 from hwmodel.op import PROT_WRITE
 from hwmodel.parts import radix
 from hwmodel.primary import epochs, frames, gather, notify, split, vmas, zap
-from hwmodel.tables import CHANGE, CHANGED, HUGE, NONE, PFN, PROTECT, PROTECT_CUT, UNLOCK, ZERO, P, W
+from hwmodel.tables import CHANGE, CHANGED, HUGE, NONE, PFN, PROTECT, PROTECT_CUT, UNLOCK, ZERO, P, W, X
 
 CLEARING, VMAS = account("clear"), account("vma")
 
@@ -94,16 +94,19 @@ def change(m, r):
 
 @routine
 def changed(m, row, v, vpn, pte, pages):
-    """The leaf with the rights of its VMA; what a TLB may hold too much of must be flushed."""
+    """The leaf with the rights of its VMA, flushed if it was present and any of them, or its presence, is another now.
+
+    Also a right that is given: what is cached lacks it (arch/x86/include/asm/tlbflush.h pte_flags_need_flush).
+    """
     if row.prot == 0:
         new = pte & ~P | NONE
     else:
-        new = pte & ~NONE | P
+        new = pte & ~(NONE | X) | P | vmas.execute_bit(v)
         if not row.prot & PROT_WRITE:
             new &= ~W
         elif may_write(m, v, pte):
             new |= W
-    if pte & P and (new ^ pte) & (P | W):
+    if pte & P and (new ^ pte) & (P | W | X):
         gather.cover(row, vpn, pages)
     return new
 

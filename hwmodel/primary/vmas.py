@@ -1,7 +1,8 @@
 """VMAs: a table sorted by (space, first page); inserting, cutting, merging, removing (docs/model.md 5.1)."""
 
 from hwmodel.jit import part, routine
-from hwmodel.op import HUGETLB, SHARED, SHARED_FILE
+from hwmodel.op import HUGETLB, PROT_EXEC, SHARED, SHARED_FILE
+from hwmodel.tables import X
 
 
 @part
@@ -57,6 +58,12 @@ def cuts_huge(m, space, page):
 def is_shared(v):
     """Does a write to this VMA go to the file or the shared memory itself?"""
     return v.mapping == SHARED or v.mapping == SHARED_FILE
+
+
+@part
+def execute_bit(v):
+    """Return X, as a pte of this VMA has it, if the VMA may be fetched from, else 0 (NX; Linux 6.18 arch/x86/mm/pgprot.c)."""
+    return X if v.prot & PROT_EXEC else 0
 
 
 @routine

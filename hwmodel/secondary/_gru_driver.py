@@ -11,7 +11,7 @@ from hwmodel.op import HUGETLB
 from hwmodel.parts import bank, radix, tlb
 from hwmodel.parts.walker import entry_line, refer
 from hwmodel.primary import fault, shootdown, vmas
-from hwmodel.tables import DESIGN, HUGE, NEVER, PFN, PROCESS, TABLE, VACANT, ZERO, A, D, P, W, table
+from hwmodel.tables import DESIGN, HUGE, NEVER, PFN, PROCESS, TABLE, VACANT, WRITES, ZERO, A, D, P, W, table
 
 IRQ, TFH, CHECK, SWITCH, DROPIN, RESTART, ACCESS = range(DESIGN, DESIGN + 7)
 CALL, CALL_LOCK, CALL_CTX, WINDOW, UCHECK, UGUP, GUP, UDROP, UEXIT, NO_RIGHT = range(PROCESS, PROCESS + 10)
@@ -56,7 +56,7 @@ def context_lock(m, engine):
 def find(m, dev, row, vpn, write):
     """The way that lets `row` access `vpn`, or -1: a write needs an entry that was dropped in for writing."""
     k = tlb.look_joint(m, dev.banks[row.chiplet], row.space, vpn)
-    return -1 if k >= 0 and write and not m.ways[k].w else k
+    return -1 if k >= 0 and write and not m.ways[k].rights & WRITES else k
 
 
 @routine
@@ -245,7 +245,7 @@ def restart(m, dev, r):
         return
     page = (q.pte >> PFN) + (q.vpn & 511 if q.pte & HUGE and not q.huge and not q.pte & ZERO else 0)
     tag = tlb.tag_of(q.space, q.vpn, q.huge)
-    bank.fill(m, dev.banks[q.chiplet], tlb.set_of(q.vpn, q.huge), tag, page, q.write)
+    bank.fill(m, dev.banks[q.chiplet], tlb.set_of(q.vpn, q.huge), tag, page, WRITES if q.write else 0)
     q.phase = ACCESS
     m.due[r] += m.costs[0].access_gru
 

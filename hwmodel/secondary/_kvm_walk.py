@@ -6,7 +6,7 @@ from hwmodel.op import WRITE
 from hwmodel.parts import bank, radix, tlb
 from hwmodel.parts.walker import NPDE, NTLB, PDE, entry_line, fill_structure, refer, start_level
 from hwmodel.secondary._kvm_tables import GUEST_TABLES, back, table_page, use_leaf, use_table
-from hwmodel.tables import HUGE, PFN, TABLE, P, W
+from hwmodel.tables import HUGE, PFN, TABLE, WRITES, P, W
 
 WALK_REFS, ASSISTS = counter("device.walk_refs"), counter("device.dirty_assists")
 
@@ -56,9 +56,9 @@ def nested(m, dev, i, gfn, write):
     """The host page of `gfn` (pfn << PFN, with W and HUGE as its spte), or -1 and a violation to resolve."""
     row = m.rows[i]
     k = tlb.look_joint(m, row.banks + NTLB, 0, gfn)
-    if k >= 0 and (not write or m.ways[k].w):
+    if k >= 0 and (not write or m.ways[k].rights & WRITES):
         huge = m.ways[k].tag & 1
-        return (m.ways[k].pfn + (gfn & 511) * huge) << PFN | (W if m.ways[k].w else 0) | (HUGE if huge else 0)
+        return (m.ways[k].pfn + (gfn & 511) * huge) << PFN | (W if m.ways[k].rights & WRITES else 0) | (HUGE if huge else 0)
     root = dev.vms[row.space].ept
     if gfn >= GUEST_TABLES and radix.get(m, root, gfn) == 0:
         back(m, dev.vms[row.space], row.space, gfn)
@@ -80,5 +80,5 @@ def nested(m, dev, i, gfn, write):
         return -1
     huge = 1 if spte & HUGE else 0
     tag = tlb.tag_of(0, gfn, huge)
-    bank.fill(m, row.banks + NTLB, tlb.set_of(gfn, huge), tag, spte >> PFN, 1 if spte & W else 0)
+    bank.fill(m, row.banks + NTLB, tlb.set_of(gfn, huge), tag, spte >> PFN, WRITES if spte & W else 0)
     return ((spte >> PFN) + (gfn & 511) * huge) << PFN | spte & (W | HUGE)

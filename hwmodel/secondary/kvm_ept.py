@@ -18,7 +18,7 @@ from hwmodel.secondary._kvm_notifier import VM, empty_guest, is_invalidating, mm
 from hwmodel.secondary._kvm_spec import Spec
 from hwmodel.secondary._kvm_tables import GUEST_TABLES, LEVEL_PAGES, set_spte
 from hwmodel.secondary._kvm_walk import walk_guest
-from hwmodel.tables import DESIGN, HUGE, NEVER, PFN, READY, A, D, P, W
+from hwmodel.tables import DESIGN, HUGE, NEVER, PFN, READY, WRITES, A, D, P, W
 
 __all__ = ["Spec", "build", "extra_vma", "geometry", "outstanding", "reach", "run"]
 VIOLATION, SLOW, SLOW_LOCK, SLOW2, NO_RIGHT, SLOW_UNLOCK, MAP, MAPPED, MAP_UNLOCK, ENTER = range(DESIGN, DESIGN + 10)
@@ -93,8 +93,8 @@ def translate(m, dev, i, kind, vpn, now):
         if first:
             counts[STLB_HITS] += s >= 0
             counts[STLB_MISSES] += s < 0
-        return access.refill(m, i, small, vpn, s)
-    if kind == WRITE and not m.ways[k].w:
+        return access.refill(m, i, small, vpn, s, False)
+    if kind == WRITE and not m.ways[k].rights & WRITES:
         return access.ORDERED
     if row.open:
         row.open = 0
@@ -116,7 +116,7 @@ def request(m, dev, i, kind, vpn):
     if leaf >= 0:
         huge = 1 if m.ctl[0].guest_huge and leaf & HUGE else 0
         page = leaf >> PFN
-        access.fill_levels(m, i, row.banks + DTLB, vpn, huge, page - (vpn & 511) * huge, 1 if leaf & W else 0)
+        access.fill_levels(m, i, row.banks + DTLB, vpn, huge, page - (vpn & 511) * huge, WRITES if leaf & W else 0)
         return
     if not row.open:
         row.open, row.issued = 1, now

@@ -11,7 +11,7 @@ import numpy as np
 from hwmodel.parts.tlb import ASID_SHIFT
 from hwmodel.parts.walker import ITLB, NPDE, NTLB, PDE, STLB
 from hwmodel.secondary._kvm_tables import GUEST_TABLES, LEVEL_PAGES
-from hwmodel.tables import HUGE, PFN, TABLE, P, W
+from hwmodel.tables import EXECUTES, HUGE, PFN, TABLE, WRITES, P, W
 
 LEAVES = 512
 
@@ -27,6 +27,7 @@ class Held(NamedTuple):
     write: bool  # it lets writes through
     dirty: bool  # which promises that the pte is dirty
     cpu: int = -1  # the CPU whose TLB it is in, where TLB flushes get it; -1: notices do
+    fetch: bool = False  # it lets fetches through
 
 
 class Cached(NamedTuple):
@@ -85,20 +86,21 @@ class Banks:
         end = begin + (m.banks["mask"] + 1) * m.banks["ways"]
         valid = np.flatnonzero(m.ways["tag"] >= 0)
         self.begin, self.end = np.searchsorted(valid, begin).tolist(), np.searchsorted(valid, end).tolist()
-        self.tag, self.pfn, self.w = (m.ways[column][valid].tolist() for column in ("tag", "pfn", "w"))
+        self.tag, self.pfn, self.rights = (m.ways[column][valid].tolist() for column in ("tag", "pfn", "rights"))
 
     def entries(self, bank: int, banks: int = 1) -> Iterator[tuple[int, int, int]]:
-        """(tag, pfn, w) of what `banks` banks hold from `bank` on, which lie behind each other."""
+        """(tag, pfn, rights) of what `banks` banks hold from `bank` on, which lie behind each other."""
         part = slice(self.begin[bank], self.end[bank + banks - 1])
-        return zip(self.tag[part], self.pfn[part], self.w[part], strict=True)
+        return zip(self.tag[part], self.pfn[part], self.rights[part], strict=True)
 
     def pages(self, where: str, bank: int, banks: int, space: int | None, dirty: bool, cpu: int = -1) -> Iterator[Held]:
         """What TLBs hold; without a space, the tags say which one it is."""
-        for tag, pfn, w in self.entries(bank, banks):
+        for tag, pfn, rights in self.entries(bank, banks):
             huge = tag & 1
             page = (tag & (1 << ASID_SHIFT) - 1) >> 1 << 9 * huge
             owner = tag >> ASID_SHIFT if space is None else space
-            yield Held(where, owner, page, LEAVES if huge else 1, pfn, bool(w), dirty, cpu)
+            may_write, may_fetch = bool(rights & WRITES), bool(rights & EXECUTES)
+            yield Held(where, owner, page, LEAVES if huge else 1, pfn, may_write, dirty, cpu, may_fetch)
 
     def structures(self, first: int) -> Iterator[tuple[int, int, int]]:
         """(level, first page, what is named as the table of that level) of three paging-structure caches."""

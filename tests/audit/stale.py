@@ -18,8 +18,8 @@ What may lag behind a page table, and for how long, follows from the order in wh
 from collections.abc import Iterator
 from typing import Any
 
-from hwmodel.op import EXIT, FORK
-from hwmodel.tables import FLUSH, HUGE, PFN, TABLE, ZERO, D, P, W
+from hwmodel.op import EXIT, FETCH, FORK, WRITE
+from hwmodel.tables import FLUSH, HUGE, PFN, TABLE, ZERO, D, P, W, X
 from tests.audit import held
 from tests.audit.held import LEAVES, Banks, Cached, Held
 from tests.audit.tables import ZERO_PAGE
@@ -54,16 +54,16 @@ class Tree:
             node = entry >> PFN
         return node
 
-    def allows(self, space: int, vpn: int, write: bool, dirty: bool) -> bool:
-        """May a page be read, or written, which `dirty` would have noted, at this moment?"""
+    def allows(self, space: int, vpn: int, write: bool, dirty: bool, fetch: bool = False) -> bool:
+        """May a page be read, fetched from, or written, which `dirty` would have noted, at this moment?"""
         if int(self.m.spaces["root"][space]) < 0:
             return False
         pte = self.leaf(space, vpn)
-        return bool(pte & P and (not write or (pte & W and (pte & D or not dirty))))
+        return bool(pte & P and (not write or (pte & W and (pte & D or not dirty))) and (not fetch or pte & X))
 
     def maps(self, one: Held) -> bool:
         """Does the page table give this translation, with these rights?"""
-        if not self.allows(one.space, one.first, one.write, one.dirty):
+        if not self.allows(one.space, one.first, one.write, one.dirty, one.fetch):
             return False
         pte = self.leaf(one.space, one.first)
         if one.pages == LEAVES and not pte & HUGE:
@@ -130,12 +130,13 @@ class Stale:
             if table not in self.true:
                 yield from self._of_table(m, tree, table)
 
-    def of_use(self, m: Any, i: int, b: int, k: int, write: bool, vpn: int) -> Iterator[str]:
+    def of_use(self, m: Any, i: int, b: int, k: int, kind: int, vpn: int) -> Iterator[str]:
         """Row i's access hits way k of bank b: is the page that it goes to the one of the page table at this moment?"""
         tag, pfn = int(m.ways["tag"][k]), int(m.ways["pfn"][k])
         space, is_cpu = int(m.rows["space"][i]), i < m.ctl[0].cpus
         page = pfn + (vpn & LEAVES - 1 if tag & 1 else 0)
-        one, tree = Held(f"bank {b}, used by row {i}", space, vpn, 1, page, write, False, i if is_cpu else -1), Tree(m)
+        name, cpu, tree = f"bank {b}, used by row {i}", i if is_cpu else -1, Tree(m)
+        one = Held(name, space, vpn, 1, page, kind == WRITE, False, cpu, kind == FETCH)
         if is_freed(m, one):
             yield f"{told(one)}, a frame that was freed"
         if not (tree.maps(one) or (is_cpu and m.spaces[space].root >= 0 and may_lag(m, tree, one))):
@@ -160,7 +161,7 @@ class Stale:
 
 def told(one: Held) -> str:
     """What a translation says."""
-    return f"{one.where}: page {one.first:#x} of space {one.space} is frame {one.pfn}{', writable' if one.write else ''}"
+    return f"{one.where}: page {one.first:#x} of space {one.space} is frame {one.pfn}{', writable' * one.write}{', executable' * one.fetch}"
 
 
 def is_freed(m: Any, one: Held) -> bool:

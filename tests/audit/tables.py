@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hwmodel.op import HUGETLB, PROT_WRITE, SHARED, SHARED_FILE
+from hwmodel.op import HUGETLB, PROT_EXEC, PROT_WRITE, SHARED, SHARED_FILE
 from hwmodel.primary.frames import SPACE_SHIFT
 from hwmodel.tables import (
     COW_DONE,
@@ -29,6 +29,7 @@ from hwmodel.tables import (
     ZERO,
     P,
     W,
+    X,
 )  # fmt: skip
 
 ZERO_PAGE, APART = 512, -2
@@ -278,6 +279,8 @@ def leaf_findings(m, v, vpn, pte, pages, copies, cached, calm):
         yield f"has flags {pte & (1 << PFN) - 1:#x} in a VMA of rights {v.prot}"
     if calm and pte & P and pte & W and not v.prot & PROT_WRITE:
         yield "may be written, its VMA not"
+    if calm and pte & P and bool(pte & X) != bool(v.prot & PROT_EXEC):
+        yield "may be fetched from, its VMA not" if pte & X else "may not be fetched from, its VMA may"
     if pte & ZERO:
         if pte & W or pte >> PFN or shared:
             yield "is the zero page, but writable, shared or a frame"

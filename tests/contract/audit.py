@@ -13,7 +13,6 @@ from typing import Any
 from unittest import mock
 
 from hwmodel import engine
-from hwmodel.op import WRITE
 from hwmodel.parts import bank
 from hwmodel.primary import access, notify
 from hwmodel.tables import NOTICE_ARRIVES
@@ -144,7 +143,7 @@ class Audit:
             if found == access.HIT:
                 self.hits += 1
                 if self.used:
-                    self.report("never_stale", self.stale.of_use(m, i, *self.used, kind == WRITE, vpn))
+                    self.report("never_stale", self.stale.of_use(m, i, *self.used, kind, vpn))
                 self.report("complete_when_allowed", self.uses.hit(m, i, kind, vpn))
             return found
 

@@ -68,12 +68,12 @@ def takes_a_neighbour(original):
 def keeps_the_frame(original):
     """A way that is filled again gets the new tag, and keeps its frame and right."""
 
-    def fill(m, b, index, tag, pfn, w):
-        before = m.ways["pfn"].copy(), m.ways["w"].copy()
-        original(m, b, index, tag, pfn, w)
+    def fill(m, b, index, tag, pfn, rights):
+        before = m.ways["pfn"].copy(), m.ways["rights"].copy()
+        original(m, b, index, tag, pfn, rights)
         k = bank.find(m, b, index, tag)
         if (b, k) in filled:
-            m.ways[k].pfn, m.ways[k].w = before[0][k], before[1][k]
+            m.ways[k].pfn, m.ways[k].rights = before[0][k], before[1][k]
         filled.add((b, k))
 
     filled = set()
@@ -283,11 +283,11 @@ def test_cycles_that_are_not_booked(plant):
 
 def test_replacement_by_a_die(plant):
     def rolled(original):
-        def fill(m, b, index, tag, pfn, w):
+        def fill(m, b, index, tag, pfn, rights):
             way, row = random.randrange(1 << 30), m.banks[b]
             if bank.find(m, b, index, tag) < 0:
                 m.ways[row.offset + (index & row.mask) * row.ways + way % row.ways].used = -1
-            original(m, b, index, tag, pfn, w)
+            original(m, b, index, tag, pfn, rights)
 
         return fill
 

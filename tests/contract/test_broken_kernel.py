@@ -53,7 +53,9 @@ def test_a_table_of_the_ept_that_is_lost(plant):
 
 def test_another_frame_in_a_guest_s_huge_entry(plant):
     def one_further(original):
-        return lambda m, i, small, vpn, huge, pfn, w: original(m, i, small, vpn, huge, pfn + huge * (i >= m.ctl[0].cpus), w)
+        return lambda m, i, small, vpn, huge, pfn, rights: original(
+            m, i, small, vpn, huge, pfn + huge * (i >= m.ctl[0].cpus), rights
+        )  # fmt: skip
 
     plant(access, "fill_levels", one_further)
     catches(never_stale, "kvm_ept", "TLB of vCPU")

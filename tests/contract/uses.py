@@ -128,7 +128,7 @@ class Uses:
             yield self._complaint(m, access)
 
     def _is_allowed(self, m: Any, access: Access) -> bool:
-        return Tree(m).allows(access.space, access.page, access.kind == WRITE, self.dirty)
+        return Tree(m).allows(access.space, access.page, access.kind == WRITE, self.dirty, access.kind == FETCH)
 
     def _complaint(self, m: Any, access: Access) -> str:
         return f"{access.told()} is complete; {Tree(m).told(access.space, access.page)}"

@@ -5,6 +5,7 @@ import warnings
 
 from hwmodel import op as o
 from hwmodel.tables import HUGE, LAZY, NONE, PFN, ZERO, A, D, P, W
+from hwmodel.tables import X as EXECUTE
 from hwmodel.trace import Agent, Trace, mmap_unit, paged_unit
 from tests import designs
 from tests.races.scenes import built, dotted, leaf, once
@@ -14,8 +15,8 @@ PAGE = 0x10000
 """First of the pages that small mappings have; all of them have one page table."""
 HUGE_PAGE = 0x80000
 """First of the pages of mappings that may have huge pages: a multiple of 512."""
-LETTERS = {"P": P, "W": W, "A": A, "D": D, "H": HUGE, "Z": ZERO, "N": NONE, "L": LAZY}
-RW, R, X, NO = 3, 1, 5, 0
+LETTERS = {"P": P, "W": W, "A": A, "D": D, "H": HUGE, "Z": ZERO, "N": NONE, "L": LAZY, "X": EXECUTE}
+RW, R, X, RWX, NO = 3, 1, 5, 7, 0
 THP = dict(kernel__thp="always")
 FILE, SHARED_FILE, SHARED, HUGETLB = o.PRIVATE_FILE, o.SHARED_FILE, o.SHARED, o.HUGETLB
 
@@ -93,6 +94,11 @@ def access(kind, page=PAGE, agent=0, count=1, gap=0):
 def read(page=PAGE, agent=0, count=1, gap=0):
     """Reads of a page."""
     return access(o.READ, page, agent, count, gap)
+
+
+def fetch(page=PAGE, agent=0, count=1, gap=0):
+    """Fetches from a page."""
+    return access(o.FETCH, page, agent, count, gap)
 
 
 def write(page=PAGE, agent=0, count=1, gap=0):

@@ -14,6 +14,7 @@ from tests.model.hand import (
     SHARED_FILE,
     THP,
     R,
+    X,
     advise,
     compute,
     fork,
@@ -148,7 +149,7 @@ FLUSHES = [
     case("flush_page", {"cpu.flush": 2}, memory(), touched(0), protect(R, 8), protect(NO, 8)),
     case("flush_page", {"cpu.flush": 1}, memory(prot=R), read(), protect(NO, 8)),
     case("flush_page", {"cpu.flush": 1}, memory(), touched(0), protect(NO, 8), protect(RW, 8)),  # and back: none can hold it
-    case("flush_page", {}, memory(prot=R), read(), protect(5, 8)),
+    case("flush_page", {"cpu.flush": 1}, memory(prot=R), read(), protect(X, 8)),  # a right that is given, too
     # others: while an interrupt travels the initiator flushes its own, so that it waits for the other's flush only
     case("flush_fixed", {"cpu.flush": 1}, memory(), write(), sync(), read(agent=1), busy(), advise(o.DONTNEED),  # the initiator's alone
          compute(1, 1), latencies={"shootdown": 1}, **TWO),

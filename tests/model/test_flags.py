@@ -1,6 +1,6 @@
 """The flags of every leaf, by hand: what each fault installs, and what each operation makes of it (docs/model.md 4.4, 4.5, 5.5, 6, 9).
 
-P present, W writable, A accessed, D dirty, H huge, Z the zero page, N no right at all, L given up (MADV_FREE).
+P present, W writable, A accessed, D dirty, H huge, Z the zero page, N no right at all, L given up (MADV_FREE); X executable: test_execute.py.
 """
 
 import pytest
@@ -68,7 +68,7 @@ def test_initial_huge_memory(prot, expected):
 
 @pytest.mark.parametrize("prelude, touch, expected, kind", [
     (memory(), read(), "PAZ", "zero"), (memory(prot=R), read(), "PAZ", "zero"),
-    (memory(prot=X), (PAGE << 12, 1, 0, o.FETCH, 0), "PAZ", "zero"), (memory(), write(), "PWAD", "anon"),
+    (memory(prot=X), (PAGE << 12, 1, 0, o.FETCH, 0), "PAZX", "zero"), (memory(), write(), "PWAD", "anon"),
     (memory(mapping=SHARED), read(), "PWA", "file"), (memory(mapping=SHARED), write(), "PWAD", "file"),
     (memory(mapping=SHARED_FILE), read(), "PWA", "file"), (memory(prot=R, mapping=SHARED_FILE), read(), "PA", "file"),
     (memory(mapping=SHARED_FILE), write(), "PWAD", "file"), (memory(mapping=FILE), read(), "PA", "file"),

@@ -21,7 +21,7 @@ from hwmodel import op as o
 from hwmodel.jit import JIT_OFF
 from hwmodel.ledger import LATENCIES
 from hwmodel.parts.walker import DTLB
-from hwmodel.tables import ENGINE, HUGE, PFN, P, W
+from hwmodel.tables import ENGINE, HUGE, PFN, WRITES, P, W
 from hwmodel.trace import Agent, Trace, mmap_unit, paged_unit
 from tests.audit.stale import Tree
 from tests.contract.audit import Audit
@@ -185,7 +185,7 @@ def way(m, bank, tag):
     row = m.banks[bank]
     ways = m.ways[row.offset : row.offset + (row.mask + 1) * row.ways]
     found = ways[ways["tag"] == tag]
-    return (int(found[0].pfn), bool(found[0].w)) if found.size else None
+    return (int(found[0].pfn), bool(found[0].rights & WRITES)) if found.size else None
 
 
 def play(machine, roles, records, prelude):

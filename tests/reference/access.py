@@ -2,7 +2,7 @@
 
 from tests.reference.banks import LARGE, SMALL, fill_walk_cache, place, reference, start_level, table_line
 from tests.reference.faults import fault
-from tests.reference.memory import HUGE, A, D, Node, P, W
+from tests.reference.memory import HUGE, A, D, Node, P, W, X
 from tests.reference.rows import step
 
 
@@ -21,6 +21,11 @@ def accesses(cpu, op):
                 yield from step(cpu, "WALK")
                 if walk(cpu, op, stream):
                     continue
+            elif way == "forbidden":
+                yield from step(cpu, "FORBIDDEN")
+                cpu.banks.dtlb.drop(op.vpn)
+                cpu.banks.stlb.drop(op.vpn)
+                cpu.spend("fault", cpu.world.cost.exception)
             elif op.name == "write" and not way.w:
                 yield from step(cpu, "DIRTY")
                 if dirty_assist(cpu, op):
@@ -37,7 +42,7 @@ def accesses(cpu, op):
 
 
 def look(cpu, op, stream, first):
-    """Look a page up: the way of L1; "stlb" if the second level refilled it; or None."""
+    """Look a page up: the way of L1; "stlb" if the second level refilled it, "forbidden" if that lacks x; or None."""
     banks, level = cpu.banks, getattr(cpu.banks, stream)
     crossing = first and op.crosses
     if first and not crossing:
@@ -59,7 +64,9 @@ def look(cpu, op, stream, first):
         return way
     if found is None:
         return None
-    level.fill(op.vpn, found_size, found.pfn, found.w)
+    if op.name == "fetch" and not found.x:
+        return "forbidden"
+    level.fill(op.vpn, found_size, found.pfn, found.w, found.x)
     cpu.spend("stlb", cpu.world.cost.stlb_hit)
     return "stlb"
 
@@ -72,7 +79,7 @@ def count_crossing(cpu, op, stream, way, size):
         if missed:
             found, _ = banks.stlb.look(op.vpn)
             if found is None:
-                banks.fill_stlb(op.vpn, size, way.pfn, way.w)
+                banks.fill_stlb(op.vpn, size, way.pfn, way.w, way.x)
                 if not missed_stlb:
                     correct(cpu, "cpu.stlb")
                     missed_stlb = True
@@ -87,7 +94,7 @@ def count_crossing(cpu, op, stream, way, size):
         if absent:
             first, first_size = getattr(banks, stream).peek(op.vpn - 1)
             if first is not None:
-                banks.fill_stlb(op.vpn - 1, first_size, first.pfn, first.w)
+                banks.fill_stlb(op.vpn - 1, first_size, first.pfn, first.w, first.x)
         found, found_size = banks.stlb.look(op.vpn)
         missed, missed_stlb = True, absent or found is None
         cpu.count("cpu.stlb.misses" if missed_stlb else "cpu.stlb.hits")
@@ -118,15 +125,15 @@ def walk(cpu, op, stream):
         node = entry
     cpu.spend("walk", time)
     write = op.name == "write"
-    if entry is None or not entry.has(W | P if write else P):
+    if entry is None or not entry.has(P | {"read": 0, "write": W, "fetch": X}[op.name]):
         cpu.spend("fault", world.cost.exception)
         return False
     entry = entry.plus(A | D if write else A)
     table.put(vpn, entry)
     size = LARGE if entry.has(HUGE) else SMALL
-    w = entry.has(W | D)
-    banks.fill_stlb(vpn, size, entry.pfn, w)
-    getattr(banks, stream).fill(vpn, size, entry.pfn, w)
+    rights = entry.has(W | D), entry.has(X)
+    banks.fill_stlb(vpn, size, entry.pfn, *rights)
+    getattr(banks, stream).fill(vpn, size, entry.pfn, *rights)
     return True
 
 
@@ -145,7 +152,7 @@ def dirty_assist(cpu, op):
             if way is None:
                 continue
             if size == (LARGE if pte.has(HUGE) else SMALL):
-                way.pfn, way.w = pte.pfn, True
+                way.pfn, way.w, way.x = pte.pfn, True, pte.has(X)
             else:
                 level.banks[size].drop(*place(vpn, size))
     cpu.spend("walk", cpu.world.cost.assist)

@@ -13,6 +13,7 @@ class Way:
     used: int = 0
     pfn: int = 0
     w: bool = False
+    x: bool = False
 
 
 class Bank:
@@ -41,14 +42,14 @@ class Bank:
             way.used = self.tick
         return way
 
-    def fill(self, tag, index, pfn=0, w=False):
+    def fill(self, tag, index, pfn=0, w=False, x=False):
         """Put an entry in."""
         ways = self._set(index)
         if not ways:
             return
         way = self.peek(tag, index) or min(ways, key=lambda way: way.used)
         self.tick += 1
-        way.tag, way.used, way.pfn, way.w = tag, self.tick, pfn, w
+        way.tag, way.used, way.pfn, way.w, way.x = tag, self.tick, pfn, w, x
 
     def drop(self, tag, index):
         """Empty the way that holds the tag."""
@@ -68,8 +69,8 @@ class Bank:
         self.drop_where(lambda tag: True)
 
     def entries(self):
-        """(set, way, tag, pfn, w) of what it holds."""
-        return [(s, i, way.tag, way.pfn, way.w)
+        """(set, way, tag, pfn, w, x) of what it holds."""
+        return [(s, i, way.tag, way.pfn, way.w, way.x)
                 for s, ways in enumerate(self.sets) for i, way in enumerate(ways) if way.tag is not None]  # fmt: skip
 
 
@@ -101,10 +102,10 @@ class Translations:
                 return way, size
         return None, 0
 
-    def fill(self, vpn, size, pfn, w, asid=0):
+    def fill(self, vpn, size, pfn, w, x=False, asid=0):
         """Put a translation in."""
         tag, index = place(vpn, size, asid)
-        self.banks[size].fill(tag, index, pfn, w)
+        self.banks[size].fill(tag, index, pfn, w, x)
 
     def drop(self, vpn):
         """Drop whatever translates a page."""
@@ -142,10 +143,10 @@ class Processor:
             for level, name in WALK_CACHES
         }
 
-    def fill_stlb(self, vpn, size, pfn, w):
+    def fill_stlb(self, vpn, size, pfn, w, x=False):
         """Fill the second level, which may not hold huge pages."""
         if size == SMALL or self.stlb_huge:
-            self.stlb.fill(vpn, size, pfn, w)
+            self.stlb.fill(vpn, size, pfn, w, x)
 
     def empty_walk_caches(self):
         """Empty pde, pdpte and pml4e."""

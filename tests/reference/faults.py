@@ -124,17 +124,17 @@ def install(row, vpn, kind, access, pte):
     may_write, write = bool(vma.prot & v.WRITE), access == "write"
     made = 0
     if kind == "ZERO":
-        made = table.put(vpn, Pte(0, P | A | ZERO))
+        made = table.put(vpn, Pte(0, P | A | ZERO | vma.execute))
     elif kind == "ANON":
-        made = table.put(vpn, Pte(frames.take(), P | A | (W | D if may_write else 0)))
+        made = table.put(vpn, Pte(frames.take(), P | A | (W | D if may_write else 0) | vma.execute))
     elif kind == "HUGE_ZERO":
-        made = table.put(vpn, Pte(0, P | A | HUGE | ZERO))
+        made = table.put(vpn, Pte(0, P | A | HUGE | ZERO | vma.execute))
     elif kind == "HUGE_ANON":
         dirty = D if write else 0
-        made = table.put(vpn, Pte(frames.take_block(), P | A | HUGE | (W | dirty if may_write else 0)))
+        made = table.put(vpn, Pte(frames.take_block(), P | A | HUGE | (W | dirty if may_write else 0) | vma.execute))
     elif kind == "FILE_COW":
         frames.page_of_file(*vma.page(vpn))
-        made = table.put(vpn, Pte(frames.take(), P | W | A | D))
+        made = table.put(vpn, Pte(frames.take(), P | W | A | D | vma.execute))
     elif kind == "FILE":
         made = map_file_page(row, vma, vpn, P | A, write)
     else:
@@ -152,7 +152,7 @@ def map_file_page(row, vma, vpn, flags, write):
     frames = row.world.frames
     if vma.shared and vma.prot & v.WRITE:
         flags |= W | (D if write else 0)
-    pte = Pte(frames.page_of_file(*vma.page(vpn)), flags)
+    pte = Pte(frames.page_of_file(*vma.page(vpn)), flags | vma.execute)
     frames.hold(pte)
     return row.space.table.put(vpn, pte)
 
@@ -179,9 +179,10 @@ def copy_on_write(row, vpn, kind, access, pte):
     yield from step(row, "COW_SET")
     replaced = holds(row, vpn, kind, access, pte)
     if replaced:
-        new = Pte(frames.take_block(), P | W | A | D | HUGE) if huge else Pte(frames.take(), P | W | A | D)
-        space.table.put(vpn, new)
-        space.vmas.find(vpn).anon = True
+        vma = space.vmas.find(vpn)
+        pfn, size = (frames.take_block(), HUGE) if huge else (frames.take(), 0)
+        space.table.put(vpn, Pte(pfn, P | W | A | D | size | vma.execute))
+        vma.anon = True
         row.count("faults.cow")
         whole = kind == "HUGE_ZERO_COW"
         yield from flush(row, first, last if whole else first + 1, 1, "COW_END", freed_tables=whole)

@@ -104,7 +104,7 @@ class Gru:
                 request.due = world.now + cost.irq_delivery
                 continue
             size = request.size
-            tlb.fill(request.vpn, size, request.pfn, request.write, space.number)
+            tlb.fill(request.vpn, size, request.pfn, request.write, asid=space.number)
             request.due = world.now + cost.access_gru
             yield from step(request, "ACCESS")
             way, _ = tlb.look(request.vpn, space.number)

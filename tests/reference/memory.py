@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from tests.reference.banks import index_of
 
-P, W, D, A, HUGE, ZERO, NONE, LAZY = (1 << i for i in range(8))
+P, W, D, A, HUGE, ZERO, NONE, LAZY, X = (1 << i for i in range(9))
 
 
 class OutOfMemoryError(Exception):

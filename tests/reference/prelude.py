@@ -66,14 +66,14 @@ def _populate(world, space, first, last):
     writable = bool(vma.prot & v.WRITE)
     if vma.mapping == v.HUGETLB:
         for vpn in range(first, last, 512):
-            table.put(vpn, Pte(frames.take_block(), P | A | HUGE | (W | D if writable else 0)))
+            table.put(vpn, Pte(frames.take_block(), P | A | HUGE | (W | D if writable else 0) | vma.execute))
         vma.anon = True
         return
     for vpn in range(first, last):
         if vma.private and writable:
-            table.put(vpn, Pte(frames.take(), P | W | A | D))
+            table.put(vpn, Pte(frames.take(), P | W | A | D | vma.execute))
             vma.anon = True
         elif vma.mapping == v.ANONYMOUS:
-            table.put(vpn, Pte(0, P | A | ZERO))
+            table.put(vpn, Pte(0, P | A | ZERO | vma.execute))
         else:
             map_file_page(nobody, vma, vpn, P | A, False)

@@ -5,7 +5,7 @@ from tests.reference import vmas as v
 from tests.reference.epochs import open_epoch
 from tests.reference.flush import flush, notice
 from tests.reference.gather import Gather, boundary_splits, cuts_hugetlb, finish, insert, leaf_part, unmap, zap
-from tests.reference.memory import LAZY, NONE, ZERO, A, D, P, W
+from tests.reference.memory import LAZY, NONE, ZERO, A, D, P, W, X
 from tests.reference.moves import exit_space, fork, mremap
 from tests.reference.prelude import heap, vma_of
 from tests.reference.rows import skip, step
@@ -122,7 +122,7 @@ def change(row, at, last, prot, shared, flushed):
             new = protected(row, pte, prot, shared)
             if new != pte:
                 table.put(vpn, new)
-            if pte.has(P) and (pte.flags ^ new.flags) & (P | W):
+            if pte.has(P) and (pte.flags ^ new.flags) & (P | W | X):
                 flushed.touch(vpn, pte)
         row.spend("clear", cost.clear * leaves + cost.table_scan)
 
@@ -131,7 +131,7 @@ def protected(row, pte, prot, shared):
     """A pte with another protection."""
     if prot == 0:
         return pte.minus(P).plus(NONE)
-    pte = pte.minus(NONE).plus(P)
+    pte = pte.minus(NONE | X).plus(P | (X if prot & v.EXEC else 0))
     if not prot & v.WRITE:
         return pte.minus(W)
     if shared or (not pte.has(ZERO) and row.world.frames.only_mapping(pte)):

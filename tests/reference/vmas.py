@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, replace
 
+from tests.reference.memory import X
+
 READ, WRITE, EXEC = 1, 2, 4
 ANONYMOUS, SHARED, PRIVATE_FILE, SHARED_FILE, HUGETLB = range(5)
 ADVISED, REFUSED = 1, 2
@@ -30,6 +32,11 @@ class Vma:
     def private(self):
         """Not shared."""
         return not self.shared
+
+    @property
+    def execute(self):
+        """What ptes of it have for being fetched from."""
+        return X if self.prot & EXEC else 0
 
     def page(self, vpn):
         """(file, offset) of a page."""

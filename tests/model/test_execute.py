@@ -1,4 +1,4 @@
-"""The right to fetch, by hand: which leaves have it, what a change of it flushes, and what a fetch without it does (docs/model.md 4 to 6, 9.4)."""
+"""The right to fetch, by hand: which leaves have it, what its change flushes, what a fetch without it does (docs/model.md 4 to 6, 9.4)."""
 
 import pytest
 

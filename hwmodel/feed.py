@@ -93,7 +93,7 @@ def declare(tables, space, ops, k):
         new = (op.address + 4095) >> 12
         old = m.spaces[space].brk
         if 0 < old < new:
-            vmas.insert(m, space, old, new, 3, PRIVATE, 0, 0, 0, 0)
+            vmas.merge_at(m, vmas.insert(m, space, old, new, 3, PRIVATE, 0, 0, 0) - 1)
         elif new < old:
             vmas.remove(m, space, new, old)
         m.spaces[space].brk = new
@@ -102,7 +102,8 @@ def declare(tables, space, ops, k):
     first, pages = op.address >> 12, op.count if op.count >= 0 else ops[k + 2].address
     grows = 1 if arg.count & GROWS_DOWN else 0
     vmas.remove(m, space, first, first + pages)
-    vmas.insert(m, space, first, first + pages, arg.count & 7, arg.count >> 3 & 7, arg.count >> FILE_SHIFT, arg.address, 0, grows)
+    prot, mapping, file = arg.count & 7, arg.count >> 3 & 7, arg.count >> FILE_SHIFT
+    vmas.merge(m, vmas.insert(m, space, first, first + pages, prot, mapping, file, arg.address, grows))
 
 
 @entry
@@ -119,10 +120,10 @@ def populate(tables, space, first, last):
             radix.make(m, root, at, 2)
             pte = fault.map_block(m, space, at) | (W | D if v.prot & PROT_WRITE else 0) | vmas.execute_bit(v)
             radix.put(m, root, at, 2, pte)
-            v.anon = 1
+            vmas.prepare(m, k)
             at += 512
         else:
-            pte = page_for(m, v, space, at)
+            pte = page_for(m, k, space, at)
             radix.make(m, root, at, 1)
             radix.put(m, root, at, 1, pte)
             at += 1
@@ -130,13 +131,14 @@ def populate(tables, space, first, last):
 
 
 @part
-def page_for(m, v, space, vpn):
-    """The pte of a populated page: a private writable one is written, others are as after a read."""
+def page_for(m, k, space, vpn):
+    """The pte of a populated page of row k: a private writable one is written, others are as after a read."""
+    v = m.vmas[k]
     private = v.mapping == PRIVATE or v.mapping == PRIVATE_FILE
     if private and v.prot & PROT_WRITE:
         pfn = frames.take(m)
         frames.mapped(m, pfn, space, vpn)
-        v.anon = 1
+        vmas.prepare(m, k)
         return pfn << PFN | P | W | A | D | vmas.execute_bit(v)
     if v.mapping == PRIVATE:
         return P | A | ZERO | vmas.execute_bit(v)

@@ -54,7 +54,7 @@ CTL = table(
     "cpus", "agents", "outstanding", "spaces",  # rows: cpus, engines up to agents, then outstanding for each engine
     "shift", "runahead", "fed", "references", "total", "waiting", "poised", "now", "latest",  # block = index >> shift; total: or NEVER
     "node_top", "node_free", "frame_top", "frame_free", "block_free", "frame_limit", "exhausted",
-    "link_top", "link_free", "entry_top", "entry_free", "vma_count",
+    "link_top", "link_free", "entry_top", "entry_free", "vma_count", "anon_vmas",
     "first_segv", "thp", "fault_around", "gather_pages", "ceiling", "stack_limit", "stack_guard",  # pages
     "bau", "per_socket", "mask_engines", "guest_huge", "stlb_huge",
 )  # fmt: skip
@@ -102,8 +102,8 @@ SPACE = table(
     "root", "epoch", "opened", "born", "subscribers", "brk", "tlb_gen", "wlock_first", "wlock_last", "wlock_to", "wlock_to_last"
 )
 """An address space; its root is -1 after its exit."""
-VMA = table("space", "first", "last", "prot", "mapping", "file", "offset", "advice", "anon", "grows")
-"""Pages [first, last) of a space, sorted by (space, first)."""
+VMA = table("space", "first", "last", "prot", "mapping", "file", "offset", "advice", "grows", "accounted", "anon", "forked")
+"""Pages [first, last) of a space, sorted by (space, first); anon: the number of its anon_vma (0: none), which a fork made or not."""
 FRAME = table("refs", "owner", "more", "cached")
 """A page frame: references; its first mapping (space << 40 | vpn, -1 none) and its further ones (LINK row, -1); in the page cache?"""
 LINK = table("owner", "more")

@@ -1,7 +1,6 @@
 """Seeded random cases: a small machine and a short trace that exercises much of it, for the oracle and the kernels."""
 
 import random
-from dataclasses import replace
 
 from hwmodel import op as o
 from hwmodel.trace import Agent, Trace, mmap_unit, paged_unit
@@ -17,10 +16,10 @@ ARENAS = ((0x3FFD0, 96), (0x10000, 64), (0x7FFFFE0, 64))
 HUGE_ARENA, HUGE_PAGES = 0x80000, 4
 HEAP, STACK = 0x30000, 0x7F0000
 PROFILES = {
-    "accesses": dict(access=16, mmap=2, munmap=1, mprotect=1, madvise=1, mremap=1, brk=1, fork=1, sync=1, other=1),
-    "ranges": dict(access=6, mmap=2, munmap=2, mprotect=2, madvise=3, mremap=2, brk=1, fork=1, sync=1, other=1),
-    "races": dict(access=14, mmap=1, munmap=1, mprotect=1, madvise=5, mremap=0, brk=0, fork=1, sync=0, other=1),
-    "quiet": dict(access=30, mmap=1, munmap=1, mprotect=1, madvise=1, mremap=0, brk=0, fork=0, sync=0, other=1),
+    "accesses": dict(access=16, mmap=2, munmap=1, mprotect=1, madvise=1, mremap=1, brk=1, fork=1, sync=1, other=1, neighbours=1),
+    "ranges": dict(access=6, mmap=2, munmap=2, mprotect=2, madvise=3, mremap=2, brk=1, fork=1, sync=1, other=1, neighbours=2),
+    "races": dict(access=14, mmap=1, munmap=1, mprotect=1, madvise=5, mremap=0, brk=0, fork=1, sync=0, other=1, neighbours=0),
+    "quiet": dict(access=30, mmap=1, munmap=1, mprotect=1, madvise=1, mremap=0, brk=0, fork=0, sync=0, other=1, neighbours=0),
 }
 
 
@@ -181,6 +180,7 @@ class Plan:
                 if vma.last - vma.first >= 512 and rng.random() < 0.3:
                     vpn = rng.randrange(vma.first, vma.last)
             self.recent[space] = vpn
+            self.note_write(vmas, kind, vpn)
             second = vmas.find(vpn + 1)
             if rng.random() < 0.15 and second and second.prot & need:
                 self.emit(agent, (vpn << 12) + 4090, 1, kind)
@@ -188,9 +188,38 @@ class Plan:
             else:
                 self.emit(agent, (vpn << 12) + 8 * rng.randrange(512), rng.choice((1, 1, 1, 2, 7)), kind)
 
+    def note_write(self, vmas, kind, vpn):
+        """What a write makes of its VMA: private memory has an anonymous page then."""
+        vma = vmas.find(vpn)
+        if kind == o.WRITE and vma is not None and vma.private and vma.prot & v.WRITE:
+            vmas.prepare(vma)
+
+    def neighbours(self, agent):
+        """Two mappings side by side, used or not, that get the same rights, or come together by a move: one VMA, or still two."""
+        rng, (space, vmas) = self.rng, self.space_of(agent)
+        first, pages = rng.choice(ARENAS)[0] + rng.randrange(40), rng.choice((1, 2, 5))
+        if self.cuts_hugetlb(vmas, first, first + 2 * pages):
+            return
+        away = rng.choice((0, 0, 8))
+        places = [first, first + pages + away]
+        for place, prot in zip(places, rng.choice(((3, 3), (3, 7), (3, 1), (1, 3), (7, 3))), strict=True):
+            self.map_at(agent, place, pages, prot, v.ANONYMOUS)
+        for place in rng.sample(places, rng.choice((0, 1, 2, 2))):
+            kind = o.WRITE if vmas.find(place).prot & v.WRITE else o.READ
+            self.emit(agent, place << 12, 1, kind)
+            self.note_write(vmas, kind, place)
+        if rng.random() < 0.2:
+            self.fork(agent)
+        if space in self.dead:
+            return
+        if away:
+            self.move(agent, places[1], pages, first + pages, rng.choice((pages, pages, pages + 1)))
+        for place in rng.sample(places, rng.choice((1, 2))):
+            self.protect(agent, place - (away if place > first else 0), pages, 3)
+
     def mmap(self, agent):
         """A mapping of any kind, often over others."""
-        rng, (_, vmas) = self.rng, self.space_of(agent)
+        rng = self.rng
         prot = rng.choice((3, 3, 3, 3, 7, 7, 1, 5, 0))
         choice = rng.random()
         if choice < 0.25:
@@ -209,7 +238,11 @@ class Plan:
             mapping = rng.choice((v.ANONYMOUS, v.ANONYMOUS, v.ANONYMOUS, v.SHARED, v.PRIVATE_FILE, v.SHARED_FILE))
         file = rng.randint(1, 3) if mapping in (v.SHARED, v.PRIVATE_FILE, v.SHARED_FILE) else 0
         offset = rng.choice((0, 0, 2, first & 15)) if file else 0
-        grows = 0.25 <= choice < 0.32
+        self.map_at(agent, first, pages, prot, mapping, file, offset, 0.25 <= choice < 0.32)
+
+    def map_at(self, agent, first, pages, prot, mapping, file=0, offset=0, grows=False):
+        """A mapping, over whatever is there."""
+        _, vmas = self.space_of(agent)
         refused = self.cuts_hugetlb(vmas, first, first + pages)
         if refused and self.out is self.before:
             return
@@ -217,7 +250,7 @@ class Plan:
         if refused:
             return
         vmas.cut(first, first + pages)
-        vmas.insert(v.Vma(first, first + pages, prot, mapping, file, offset, grows=grows))
+        vmas.insert(v.Vma.new(first, first + pages, prot, mapping, file, offset, grows))
 
     def a_range(self, vmas):
         """A range in, around or across some VMA."""
@@ -256,15 +289,23 @@ class Plan:
             for reader in readers if prot & v.EXEC else ():  # they have it in their TLBs, without the right that comes
                 self.emit(reader, first << 12, 1, o.READ)
                 after.append(((first << 12) + 64, 1, 0, o.FETCH, reader))
-        self.out.extend([*paged_unit(o.MPROTECT, first << 12, pages, [(0, prot)], agent), *after])
+        self.protect(agent, first, pages, prot)
+        self.out.extend(after)
+
+    def protect(self, agent, first, pages, prot):
+        """Give a range a protection."""
+        _, vmas = self.space_of(agent)
+        self.out.extend(paged_unit(o.MPROTECT, first << 12, pages, [(0, prot)], agent))
         if self.cuts_hugetlb(vmas, first, first + pages):
             return
-        for vma in vmas.in_range(first, first + pages):
-            piece = vmas.isolate(max(first, vma.first), min(first + pages, vma.last))
-            piece.prot = prot
-        for vma in list(vmas.items):
-            if vma in vmas.items:
-                vmas.merge(vma)
+        at, last = first, first + pages
+        while at < last and (vma := vmas.next(at)) is not None and vma.first < last:
+            start, at = max(at, vma.first), min(last, vma.last)
+            if vma.prot == prot:
+                continue
+            piece = vmas.isolate(start, at)
+            piece.protect(prot)
+            vmas.merge(piece)
 
     def madvise(self, agent):
         """Advice; changes no VMA that matters to the plan."""
@@ -287,6 +328,11 @@ class Plan:
             size = pages - rng.choice((0, 0, 9))
         if target != first and rng.random() < 0.9 and target < first + pages and first < target + size:
             target = first + pages
+        self.move(agent, first, pages, target, size)
+
+    def move(self, agent, first, pages, target, size):
+        """An MREMAP."""
+        _, vmas = self.space_of(agent)
         self.out.extend(paged_unit(o.MREMAP, first << 12, pages, [(target << 12, size)], agent))
         self.plan_mremap(vmas, first, pages, target, size)
 
@@ -301,15 +347,13 @@ class Plan:
             if size < pages:
                 vmas.cut(first + size, first + pages)
             elif size > pages and vma.last == first + pages and not vmas.in_range(first + pages, first + size):
-                vma.last = first + size
-                vmas.merge(vma)
+                vmas.extend(vma, first + size)
             return
         overlap = target < first + pages and first < target + size
         if overlap or self.cuts_hugetlb(vmas, target, target + size):
             return
         vmas.cut(target, target + size)
-        moved = vmas.find(first).part(first, first + pages)
-        vmas.insert(replace(moved, first=target, last=target + size))
+        vmas.insert(vmas.find(first).moved(first, min(pages, size), target, size))
         vmas.cut(first, first + pages)
 
     def brk(self, agent):
@@ -324,7 +368,7 @@ class Plan:
         if refused:
             return
         if old and new > old:
-            vmas.insert(v.Vma(old, new, 3))
+            vmas.insert(v.Vma.new(old, new, 3), right=False)
         elif old and new < old:
             vmas.cut(new, old)
         self.breaks[space] = new
@@ -337,7 +381,7 @@ class Plan:
             child = self.unborn.pop()
             self.emit(agent, 0, child, o.FORK)
             self.vmas[child] = v.VmaList()
-            self.vmas[child].items = [replace(vma) for vma in vmas.items]
+            self.vmas[child].items = [vma.inherited() for vma in vmas.items]
             self.breaks[child] = self.breaks[space]
         elif rng.random() < 0.3 and len(self.vmas) - len(self.dead) > 1 and not any(s == space for s in self.dead):
             self.emit(agent, 0, 0, o.EXIT)

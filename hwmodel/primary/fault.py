@@ -237,7 +237,7 @@ def commit(m, r):
             return
         cow_set(m, r)
         return
-    leave(m, r, OK, install(m, r, m.vmas[vmas.find(m, row.space, row.fault_vpn)]))
+    leave(m, r, OK, install(m, r, vmas.find(m, row.space, row.fault_vpn)))
 
 
 @part
@@ -249,13 +249,16 @@ def cow_range(row):
 
 
 @routine
-def install(m, r, v):
-    """Put the page of a fault in; returns the cycles of page tables made and of fault-around."""
+def install(m, r, k):
+    """Put the page of a fault in row k's VMA; returns the cycles of page tables made and of fault-around."""
+    v = m.vmas[k]
     row, kind, vpn = m.rows[r], m.rows[r].fault_kind, m.rows[r].fault_vpn
     root, counts = m.spaces[row.space].root, m.counts[row.agent]
     writable, execute = W if v.prot & PROT_WRITE else 0, vmas.execute_bit(v)
     if kind == FILE or kind == FILE_COW:
         frames.cache(m, v.file, page_of(v, vpn))
+    if kind == ANON or kind == FILE_COW or kind == HUGE_ANON or kind == HUGE_ZEROED:
+        vmas.prepare(m, k)
     level = 2 if kind == HUGE_ANON or kind == HUGE_ZEROED or kind == HUGE_REUSE else 1
     cycles = radix.make(m, root, vpn, level) * m.costs[0].table
     pte = row.fault_pte
@@ -270,11 +273,9 @@ def install(m, r, v):
         pfn = frames.take(m)
         frames.mapped(m, pfn, row.space, vpn)
         pte = pfn << PFN | P | W | A | D | execute
-        v.anon = 1
     elif kind == HUGE_ANON:
         counts[COUNT_HUGE] += 1
         pte = map_block(m, row.space, vpn) | writable | (D if row.fault_write else 0) | execute
-        v.anon = 1
     else:
         counts[COUNT_FILE] += 1
         shared = writable if vmas.is_shared(v) else 0
@@ -342,7 +343,7 @@ def cow_set(m, r):
         radix.put(m, root, vpn, 1, pfn << PFN | P | W | A | D | vmas.execute_bit(v))
     else:
         radix.put(m, root, vpn, 2, map_block(m, row.space, vpn) | W | D | vmas.execute_bit(v))
-    v.anon = 1
+    vmas.prepare(m, vmas.find(m, row.space, vpn))
     row.old_pte = old
     zero = 1 if kind == HUGE_ZERO_COW else 0  # flush_tlb_range, of 512 pages; the others flush_tlb_page, which takes a huge entry too
     shootdown.ask(m, r, first, first + (pages if zero else 1), 1, zero, 0, COW_END)

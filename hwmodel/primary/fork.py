@@ -40,6 +40,7 @@ def dup(m, r):
         k += 1
     vmas.copy_row(m, to, k)
     m.vmas[to].space = row.child
+    vmas.inherit(m, to)
     v = m.vmas[k]
     private = v.mapping == PRIVATE or v.mapping == PRIVATE_FILE or v.mapping == HUGETLB
     row.at = v.last

@@ -171,7 +171,11 @@ def set_break(m, r):
 def insert(m, r):
     """INSERT: the VMA of MMAP or BRK."""
     row = m.rows[r]
-    vmas.insert(m, row.space, row.first, row.last, row.prot, row.mapping, row.file, row.offset, 0, row.grows)
+    k = vmas.insert(m, row.space, row.first, row.last, row.prot, row.mapping, row.file, row.offset, row.grows)
+    if row.op == BRK:
+        vmas.merge_at(m, k - 1)  # never with what is above it (do_brk_flags)
+    else:
+        vmas.merge(m, k)
     epochs.open_epoch(m, r)
     row.phase = UNLOCK
     clock.spend(m, r, VMAS, m.costs[0].vma)

@@ -42,8 +42,7 @@ def cut(m, r):
     row = m.rows[r]
     first, last = row.zap_first, row.zap_last
     k = vmas.isolate(m, vmas.find(m, row.space, first), first, last)
-    m.vmas[k].prot = row.prot
-    vmas.merge(m, k)
+    vmas.protect(m, k, row.prot)
     row.at, row.phase = last, PROTECT
     if find_piece(m, row, last) < 0:
         epochs.open_epoch(m, r)

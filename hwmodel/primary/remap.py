@@ -46,8 +46,7 @@ def resize(m, r, k):
         if m.vmas[k].last != last or vmas.intersects(m, row.space, last, new_last):
             row.failed = 1
         else:
-            m.vmas[k].last = new_last
-            vmas.merge(m, k)
+            vmas.extend(m, k, new_last)
             epochs.open_epoch(m, r)
             clock.spend(m, r, VMAS, m.costs[0].vma)
 
@@ -65,12 +64,7 @@ def shrink(m, r):
 def insert(m, r):
     """REMAP: the new VMA; then the window of the old range opens."""
     row = m.rows[r]
-    k = vmas.find(m, row.space, row.first)
-    v = m.vmas[k]
-    offset = v.offset + row.first - v.first if v.file > 0 else 0
-    anon = v.anon
-    k = vmas.insert(m, row.space, row.target, row.target_last, v.prot, v.mapping, v.file, offset, v.advice, v.grows)
-    m.vmas[k].anon |= anon
+    vmas.move(m, vmas.find(m, row.space, row.first), row.first, row.target, row.target_last)
     if not epochs.is_below_stack(m, row.space, row.last):
         epochs.open_epoch(m, r)
     row.at = row.first

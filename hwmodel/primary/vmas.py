@@ -1,7 +1,10 @@
-"""VMAs: a table sorted by (space, first page); inserting, cutting, merging, removing (docs/model.md 5.1)."""
+"""VMAs: a table sorted by (space, first page); inserting, cutting, merging, removing (docs/model.md 5.1).
+
+Which neighbours become one: Linux 6.18 mm/vma.c is_mergeable_vma, is_mergeable_anon_vma, find_mergeable_anon_vma; mm/rmap.c anon_vma_fork.
+"""
 
 from hwmodel.jit import part, routine
-from hwmodel.op import HUGETLB, PROT_EXEC, SHARED, SHARED_FILE
+from hwmodel.op import HUGETLB, PRIVATE, PROT_EXEC, PROT_WRITE, SHARED, SHARED_FILE
 from hwmodel.tables import X
 
 
@@ -10,7 +13,8 @@ def copy_row(m, to, at):
     """Row `to` becomes what row `at` is."""
     a, b = m.vmas[to], m.vmas[at]
     a.space, a.first, a.last, a.prot, a.mapping = b.space, b.first, b.last, b.prot, b.mapping
-    a.file, a.offset, a.advice, a.anon, a.grows = b.file, b.offset, b.advice, b.anon, b.grows
+    a.file, a.offset, a.advice, a.grows, a.accounted = b.file, b.offset, b.advice, b.grows, b.accounted
+    a.anon, a.forked = b.anon, b.forked
 
 
 @routine
@@ -91,29 +95,35 @@ def cut(m, k, page):
     copy_row(m, k, k + 1)
     left, right = m.vmas[k], m.vmas[k + 1]
     left.last = page
-    if right.file > 0:
-        right.offset += page - right.first
+    right.offset += page - right.first
     right.first = page
 
 
 @part
-def alike(m, k):
-    """May rows k and k + 1 be one VMA?"""
-    a, b = m.vmas[k], m.vmas[k + 1]
-    if a.space != b.space or a.last != b.first or a.prot != b.prot or a.mapping != b.mapping or a.file != b.file:
+def goes_on(a, b):
+    """Return whether VMA b is a, but for its rights and its anon_vma, further up: what anon_vma_compatible asks for."""
+    if a.space != b.space or a.last != b.first or a.mapping != b.mapping or a.mapping == HUGETLB or a.file != b.file:
         return False
-    if a.advice != b.advice or a.grows != b.grows:
+    if a.advice != b.advice or a.grows != b.grows or a.accounted != b.accounted:
         return False
-    return a.file == 0 or b.offset == a.offset + a.last - a.first
+    return b.offset == a.offset + a.last - a.first
+
+
+@part
+def may_share(a, b):
+    """Return whether two VMAs may have one anon_vma: they do, or only one has any, and that comes from no parent."""
+    return a.anon == b.anon or (a.anon == 0 and not b.forked) or (b.anon == 0 and not a.forked)
 
 
 @routine
 def merge_at(m, k):
-    """Merge rows k and k + 1 if they are alike; returns whether they were."""
-    if k < 0 or k + 1 >= m.ctl[0].vma_count or not alike(m, k):
+    """Merge rows k and k + 1 if they may be one VMA; returns whether they were."""
+    if k < 0 or k + 1 >= m.ctl[0].vma_count:
         return False
-    m.vmas[k].last = m.vmas[k + 1].last
-    m.vmas[k].anon |= m.vmas[k + 1].anon
+    a, b = m.vmas[k], m.vmas[k + 1]
+    if a.prot != b.prot or not goes_on(a, b) or not may_share(a, b):
+        return False
+    a.last, a.anon = b.last, max(a.anon, b.anon)
     close_row(m, k + 1)
     return True
 
@@ -128,14 +138,86 @@ def merge(m, k):
 
 
 @routine
-def insert(m, space, first, last, prot, mapping, file, offset, advice, grows):
-    """Add a VMA where none is; returns its row."""
+def insert(m, space, first, last, prot, mapping, file, offset, grows):
+    """Add a VMA where none is, merged with none; returns its row. The offset of anonymous memory is its first page."""
     k = above(m, space, first)
     open_row(m, k)
     v = m.vmas[k]
     v.space, v.first, v.last, v.prot, v.mapping = space, first, last, prot, mapping
-    v.file, v.offset, v.advice, v.anon, v.grows = file, offset, advice, 0, grows
-    return merge(m, k)
+    v.file, v.offset, v.advice, v.grows, v.anon, v.forked = file, offset if file > 0 else first, 0, grows, 0, 0
+    v.accounted = is_private(v) and prot & PROT_WRITE != 0
+    return k
+
+
+@part
+def is_private(v):
+    """Return whether a VMA's memory is charged to its address space when it may be written: not shared memory, nor hugetlb pages."""
+    return not is_shared(v) and v.mapping != HUGETLB
+
+
+@routine
+def move(m, k, first, target, target_last):
+    """Add a VMA [target, target_last), where none is, that is row k's from page `first` on; returns its row. Linux's copy_vma."""
+    at = above(m, m.vmas[k].space, target)
+    open_row(m, at)
+    k += at <= k
+    copy_row(m, at, k)
+    v = m.vmas[at]
+    v.offset = target if v.mapping == PRIVATE and v.anon == 0 else v.offset + first - v.first
+    v.first, v.last = target, target_last
+    return merge(m, at)
+
+
+@routine
+def extend(m, k, last):
+    """Row k ends at `last` now; it merges with what begins there, also if its anon_vma comes from a parent (vma_merge_extend)."""
+    forked = m.vmas[k].forked
+    m.vmas[k].last, m.vmas[k].forked = last, 0
+    merge_at(m, k)
+    m.vmas[k].forked = forked
+
+
+@routine
+def protect(m, k, prot):
+    """Give row k other rights, with its accounting, and merge it (mm/mprotect.c mprotect_fixup).
+
+    Private memory is charged when it becomes writable; anonymous memory that was never touched no more when it ceases to be.
+    """
+    v = m.vmas[k]
+    if prot & PROT_WRITE:
+        v.accounted |= is_private(v) and not v.prot & PROT_WRITE
+    elif v.mapping == PRIVATE and v.anon == 0:
+        v.accounted = 0
+    v.prot = prot
+    merge(m, k)
+
+
+@part
+def new_anon(m):
+    """Return the number of a new anon_vma."""
+    m.ctl[0].anon_vmas += 1
+    return m.ctl[0].anon_vmas
+
+
+@routine
+def prepare(m, k):
+    """Give row k an anon_vma for its first anonymous page: the right or the left neighbour's, if they could be one later, or a new one."""
+    v = m.vmas[k]
+    if v.anon:
+        return
+    if k + 1 < m.ctl[0].vma_count and goes_on(v, m.vmas[k + 1]) and not m.vmas[k + 1].forked:
+        v.anon = m.vmas[k + 1].anon
+    if v.anon == 0 and k > 0 and goes_on(m.vmas[k - 1], v) and not m.vmas[k - 1].forked:
+        v.anon = m.vmas[k - 1].anon
+    if v.anon == 0:
+        v.anon = new_anon(m)
+
+
+@part
+def inherit(m, k):
+    """Give row k, a copy of a parent's VMA, its own anon_vma beside the parent's (anon_vma_fork)."""
+    if m.vmas[k].anon:
+        m.vmas[k].anon, m.vmas[k].forked = new_anon(m), 1
 
 
 @routine
@@ -172,7 +254,7 @@ def grow(m, space, page):
     """Extend the stack VMA above down to `page`, which lies in none, if limit and guard gap allow it; returns its row, or -1.
 
     Linux 6.12 mm/mmap.c expand_downwards, acct_stack_growth: the limit is on the whole VMA; only what can be accessed, and is no stack
-    itself, is guarded.
+    itself, is guarded. It has an anon_vma from then on.
     """
     k, ctl = above(m, space, page), m.ctl[0]
     if not is_of(m, k, space) or not m.vmas[k].grows or m.vmas[k].last - page > ctl.stack_limit:
@@ -180,7 +262,11 @@ def grow(m, space, page):
     if k > 0 and m.vmas[k - 1].space == space and page - m.vmas[k - 1].last < ctl.stack_guard:
         if m.vmas[k - 1].prot and not m.vmas[k - 1].grows:
             return -1
-    m.vmas[k].first = page
+    pages = m.vmas[k].first - page
+    if pages > m.vmas[k].offset:
+        return -1
+    m.vmas[k].first, m.vmas[k].offset = page, m.vmas[k].offset - pages
+    prepare(m, k)
     return k
 
 

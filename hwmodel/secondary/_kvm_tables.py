@@ -48,10 +48,10 @@ def drop_table(m, ept, gfn):
 @routine
 def back(m, vm, space, gfn):
     """See that a page of the guest's tables is in memory and in the EPT: the guest's kernel built them before the run, so that is free."""
-    root, v = m.spaces[space].root, m.vmas[vmas.find(m, space, gfn)]
+    root, k = m.spaces[space].root, vmas.find(m, space, gfn)
     pte = radix.get(m, root, gfn)
     if pte == 0:
-        level = 2 if fault.huge_possible(m, v, space, gfn) else 1
+        level = 2 if fault.huge_possible(m, m.vmas[k], space, gfn) else 1
         radix.make(m, root, gfn, level)
         if level == 2:
             pte = fault.map_block(m, space, gfn) | W | D
@@ -60,7 +60,7 @@ def back(m, vm, space, gfn):
             frames.mapped(m, pfn, space, gfn)
             pte = pfn << PFN | P | W | A | D
         radix.put(m, root, gfn, level, pte)
-        v.anon = 1
+        vmas.prepare(m, k)
     set_spte(m, vm.ept, gfn, pte)
 
 

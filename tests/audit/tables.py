@@ -237,12 +237,16 @@ def vma_findings(m):
     same = a["space"] == b["space"]
     yield from listed("VMAs {} and the next are out of order, or overlap",
                       np.flatnonzero((a["space"] > b["space"]) | (same & (a["last"] > b["first"]))))  # fmt: skip
-    alike = same & (a["last"] == b["first"])
-    for column in ("prot", "mapping", "file", "advice", "grows"):
+    alike = same & (a["last"] == b["first"]) & (a["offset"] + a["last"] - a["first"] == b["offset"])
+    for column in ("prot", "mapping", "file", "advice", "grows", "accounted", "anon"):
         alike &= a[column] == b[column]
-    alike &= a["grows"] == 0  # stacks that grew until they met stay two
-    alike &= (a["file"] == 0) | (a["offset"] + a["last"] - a["first"] == b["offset"])
-    yield from listed("VMA {} and the next are alike and not merged", np.flatnonzero(alike))
+    alike &= (a["grows"] == 0) & (a["mapping"] != HUGETLB)  # stacks that grew until they met stay two
+    below_heap = np.isin(a["last"], m.spaces["brk"])  # a break does not merge with what it meets
+    yield from listed("VMA {} and the next are alike and not merged", np.flatnonzero(alike & ~below_heap))
+    yield from listed("VMA {} has no anonymous page, but a parent's", np.flatnonzero((v["anon"] == 0) & (v["forked"] != 0)))
+    shared = np.isin(v["mapping"], (SHARED, SHARED_FILE))
+    yield from listed("VMA {} is shared, but accounted, or has anonymous pages", np.flatnonzero(shared & ((v["anon"] | v["accounted"]) != 0)))
+    yield from listed("VMA {} has an anon_vma that was never made", np.flatnonzero(v["anon"] > m.ctl[0].anon_vmas))
 
 
 def rights_findings(m, spaces, files, quiet):

@@ -139,8 +139,8 @@ def install(row, vpn, kind, access, pte):
         made = map_file_page(row, vma, vpn, P | A, write)
     else:
         table.put(vpn, pte.plus(W | D | A))
-    if kind in ("ANON", "HUGE_ANON", "FILE_COW"):
-        vma.anon = True
+    if kind in ("ANON", "HUGE_ZERO", "HUGE_ANON", "FILE_COW"):
+        row.space.vmas.prepare(vma)
     for _ in range(made):
         row.spend("fault", world.cost.table)
     if kind == "FILE" and not write:
@@ -182,7 +182,7 @@ def copy_on_write(row, vpn, kind, access, pte):
         vma = space.vmas.find(vpn)
         pfn, size = (frames.take_block(), HUGE) if huge else (frames.take(), 0)
         space.table.put(vpn, Pte(pfn, P | W | A | D | size | vma.execute))
-        vma.anon = True
+        space.vmas.prepare(vma)
         row.count("faults.cow")
         whole = kind == "HUGE_ZERO_COW"
         yield from flush(row, first, last if whole else first + 1, 1, "COW_END", freed_tables=whole)

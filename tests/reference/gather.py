@@ -195,10 +195,10 @@ def unmap_vmas(row, first, last, downgrade=False, replaced=False):
     yield from finish(row, gather)
 
 
-def insert(row, vma):
+def insert(row, vma, right=True):
     """INSERT."""
     yield from step(row, "INSERT")
-    row.space.vmas.insert(vma)
+    row.space.vmas.insert(vma, right)
     row.spend("vma", row.world.cost.vma)
 
 

@@ -56,7 +56,7 @@ class Kvm:
         for space in world.spaces.values():
             space.vm = Machine(world, space) if space.engines else None
             if space.engines:
-                space.vmas.insert(Vma(GT, GUEST_END, READ | WRITE))
+                space.vmas.insert(Vma.new(GT, GUEST_END, READ | WRITE))
         for vcpu in world.engines:
             vcpu.banks = Processor(world.machine)
             vcpu.banks.add_nested(world.machine)
@@ -201,7 +201,7 @@ class Kvm:
             else:
                 pte = Pte(world.frames.take(), P | W | A | D)
             space.table.put(gfn, pte)
-            vma.anon = True
+            space.vmas.prepare(vma)
         self.install(space.vm.table, gfn, pte)
 
     def refer(self, vcpu, line, guest):

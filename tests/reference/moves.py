@@ -1,7 +1,5 @@
 """MREMAP, FORK and EXIT of the oracle (docs/model.md, 9.5 to 9.7)."""
 
-from dataclasses import replace
-
 from tests.reference import vmas as v
 from tests.reference.banks import index_of
 from tests.reference.epochs import below_stack, open_epoch
@@ -11,7 +9,6 @@ from tests.reference.gather import (
     Gather,
     cuts_hugetlb,
     finish,
-    insert,
     leaf_part,
     unmap,
     zap,
@@ -34,8 +31,7 @@ def mremap(row, op):
             if vma.last != old + n or space.vmas.in_range(old + n, old + m):
                 return False
             yield from step(row, "EXTEND")
-            vma.last = old + m
-            space.vmas.merge(vma)
+            space.vmas.extend(vma, old + m)
             row.spend("vma", row.world.cost.vma)
             open_epoch(row)
         elif m < n:
@@ -48,7 +44,9 @@ def mremap(row, op):
     if m < n:
         yield from unmap(row, old + m, old + n, replaced=True)
         n = m
-    yield from insert(row, replace(space.vmas.find(old).part(old, old + n), first=new, last=new + m))
+    yield from step(row, "INSERT")
+    space.vmas.insert(space.vmas.find(old).moved(old, n, new, m))
+    row.spend("vma", row.world.cost.vma)
     if not below_stack(space, old + n):
         open_epoch(row)
     yield from notice(row, "start", old, old + n, "MOVE")
@@ -123,7 +121,8 @@ def fork(row, op):
             skip(row)
             break
         at, first, last = vma.last, vma.first, vma.last
-        child.vmas.insert(replace(vma))
+        child.vmas.items.append(vma.inherited())
+        child.vmas.items.sort(key=lambda copied: copied.first)
         row.spend("vma", world.cost.vma)
         if vma.private and vma.anon:
             yield from notice(row, "start", first, last, "COPY")

@@ -10,12 +10,12 @@ def vma_of(op):
     """The VMA of an MMAP."""
     offset, flags = op.args[0]
     mapping, file = flags >> 3 & 7, flags >> 8
-    return v.Vma(op.vpn, op.last, flags & 7, mapping, file, offset if file else 0, grows=bool(flags >> 6 & 1))
+    return v.Vma.new(op.vpn, op.last, flags & 7, mapping, file, offset, grows=bool(flags >> 6 & 1))
 
 
 def heap(first, last):
     """The VMA of a growing BRK."""
-    return v.Vma(first, last, v.READ | v.WRITE)
+    return v.Vma.new(first, last, v.READ | v.WRITE)
 
 
 def apply(world, trace):
@@ -47,7 +47,7 @@ def _brk(space, new):
     if new > space.brk:
         if space.vmas.in_range(space.brk, new):
             return
-        space.vmas.insert(heap(space.brk, new))
+        space.vmas.insert(heap(space.brk, new), right=False)
     elif new < space.brk:
         _unmap(space, new, space.brk)
     space.brk = new
@@ -67,12 +67,12 @@ def _populate(world, space, first, last):
     if vma.mapping == v.HUGETLB:
         for vpn in range(first, last, 512):
             table.put(vpn, Pte(frames.take_block(), P | A | HUGE | (W | D if writable else 0) | vma.execute))
-        vma.anon = True
+        space.vmas.prepare(vma)
         return
     for vpn in range(first, last):
         if vma.private and writable:
             table.put(vpn, Pte(frames.take(), P | W | A | D | vma.execute))
-            vma.anon = True
+            space.vmas.prepare(vma)
         elif vma.mapping == v.ANONYMOUS:
             table.put(vpn, Pte(0, P | A | ZERO | vma.execute))
         else:

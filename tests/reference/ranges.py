@@ -66,7 +66,7 @@ def brk(row, op):
         return False
     else:
         space.brk = new
-        yield from insert(row, heap(old, new))
+        yield from insert(row, heap(old, new), right=False)
         open_epoch(row)
 
 
@@ -87,7 +87,7 @@ def mprotect(row, op):
         yield from boundary_splits(row, first, last)
         yield from step(row, "PROTECT")
         piece = space.vmas.isolate(first, last)
-        piece.prot = prot
+        piece.protect(prot)
         shared = piece.shared
         space.vmas.merge(piece)
         if all(other.prot == prot for other in space.vmas.in_range(last, op.last)):

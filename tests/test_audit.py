@@ -145,8 +145,24 @@ def vmas_that_overlap(m, dev):
 
 
 def vmas_not_merged(m, dev):
-    vma_of(m, AT + (8 << 12)).prot = 3
+    vma_of(m, AT + (8 << 12)).prot = vma_of(m, AT).prot
+    vma_of(m, AT + (8 << 12)).accounted = vma_of(m, AT).accounted
     return "and the next are alike and not merged"
+
+
+def a_vma_of_a_parent_that_it_has_not(m, dev):
+    vma_of(m, FILE_AT).forked = 1
+    return "has no anonymous page, but a parent's"
+
+
+def a_shared_vma_with_an_anonymous_page(m, dev):
+    vma_of(m, FILE_AT).mapping, vma_of(m, FILE_AT).anon = o.SHARED_FILE, 1
+    return "is shared, but accounted, or has anonymous pages"
+
+
+def an_anon_vma_that_nobody_made(m, dev):
+    vma_of(m, AT).anon = m.ctl[0].anon_vmas + 1
+    return "has an anon_vma that was never made"
 
 
 def a_vma_without_its_anonymous_page(m, dev):
@@ -216,6 +232,7 @@ DAMAGES = [
     a_reference_too_many, another_owner, a_mapping_twice, a_frame_in_use_that_is_free, a_free_frame_that_is_lost, a_free_frame_twice,
     a_page_of_a_file_that_is_not_marked, another_page_of_the_file, a_free_node_in_use, a_node_that_is_lost, a_free_node_with_entries,
     a_leaf_where_a_table_belongs, a_link_that_is_lost, a_gather_that_is_not_empty, a_vma_too_short, vmas_that_overlap, vmas_not_merged,
+    a_vma_of_a_parent_that_it_has_not, a_shared_vma_with_an_anonymous_page, an_anon_vma_that_nobody_made,
     a_vma_without_its_anonymous_page, a_right_too_many, a_page_that_is_mapped_without_any_right, a_shared_page_that_may_be_written,
     a_huge_page_off_its_block, a_zero_page_that_may_be_written, a_lock_still_held, an_interrupt_under_way, a_window_left_open,
     a_tlb_with_another_frame, a_walk_cache_with_another_table, a_device_that_may_write_too_much,

@@ -238,14 +238,16 @@ def vma_findings(m):
     yield from listed("VMAs {} and the next are out of order, or overlap",
                       np.flatnonzero((a["space"] > b["space"]) | (same & (a["last"] > b["first"]))))  # fmt: skip
     alike = same & (a["last"] == b["first"]) & (a["offset"] + a["last"] - a["first"] == b["offset"])
-    for column in ("prot", "mapping", "file", "advice", "grows", "accounted", "anon"):
+    for column in ("prot", "mapping", "file", "advice", "grows", "accounted"):
         alike &= a[column] == b[column]
+    alike &= (a["anon"] == b["anon"]) | ((a["anon"] == 0) & (b["forked"] == 0)) | ((b["anon"] == 0) & (a["forked"] == 0))
     alike &= (a["grows"] == 0) & (a["mapping"] != HUGETLB)  # stacks that grew until they met stay two
     below_heap = np.isin(a["last"], m.spaces["brk"])  # a break does not merge with what it meets
     yield from listed("VMA {} and the next are alike and not merged", np.flatnonzero(alike & ~below_heap))
     yield from listed("VMA {} has no anonymous page, but a parent's", np.flatnonzero((v["anon"] == 0) & (v["forked"] != 0)))
     shared = np.isin(v["mapping"], (SHARED, SHARED_FILE))
-    yield from listed("VMA {} is shared, but accounted, or has anonymous pages", np.flatnonzero(shared & ((v["anon"] | v["accounted"]) != 0)))
+    private = (v["anon"] | v["accounted"]) != 0
+    yield from listed("VMA {} is shared, but accounted, or has anonymous pages", np.flatnonzero(shared & private))
     yield from listed("VMA {} has an anon_vma that was never made", np.flatnonzero(v["anon"] > m.ctl[0].anon_vmas))
 
 

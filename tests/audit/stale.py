@@ -18,8 +18,8 @@ What may lag behind a page table, and for how long, follows from the order in wh
 from collections.abc import Iterator
 from typing import Any
 
-from hwmodel.op import EXIT, FETCH, FORK, WRITE
-from hwmodel.tables import FLUSH, HUGE, PFN, TABLE, ZERO, D, P, W, X
+from hwmodel.op import EXIT, FETCH, FORK, HUGETLB, WRITE
+from hwmodel.tables import FLUSH, HUGE, MOVE, PFN, TABLE, ZERO, D, P, W, X
 from tests.audit import held
 from tests.audit.held import LEAVES, Banks, Cached, Held
 from tests.audit.tables import ZERO_PAGE
@@ -183,13 +183,19 @@ def may_lag(m: Any, tree: Tree, one: Held) -> bool:
 
 
 def is_owed(m: Any, one: Held) -> bool:
-    """Must CPU `one.cpu` yet hear of a flush of this page?"""
+    """Must CPU `one.cpu` yet hear of a flush of this page?
+
+    Pages of hugetlb that move are flushed once, after the last of them (9.5).
+    """
     first, last, rows = one.first, one.first + one.pages, m.rows
     here = rows["space"] == one.space
     gathered = here & (rows["gather_min"] < last) & (rows["gather_max"] > first)
     flushed = here & ((rows["flush_full"] == 1) | ((rows["flush_first"] < last) & (rows["flush_last"] > first)))
     under_way = (rows["phase"] == FLUSH) | (m.pending[one.cpu] != 0)
-    return bool(gathered.any() or (flushed & under_way).any())
+    moved = here & (rows["phase"] == MOVE) & (rows["first"] < last) & (rows["at"] > first)
+    v = m.vmas[: m.ctl[0].vma_count]
+    huge = v[(v["space"] == one.space) & (v["mapping"] == HUGETLB) & (v["first"] < last) & (v["last"] > first)]
+    return bool(gathered.any() or (flushed & under_way).any() or (moved.any() and huge.size))
 
 
 def any_flush_owed(m: Any, cpu: int) -> bool:

@@ -1,5 +1,6 @@
 """The command line: `hwmodel compare | sweep | record | replay | convert | inspect | presets | show`."""
 
+import functools
 import os
 import sys
 import tomllib
@@ -8,18 +9,18 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
+from analysis.terminal import Terminal, take_any_text, tell
 from hwmodel import output
 from hwmodel.machine import ConfigError, Machine, load, preset, presets
 
-WIDTH = 100
 app = typer.Typer(
     name="hwmodel",
     help="What keeping a secondary MMU coherent costs: GRU, KVM and others behind Linux mmu notifiers.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -47,14 +48,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     usage_error: Any = typer.BadParameter.__mro__[2]  # ClickException, of whichever click this typer brings
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    take_any_text()
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             status = app(arguments, prog_name="hwmodel", standalone_mode=False)
         return status if isinstance(status, int) else 0
-    except BrokenPipeError:  # the reader of our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except (BrokenPipeError, SystemExit) as error:
+        return _end(error)
     except (ConfigError, TraceError) as error:
         return _refuse(str(error))
     except MemoryError as error:
@@ -95,7 +96,7 @@ def compare(
     written = found.save(out)
     console = _console()
     views.show_comparison(console, found)
-    console.print(f"Written: {', '.join(written)}", style="dim", soft_wrap=True)
+    console.line(f"Written: {', '.join(written)}", "dim")
 
 
 @app.command()
@@ -122,9 +123,9 @@ def sweep(
     console = _console(out)
     views.show_sweep(console, frame)
     if out is not None:
-        write = frame.to_csv if out.endswith(".csv") else frame.to_parquet
-        files.write_all({out: lambda file: write(file, index=False)})
-        console.print(f"Written: {out}", style="dim", soft_wrap=True)
+        write = functools.partial(files.csv, index=False) if out.endswith(".csv") else files.parquet
+        files.write_all({out: lambda file: write(file, frame)})
+        console.line(f"Written: {out}", "dim")
 
 
 @app.command()
@@ -171,7 +172,7 @@ def replay(
     console = _console()
     views.show_replay(console, found)
     if out is not None:
-        console.print(f"Written: {', '.join(found.save(out))}", style="dim", soft_wrap=True)
+        console.line(f"Written: {', '.join(found.save(out))}", "dim")
 
 
 @app.command()
@@ -195,8 +196,8 @@ def convert(
     done = conversion.convert(trace, out, format, _listed("--drop", drop) if drop else (), agent, lossy)
     console = _console(out)
     for name, count in done.items():
-        console.print(f"Left out or changed: {count:,} {name}", soft_wrap=True)
-    console.print(f"Written: {out}", style="dim", soft_wrap=True)
+        console.line(f"Left out or changed: {count:,} {name}")
+    console.line(f"Written: {out}", "dim")
 
 
 @app.command()
@@ -219,7 +220,7 @@ def inspect(
         from analysis.plots import save
 
         files.write_all({picture: lambda file: save(found.plot(), file)})
-        console.print(f"Written: {picture}", style="dim", soft_wrap=True)
+        console.line(f"Written: {picture}", "dim")
 
 
 @app.command("presets")
@@ -303,25 +304,26 @@ def _value(text: str) -> Any:
         return text.strip()
 
 
-def _console(out: str | None = None) -> Console:
+def _console(out: str | None = None) -> Terminal:
     """Where results are printed: standard output, unless a file is written that may be just that (/dev/stdout, a pipe)."""
-    options: dict[str, Any] = {"highlight": False, "stderr": out is not None and not output.is_replaced(out)}
-    console = Console(**options)
-    return console if console.is_terminal else Console(**options, width=WIDTH)
+    return Terminal(stderr=out is not None and not output.is_replaced(out))
+
+
+def _end(error: BaseException) -> int:
+    """The exit status after an error that ends the process; 0 where the reader of our output has seen enough (`| head`)."""
+    if not isinstance(error.__context__ if isinstance(error, SystemExit) else error, BrokenPipeError):  # typer makes it an exit
+        raise error
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 def _refuse(message: str) -> int:
-    _to_stderr(message)
+    tell(message)
     return 2
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    _to_stderr(f"warning: {message}")
-
-
-def _to_stderr(message: str) -> None:
-    line = " ".join(part.strip() for part in message.splitlines())
-    Console(stderr=True, soft_wrap=True, markup=False, emoji=False, highlight=False).print(f"hwmodel: {line}")
+    tell(f"warning: {message}")
 
 
 if __name__ == "__main__":

@@ -220,7 +220,7 @@ class Comparison:
         writers = {
             "compare.csv": self._csv,
             "compare.md": lambda target: files.text(target, tables.markdown(self, pictures=True)),
-            "settings.csv": lambda target: self.settings.to_csv(target, index=False),
+            "settings.csv": lambda target: files.csv(target, self.settings, index=False),
             "costs.png": lambda target: plots.save(costs, target),
             "latency.png": lambda target: plots.save(latencies, target),
         }
@@ -233,8 +233,8 @@ class Comparison:
     def _any(self) -> "Result":
         return next(iter(self.results.values()))
 
-    def _csv(self, target: str) -> None:
-        self.table.to_csv(target, float_format="%.10g")
+    def _csv(self, target: Any) -> None:
+        files.csv(target, self.table, float_format="%.10g")
 
 
 def _in_order(accounts: "pd.DataFrame") -> list[str]:

@@ -5,16 +5,29 @@ import os
 import pathlib
 import shutil
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hwmodel.output import check, whole
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Writer = Callable[[Any], object]
 
 
 def text(file: Any, content: str) -> None:
-    """Write text, UTF-8."""
-    file.write(content.encode())
+    """Write text, UTF-8; halves of characters, which that has not, are written as `\\udc80`."""
+    file.write(content.encode(errors="backslashreplace"))
+
+
+def csv(file: Any, frame: "pd.DataFrame", **options: Any) -> None:
+    """Write a table as CSV, UTF-8 as `text` does."""
+    frame.to_csv(file, errors="backslashreplace", **options)
+
+
+def parquet(file: Any, frame: "pd.DataFrame") -> None:
+    """Write a table as Parquet."""
+    frame.to_parquet(file, index=False)
 
 
 def write_all(writers: Mapping[str | os.PathLike[str], Writer]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis import causes, files, tables
+from analysis.outside import markdown
 from analysis.stepping import counts_by_group
 from hwmodel import op as t
 from hwmodel.machine import Machine, preset
@@ -73,15 +74,15 @@ class Replay:
     def save(self, out: str | os.PathLike[str]) -> list[str]:
         """Write replay.csv and replay.md into a folder, which is made if it is not there; their paths."""
         writers = {
-            "replay.csv": lambda target: self.frame.to_csv(target, index=False),
+            "replay.csv": lambda target: files.csv(target, self.frame, index=False),
             "replay.md": lambda target: files.text(target, self.to_markdown()),
         }
         return files.write_all({os.path.join(out, name): writer for name, writer in writers.items()})
 
     def to_markdown(self) -> str:
         """The table as a Markdown page."""
-        notes = "\n".join(f"- {note}" for note in self.notes)
-        return "\n\n".join(["# Replay", self.subtitle, notes, tables.replay_markdown(self.frame)]) + "\n"
+        notes = "\n".join(f"- {markdown(note)}" for note in self.notes)
+        return "\n\n".join(["# Replay", markdown(self.subtitle), notes, tables.replay_markdown(self.frame)]) + "\n"
 
 
 def replay(trace: "Trace | str | os.PathLike[str]", machine: Machine | str = "kvm-ept-2024") -> Replay:

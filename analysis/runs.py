@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from analysis.terminal import tell
 from hwmodel.machine import ConfigError, Machine
 
 if TYPE_CHECKING:
@@ -79,8 +80,7 @@ def announce_compilation(design: str) -> None:
     from hwmodel import jit
 
     if not jit.JIT_OFF and not jit.STORE.has(f"hwmodel.secondary.{design}.run-"):
-        sys.stderr.write(f"hwmodel: compiling the kernels of {design}, once for this version: a few minutes\n")
-        sys.stderr.flush()
+        tell(f"compiling the kernels of {design}, once for this version: a few minutes")
 
 
 def head(trace: "Trace", records: int) -> "Trace":

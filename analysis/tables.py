@@ -1,10 +1,11 @@
 """The comparison as tables for people: metrics as rows, machines as columns."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 from analysis.metrics import METRICS, SIDES, WAITING
+from analysis.outside import markdown as shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,8 +53,8 @@ def account_rows(comparison: "Comparison", side: str) -> Iterator[tuple[str, lis
 def markdown(comparison: "Comparison", pictures: bool = False) -> str:
     """The whole comparison as a Markdown page; `pictures` refers to costs.png and latency.png beside it."""
     names = list(comparison.results)
-    parts = [f"# {' against '.join(names)}", comparison.subtitle]
-    parts.append("\n".join(f"- {note}" for note in (*comparison.notes, *comparison.warnings())))
+    parts = [f"# {' against '.join(map(shown, names))}", shown(comparison.subtitle)]
+    parts.append("\n".join(f"- {shown(note)}" for note in (*comparison.notes, *comparison.warnings())))
     parts.append(_grouped(comparison, names))
     if pictures:
         parts.append("![Where the time goes](costs.png)")
@@ -72,10 +73,10 @@ def _grouped(comparison: "Comparison", names: list[str]) -> str:
     rows, last = [], ""
     for group, title, cells in metric_rows(comparison):
         if group != last:
-            rows.append([f"**{group}**", *[""] * len(names)])
+            rows.append([group, *[""] * len(names)])
             last = group
         rows.append([title, *cells])
-    return _table(["", *names], rows)
+    return _table(["", *names], rows, bold={row[0] for row in metric_rows(comparison)})
 
 
 def _differences(frame: "pd.DataFrame") -> str:
@@ -85,11 +86,13 @@ def _differences(frame: "pd.DataFrame") -> str:
     return _table(["setting", *frame.columns], rows)
 
 
-def _table(header: list[str], rows: list[list[str]]) -> str:
+def _table(header: list[str], rows: list[list[str]], bold: Collection[str] = ()) -> str:
+    """A Markdown table; rows that begin with a word of `bold` do so in bold."""
     from tabulate import tabulate
 
     align = ["left", *["right"] * (len(header) - 1)]
-    return tabulate(rows, header, tablefmt="pipe", disable_numparse=True, colalign=align)
+    cells = [[f"**{shown(first)}**" if first in bold else shown(first), *map(shown, others)] for first, *others in rows]
+    return tabulate(cells, [shown(name) for name in header], tablefmt="pipe", disable_numparse=True, colalign=align)
 
 
 def replay_markdown(frame: "pd.DataFrame") -> str:
@@ -97,5 +100,6 @@ def replay_markdown(frame: "pd.DataFrame") -> str:
     shown = frame.assign(operation=frame["operation"].where(~frame["operation"].duplicated(), ""))
     lines = ["| operation | count | kernel | model | difference | cause |", "|---|---|---:|---:|---:|---|"]
     for operation, count, kernel, model, difference, cause in shown.itertuples(index=False):
-        lines.append(f"| {operation} | {count} | {kernel:,} | {model:,} | {difference:+,} | {cause} |".replace("+0", "0"))
+        numbers = f"{kernel:,} | {model:,} | {difference:+,}".replace("+0", "0")
+        lines.append(f"| {shown(operation)} | {count} | {numbers} | {shown(cause)} |")
     return "\n".join(lines)

@@ -4,10 +4,10 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
 from analysis import tables
+from analysis.terminal import Terminal
 from hwmodel.machine import Machine
 
 if TYPE_CHECKING:
@@ -22,15 +22,17 @@ SWEEP = ("ns_per_access", "device_ns_per_access", "device_miss_rate_percent", "f
 """Metrics that a sweep prints; its file has all."""
 TLBS = (16, 64, 256, 1024, 4096)
 """TLBs whose misses an inspection prints; its picture has more."""
+FACTS = 100
+"""Lines of what else a trace says of itself: recordings have at most 20."""
 
 
-def show_comparison(console: Console, comparison: "Comparison") -> None:
+def show_comparison(console: Terminal, comparison: "Comparison") -> None:
     """Print the metrics, where the cycles went, and in which settings the machines differ."""
     names = list(comparison.results)
     console.print(comparison.subtitle, style="bold")
     table = _table("", names)
     for group, metrics in itertools.groupby(tables.metric_rows(comparison), key=lambda row: row[0]):
-        table.add_row(f"[bold]{group}[/]")
+        table.add_row(group, style="bold")
         for _, title, cells in metrics:
             table.add_row(f"  {title}", *cells)
     console.print(table)
@@ -50,7 +52,7 @@ def show_comparison(console: Console, comparison: "Comparison") -> None:
         console.print(warning, style="yellow")
 
 
-def show_sweep(console: Console, frame: "pd.DataFrame") -> None:
+def show_sweep(console: Terminal, frame: "pd.DataFrame") -> None:
     """Print a sweep's settings and main metrics."""
     columns = [*frame.attrs["swept"], *SWEEP]
     table = Table(box=None, pad_edge=False)
@@ -63,7 +65,7 @@ def show_sweep(console: Console, frame: "pd.DataFrame") -> None:
         console.print(note)
 
 
-def show_trace(console: Console, trace: "Trace") -> None:
+def show_trace(console: Terminal, trace: "Trace") -> None:
     """Print a trace's agents, sizes and origin."""
     table = Table(box=None, pad_edge=False)
     for column in ("agent", "role", "space", "name"):
@@ -74,7 +76,7 @@ def show_trace(console: Console, trace: "Trace") -> None:
     _show_origin(console, trace)
 
 
-def show_inspection(console: Console, inspection: "Inspection") -> None:
+def show_inspection(console: Terminal, inspection: "Inspection") -> None:
     """Print what a trace's agents use and do, and how large a TLB would have to be."""
     table = Table(box=None, pad_edge=False)
     for column in inspection.agents.columns:
@@ -100,16 +102,18 @@ def _short(value: object) -> str:
     return f"{value / scale:.3g} {unit}"
 
 
-def _show_origin(console: Console, trace: "Trace") -> None:
+def _show_origin(console: Terminal, trace: "Trace") -> None:
     sizes = f"{len(trace):,} records for {trace.references:,} references"
     console.print(f"{sizes}; {len(trace.prelude):,} records of initial memory")
-    for key, value in trace.info.items():
-        console.print(f"{key}: {value}", style="dim", markup=False)
+    for key, value in itertools.islice(trace.info.items(), FACTS):
+        console.print(f"{key}: {value}", style="dim")
+    if len(trace.info) > FACTS:
+        console.print(f"... and {len(trace.info) - FACTS:,} more", style="dim")
 
 
-def show_replay(console: Console, replay: "Replay") -> None:
+def show_replay(console: Terminal, replay: "Replay") -> None:
     """Print a replay's table."""
-    console.print(replay.subtitle, style="bold", markup=False)
+    console.print(replay.subtitle, style="bold")
     table = Table(box=None, pad_edge=False)
     for column in ("", "", "kernel", "model", "difference"):
         table.add_column(column, justify="right" if column else "left")
@@ -122,20 +126,20 @@ def show_replay(console: Console, replay: "Replay") -> None:
         last = operation
     console.print(table)
     for note in replay.notes:
-        console.print(note, markup=False)
+        console.print(note)
 
 
-def show_presets(console: Console, machines: Sequence[Machine]) -> None:
+def show_presets(console: Terminal, machines: Sequence[Machine]) -> None:
     """Print names, designs and descriptions."""
     table = Table(box=None, pad_edge=False)
     for column in ("preset", "design", "what it is"):
-        table.add_column(column)
+        table.add_column(column, style="bold" if column == "preset" else "")
     for machine in machines:
-        table.add_row(f"[bold]{machine.name}[/]", machine.design, machine.description)
+        table.add_row(machine.name, machine.design, machine.description)
     console.print(table)
 
 
-def show_machine(console: Console, machine: Machine) -> None:
+def show_machine(console: Terminal, machine: Machine) -> None:
     """Print every setting with its provenance."""
     from hwmodel.config import CONFIDENCE
 
@@ -156,7 +160,7 @@ def show_machine(console: Console, machine: Machine) -> None:
     console.print(" · ".join(f"{letter} {meaning}" for letter, meaning in CONFIDENCE.items()), style="dim")
 
 
-def _show(console: Console, title: str, names: Sequence[str], rows: Sequence[tuple[str, list[str]]]) -> None:
+def _show(console: Terminal, title: str, names: Sequence[str], rows: Sequence[tuple[str, list[str]]]) -> None:
     table = _table(title, names)
     for name, cells in rows:
         table.add_row(f"  {name}", *cells)

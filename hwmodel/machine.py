@@ -18,6 +18,7 @@ from hwmodel.config.common import Common
 from hwmodel.config.errors import ConfigError, SettingError, explained, suggestion
 from hwmodel.config.files import Given
 from hwmodel.config.section import Declared, DesignSpec, Scalar, Section, cycles, declared, flat, nested
+from hwmodel.output import encodable
 
 __all__ = ["ConfigError", "Machine", "Provenance", "load", "preset", "presets"]
 
@@ -223,7 +224,7 @@ def load(path: str | Path) -> Machine:
         known = ", ".join(secondary.names())
         raise ConfigError(f"{path.name}: design: is missing, and no preset is extended (designs: {known})")
     try:
-        return _built(draft.name or path.stem, draft.design, draft.description, draft.settings)
+        return _built(draft.name or encodable(path.stem), draft.design, draft.description, draft.settings)
     except ConfigError as error:
         raise ConfigError(f"{path.name}: {error}") from None
 

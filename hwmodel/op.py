@@ -46,6 +46,7 @@ from typing import Literal
 import numpy as np
 
 from hwmodel.jit import part
+from hwmodel.output import encodable
 
 OP = np.dtype((np.record, [("address", "i8"), ("count", "i4"), ("gap", "i2"), ("kind", "i1"), ("agent", "i1")]))
 """One record of a trace: 16 bytes, signed columns."""
@@ -117,6 +118,7 @@ class Agent:
     name: str
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "name", encodable(self.name))
         if self.role not in ("cpu", "device"):
             raise TraceError(f"agent {self.name!r}: role must be 'cpu' or 'device', not {self.role!r}")
         if not 0 <= self.space < SPACES:

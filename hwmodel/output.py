@@ -102,6 +102,11 @@ def check_folder(folder: Path) -> None:
         raise PermissionError(f"{there}: no permission to write there")
 
 
+def encodable(text: str) -> str:
+    """Return a text that any file can hold: a byte of a path that is no character, Python's half of one, is written `\\udcff`."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 class _Output(io.FileIO):
     """A file whose errors say which one it is: a full disk names none."""
 

@@ -145,6 +145,22 @@ def test_nothing_prints(path):
     assert "print" not in {call.func.id for call in calls}
 
 
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_only_the_terminal_prints(path):
+    """What others wrote must not become markup or an order to a terminal: all goes through analysis/terminal.py, as plain text."""
+    if name(path) in ("analysis/terminal.py", "workloads/recorders/launch.py", "workloads/recorded/make.py"):
+        return  # itself; what passes a program's errors on; what makes the recordings shipped here and tells their sizes
+    allowed = {"rich.table.Table"}  # its cells are rendered by the console
+    printing = {module for module in imports(tree(path)) if parts_of(module)[0] in ("rich", "click", "logging")} - allowed
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in ("sys.stdout", "sys.stderr", "typer", "rich"):
+            if node.attr in ("write", "writelines", "buffer", "echo", "secho", "style", "print"):
+                printing.add(ast.unparse(node))
+        if isinstance(node, ast.keyword) and node.arg in ("markup", "emoji"):
+            printing.add(node.arg)
+    assert not printing, f"{name(path)} prints or marks text up by {printing}: analysis/terminal.py does"
+
+
 @pytest.mark.parametrize("path", [*SOURCES, *TESTS], ids=name)
 def test_files_are_short(path):
     lines = len(path.read_text(encoding="utf-8").splitlines())

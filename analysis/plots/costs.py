@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib import rc_context
 
 from analysis.metrics import WORK
-from analysis.plots.figure import INK, MUTED, PAPER, STYLE, Picture, heading, inches, number
+from analysis.plots.figure import INK, MUTED, PAPER, STYLE, Picture, heading, inches, label, number
 from analysis.plots.layout import spread
 
 if TYPE_CHECKING:
@@ -141,12 +141,12 @@ def _key(figure: Any) -> None:
         last = _beside(figure, square, 4, name, MUTED)
 
 
-def _beside(figure: Any, text: Any, points: float, label: str, colour: str) -> Any:
+def _beside(figure: Any, text: Any, points: float, words: str, colour: str) -> Any:
     """Write a label to the right of another."""
     from matplotlib.text import Annotation
 
     note = Annotation(
-        label, (1, 0.5), xycoords=text, xytext=(points, 0), textcoords="offset points",
+        words, (1, 0.5), xycoords=text, xytext=(points, 0), textcoords="offset points",
         va="center", fontsize=9, color=colour,
     )  # fmt: skip
     figure.add_artist(note)
@@ -195,5 +195,5 @@ def _bar(axes: Any, x: float, parts: list[tuple[str, float]], top: float, height
 def _foot(axes: Any, x: float, machine: str, notes: list[str]) -> None:
     frame = axes.get_xaxis_transform()
     axes.plot([x - BAR / 2, x + BAR / 2], [0, 0], color=MUTED, linewidth=1.2, clip_on=False)
-    axes.text(x - BAR / 2, -0.045, machine, transform=frame, fontsize=11, fontweight="bold", va="top", color=INK)
+    axes.text(x - BAR / 2, -0.045, label(machine), transform=frame, fontsize=11, fontweight="bold", va="top", color=INK)
     axes.text(x - BAR / 2, -0.13, "\n".join(notes), transform=frame, fontsize=9, va="top", color=MUTED, linespacing=1.4)

@@ -7,6 +7,8 @@ from typing import Any, BinaryIO
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from analysis.outside import visible
+
 INK, MUTED, FAINT, PAPER = "#1f2328", "#6b7280", "#dfe3e8", "#ffffff"
 MACHINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4d4d4d")
 """Okabe and Ito's colours, told apart with every kind of colour blindness."""
@@ -14,6 +16,7 @@ STYLE: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["Inter", "Source Sans 3", "Helvetica Neue", "DejaVu Sans"],
     "font.size": 10.5,
+    "text.parse_math": False,  # a name may have dollars
     "text.color": INK,
     "axes.labelcolor": MUTED,
     "axes.edgecolor": FAINT,
@@ -28,6 +31,8 @@ STYLE: Any = {
     "savefig.facecolor": PAPER,
 }
 DPI = 160
+NAME, LINE = 40, 160
+"""Characters of a name and of a line that are drawn."""
 
 
 class Picture(Figure):
@@ -53,8 +58,14 @@ def inches(figure: Any) -> tuple[float, float]:
 def heading(figure: Any, title: str, subtitle: str) -> None:
     """Write title and subtitle at the top left of a figure or subfigure."""
     width, height = inches(figure)
-    figure.text(0.25 / width, 1 - 0.16 / height, title, fontsize=15, fontweight="bold", va="top")
-    figure.text(0.25 / width, 1 - 0.50 / height, subtitle, fontsize=10, color=MUTED, va="top")
+    figure.text(0.25 / width, 1 - 0.16 / height, visible(title, LINE), fontsize=15, fontweight="bold", va="top")
+    figure.text(0.25 / width, 1 - 0.50 / height, visible(subtitle, LINE), fontsize=10, color=MUTED, va="top")
+
+
+def label(name: str) -> str:
+    """A name as it is drawn; matplotlib leaves out of a key what begins with an underscore."""
+    shown = visible(name, NAME)
+    return f" {shown}" if shown.startswith("_") else shown
 
 
 def number(value: float) -> str:

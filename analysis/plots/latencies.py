@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from analysis.plots.figure import FAINT, INK, MACHINES, MUTED, STYLE, Picture, duration, heading, inches
+from analysis.plots.figure import FAINT, INK, MACHINES, MUTED, STYLE, Picture, duration, heading, inches, label
 from analysis.plots.layout import spread
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _ridge(axes: Any, name: str, result: "Result", colour: str) -> None:
 
 def _name(axes: Any, name: str, paths: Mapping[str, "Latency"], whole: "Latency", colour: str) -> None:
     place = {"transform": axes.transAxes, "ha": "right", "va": "top"}
-    axes.text(-0.02, 1.0, name, fontsize=11.5, fontweight="bold", color=colour, **place)
+    axes.text(-0.02, 1.0, label(name), fontsize=11.5, fontweight="bold", color=colour, **place)
     axes.text(-0.02, 0.70, f"{whole.count:,} misses", fontsize=9, color=MUTED, **place)
     named = [(PATHS[kind], latency.count) for kind, latency in paths.items() if kind in PATHS]
     for row, ((path, count), shade) in enumerate(zip(named, SHADES, strict=False)):
@@ -138,17 +138,17 @@ def _name(axes: Any, name: str, paths: Mapping[str, "Latency"], whole: "Latency"
 def _marks(axes: Any, latency: "Latency") -> None:
     """Name the median, the 99th percentile and the maximum above a row."""
     values = [latency.percentile(50), latency.percentile(99), latency.max]
-    labels = [f"{what} {duration(value)}" for what, value in zip(("p50", "p99", "max"), values, strict=True)]
+    texts = [f"{what} {duration(value)}" for what, value in zip(("p50", "p99", "max"), values, strict=True)]
     low, high = np.log(axes.get_xlim())
     width = WIDTH - LEFT - RIGHT
     wanted = [float((np.log(value) - low) / (high - low) * width) for value in values]
-    places = spread(wanted, [0.085 * len(label) + 0.12 for label in labels], -0.1, width + 0.25)
-    for value, label, place in zip(values, labels, places, strict=True):
+    places = spread(wanted, [0.085 * len(text) + 0.12 for text in texts], -0.1, width + 0.25)
+    for value, text, place in zip(values, texts, places, strict=True):
         axes.axvline(value, color=INK, linewidth=0.9, linestyle=(0, (2, 2)))
         axes.annotate(
-            label, (value, 1.0), xycoords=axes.get_xaxis_transform(), xytext=(place / width, 1.12),
+            text, (value, 1.0), xycoords=axes.get_xaxis_transform(), xytext=(place / width, 1.12),
             textcoords=axes.transAxes, ha="center", va="bottom", fontsize=9.5, color=INK,
-            fontweight="bold" if label.startswith("p") else "normal",
+            fontweight="bold" if text.startswith("p") else "normal",
             arrowprops={"arrowstyle": "-", "linewidth": 0.7, "color": INK, "shrinkA": 0, "shrinkB": 0},
         )  # fmt: skip
 
@@ -166,7 +166,7 @@ def _tail(axes: Any, results: Mapping[str, "Result"]) -> None:
     for i, (name, result) in enumerate(results.items()):
         latency, colour = result.latency("fault").ns, MACHINES[i % len(MACHINES)]
         x, y = exceeding(latency)
-        axes.plot(x, np.maximum(y, axes.get_ylim()[0]), color=colour, linewidth=2, drawstyle="steps-post", label=name)
+        axes.plot(x, np.maximum(y, axes.get_ylim()[0]), color=colour, linewidth=2, drawstyle="steps-post", label=label(name))
         marks = [latency.percentile(50), latency.percentile(99)]
         axes.plot(marks, [0.5, 0.01], "o", color=colour, markersize=5.5, markeredgecolor="white", markeredgewidth=1)
     axes.legend(loc="upper right", frameon=False, fontsize=10, labelcolor="linecolor", handlelength=1.4)

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.colors import LinearSegmentedColormap, LogNorm
 
-from analysis.plots.figure import FAINT, INK, MACHINES, MUTED, STYLE, Picture, heading, number
+from analysis.plots.figure import FAINT, INK, MACHINES, MUTED, STYLE, Picture, heading, label, number
 from hwmodel.op import EXIT, FORK, MADVISE, MMAP, MPROTECT, MREMAP, MUNMAP, NAMES, SYNC, SYSCALL
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _draw_reuse(axes: Any, inspection: "Inspection") -> None:
     references = inspection.agents[["reads", "writes", "fetches"]].sum(axis=1)
     busiest = list(references.sort_values(ascending=False, kind="stable").index[:6]) if len(references) > 1 else []
     for colour, name in zip(MACHINES[1:], busiest, strict=False):
-        axes.loglog(frame["entries"], frame[name], color=colour, linewidth=1.2, alpha=0.8, label=inspection.agents.loc[name, "name"])
+        axes.loglog(frame["entries"], frame[name], color=colour, linewidth=1.2, alpha=0.8, label=label(inspection.agents.loc[name, "name"]))
     axes.loglog(frame["entries"], frame["all"], color=MACHINES[0], linewidth=2.2, label="all agents")
     for size in MARKED:
         misses = float(np.interp(size, frame["entries"], frame["all"]))

@@ -15,9 +15,12 @@ from typing import Any
 
 from hwmodel.config.errors import ConfigError, suggestion
 from hwmodel.config.section import CONFIDENCE, FREE
+from hwmodel.output import encodable
 
 KEYS = ("value", "source", "confidence", "low", "high")
 HEAD = ("name", "design", "description", "extends")
+LONGEST = 1 << 20
+"""Bytes of a file; presets have at most 15,000."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ def packaged(name: str) -> Draft:
 
 def own(path: Path) -> Draft:
     """Return what a user's file says."""
-    name = path.name or str(path)
+    name = encodable(path.name or str(path))
     try:
         return _draft(path, name)
     except RecursionError:
@@ -98,7 +101,11 @@ def _text(head: dict[str, Any], key: str, name: str) -> str:
 
 def _table(file: Traversable, name: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        with file.open("rb") as opened:  # a device may have no end
+            data = opened.read(LONGEST + 1)
+        if len(data) > LONGEST:
+            raise ConfigError(f"{name}: has more than {LONGEST:,} bytes: no settings of a machine")
+        return tomllib.loads(data.decode())
     except OSError as error:
         raise ConfigError(f"{name}: {error.strerror}") from None
     except ValueError as error:  # not TOML, or not UTF-8

@@ -1,0 +1,53 @@
+"""The terminal: the one home of printing. What is printed is text, whoever wrote it: never markup, never an order to the terminal."""
+
+import contextlib
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from analysis.outside import visible
+
+WIDTH = 100
+"""Columns of what does not go to a terminal."""
+
+
+class Terminal(Console):
+    """Standard output or error, for tables and lines.
+
+    Parameters
+    ----------
+    stderr : bool
+        Standard error instead of standard output.
+    """
+
+    def __init__(self, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False, force_jupyter=False)
+        if not self.is_terminal:
+            self.width = WIDTH
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return text as it is shown: all that is printed comes through here, cells of tables too."""
+        shown = visible(text).encode(self.encoding, "backslashreplace").decode(self.encoding)
+        return super().render_str(shown, **options)
+
+    def line(self, text: str, style: str | None = None) -> None:
+        """Print a text in one line, however long."""
+        self.print(text, style=style, soft_wrap=True)
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to `cli.main` that the reader of our output has seen enough: rich would end the process with status 1."""
+        raise BrokenPipeError
+
+
+def tell(message: str) -> None:
+    """Say something beside the results, in one line."""
+    Terminal(stderr=True).line("hwmodel: " + " ".join(part.strip() for part in message.splitlines()))
+
+
+def take_any_text() -> None:
+    """Let the standard streams write what their encoding lacks, as `\\xe9`, instead of raising UnicodeEncodeError."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError):  # a notebook's stream, or one that is closed
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

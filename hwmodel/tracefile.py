@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pathlib
+import stat
 import zlib
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -13,6 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from hwmodel import trace as t
+from hwmodel.arrow import arrow
 from hwmodel.jit import entry, part
 from hwmodel.op import copy_records, write
 from hwmodel.output import whole
@@ -21,6 +23,9 @@ from hwmodel.tracecheck import Validator
 SUFFIX = ".hwtrace"
 VERSION = 1
 GROUP = 1 << 18
+MOST = (1 << 31) - 1
+"""References of a record, at most."""
+KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a disk", stat.S_IFSOCK: "a socket"}
 KEY = b"hwmodel.trace"
 SUM = b"hwmodel.trace.crc32"
 """The checksum of what is under KEY, in decimal: Parquet has checksums of its pages only. Older files lack it."""
@@ -85,6 +90,19 @@ def load(path: str | os.PathLike[str]) -> t.Trace:
         raise t.TraceError(f"{name}: damaged: its description makes no sense ({told(error)})") from None
 
 
+def check_regular(name: str) -> None:
+    """Raise OSError, with the reason, if there is no file of this name that can be read as often as a trace is."""
+    try:
+        mode = os.stat(name).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(f"{name}: no such file") from None
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(f"{name}: a folder, not a trace")
+    if not stat.S_ISREG(mode):
+        kind = KINDS.get(stat.S_IFMT(mode), "something else")
+        raise OSError(f"{name}: is {kind} and not a regular file: a trace is read several times, from its beginning")
+
+
 def is_trace_file(path: str | os.PathLike[str]) -> bool:
     """Whether a Parquet file is a trace, or damaged; False: it is in order and something else."""
     try:
@@ -115,9 +133,7 @@ class _Counted(io.RawIOBase):
 
 
 def _write(trace: t.Trace, file: Any, path: pathlib.Path) -> None:
-    import pyarrow as pa
-    from pyarrow import parquet
-
+    pa = arrow()
     schema = pa.schema([(column, pa.from_numpy_dtype(t.OP[column])) for column in t.COLUMNS])
     options: dict[str, Any] = {
         "compression": "zstd",
@@ -126,10 +142,10 @@ def _write(trace: t.Trace, file: Any, path: pathlib.Path) -> None:
         "data_page_size": 1 << 24,
         "write_page_checksum": True,
     }
-    if "max_rows_per_page" in inspect.signature(parquet.write_table).parameters:
+    if "max_rows_per_page" in inspect.signature(pa.parquet.write_table).parameters:
         options["max_rows_per_page"] = GROUP  # newer versions' pages of 20,000 rows compress half as well
     validator, references = Validator(trace), 0
-    with parquet.ParquetWriter(file, schema, **options) as writer:
+    with pa.parquet.ParquetWriter(file, schema, **options) as writer:
         for chunk in trace.chunks(GROUP):
             validator.check(chunk)
             references += t.count_references(chunk)
@@ -161,12 +177,9 @@ def _json(value: Any, path: pathlib.Path) -> str:
 
 
 def _open(name: str) -> Any:
-    from pyarrow import parquet
-
-    if not os.path.isfile(name):
-        raise FileNotFoundError(f"{name}: no such file")
+    check_regular(name)
     try:
-        return parquet.ParquetFile(name, page_checksum_verification=True)
+        return arrow().parquet.ParquetFile(name, page_checksum_verification=True)
     except Exception as error:  # as in _read
         raise t.TraceError(f"{name}: not a trace file, or cut short ({told(error)})") from None
 
@@ -185,39 +198,65 @@ def _sum(text: bytes) -> str:
 
 def _trace(meta: dict[str, Any], rows: int, name: str) -> t.Trace:
     """The trace that a description describes."""
-    agents = [t.Agent(agent["role"], int(agent["space"]), str(agent["name"])) for agent in meta["agents"]]
-    records, references = int(meta["records"]), int(meta["references"])
+    agents = [t.Agent(agent["role"], _number(agent, "space", t.SPACES), str(agent["name"])) for agent in meta["agents"]]
+    records = _number(meta, "records")
     if records != rows:
         raise t.TraceError(f"damaged: {rows} records, but it should have {records}")
+    references = _number(meta, "references", 1 + MOST * records)
     prelude, info = t.as_records(map(tuple, meta["prelude"])), dict(meta["info"])
-    return t.Trace(agents, functools.partial(_read, name, records), prelude, info, name, records, references)
+    return t.Trace(agents, functools.partial(_read, name, records, references), prelude, info, name, records, references)
 
 
-def _read(name: str, records: int) -> Iterator[np.ndarray]:
-    left = records
+def _number(table: dict[str, Any], field: str, end: int | None = None) -> int:
+    """A whole number of a description: from 0, and below `end` if there is one."""
+    value = table[field]
+    if type(value) is not int or value < 0 or (end is not None and value >= end):
+        bound = "not negative" if end is None else f"in [0, {end})"
+        raise t.TraceError(f"damaged: {field}: must be a whole number, {bound}, not {repr(value)[:40]}")
+    return value
+
+
+def _read(name: str, records: int, references: int) -> Iterator[np.ndarray]:
+    left, uncounted = records, references
     with _open(name) as file:
         for group in range(file.num_row_groups):
             try:
-                ops = _records(file.read_row_group(group, use_threads=False))
+                for ops in _whole_units(_batches(file, group)):
+                    left, uncounted = left - ops.size, uncounted - t.count_references(ops)
+                    yield ops
             except Exception as error:  # what garbled bytes may make of a file, its library reports in many ways
                 raise t.TraceError(f"{name}: damaged in row group {group} ({told(error)})") from None
-            left -= ops.size
-            yield ops
     if left:
         raise t.TraceError(f"{name}: damaged: {records - left} records, but it should have {records}")
+    if uncounted:
+        raise t.TraceError(f"{name}: damaged: references: {references - uncounted}, but it should have {references}")
 
 
-def _records(table: Any) -> np.ndarray:
-    """The records of a row group."""
-    ops, last, at = np.empty(table.num_rows, t.OP), _no_last(), 0
-    for batch in table.to_batches():
+def _batches(file: Any, group: int) -> Iterator[np.ndarray]:
+    """The records of a row group, of which other writers may make as large a one as they like."""
+    last = _no_last()
+    for batch in file.iter_batches(GROUP, row_groups=[group], use_threads=False):
         columns = [batch.column(name).to_numpy(zero_copy_only=True) for name in t.COLUMNS]
         for name, column in zip(t.COLUMNS, columns, strict=True):
             if column.dtype != t.OP[name]:
                 raise t.TraceError(f"{name} is {column.dtype}, not {t.OP[name]}")
-        _assemble(ops[at : at + batch.num_rows], *columns, last)
-        at += batch.num_rows
-    return ops
+        ops = np.empty(batch.num_rows, t.OP)
+        _assemble(ops, *columns, last)
+        yield ops
+
+
+def _whole_units(batches: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """The same records; no array ends within a unit: operands that begin the next one belong to this."""
+    held: list[np.ndarray] = []
+    for ops in batches:
+        first = int(np.argmax(ops["kind"] != t.ARG))
+        if not held or ops["kind"][first] == t.ARG:  # nothing but operands
+            held.append(ops)
+            continue
+        yield np.concatenate([*held, ops[:first]]) if first or len(held) > 1 else held[0]
+        held = [ops[first:]]
+    if held:
+        yield np.concatenate(held) if len(held) > 1 else held[0]
 
 
 def told(error: Exception) -> str:

@@ -16,7 +16,7 @@ PACKAGES = ("hwmodel", "workloads", "analysis")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 LAYERS = (
-    {"jit", "byref", "store", "output"},
+    {"jit", "byref", "store", "output", "arrow"},
     {"tables", "ledger", "op", "config"},
     {"parts", "trace", "tracecheck", "tracefile", "latency"},
     {"clock", "locks", "records"},
@@ -126,6 +126,12 @@ def test_only_jit_imports_numba():
         and path != ROOT / "hwmodel" / "jit.py"
     ]
     assert not guilty
+
+
+def test_only_arrow_imports_pyarrow():
+    """It imports pandas where a Ctrl-C would be lost; hwmodel/arrow.py does so before."""
+    guilty = [name(path) for path in SOURCES if any(parts_of(module)[0] == "pyarrow" for module in imports(tree(path)))]
+    assert guilty == ["hwmodel/arrow.py"]
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name)

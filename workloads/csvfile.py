@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from hwmodel import op as t
+from hwmodel.arrow import arrow
 from hwmodel.trace import Trace, Validator
 from workloads import streams
 from workloads.compose.numbering import joined
@@ -82,15 +83,13 @@ def _heading(trace: Trace, records: int, name: str) -> Iterator[bytes]:
 
 
 def _write(file: Any, ops: np.ndarray) -> None:
-    import pyarrow as pa
-    from pyarrow import csv
-
+    pa = arrow()
     numbers = np.full(2 * t.CONTINUES, -1, np.int8)
     numbers[list(KINDS.values())] = np.arange(len(KINDS))
     names = pa.DictionaryArray.from_arrays(pa.array(numbers[ops["kind"]]), pa.array(list(KINDS))).cast(pa.string())
     columns = [names, *(pa.array(np.ascontiguousarray(ops[column])) for column in COLUMNS[1:])]
-    options = csv.WriteOptions(include_header=False, quoting_style="none")
-    csv.write_csv(pa.Table.from_arrays(columns, names=list(COLUMNS)), pa.PythonFile(file, "w"), options)
+    options = pa.csv.WriteOptions(include_header=False, quoting_style="none")
+    pa.csv.write_csv(pa.Table.from_arrays(columns, names=list(COLUMNS)), pa.PythonFile(file, "w"), options)
 
 
 def read(source: Source) -> Trace:

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, cast
 
 from hwmodel.op import TraceError, TraceWarning
 from hwmodel.output import whole
-from hwmodel.tracefile import told
+from hwmodel.tracefile import check_regular, told
 
 PIECE = 1 << 18  # bytes decompressed at once, at most
 PART = 1 << 12  # compressed bytes given to zstd at once: it has no limit on what they become
@@ -78,11 +78,16 @@ class Stream:
         return at
 
     def read(self, size: int) -> bytes:
-        """The next `size` bytes, fewer at the end."""
-        out = bytearray(size)
-        with memoryview(out) as view:
-            got = self.readinto(view)
-        return bytes(out[:got])
+        """The next `size` bytes, fewer at the end: never more memory than there are bytes, and a piece."""
+        out = bytearray()
+        while len(out) < size:
+            piece = bytearray(min(size - len(out), max(PIECE, len(out))))
+            with memoryview(piece) as view:
+                got = self.readinto(view)
+            out += piece[:got] if got < len(piece) else piece
+            if got < len(piece):
+                break
+        return bytes(out)
 
     def _next_piece(self) -> bytes:
         return self._checked(next, filter(None, self._pieces), b"")
@@ -220,12 +225,9 @@ class Source:
 
 
 def file_source(path: str | os.PathLike[str], strict: bool = False) -> Source:
-    """A file as a source; raises FileNotFoundError or IsADirectoryError."""
+    """A file as a source; raises FileNotFoundError, IsADirectoryError or, for a pipe or a device, OSError."""
     name = os.fspath(path)
-    if os.path.isdir(name):
-        raise IsADirectoryError(f"{name}: a folder, not a trace")
-    if not os.path.isfile(name):
-        raise FileNotFoundError(f"{name}: no such file")
+    check_regular(name)
     opener = cast(Callable[[], BinaryIO], functools.partial(open, name, "rb"))
     return Source(name, opener, strict, pathlib.Path(name))
 

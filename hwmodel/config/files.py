@@ -103,11 +103,12 @@ def _table(file: Traversable, name: str) -> dict[str, Any]:
     try:
         with file.open("rb") as opened:  # a device may have no end
             data = opened.read(LONGEST + 1)
-        if len(data) > LONGEST:
-            raise ConfigError(f"{name}: has more than {LONGEST:,} bytes: no settings of a machine")
-        return tomllib.loads(data.decode())
     except OSError as error:
         raise ConfigError(f"{name}: {error.strerror}") from None
+    if len(data) > LONGEST:
+        raise ConfigError(f"{name}: has more than {LONGEST:,} bytes: no settings of a machine")
+    try:
+        return tomllib.loads(data.decode())
     except ValueError as error:  # not TOML, or not UTF-8
         raise ConfigError(f"{name}: {error}") from None
 

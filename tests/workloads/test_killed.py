@@ -3,7 +3,6 @@
 import os
 import pathlib
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,12 +12,12 @@ import uuid
 import pytest
 
 from workloads import guardian, record_kernel, recordkernel, tracefs
+from workloads.recorders import lackey, qemu
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TRACEFS = [pathlib.Path(root) for root in tracefs.ROOTS if os.path.isdir(f"{root}/instances")]
 able = os.geteuid() == 0 and TRACEFS and os.access(TRACEFS[0] / "instances", os.W_OK) and os.access(recordkernel.KVM, os.R_OK | os.W_OK)
 needs_tracefs = pytest.mark.skipif(not able, reason="NOT SHOWN that nothing traces on after a kill: needs root, tracefs and KVM")
-needs_valgrind = pytest.mark.skipif(shutil.which("valgrind") is None and "CI" not in os.environ, reason="valgrind is not installed")
 PROGRAM = ["sh", "-c", "(sleep 61 & sleep 62) & sleep 63"]
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL]
 MARK = "HWMODEL_TESTED"
@@ -61,6 +60,10 @@ class Recorder:
     def runs(self):
         """Whether the program has begun."""
         return any(line.strip() == "sleep 63" for line in self.alive().values())
+
+    def has_forked(self):
+        """Whether the program has started others."""
+        return any(line.startswith("sleep 61") for line in self.alive().values())
 
     def kill(self, number):
         """Send a signal; what is left after two seconds."""
@@ -145,11 +148,40 @@ def test_what_a_dead_recorder_left_is_removed_at_the_next_start(tmp_path):
     assert other.kill(signal.SIGKILL) == []
 
 
-@needs_valgrind
-@pytest.mark.parametrize("number", SIGNALS)
-def test_a_recorder_of_accesses_that_is_killed_leaves_nothing(tmp_path, number, monkeypatch):
+@pytest.fixture(params=[lackey, qemu], ids=lambda module: module.__name__.rpartition(".")[2])
+def tool(request, tmp_path, monkeypatch):
+    """A recorder of accesses, as options; what it builds has been built, and it has a folder of its own for what is temporary."""
+    if request.param.missing() and "CI" not in os.environ:
+        pytest.skip(request.param.missing())
+    if request.param is qemu:
+        qemu.plugin()
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     if not TRACEFS:
         monkeypatch.setattr(Recorder, "own_instances", lambda self: [])
-    recorder = Recorder(tmp_path, "--tool", "lackey", program=["sh", "-c", "(sleep 61 & sleep 62) & sleep 63; true"])
-    recorder.wait_for(lambda: any("sleep 61" in line and "record" not in line for line in recorder.alive().values()))
+    return "--tool", request.param.__name__.rpartition(".")[2]
+
+
+FORKS = ["sh", "-c", "(sleep 61 & sleep 62) & sleep 63; true"]
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_recorder_of_accesses_that_is_killed_leaves_nothing(tmp_path, number, tool):
+    recorder = Recorder(tmp_path, *tool, program=FORKS)
+    recorder.wait_for(recorder.has_forked)
+    assert any(name in line for line in recorder.alive().values() for name in ("qemu-x86_64", "lackey"))
     assert recorder.kill(number) == []
+
+
+@pytest.mark.parametrize("kills", [4, pytest.param(100, marks=pytest.mark.long)])
+def test_a_recorder_of_accesses_that_is_killed_at_random_moments_leaves_nothing(tmp_path, tool, kills):
+    """From the start of the process to half a second after its program has forked."""
+    first, begun = Recorder(tmp_path, *tool, program=FORKS), time.monotonic()
+    first.wait_for(first.has_forked)
+    ready = time.monotonic() - begun
+    assert first.kill(signal.SIGKILL) == []
+    draw, moments = random.Random(kills), []
+    for k in range(kills):
+        recorder = Recorder(tmp_path, *tool, program=FORKS)
+        moments.append((SIGNALS[k % len(SIGNALS)].name, after := draw.uniform((k // 4 % 2) * 0.7 * ready, ready + 0.5)))
+        time.sleep(after)
+        assert recorder.kill(SIGNALS[k % len(SIGNALS)]) == [], moments[-1]

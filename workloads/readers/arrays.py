@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from hwmodel import op as t
+from hwmodel.arrow import arrow
 from hwmodel.tracefile import told
 from workloads.readers import rows as r
 from workloads.readers.rows import COLUMNS, UNKNOWN, WORDS, Block, columns_of, empty_values
@@ -15,6 +16,8 @@ from workloads.streams import Source
 
 NPY, ZIP, PARQUET = b"\x93NUMPY", b"PK\x03\x04", b"PAR1"
 WIDEST = 1 << 16  # bytes of a row
+LONGEST_HEADER = 1 << 16  # bytes; NumPy reads those of at most 10,000
+AT_ONCE = 1 << 24  # bytes of rows
 
 
 def is_npz(head: bytes) -> bool:
@@ -59,7 +62,7 @@ class _Array:
     """An .npy, read in pieces: raises ValueError if it is none."""
 
     def __init__(self, read: Callable[[int], bytes]) -> None:
-        self.read = read
+        self._read, self._header = read, LONGEST_HEADER
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             try:
@@ -72,8 +75,17 @@ class _Array:
             raise ValueError(f"it has elements of {str(self.dtype)[:80]}")
         if len(self.shape) != 1 or self.shape[0] < 0:
             raise ValueError(f"it has shape {str(self.shape)[:80]}, but rows are wanted")
-        self.rows = self.shape[0]
+        self.rows, self._header = self.shape[0], None
         self.left, self.rest = self.rows, 0
+        self.block = max(1, min(r.BLOCK, AT_ONCE // self.dtype.itemsize))
+
+    def read(self, size: int) -> bytes:
+        """The next bytes; of a header not more than there may be."""
+        if self._header is not None:
+            if size > self._header:
+                raise ValueError(f"more than {LONGEST_HEADER} bytes")
+            self._header -= size
+        return self._read(size)
 
     def take(self, rows: int) -> np.ndarray:
         """The next rows; fewer at the end, where `rest` is the bytes of a row that is not whole."""
@@ -99,7 +111,7 @@ class NpyTable(ArrayTable):
             for name, column in zip(self.columns, plan, strict=True):
                 self._check_type(name, column, array.dtype[name] if array.dtype.names else array.dtype)
             values, before = empty_values(), 0
-            while (rows := array.take(r.BLOCK)).size:
+            while (rows := array.take(array.block)).size:
                 for name, column in zip(self.columns, plan, strict=True):
                     if column != UNKNOWN:
                         _fill(values[column, : rows.size], column, rows[name] if array.dtype.names else rows)
@@ -151,10 +163,11 @@ class NpzTable(_Indexed):
             if len(set(lengths.values())) > 1:
                 raise self._refuse(f"damaged: its columns are not of one length: {lengths}")
             values, rows = empty_values(), next(iter(lengths.values()))
-            for before in range(0, rows, r.BLOCK):
-                size = min(r.BLOCK, rows - before)
+            block = min(array.block for array in arrays.values())
+            for before in range(0, rows, block):
+                size = min(block, rows - before)
                 for column, array in arrays.items():
-                    piece = array.take(r.BLOCK)
+                    piece = array.take(block)
                     if piece.size != size:
                         raise self._refuse(f"column {COLUMNS[column]!r} ends at row {before + piece.size} of {rows}")
                     _fill(values[column, :size], column, piece)
@@ -170,9 +183,7 @@ class ParquetTable(_Indexed):
     damaged = "damaged, or cut short"
 
     def _blocks(self, raw: Any) -> Iterator[Block]:
-        from pyarrow import parquet
-
-        with parquet.ParquetFile(raw, page_checksum_verification=True) as file:
+        with arrow().parquet.ParquetFile(raw, page_checksum_verification=True) as file:
             self.columns = list(file.schema_arrow.names)
             plan = columns_of(self.columns, self._ignore, self._source.name)
             wanted = [(name, column) for name, column in zip(self.columns, plan, strict=True) if column != UNKNOWN]
@@ -188,16 +199,14 @@ class ParquetTable(_Indexed):
                 raise self._refuse(f"damaged: {before} rows, but it should have {file.metadata.num_rows}")
 
     def _check_arrow_type(self, name: str, column: int, kind: Any) -> None:
-        import pyarrow as pa
-
+        pa = arrow()
         plain = kind.value_type if pa.types.is_dictionary(kind) else kind
         text = pa.types.is_string(plain) or pa.types.is_large_string(plain)
         if not pa.types.is_integer(kind) and not (text and column in WORDS):
             raise self._refuse(f"column {name!r} is {str(kind)[:80]}: it must be of integers{' or words' if column in WORDS else ''}")
 
     def _fill_arrow(self, to: np.ndarray, column: int, name: str, values: Any, before: int) -> None:
-        import pyarrow as pa
-
+        pa = arrow()
         if values.null_count:
             row = next(i for i, empty in enumerate(values.is_null().to_pylist()) if empty)
             raise self._refuse(f"row {before + row}, column {name!r}: it is empty")

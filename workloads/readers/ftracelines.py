@@ -93,7 +93,7 @@ class Lines:
         """
         for text in self._whole_lines():
             self.line += 1
-            found = LINE.match(text)
+            found = None if text.startswith("#") else LINE.match(text)
             if found is None:
                 self._other_line(text)
             elif (event := self._event(found)) is not None:
@@ -114,7 +114,7 @@ class Lines:
         return Event(kind, numbers, thread, process, who, _path(rest) if kind == ENTER else "")
 
     def _other_line(self, text: str) -> None:
-        lost = LOST.match(text)
+        lost = None if text.startswith("#") else LOST.match(text)
         if lost:
             self.lost += int(next(filter(None, lost.groups())))
         elif text.startswith(MARK):

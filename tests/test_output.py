@@ -281,3 +281,42 @@ def test_writers_at_the_same_time_never_lose_their_files(tmp_path, way):
     for worker in workers:
         worker.join()
     assert not failed and sorted(os.listdir(tmp_path)) == ["0", "1", "2", "3"]
+
+
+INTERRUPTED = """
+import sys
+import numpy as np
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "pandas":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Finder())
+from hwmodel.trace import Agent, Trace
+try:
+    Trace.from_records([Agent("cpu", 0, "x")], []).save(sys.argv[1])
+except KeyboardInterrupt:
+    sys.stdout.write("interrupted")
+"""
+
+
+def test_a_ctrl_c_while_pandas_is_imported_is_not_lost(tmp_path):
+    """pyarrow's own import of it drops the exception, and the file was written as if nothing had been."""
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED, tmp_path / "x"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout == "interrupted" and not os.listdir(tmp_path), done
+
+
+@needs_root
+@pytest.mark.parametrize("name", ["x.csv", "x.hwtrace", "x.csv.gz"])
+def test_a_full_disk_is_named_and_left_empty(tmp_path, capfd, name):
+    records = [(1 << 32 | k << 30, 1 + k, k, READ, 0) for k in range(3000)]
+    Trace.from_records([Agent("cpu", 0, "x")], records, info={"noise": os.urandom(60_000).hex()}).save(tmp_path / "t.hwtrace")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", disk], capture_output=True, check=False).returncode:
+        pytest.skip("no file systems may be mounted here")
+    try:
+        assert cli.main(["convert", str(tmp_path / "t.hwtrace"), str(disk / name)]) == 2
+        told = capfd.readouterr()
+        assert (told.out, told.err) == ("", f"hwmodel: {disk / name}: No space left on device\n") and os.listdir(disk) == []
+    finally:
+        subprocess.run(["umount", disk], check=True)

@@ -198,7 +198,7 @@ def _sum(text: bytes) -> str:
 
 def _trace(meta: dict[str, Any], rows: int, name: str) -> t.Trace:
     """The trace that a description describes."""
-    agents = [t.Agent(agent["role"], _number(agent, "space", t.SPACES), str(agent["name"])) for agent in meta["agents"]]
+    agents = [t.Agent(agent["role"], _number(agent, "space"), str(agent["name"])) for agent in meta["agents"]]
     records = _number(meta, "records")
     if records != rows:
         raise t.TraceError(f"damaged: {rows} records, but it should have {records}")

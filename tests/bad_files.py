@@ -96,7 +96,7 @@ DESCRIPTIONS = {
     "a prelude of half a unit": ({"prelude": mmap_unit(BASE, 1, 3)[:1]}, "prelude record 0: mmap: operand is missing"),
     "a newer version": ({"version": 2}, "format version 2 is newer than 1"),
     "a version that is none": ({"version": "1"}, "damaged: its description makes no sense"),
-    "infinity": ({"records": float("inf")}, "damaged: its description makes no sense"),
+    "infinity": ({"records": float("inf")}, "damaged: records: must be a whole number, not negative, not inf"),
     "information that is none": ({"info": 3}, "damaged: its description makes no sense"),
 }  # fmt: skip
 LOGS = {

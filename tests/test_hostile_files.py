@@ -140,7 +140,7 @@ FIELDS = {
     "one reference too many": ({"references": 33}, "damaged: references: 32, but it should have 33"),
     "records below 0": ({"records": -1}, "damaged: records: must be a whole number, not negative, not -1"),
     "records in words": ({"records": "18"}, "damaged: records: must be a whole number, not negative, not '18'"),
-    "a space in part": ({"agents": [{"role": "cpu", "space": 0.5, "name": ""}]}, "damaged: space: must be a whole number, in [0, 128)"),
+    "a space in part": ({"agents": [{"role": "cpu", "space": 0.5, "name": ""}]}, "damaged: space: must be a whole number, not negative"),
 }
 
 

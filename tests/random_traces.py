@@ -283,8 +283,7 @@ class Plan:
         prot, after = self.rng.choice((1, 1, 3, 3, 3, 0, 5, 7)), []
         used = vmas.find(self.recent.get(space, -1))
         if used and used.prot and used.mapping != v.HUGETLB and self.rng.random() < 0.25:
-            first, prot = self.recent[space], used.prot ^ v.EXEC
-            pages = self.rng.choice((1, 2, used.last - first))
+            first, prot, pages = self.recent[space], used.prot ^ v.EXEC, self.rng.choice((1, 2, used.last - self.recent[space]))
             readers = [i for i, other in enumerate(self.agents) if (other.role, other.space) == ("cpu", space)]
             for reader in readers if prot & v.EXEC else ():  # they have it in their TLBs, without the right that comes
                 self.emit(reader, first << 12, 1, o.READ)
@@ -309,8 +308,7 @@ class Plan:
 
     def madvise(self, agent):
         """Advice; changes no VMA that matters to the plan."""
-        _, vmas = self.space_of(agent)
-        first, pages = self.a_range(vmas)
+        first, pages = self.a_range(self.space_of(agent)[1])
         advice = self.rng.choice((o.DONTNEED, o.DONTNEED, o.DONTNEED, o.FREE, o.COLD, o.HUGEPAGE, o.NOHUGEPAGE))
         self.out.extend(paged_unit(o.MADVISE, first << 12, pages, [(0, advice)], agent))
 

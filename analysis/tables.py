@@ -97,9 +97,9 @@ def _table(header: list[str], rows: list[list[str]], bold: Collection[str] = ())
 
 def replay_markdown(frame: "pd.DataFrame") -> str:
     """A replay's rows as a Markdown table."""
-    shown = frame.assign(operation=frame["operation"].where(~frame["operation"].duplicated(), ""))
+    rows = frame.assign(operation=frame["operation"].where(~frame["operation"].duplicated(), ""))
     lines = ["| operation | count | kernel | model | difference | cause |", "|---|---|---:|---:|---:|---|"]
-    for operation, count, kernel, model, difference, cause in shown.itertuples(index=False):
+    for operation, count, kernel, model, difference, cause in rows.itertuples(index=False):
         numbers = f"{kernel:,} | {model:,} | {difference:+,}".replace("+0", "0")
         lines.append(f"| {shown(operation)} | {count} | {numbers} | {shown(cause)} |")
     return "\n".join(lines)

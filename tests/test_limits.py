@@ -26,7 +26,7 @@ def machine(name="cpu-only", **settings):
 
 def trace(*records, roles=("cpu",)):
     agents = [Agent(role, 0, f"{role} {k}") for k, role in enumerate(roles)]
-    return Trace.from_records(agents, records, mmap_unit(PAGE, 1, 3, populate=True), name="x")
+    return Trace.from_records(agents, records, mmap_unit(PAGE, 1, 7, populate=True), name="x")
 
 
 def refused(machine, trace, complaint, oracle=True, **options):

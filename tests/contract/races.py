@@ -108,14 +108,17 @@ def delays(design: Design, machine: Machine, written: bool) -> list[int]:
 
 
 def vanishing(design: Design, machine: Machine) -> Trace:
-    """A range goes away while the second agent misses in its last page: a page that was mapped, one that was not, a file's."""
-    records = []
+    """A range goes away while the second agent misses in its last page: a page that was mapped, one that was not, a file's.
+
+    CPU 0 rests after it has prepared the pages: whom its notices interrupted is back when all go on at once.
+    """
+    records, rest = [], miss_steps(design, machine, True)[-1]
     for written in (True, False):
         for k, delay in enumerate(delays(design, machine, written)):
             first = FILE if k % 4 == 3 else PAGE
             last = first + PAGES - 1
             if written:
-                records += [access(o.WRITE, 0, first), access(o.WRITE, 0, last)]
+                records += [access(o.WRITE, 0, first), access(o.WRITE, 0, last), compute(rest, 0)]
             records += [sync(1), access(o.READ, 0, first), compute(delay, 0), access(o.READ, 0, last, 5)]
             records += [access(o.WRITE if k & 1 else o.READ, 2, last), access(o.READ, 2, first)]
             records += [compute(delay, 1), *vanish(first), sync(1)]

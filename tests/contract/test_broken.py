@@ -285,7 +285,7 @@ def test_replacement_by_a_die(plant):
     def rolled(original):
         def fill(m, b, index, tag, pfn, rights):
             way, row = random.randrange(1 << 30), m.banks[b]
-            if bank.find(m, b, index, tag) < 0:
+            if row.ways and bank.find(m, b, index, tag) < 0:
                 m.ways[row.offset + (index & row.mask) * row.ways + way % row.ways].used = -1
             original(m, b, index, tag, pfn, rights)
 

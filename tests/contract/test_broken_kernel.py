@@ -4,7 +4,7 @@ import pytest
 
 from hwmodel.parts import radix
 from hwmodel.primary import access, fork, frames
-from hwmodel.secondary import kvm_ept
+from hwmodel.secondary import _kvm_tables
 from tests import designs
 from tests.contract.rules import never_stale, tables_agree
 from tests.contract.test_broken import catches, forgets_nothing, plant
@@ -47,7 +47,7 @@ def test_tables(plant, name, owner, kernel, broken, words):
 
 
 def test_a_table_of_the_ept_that_is_lost(plant):
-    plant(kvm_ept, "drop_table", forgets_nothing)
+    plant(_kvm_tables, "drop_table", forgets_nothing)
     catches(tables_agree, "kvm_ept")
 
 

@@ -95,6 +95,23 @@ class Validator:
         if reason:
             raise t.TraceError(self._message(prelude, at, reason, f"prelude record {at}"))
         self._check_populated(prelude)
+        self._check_breaks(prelude)
+
+    def _check_breaks(self, prelude: np.ndarray) -> None:
+        """A program break that moves meets no mapping: it could neither grow over one, nor free its pages before the first record."""
+        breaks: dict[int, int] = {}
+        mapped: dict[int, list[tuple[int, int]]] = {}
+        for at in np.flatnonzero(np.isin(prelude["kind"], (t.MMAP, t.BRK))):
+            space = int(self._agents[prelude["agent"][at]]["space"])
+            first, ranges = int(prelude["address"][at]), mapped.setdefault(space, [])
+            if prelude["kind"][at] == t.MMAP:
+                ranges.append((first >> t.PAGE_SHIFT, (first >> t.PAGE_SHIFT) + t.pages_of(prelude, int(at))))
+                continue
+            new = -(-first >> t.PAGE_SHIFT)
+            old = breaks.get(space) or new  # 0: not set yet
+            if any(low < max(old, new) and high > min(old, new) for low, high in ranges):
+                raise t.TraceError(f"{self._trace.prefix}prelude record {at}: brk over a mapping")
+            breaks[space] = new
 
     def _check_populated(self, prelude: np.ndarray) -> None:
         """Pages that are in memory from the beginning are so in one mapping: nothing unmaps them before the first record."""

@@ -210,6 +210,16 @@ def test_memory_that_exists_from_the_beginning_is_not_mapped_again():
     validate(make([], prelude=others))
 
 
+@pytest.mark.parametrize("to", [8, 2])
+def test_a_break_of_the_prelude_does_not_move_over_a_mapping(to):
+    moved = (A + to * 4096 - 9, 0, 0, t.BRK, CPU)
+    prelude = [(A + 4 * 4096, 0, 0, t.BRK, CPU), *t.mmap_unit(A + min(4, to) * 4096, 4, 3, agent=CPU), moved]
+    with pytest.raises(TraceError, match=r"^prelude record 3: brk over a mapping$"):
+        validate(make([], prelude=prelude))
+    beside = [prelude[0], *t.mmap_unit(A + 8 * 4096, 4, 3, agent=CPU), *t.mmap_unit(A, 2, 3, agent=CPU), prelude[3]]
+    validate(make([], prelude=[*beside, (A + 7 * 4096, 0, 0, t.BRK, CPU), (A + 2 * 4096, 0, 0, t.BRK, CPU)]))
+
+
 def test_the_check_knows_what_was_in_earlier_chunks():
     validator = Validator(make([]))
     validator.check(t.as_records([read(A + 4090)]))

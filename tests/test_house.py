@@ -282,3 +282,20 @@ def test_every_column_is_read():
             known = {column for owner, column in read if (owner in own if own else owner not in others)}
             unread = sorted(set(table.names) - known)
             assert not unread, f"{table_name} has columns that nobody reads: {unread}"
+
+
+@pytest.mark.parametrize("document", ["model.md", "deviations.md"])
+def test_rules_and_deviations_have_short_lines(document):
+    """A rule whose line is a paragraph can't be read, nor merged."""
+    lines = (ROOT / "docs" / document).read_text(encoding="utf-8").split("\n")
+    assert [number for number, line in enumerate(lines, 1) if len(line) > 120] == []
+
+
+def test_deviations_keep_their_numbers():
+    """Numbers are kept when a deviation is closed: each is there once, and only the closed ones are in the last group."""
+    text = (ROOT / "docs" / "deviations.md").read_text(encoding="utf-8")
+    open_ones, closed = text.split("\n## Closed\n")
+    entries = re.compile(r"(?m)^- \*\*(\d+)\.\*\* (Closed: )?")
+    numbers = [int(number) for number, _ in entries.findall(text)]
+    assert sorted(numbers) == list(range(1, len(numbers) + 1))
+    assert not any(mark for _, mark in entries.findall(open_ones)) and all(mark for _, mark in entries.findall(closed))

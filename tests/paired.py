@@ -1,0 +1,145 @@
+"""Time this checkout against another one in pairs, run by hand: `python -m tests.paired ../before --pairs 9`.
+
+Each checkout has a process of its own, warm after one run that is not counted; the two take turns, so that what else the machine does
+meets both. A ratio is this one's CPU time over the other's, pair by pair; above 1 it has become slower. The verdict is about the median:
+its band is the middle half of what a thousand samples of the pairs, drawn with replacement, say (bootstrap).
+"""
+
+import argparse
+import os
+import pathlib
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+LINES, ACCESSES = 500_000, 2_000_000
+SAMPLES, LEAST = 1000, 5
+
+
+def tasks() -> dict[str, Callable[[], Callable[[], object]]]:
+    """What can be timed: by name, a function that prepares it and returns the function that is timed."""
+    import hwmodel
+    import workloads
+    from analysis.runs import offloaded
+    from hwmodel import machine as machines
+    from workloads.recorded import names
+
+    def simulated(preset: str, recording: str) -> Callable[[], object]:
+        machine, trace = hwmodel.preset(preset), workloads.recorded(recording)
+        plain, shared, _ = offloaded(trace, [machine], 0.5)
+        chosen = plain if machine.design == "cpu_only" else shared
+        return lambda: hwmodel.simulate(machine, chosen, progress=False)
+
+    def generated(name: str, preset: str, **parameters: int) -> Callable[[], object]:
+        machine, trace = hwmodel.preset(preset), getattr(workloads, name)(**parameters)
+        return lambda: hwmodel.simulate(machine, trace, progress=False)
+
+    def loaded(recording: str) -> Callable[[], object]:
+        return lambda: sum(chunk.size for chunk in workloads.recorded(recording).chunks())
+
+    def lackey() -> Callable[[], object]:
+        with tempfile.NamedTemporaryFile("w", suffix=".lackey", delete=False) as text:
+            for k in range(0, LINES, 5):
+                code, data = 0x4000000 + 4 * (k % 9973), 0x5000000 + 4099 * (k % 997) + k % 512 * 8
+                text.write(f"I  {code:x},3\nI  {code + 3:x},5\n L {data:x},8\nI  {code + 8:x},4\n S {data ^ 64:x},8\n")
+        return lambda: workloads.read(text.name)
+
+    found: dict[str, Callable[[], Callable[[], object]]] = {}
+    for preset in machines.presets():
+        for recording in (name for name in names() if not any(agent.role == "device" for agent in workloads.recorded(name).agents)):
+            found[f"simulate {preset} {recording}"] = lambda preset=preset, recording=recording: simulated(preset, recording)
+        if hwmodel.preset(preset).design != "cpu_only":
+            found[f"zipf {preset}"] = lambda preset=preset: generated("zipf", preset, accesses=ACCESSES, pages=1 << 14, devices=1)
+    found |= {f"load {recording}": lambda recording=recording: loaded(recording) for recording in names()}
+    found["read lackey"] = lackey
+    return found
+
+
+def serve() -> None:
+    """Prepare and time what is asked for, line by line: a name, then a line for each run of it."""
+    warnings.simplefilter("ignore")
+    known, timed, out = tasks(), None, os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what the model prints is no answer
+    print(*known, sep="\t", file=out, flush=True)
+    for line in sys.stdin:
+        name = line.rstrip("\n")
+        if name:
+            timed = known[name]()
+            timed()
+        begun = time.process_time()
+        timed()
+        print(time.process_time() - begun, file=out, flush=True)
+
+
+class Checkout:
+    """A process that times what a checkout does."""
+
+    def __init__(self, root: pathlib.Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, "--serve"], cwd=root, env=os.environ | {"PYTHONPATH": str(root)}, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        self.names = self._process.stdout.readline().rstrip("\n").split("\t")
+
+    def seconds(self, name: str = "") -> float:
+        """Run what was named last once more, or prepare and run what is named now."""
+        self._process.stdin.write(name + "\n")
+        self._process.stdin.flush()
+        return float(self._process.stdout.readline())
+
+
+def ratios(here: Checkout, there: Checkout, name: str, pairs: int) -> list[float]:
+    """Take turns; who is first changes from pair to pair."""
+    here.seconds(name), there.seconds(name)
+    found = []
+    for k in range(pairs):
+        first, second = (here, there) if k % 2 else (there, here)
+        seconds = {first: first.seconds(), second: second.seconds()}
+        found.append(seconds[here] / seconds[there])
+    return found
+
+
+def band(found: list[float]) -> tuple[float, float]:
+    """The middle half of the medians of samples drawn with replacement."""
+    draws = np.random.default_rng(0).choice(found, (SAMPLES, len(found)))
+    low, high = np.quantile(np.median(draws, axis=1), (0.25, 0.75))
+    return float(low), float(high)
+
+
+def main() -> int:
+    """Print a row for each task; the exit status is 1 if one has surely become slower than it may."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("other", type=pathlib.Path, nargs="?", help="the checkout that this one is compared with")
+    parser.add_argument("--pairs", type=int, default=9, metavar="N")
+    parser.add_argument("--only", default="", metavar="REGEX", help="those whose name it finds")
+    parser.add_argument("--most", type=float, default=0.03, metavar="SHARE", help="by how much a median may be higher")
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve:
+        serve()
+        return 0
+    if options.other is None or not (options.other / "hwmodel").is_dir():
+        parser.error(f"other: {options.other} is not a checkout")
+    if options.pairs < LEAST:
+        parser.error(f"--pairs: at least {LEAST}, not {options.pairs}")
+    here, there = Checkout(ROOT), Checkout(options.other.resolve())
+    wanted, slower = re.compile(options.only), False
+    print("| task | median | band | fastest and slowest pair |\n|---|---|---|---|")
+    for name in (name for name in here.names if name in there.names and wanted.search(name)):
+        found = ratios(here, there, name, options.pairs)
+        low, high = band(found)
+        slower |= low > 1 + options.most
+        print(f"| {name} | {statistics.median(found):.3f} | {low:.3f} to {high:.3f} | {min(found):.3f}, {max(found):.3f} |", flush=True)
+    return int(slower)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

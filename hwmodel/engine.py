@@ -128,8 +128,8 @@ def ahead(m, dev, i, limit, translate):
                 fetch = kind == FETCH
                 cost = costs.instruction if fetch else row.access_cost
                 n = op.count - row.taken
-                if cost > 0:
-                    n = min(n, (limit - now + cost - 1) // cost)
+                if n * cost > limit - now:  # a division costs more than the rest of a hit
+                    n = (limit - now + cost - 1) // cost
                 now += n * cost
                 m.ledger[i, INSTRUCTION if fetch else ACCESS] += n * cost
                 count_hits(m, i, is_cpu, fetch, n - 1)

@@ -221,8 +221,8 @@ def _read(name: str, records: int, references: int) -> Iterator[np.ndarray]:
     with _open(name) as file:
         for group in range(file.num_row_groups):
             try:
-                for ops in _whole_units(_batches(file, group)):
-                    left, uncounted = left - ops.size, uncounted - t.count_references(ops)
+                for ops, found in _whole_units(_batches(file, group)):
+                    left, uncounted = left - ops.size, uncounted - found
                     yield ops
             except Exception as error:  # what garbled bytes may make of a file, its library reports in many ways
                 raise t.TraceError(f"{name}: damaged in row group {group} ({told(error)})") from None
@@ -232,31 +232,36 @@ def _read(name: str, records: int, references: int) -> Iterator[np.ndarray]:
         raise t.TraceError(f"{name}: damaged: references: {references - uncounted}, but it should have {references}")
 
 
-def _batches(file: Any, group: int) -> Iterator[np.ndarray]:
-    """The records of a row group, of which other writers may make as large a one as they like."""
+def _batches(file: Any, group: int) -> Iterator[tuple[np.ndarray, int]]:
+    """The records of a row group, of which other writers may make as large a one as they like; with each array its references."""
     last = _no_last()
-    for batch in file.iter_batches(GROUP, row_groups=[group], use_threads=False):
+    if file.metadata.row_group(group).num_rows <= 2 * GROUP:  # at once is 5 % faster
+        batches = file.read_row_group(group, use_threads=False).to_batches()
+    else:
+        batches = file.iter_batches(GROUP, row_groups=[group], use_threads=False)
+    for batch in batches:
         columns = [batch.column(name).to_numpy(zero_copy_only=True) for name in t.COLUMNS]
         for name, column in zip(t.COLUMNS, columns, strict=True):
             if column.dtype != t.OP[name]:
                 raise t.TraceError(f"{name} is {column.dtype}, not {t.OP[name]}")
         ops = np.empty(batch.num_rows, t.OP)
-        _assemble(ops, *columns, last)
-        yield ops
+        yield ops, _assemble(ops, *columns, last)
 
 
-def _whole_units(batches: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """The same records; no array ends within a unit: operands that begin the next one belong to this."""
+def _whole_units(batches: Iterator[tuple[np.ndarray, int]]) -> Iterator[tuple[np.ndarray, int]]:
+    """The same records; no array ends within a unit: operands that begin the next one belong to this. They are no references."""
     held: list[np.ndarray] = []
-    for ops in batches:
-        first = int(np.argmax(ops["kind"] != t.ARG))
+    references = 0
+    for ops, found in batches:
+        first = 0 if ops["kind"][0] != t.ARG else int(np.argmax(ops["kind"] != t.ARG))
         if not held or ops["kind"][first] == t.ARG:  # nothing but operands
             held.append(ops)
+            references += found
             continue
-        yield np.concatenate([*held, ops[:first]]) if first or len(held) > 1 else held[0]
-        held = [ops[first:]]
+        yield np.concatenate([*held, ops[:first]]) if first or len(held) > 1 else held[0], references
+        held, references = [ops[first:]], found
     if held:
-        yield np.concatenate(held) if len(held) > 1 else held[0]
+        yield np.concatenate(held) if len(held) > 1 else held[0], references
 
 
 def told(error: Exception) -> str:
@@ -288,8 +293,12 @@ def _difference(ops, last):
 
 @entry
 def _assemble(ops, address, count, gap, kind, agent, last):
-    """Put columns together to records, and undo `_difference`."""
+    """Put columns together to records, and undo `_difference`; returns their references."""
+    references = 0
     for i in range(ops.size):
         row, stream = agent[i] & (t.AGENTS - 1), _stream(kind[i])  # a damaged file must not index outside
         last[row, stream] += address[i]
         write(ops[i], last[row, stream], count[i], gap[i], kind[i], agent[i])
+        if kind[i] & ~t.CONTINUES <= t.FETCH:
+            references += count[i]
+    return references

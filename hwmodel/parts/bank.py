@@ -59,13 +59,14 @@ def fill(m, b, index, tag, pfn, rights):
     if bank.ways == 0:
         return
     at = bank.offset + (index & bank.mask) * bank.ways
-    victim = at
+    victim, least = at, m.ways[at].used
     for k in range(at, at + bank.ways):
-        if m.ways[k].tag == tag:
+        way = m.ways[k]
+        if way.tag == tag:
             victim = k
             break
-        if m.ways[k].used < m.ways[victim].used:
-            victim = k
+        if way.used < least:
+            victim, least = k, way.used
     way = m.ways[victim]
     bank.tick += 1
     way.tag, way.pfn, way.rights, way.used = tag, pfn, rights, bank.tick

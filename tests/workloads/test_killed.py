@@ -172,7 +172,7 @@ def test_a_recorder_of_accesses_that_is_killed_leaves_nothing(tmp_path, number, 
     assert recorder.kill(number) == []
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(100, marks=pytest.mark.long)])
+@pytest.mark.parametrize("kills", [4, pytest.param(25, marks=pytest.mark.long)])
 def test_a_recorder_of_accesses_that_is_killed_at_random_moments_leaves_nothing(tmp_path, tool, kills):
     """From the start of the process to half a second after its program has forked."""
     first, begun = Recorder(tmp_path, *tool, program=FORKS), time.monotonic()

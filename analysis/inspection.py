@@ -50,7 +50,7 @@ class Inspection:
         """
         from analysis.plots.traces import draw_trace
 
-        return draw_trace(self)
+        return draw_trace(self.footprint, self.agents, self.reuse)
 
 
 def inspect(trace: "Trace", picture: bool = True) -> Inspection:

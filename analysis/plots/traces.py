@@ -10,7 +10,9 @@ from analysis.plots.figure import FAINT, INK, MACHINES, MUTED, STYLE, Picture, h
 from hwmodel.op import EXIT, FORK, MADVISE, MMAP, MPROTECT, MREMAP, MUNMAP, NAMES, SYNC, SYSCALL
 
 if TYPE_CHECKING:
-    from analysis.inspection import Inspection
+    import pandas as pd
+
+    from workloads.footprint import Footprint
 
 SIZE = (10.6, 6.6)
 HEAT = LinearSegmentedColormap.from_list("heat", ["#dceaf5", "#7fb2d9", "#0072B2", "#063a5b", "#021a29"])
@@ -21,9 +23,16 @@ FIRST = (MMAP, MUNMAP, MPROTECT, MREMAP, MADVISE, FORK, EXIT)
 LANES = 8
 
 
-def draw_trace(inspection: "Inspection") -> Picture:
-    """Draw memory over time, the operations under it, and the miss ratio of LRU TLBs beside it."""
-    footprint = inspection.footprint
+def draw_trace(footprint: "Footprint", agents: "pd.DataFrame", reuse: "pd.DataFrame") -> Picture:
+    """Draw memory over time, the operations under it, and the miss ratio of LRU TLBs beside it.
+
+    Parameters
+    ----------
+    footprint : Footprint
+        Which memory is used when, and the operations.
+    agents, reuse : DataFrame
+        As `analysis.Inspection` describes them.
+    """
     with rc_context(STYLE):
         figure = Picture(figsize=SIZE)
         lanes = _lanes(footprint.events)
@@ -31,23 +40,22 @@ def draw_trace(inspection: "Inspection") -> Picture:
             2, 2, width_ratios=(1.75, 1), height_ratios=(1, 0.06 + 0.045 * len(lanes)), left=0.115, right=0.97, top=0.84,
             bottom=0.09, hspace=0.09, wspace=0.24,
         )  # fmt: skip
-        heading(figure, _title(inspection), _subtitle(inspection))
+        heading(figure, _title(footprint), _subtitle(footprint, agents))
         memory = figure.add_subplot(grid[0, 0])
         _draw_memory(memory, footprint)
         _draw_lanes(figure.add_subplot(grid[1, 0], sharex=memory), footprint.events, lanes)
-        _draw_reuse(figure.add_subplot(grid[:, 1]), inspection)
+        _draw_reuse(figure.add_subplot(grid[:, 1]), agents, reuse)
     return figure
 
 
-def _title(inspection: "Inspection") -> str:
-    trace = inspection.footprint.trace
+def _title(footprint: "Footprint") -> str:
+    trace = footprint.trace
     program = str(trace.info.get("title") or trace.info.get("program") or trace.name or "a trace").split("/")[-1]
     return f"Memory of {program[:60]}"
 
 
-def _subtitle(inspection: "Inspection") -> str:
-    agents, pages = inspection.agents, inspection.footprint.pages
-    references = inspection.footprint.trace.references
+def _subtitle(footprint: "Footprint", agents: "pd.DataFrame") -> str:
+    pages, references = footprint.pages, footprint.trace.references
     who = f"{_several(len(agents), 'agent')} in {_several(agents['space'].nunique(), 'address space')}"
     return f"{who} · {references:,} references · {pages:,} pages of 4 KiB ({number(pages / 256)} MiB)"
 
@@ -99,12 +107,11 @@ def _draw_lanes(axes: Any, events: np.ndarray, lanes: list[int]) -> None:
     axes.spines["left"].set_visible(False)
 
 
-def _draw_reuse(axes: Any, inspection: "Inspection") -> None:
-    frame = inspection.reuse
-    references = inspection.agents[["reads", "writes", "fetches"]].sum(axis=1)
+def _draw_reuse(axes: Any, agents: "pd.DataFrame", frame: "pd.DataFrame") -> None:
+    references = agents[["reads", "writes", "fetches"]].sum(axis=1)
     busiest = list(references.sort_values(ascending=False, kind="stable").index[:6]) if len(references) > 1 else []
     for colour, name in zip(MACHINES[1:], busiest, strict=False):
-        axes.loglog(frame["entries"], frame[name], color=colour, linewidth=1.2, alpha=0.8, label=label(inspection.agents.loc[name, "name"]))
+        axes.loglog(frame["entries"], frame[name], color=colour, linewidth=1.2, alpha=0.8, label=label(agents.loc[name, "name"]))
     axes.loglog(frame["entries"], frame["all"], color=MACHINES[0], linewidth=2.2, label="all agents")
     for size in MARKED:
         misses = float(np.interp(size, frame["entries"], frame["all"]))

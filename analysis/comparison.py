@@ -177,13 +177,20 @@ class Comparison:
                 found.append(f"{name}: {counts['unsupported_ops']:,} operations failed or are not supported.")
         return found
 
+    @property
+    def sheet(self) -> tables.Sheet:
+        """Return what tables for people show."""
+        return tables.Sheet(
+            list(self.results), self.subtitle, self.notes, self.warnings(), self.table, self.accounts, self.differences
+        )
+
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write `table`, complete or not at all."""
         files.write_all({path: self._csv})
 
     def to_markdown(self, path: str | os.PathLike[str] | None = None) -> str:
         """The comparison as a Markdown page; written too if a path is given."""
-        text = tables.markdown(self)
+        text = tables.markdown(self.sheet)
         if path is not None:
             files.write_all({path: lambda target: files.text(target, text)})
         return text
@@ -219,7 +226,7 @@ class Comparison:
         latencies = plots.draw_latencies(self.results, self.subtitle)
         writers = {
             "compare.csv": self._csv,
-            "compare.md": lambda target: files.text(target, tables.markdown(self, pictures=True)),
+            "compare.md": lambda target: files.text(target, tables.markdown(self.sheet, pictures=True)),
             "settings.csv": lambda target: files.csv(target, self.settings, index=False),
             "costs.png": lambda target: plots.save(costs, target),
             "latency.png": lambda target: plots.save(latencies, target),

@@ -1,8 +1,8 @@
 """The comparison as tables for people: metrics as rows, machines as columns."""
 
 import math
-from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from analysis.metrics import METRICS, SIDES, WAITING
 from analysis.outside import markdown as shown
@@ -10,10 +10,32 @@ from analysis.outside import markdown as shown
 if TYPE_CHECKING:
     import pandas as pd
 
-    from analysis.comparison import Comparison
-
 SIDE_TITLES = {"engine": "Engine, ns per device access", "cpu": "CPUs, ns per CPU access"}
 NOTHING = "–"
+
+
+class Sheet(NamedTuple):
+    """A comparison as far as its tables show it; `Comparison.sheet` makes one.
+
+    Parameters
+    ----------
+    names : list of str
+        The machines, in the order of the columns.
+    subtitle : str
+        What was run, in a line.
+    notes, warnings : sequence of str
+        What was done to machines or trace; what a reader of the figures must know. A line each.
+    table, accounts, differences : DataFrame
+        As `Comparison` describes them.
+    """
+
+    names: list[str]
+    subtitle: str
+    notes: Sequence[str]
+    warnings: Sequence[str]
+    table: "pd.DataFrame"
+    accounts: "pd.DataFrame"
+    differences: "pd.DataFrame"
 
 
 def cell(value: Any) -> str:
@@ -30,53 +52,53 @@ def cell(value: Any) -> str:
     return f"{value:.{min(digits, 6)}f}"
 
 
-def metric_rows(comparison: "Comparison") -> Iterator[tuple[str, str, list[str]]]:
+def metric_rows(sheet: Sheet) -> Iterator[tuple[str, str, list[str]]]:
     """(group, title, cells) of every metric, in order."""
-    table = comparison.table
+    table = sheet.table
     yield "Machine", "design", [str(value) for value in table["design"]]
     yield "Machine", "clock, MHz", [cell(value) for value in table["clock_mhz"].tolist()]
     for metric in METRICS:
         yield metric.group, metric.title, [cell(value) for value in table[metric.name].tolist()]
 
 
-def account_rows(comparison: "Comparison", side: str) -> Iterator[tuple[str, list[str]]]:
+def account_rows(sheet: Sheet, side: str) -> Iterator[tuple[str, list[str]]]:
     """(account, cells) of one side in ns per access, the largest first, waiting last; idle time is left out."""
-    own = comparison.accounts[(comparison.accounts["side"] == side) & (comparison.accounts["account"] != "idle")]
+    own = sheet.accounts[(sheet.accounts["side"] == side) & (sheet.accounts["account"] != "idle")]
     wide = own.pivot(index="account", columns="machine", values="ns_per_access")
-    wide = wide.reindex(columns=list(comparison.results))
+    wide = wide.reindex(columns=sheet.names)
     order = wide.sum(axis=1).sort_values(ascending=False, kind="stable").index
     for account in sorted(order, key=lambda name: name in WAITING):
         cells = [cell(value) for value in wide.loc[account].tolist()]
         yield f"{account} (waiting)" if account in WAITING else account, cells
 
 
-def markdown(comparison: "Comparison", pictures: bool = False) -> str:
+def markdown(sheet: Sheet, pictures: bool = False) -> str:
     """The whole comparison as a Markdown page; `pictures` refers to costs.png and latency.png beside it."""
-    names = list(comparison.results)
-    parts = [f"# {' against '.join(map(shown, names))}", shown(comparison.subtitle)]
-    parts.append("\n".join(f"- {shown(note)}" for note in (*comparison.notes, *comparison.warnings())))
-    parts.append(_grouped(comparison, names))
+    names = sheet.names
+    parts = [f"# {' against '.join(map(shown, names))}", shown(sheet.subtitle)]
+    parts.append("\n".join(f"- {shown(note)}" for note in (*sheet.notes, *sheet.warnings)))
+    parts.append(_grouped(sheet, names))
     if pictures:
         parts.append("![Where the time goes](costs.png)")
         parts.append("![How long a miss takes that needs software](latency.png)")
     parts.append("## Where the cycles went")
     for side in SIDES:
-        rows = list(account_rows(comparison, side))
+        rows = list(account_rows(sheet, side))
         if rows:
             parts += [f"### {SIDE_TITLES[side]}", _table(["account", *names], [[name, *cells] for name, cells in rows])]
-    parts += ["## Settings of clock, CPUs, memory and kernel that differ", _differences(comparison.differences)]
+    parts += ["## Settings of clock, CPUs, memory and kernel that differ", _differences(sheet.differences)]
     parts += ["## What is measured", "\n".join(f"- **{m.title}**: {m.definition}" for m in METRICS)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _grouped(comparison: "Comparison", names: list[str]) -> str:
+def _grouped(sheet: Sheet, names: list[str]) -> str:
     rows, last = [], ""
-    for group, title, cells in metric_rows(comparison):
+    for group, title, cells in metric_rows(sheet):
         if group != last:
             rows.append([group, *[""] * len(names)])
             last = group
         rows.append([title, *cells])
-    return _table(["", *names], rows, bold={row[0] for row in metric_rows(comparison)})
+    return _table(["", *names], rows, bold={row[0] for row in metric_rows(sheet)})
 
 
 def _differences(frame: "pd.DataFrame") -> str:

@@ -28,27 +28,28 @@ FACTS = 100
 
 def show_comparison(console: Terminal, comparison: "Comparison") -> None:
     """Print the metrics, where the cycles went, and in which settings the machines differ."""
-    names = list(comparison.results)
-    console.print(comparison.subtitle, style="bold")
+    sheet = comparison.sheet
+    names = sheet.names
+    console.print(sheet.subtitle, style="bold")
     table = _table("", names)
-    for group, metrics in itertools.groupby(tables.metric_rows(comparison), key=lambda row: row[0]):
+    for group, metrics in itertools.groupby(tables.metric_rows(sheet), key=lambda row: row[0]):
         table.add_row(group, style="bold")
         for _, title, cells in metrics:
             table.add_row(f"  {title}", *cells)
     console.print(table)
     for side, title in tables.SIDE_TITLES.items():
-        rows = list(tables.account_rows(comparison, side))
+        rows = list(tables.account_rows(sheet, side))
         if rows:
             _show(console, title, names, rows)
-    differences = comparison.differences.itertuples()
+    differences = sheet.differences.itertuples()
     differing = [(str(name), [tables.cell(value) for value in values]) for name, *values in differences]
     if differing:
         _show(console, "Settings that differ", names, differing)
     elif len(names) > 1:
         console.print("Clock, CPUs, memory and kernel are the same on all machines.")
-    for note in comparison.notes:
+    for note in sheet.notes:
         console.print(note)
-    for warning in comparison.warnings():
+    for warning in sheet.warnings:
         console.print(warning, style="yellow")
 
 

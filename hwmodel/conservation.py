@@ -1,13 +1,9 @@
 """The identities that every run must satisfy, whatever the design: what `Result.check` checks."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from hwmodel.ledger import HEAD, LATENCIES
-
-if TYPE_CHECKING:
-    from hwmodel.result import Result
+from hwmodel.tally import Counters, Ledger
 
 SUMS = (
     (("cpu.itlb.hits", "cpu.itlb.misses", "cpu.dtlb.hits", "cpu.dtlb.misses"), ("cpu.accesses",)),
@@ -19,37 +15,37 @@ TOTALS = ((("notices.start",), ("notices.end",)), (("ipis.sent",), ("ipis.acked"
 """Counters whose sums agree over all agents."""
 
 
-def violations(result: "Result") -> list[str]:
-    """What does not balance: one line for each identity and agent, none if all is well."""
-    return [*_negative(result), *_clocks(result), *_counters(result), *_histograms(result)]
+def violations(counters: Counters, ledger: Ledger, clocks: np.ndarray, histograms: np.ndarray) -> list[str]:
+    """Return what does not balance: one line for each identity and agent, none if all is well."""
+    return [*_negative(counters, ledger), *_clocks(ledger, clocks), *_counters(counters), *_histograms(histograms)]
 
 
-def _negative(result: "Result") -> list[str]:
+def _negative(counters: Counters, ledger: Ledger) -> list[str]:
     found = []
-    for tally in (result.counters, result.ledger):
+    for tally in (counters, ledger):
         for agent, column in np.argwhere(tally.array < 0):
             found.append(f"{tally.names[column]} of {tally.labels[agent]} is {tally.array[agent, column]}")
     return found
 
 
-def _clocks(result: "Result") -> list[str]:
-    booked = result.ledger.array.sum(axis=1)
+def _clocks(ledger: Ledger, clocks: np.ndarray) -> list[str]:
+    booked = ledger.array.sum(axis=1)
     return [
         f"accounts of {label} add up to {total}, its clock is {clock}"
-        for label, total, clock in zip(result.ledger.labels, booked, result.clocks, strict=True)
+        for label, total, clock in zip(ledger.labels, booked, clocks, strict=True)
         if total != clock
     ]
 
 
-def _counters(result: "Result") -> list[str]:
+def _counters(counters: Counters) -> list[str]:
     found = []
-    for row, label in enumerate(result.counters.labels):
-        counts = dict(zip(result.counters.names, result.counters.array[row].tolist(), strict=True))
+    for row, label in enumerate(counters.labels):
+        counts = dict(zip(counters.names, counters.array[row].tolist(), strict=True))
         found += [_difference(counts, left, right, f" of {label}") for left, right in SUMS]
         if counts["device.stlb.hits"] + counts["device.stlb.misses"]:  # a design with a second level
             second, first = ("device.stlb.hits", "device.stlb.misses"), ("device.tlb.misses",)
             found.append(_difference(counts, second, first, f" of {label}"))
-    found += [_difference(dict(result.counters), left, right, "") for left, right in TOTALS]
+    found += [_difference(dict(counters), left, right, "") for left, right in TOTALS]
     return [line for line in found if line]
 
 
@@ -58,9 +54,9 @@ def _difference(counts: dict[str, int], left: tuple[str, ...], right: tuple[str,
     return "" if a == b else f"{' + '.join(left)}{whose} = {a}, but {' + '.join(right)} = {b}"
 
 
-def _histograms(result: "Result") -> list[str]:
+def _histograms(histograms: np.ndarray) -> list[str]:
     found = []
-    for kind, row in zip(LATENCIES, result.histograms, strict=True):
+    for kind, row in zip(LATENCIES, histograms, strict=True):
         count, total, low, high = (int(n) for n in row[:HEAD])
         in_buckets = int(row[HEAD:].sum())
         if count != in_buckets or (row < 0).any():

@@ -35,9 +35,10 @@ from hwmodel.op import (
     XPMEM,
     TraceError,
 )  # fmt: skip
-from hwmodel.result import AgentInfo, Result
+from hwmodel.result import Result
 from hwmodel.secondary import design as design_of
 from hwmodel.tables import I64, NEVER, QUEUED, Machine
+from hwmodel.tally import AgentInfo
 from hwmodel.trace import Trace, Validator
 
 NOT_YET = (PUNCH, SWAP_FREE, MIGRATE, KSM_MERGE, ATTACH, DETACH, GUEST, DIRTY_LOG)

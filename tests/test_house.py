@@ -23,7 +23,7 @@ LAYERS = (
     {"primary"},
     {"engine", "order", "feed", "build"},
     {"secondary"},
-    {"machine", "result", "conservation", "limits"},
+    {"machine", "limits", "result", "conservation", "tally"},
     {"simulate"},
     {"__init__"},
 )

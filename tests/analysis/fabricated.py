@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from hwmodel.ledger import ACCOUNTS, BUCKETS, COUNTERS, HEAD, LATENCIES
-from hwmodel.result import AgentInfo, Result
+from hwmodel.result import Result
+from hwmodel.tally import AgentInfo
 
 AGENTS = (
     AgentInfo("main", "cpu", 0),

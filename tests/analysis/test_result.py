@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hwmodel.jit import entry
 from hwmodel.latency import Latency, bucket_bounds
 from hwmodel.ledger import ACCOUNTS, BUCKETS, COUNTERS, LATENCIES, record
-from hwmodel.result import AccountingError, AgentInfo, Result, Tally
+from hwmodel.result import AccountingError, Result
+from hwmodel.tally import AgentInfo, Tally
 
 
 def latency(values, mhz=2000):

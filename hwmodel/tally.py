@@ -1,0 +1,133 @@
+"""`Tally`: whole numbers by agent and name; a run's counters and its cycle ledger are such tables."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hwmodel.ledger import ACCOUNTS, COUNTERS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class AgentInfo:
+    """A row of the ledger: an agent of the trace, or a CPU of the machine without one.
+
+    Parameters
+    ----------
+    name : str
+        The agent's, or for example "cpu3 (no agent)".
+    role : "cpu" or "device"
+        Which side its cycles count for.
+    space : int
+        Number of its address space; -1 without an agent.
+    """
+
+    name: str
+    role: str
+    space: int
+
+
+class Tally(Mapping[str, int]):
+    """Whole numbers by agent and name; as a mapping: name to the total over agents.
+
+    Parameters
+    ----------
+    agents : tuple of AgentInfo
+        The rows.
+    names : tuple of str
+        The columns.
+    array : int64[agent, name]
+        Kept as a read-only copy, `array`.
+    unit : str
+        Appended to the column names of `frame`.
+    """
+
+    def __init__(
+        self, agents: tuple[AgentInfo, ...], names: tuple[str, ...], array: np.ndarray, unit: str = ""
+    ) -> None:
+        self.agents, self.names, self.unit = agents, names, unit
+        self.array = frozen(array, (len(agents), len(names)))
+        self._column = {name: i for i, name in enumerate(names)}
+
+    def __getitem__(self, name: str) -> int:
+        return self.total(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def total(self, name: str, role: str | None = None) -> int:
+        """One column, added up.
+
+        Parameters
+        ----------
+        name : str
+            The column.
+        role : "cpu" or "device", optional
+            Only agents of this role.
+
+        Raises
+        ------
+        KeyError
+            If there is no such column.
+        """
+        column = self._of(name)
+        return sum(int(n) for n, agent in zip(column, self.agents, strict=True) if role in (None, agent.role))
+
+    def by_agent(self, name: str) -> dict[str, int]:
+        """One column: label of the agent (its name, numbered if several have it) to value."""
+        return dict(zip(self.labels, self._of(name).tolist(), strict=True))
+
+    @property
+    def labels(self) -> list[str]:
+        """The rows' names, made unique."""
+        often = Counter(agent.name for agent in self.agents)
+        return [f"{a.name} #{i}" if often[a.name] > 1 else a.name for i, a in enumerate(self.agents)]
+
+    def frame(self) -> "pd.DataFrame":
+        """A DataFrame, int64[agent, name]; its columns carry the unit, if there is one."""
+        import pandas as pd
+
+        columns = [f"{name}_{self.unit}" if self.unit else name for name in self.names]
+        return pd.DataFrame(self.array.copy(), pd.Index(self.labels, name="agent"), columns)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({ {name: n for name, n in self.items() if n} })"
+
+    def _of(self, name: str) -> np.ndarray:
+        if name not in self._column:
+            raise KeyError(f"{name!r} is none of {', '.join(self.names)}")
+        return self.array[:, self._column[name]]
+
+
+class Counters(Tally):
+    """Counters by agent; their definitions are in ``hwmodel.ledger.COUNTERS``."""
+
+    def __init__(self, agents: tuple[AgentInfo, ...], array: np.ndarray) -> None:
+        super().__init__(agents, tuple(COUNTERS), array)
+
+
+class Ledger(Tally):
+    """Cycles by agent and account; the accounts are defined in ``hwmodel.ledger.ACCOUNTS``.
+
+    An agent's accounts add up to its clock.
+    """
+
+    def __init__(self, agents: tuple[AgentInfo, ...], array: np.ndarray) -> None:
+        super().__init__(agents, tuple(ACCOUNTS), array, "cycles")
+
+
+def frozen(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return a read-only int64 copy; raises ValueError if it has another shape."""
+    array = np.array(array, np.int64)
+    if array.shape != shape:
+        raise ValueError(f"a result needs an array of shape {shape}, not {array.shape}")
+    array.flags.writeable = False
+    return array

@@ -26,6 +26,11 @@ from hwmodel.tables import (
     REQUEST,
     ROW,
     SPACE,
+    STEP_ENTRIES,
+    STEP_FRAMES,
+    STEP_LINKS,
+    STEP_NODES,
+    STEP_VMAS,
     VACANT,
     VMA,
     Machine,
@@ -153,12 +158,10 @@ def set_reach(m: Machine, engines: int, cpus: int) -> None:
 
 def grow(m: Machine) -> Machine:
     """Double the growing tables that may be too short for a step."""
-    from hwmodel import engine
-
     ctl = m.ctl[0]
     tables = {
-        "nodes": (ctl.node_top, engine.NODES), "frames": (ctl.frame_top, engine.FRAMES), "links": (ctl.link_top, engine.LINKS),
-        "entries": (ctl.entry_top, engine.ENTRIES), "vmas": (ctl.vma_count, engine.VMAS),
+        "nodes": (ctl.node_top, STEP_NODES), "frames": (ctl.frame_top, STEP_FRAMES), "links": (ctl.link_top, STEP_LINKS),
+        "entries": (ctl.entry_top, STEP_ENTRIES), "vmas": (ctl.vma_count, STEP_VMAS),
     }  # fmt: skip
     longer = {}
     for name, (used, need) in tables.items():

@@ -23,6 +23,11 @@ from hwmodel.tables import (
     READY,
     REQUEST,
     SPLIT,
+    STEP_ENTRIES,
+    STEP_FRAMES,
+    STEP_LINKS,
+    STEP_NODES,
+    STEP_VMAS,
     VACANT,
     WALK,
 )  # fmt: skip
@@ -31,10 +36,6 @@ FINISHED, NEED_INPUT, NEED_ROOM, DEADLOCK, EXHAUSTED, TOO_LATE = range(6)
 INSTRUCTION, ACCESS, STLB, SYSCALLS = account("instruction"), account("access"), account("stlb"), account("syscall")
 SYSCALL_COUNT = counter("ops.syscall")
 DEVICE_ACCESSES, DEVICE_HITS = counter("device.accesses"), counter("device.tlb.hits")
-
-# The most rows that one step takes: two huge pages, of a guest's tables, and the frames skipped to align them; the reverse map of one;
-# a table's pages
-NODES, FRAMES, LINKS, ENTRIES, VMAS = 24, 1560, 1040, 520, 8
 
 
 @part
@@ -234,11 +235,11 @@ def is_short(m):
     """Might this step need more rows of a table than are free? Python doubles it then."""
     ctl = m.ctl[0]
     return (
-        ctl.node_top + NODES > m.nodes.shape[0]
-        or ctl.frame_top + FRAMES > m.frames.size
-        or ctl.link_top + LINKS > m.links.size
-        or ctl.entry_top + ENTRIES > m.entries.size
-        or ctl.vma_count + VMAS > m.vmas.size
+        ctl.node_top + STEP_NODES > m.nodes.shape[0]
+        or ctl.frame_top + STEP_FRAMES > m.frames.size
+        or ctl.link_top + STEP_LINKS > m.links.size
+        or ctl.entry_top + STEP_ENTRIES > m.entries.size
+        or ctl.vma_count + STEP_VMAS > m.vmas.size
     )
 
 

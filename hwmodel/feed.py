@@ -17,7 +17,7 @@ from hwmodel.op import (
 from hwmodel.order import opens
 from hwmodel.parts import radix
 from hwmodel.primary import fault, fork, frames, vmas
-from hwmodel.tables import PFN, ZERO, A, D, P, W
+from hwmodel.tables import PAGE_FRAMES, PAGE_LINKS, PAGE_NODES, PFN, ZERO, A, D, P, W
 
 
 @entry
@@ -150,5 +150,7 @@ def is_full(m):
     """Might the next page need more rows than are free?"""
     ctl = m.ctl[0]
     return (
-        ctl.node_top + 8 > m.nodes.shape[0] or ctl.frame_top + 1040 > m.frames.size or ctl.link_top + 520 > m.links.size
-    )  # fmt: skip
+        ctl.node_top + PAGE_NODES > m.nodes.shape[0]
+        or ctl.frame_top + PAGE_FRAMES > m.frames.size
+        or ctl.link_top + PAGE_LINKS > m.links.size
+    )

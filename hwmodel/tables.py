@@ -50,6 +50,12 @@ DESIGN = 100
 PROCESS = 120
 """A request's phases below DESIGN and from here on run in process context on its server CPU."""
 
+STEP_NODES, STEP_FRAMES, STEP_LINKS, STEP_ENTRIES, STEP_VMAS = 24, 1560, 1040, 520, 8
+"""The most rows of a growing table that one step takes: two huge pages, of a guest's tables, and the frames skipped to align them; the
+reverse map of one; a table's pages."""
+PAGE_NODES, PAGE_FRAMES, PAGE_LINKS = 8, 1040, 520
+"""The most that one page takes that is in memory before time 0; never more than a step does."""
+
 CTL = table(
     "cpus", "agents", "outstanding", "spaces",  # rows: cpus, engines up to agents, then outstanding for each engine
     "shift", "runahead", "fed", "references", "total", "waiting", "poised", "now", "latest",  # block = index >> shift; total: or NEVER

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         Exit status: 0, or 2 for bad input, which is told in one line on standard error.
     """
-    from hwmodel.trace import TraceError
+    from hwmodel.op import TraceError
 
     usage_error: Any = typer.BadParameter.__mro__[2]  # ClickException, of whichever click this typer brings
     arguments = sys.argv[1:] if arguments is None else list(arguments)

@@ -105,7 +105,8 @@ def head(trace: "Trace", records: int) -> "Trace":
     """
     import numpy as np
 
-    from hwmodel.trace import Trace, TraceError
+    from hwmodel.op import TraceError
+    from hwmodel.trace import Trace
 
     if records < 1:
         raise TraceError(f"the head of a trace has at least 1 record, not {records}")

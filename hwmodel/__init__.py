@@ -6,8 +6,9 @@
 
 from hwmodel.config import ConfigError
 from hwmodel.machine import Machine, load, preset, presets
+from hwmodel.op import Agent, TraceError
 from hwmodel.result import Result
 from hwmodel.simulate import simulate
-from hwmodel.trace import Agent, Trace, TraceError
+from hwmodel.trace import Trace
 
 __all__ = ["Agent", "ConfigError", "Machine", "Result", "Trace", "TraceError", "load", "preset", "presets", "simulate"]

@@ -125,6 +125,14 @@ class Agent:
             raise TraceError(f"agent {self.name!r}: space must be in [0, {SPACES}), not {self.space}")
 
 
+def as_agents(agents: Iterable[Agent]) -> tuple[Agent, ...]:
+    """Return the agents of a trace; raises TraceError if there is none or if there are too many."""
+    agents = tuple(agents)
+    if not 0 < len(agents) <= AGENTS:
+        raise TraceError(f"a trace has 1 to {AGENTS} agents, not {len(agents)}")
+    return agents
+
+
 def as_records(records: np.ndarray | Iterable[tuple[int, ...]]) -> np.ndarray:
     """The OP array of (address, count, gap, kind, agent) tuples; an OP array is returned as it is."""
     if isinstance(records, np.ndarray):

@@ -39,7 +39,8 @@ from hwmodel.result import Result
 from hwmodel.secondary import design as design_of
 from hwmodel.tables import I64, NEVER, QUEUED, Machine
 from hwmodel.tally import AgentInfo
-from hwmodel.trace import Trace, Validator
+from hwmodel.trace import Trace
+from hwmodel.tracecheck import Validator
 
 NOT_YET = (PUNCH, SWAP_FREE, MIGRATE, KSM_MERGE, ATTACH, DETACH, GUEST, DIRTY_LOG)
 NOT_YET_ADVICE = {PAGEOUT: "PAGEOUT", COLLAPSE: "COLLAPSE"}

@@ -1,4 +1,4 @@
-"""`Trace`: agents and a re-iterable stream of op records; the door to the record layout, the check and the file.
+"""`Trace`: agents and a re-iterable stream of op records.
 
 The record itself is in `hwmodel.op`, the check in `hwmodel.tracecheck`, the file format in `hwmodel.tracefile`.
 """
@@ -10,147 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from hwmodel.op import (
-    AGENTS,
-    ARG,
-    ARGS,
-    ATTACH,
-    BRK,
-    COLD,
-    COLLAPSE,
-    COLUMNS,
-    COMPUTE,
-    CONTINUES,
-    DETACH,
-    DIRTY_LOG,
-    DONTNEED,
-    EXIT,
-    FETCH,
-    FILE_SHIFT,
-    FORK,
-    FREE,
-    GROWS_DOWN,
-    GUEST,
-    GUEST_SHIFT,
-    HUGEPAGE,
-    HUGETLB,
-    KSM_MERGE,
-    MADVISE,
-    MIGRATE,
-    MMAP,
-    MPROTECT,
-    MREMAP,
-    MUNMAP,
-    NAMES,
-    NOHUGEPAGE,
-    OP,
-    PAGE,
-    PAGE_SHIFT,
-    PAGED,
-    PAGEOUT,
-    POPULATE,
-    PRIVATE,
-    PRIVATE_FILE,
-    PROT_EXEC,
-    PROT_READ,
-    PROT_WRITE,
-    PUNCH,
-    READ,
-    SHARED,
-    SHARED_FILE,
-    SPACES,
-    SWAP_FREE,
-    SYNC,
-    SYSCALL,
-    USER_END,
-    VMA_CHANGING,
-    WRITE,
-    XPMEM,
-    Agent,
-    TraceError,
-    TraceWarning,
-    args_of,
-    as_records,
-    count_references,
-    is_paged,
-    mmap_unit,
-    page_count,
-    paged_unit,
-    pages_of,
-)
+from hwmodel import tracefile
+from hwmodel.op import ARG, OP, Agent, TraceError, as_agents, as_records, count_references
 from hwmodel.tracecheck import Validator
-
-__all__ = [
-    "AGENTS",
-    "ARG",
-    "ARGS",
-    "ATTACH",
-    "BRK",
-    "COLD",
-    "COLLAPSE",
-    "COLUMNS",
-    "COMPUTE",
-    "CONTINUES",
-    "DETACH",
-    "DIRTY_LOG",
-    "DONTNEED",
-    "EXIT",
-    "FETCH",
-    "FILE_SHIFT",
-    "FORK",
-    "FREE",
-    "GROWS_DOWN",
-    "GUEST",
-    "GUEST_SHIFT",
-    "HUGEPAGE",
-    "HUGETLB",
-    "KSM_MERGE",
-    "MADVISE",
-    "MIGRATE",
-    "MMAP",
-    "MPROTECT",
-    "MREMAP",
-    "MUNMAP",
-    "NAMES",
-    "NOHUGEPAGE",
-    "OP",
-    "PAGE",
-    "PAGED",
-    "PAGEOUT",
-    "PAGE_SHIFT",
-    "POPULATE",
-    "PRIVATE",
-    "PRIVATE_FILE",
-    "PROT_EXEC",
-    "PROT_READ",
-    "PROT_WRITE",
-    "PUNCH",
-    "READ",
-    "SHARED",
-    "SHARED_FILE",
-    "SPACES",
-    "SWAP_FREE",
-    "SYNC",
-    "SYSCALL",
-    "USER_END",
-    "VMA_CHANGING",
-    "WRITE",
-    "XPMEM",
-    "Agent",
-    "Trace",
-    "TraceError",
-    "TraceWarning",
-    "Validator",
-    "args_of",
-    "as_records",
-    "count_references",
-    "is_paged",
-    "mmap_unit",
-    "page_count",
-    "paged_unit",
-    "pages_of",
-    "validate"
-]
 
 
 class Trace:
@@ -182,9 +44,7 @@ class Trace:
         records: int | None = None,
         references: int | None = None,
     ) -> None:
-        self.agents = tuple(agents)
-        if not 0 < len(self.agents) <= AGENTS:
-            raise TraceError(f"a trace has 1 to {AGENTS} agents, not {len(self.agents)}")
+        self.agents = as_agents(agents)
         self.prelude = np.empty(0, OP) if prelude is None else as_records(prelude)
         self.info = dict(info or {})
         self.name = name
@@ -238,16 +98,12 @@ class Trace:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a trace file (`.hwtrace`: Parquet), checked, all of it or nothing; see `hwmodel.tracefile.save`."""
-        from hwmodel import tracefile
-
         tracefile.save(self, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Trace":
         """Open a trace file; its records are read when iterated over; see `hwmodel.tracefile.load`."""
-        from hwmodel import tracefile
-
-        return tracefile.load(path)
+        return cls(*tracefile.load(path))
 
     @classmethod
     def from_records(

@@ -1,15 +1,12 @@
 """The check of every record before a kernel sees it."""
 
 import bisect
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from hwmodel import op as t
 from hwmodel.jit import entry, part
-
-if TYPE_CHECKING:
-    from hwmodel.trace import Trace
 
 AGENT = np.dtype((np.record, [
     ("space", "i8"),       # its address space
@@ -48,13 +45,29 @@ REASONS = (
  _DEVICE, _EXITED, _NO_SPACE, _REFORK, _HALF, _SPACE, _GUEST) = range(len(REASONS))  # fmt: skip
 
 
+class Described(Protocol):
+    """What the check asks of a trace."""
+
+    @property
+    def agents(self) -> tuple[t.Agent, ...]:
+        """Return the agents: those of a recording may become more as it is read."""
+
+    @property
+    def prelude(self) -> np.ndarray:
+        """Return the MMAP and BRK units of the memory that exists before the first record."""
+
+    @property
+    def prefix(self) -> str:
+        """Return how an error message about the trace begins."""
+
+
 class Validator:
     """Checks the chunks of a trace in order; keeps what must be known across chunks.
 
     Parameters
     ----------
-    trace : Trace
-        Whose agents and name are used; its prelude is checked here.
+    trace : Described
+        A `Trace`, whose agents and name are used; its prelude is checked here.
 
     Raises
     ------
@@ -62,7 +75,7 @@ class Validator:
         If a record is invalid; the message names the file, the record (from 0) and the reason.
     """
 
-    def __init__(self, trace: "Trace") -> None:
+    def __init__(self, trace: Described) -> None:
         self._trace = trace
         self._agents = np.empty(0, AGENT)
         self._spaces = np.zeros(t.SPACES, np.int64)

@@ -8,17 +8,16 @@ import os
 import pathlib
 import stat
 import zlib
-from collections.abc import Iterator
-from typing import Any, BinaryIO
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 
-from hwmodel import trace as t
+from hwmodel import op as t
 from hwmodel.arrow import arrow
 from hwmodel.jit import entry, part
-from hwmodel.op import copy_records, write
 from hwmodel.output import whole
-from hwmodel.tracecheck import Validator
+from hwmodel.tracecheck import Described, Validator
 
 SUFFIX = ".hwtrace"
 VERSION = 1
@@ -31,13 +30,36 @@ SUM = b"hwmodel.trace.crc32"
 """The checksum of what is under KEY, in decimal: Parquet has checksums of its pages only. Older files lack it."""
 
 
-def save(trace: t.Trace, path: str | os.PathLike[str]) -> None:
+class Whole(Described, Protocol):
+    """What a file keeps of a trace."""
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """Return where the trace is from; JSON-able."""
+
+    def chunks(self, records: int) -> Iterator[np.ndarray]:
+        """Iterate over the records, `records` or fewer at a time."""
+
+
+class Opened(NamedTuple):
+    """What a file says of its trace: the arguments of `Trace`, in order."""
+
+    agents: tuple[t.Agent, ...]
+    source: Callable[[], Iterator[np.ndarray]]
+    prelude: np.ndarray
+    info: dict[str, Any]
+    name: str
+    records: int
+    references: int
+
+
+def save(trace: Whole, path: str | os.PathLike[str]) -> None:
     """Write a trace file; it is complete or not there.
 
     Parameters
     ----------
-    trace : Trace
-        Checked record by record on the way. Agents, prelude and info are written last, so a source may complete them.
+    trace : Whole
+        A `Trace`. Checked record by record on the way. Agents, prelude and info are written last, so a source may complete them.
     path : path
         By custom ends in ``.hwtrace``. An existing file is replaced at the end; a pipe or a device is written as it comes.
 
@@ -52,7 +74,7 @@ def save(trace: t.Trace, path: str | os.PathLike[str]) -> None:
         _write(trace, _Counted(file), pathlib.Path(path))
 
 
-def load(path: str | os.PathLike[str]) -> t.Trace:
+def load(path: str | os.PathLike[str]) -> Opened:
     """Open a trace file; its records are read when iterated over.
 
     Parameters
@@ -62,7 +84,7 @@ def load(path: str | os.PathLike[str]) -> t.Trace:
 
     Returns
     -------
-    Trace
+    Opened
         With `name` the file's path; its records are not checked yet.
 
     Raises
@@ -81,7 +103,7 @@ def load(path: str | os.PathLike[str]) -> t.Trace:
         meta = json.loads(text)
         if meta["version"] > VERSION:
             raise t.TraceError(f"format version {meta['version']} is newer than {VERSION}, the newest known here")
-        return _trace(meta, rows, name)
+        return _opened(meta, rows, name)
     except t.TraceError as error:
         raise t.TraceError(f"{name}: {error}") from None
     except KeyError as error:
@@ -132,7 +154,7 @@ class _Counted(io.RawIOBase):
         return self._at
 
 
-def _write(trace: t.Trace, file: Any, path: pathlib.Path) -> None:
+def _write(trace: Whole, file: Any, path: pathlib.Path) -> None:
     pa = arrow()
     schema = pa.schema([(column, pa.from_numpy_dtype(t.OP[column])) for column in t.COLUMNS])
     options: dict[str, Any] = {
@@ -149,7 +171,7 @@ def _write(trace: t.Trace, file: Any, path: pathlib.Path) -> None:
         for chunk in trace.chunks(GROUP):
             validator.check(chunk)
             references += t.count_references(chunk)
-            ops = copy_records(chunk)
+            ops = t.copy_records(chunk)
             _difference(ops, _no_last())
             arrays = [pa.array(np.ascontiguousarray(ops[column])) for column in t.COLUMNS]
             writer.write_table(pa.Table.from_arrays(arrays, schema=schema), row_group_size=ops.size)
@@ -158,7 +180,7 @@ def _write(trace: t.Trace, file: Any, path: pathlib.Path) -> None:
         writer.add_key_value_metadata({KEY: text, SUM: _sum(text.encode())})
 
 
-def _describe(trace: t.Trace, records: int, references: int) -> dict[str, Any]:
+def _describe(trace: Whole, records: int, references: int) -> dict[str, Any]:
     return {
         "version": VERSION,
         "records": records,
@@ -196,15 +218,16 @@ def _sum(text: bytes) -> str:
     return str(zlib.crc32(text))
 
 
-def _trace(meta: dict[str, Any], rows: int, name: str) -> t.Trace:
-    """The trace that a description describes."""
+def _opened(meta: dict[str, Any], rows: int, name: str) -> Opened:
+    """Return the trace that a description describes."""
     agents = [t.Agent(agent["role"], _number(agent, "space"), str(agent["name"])) for agent in meta["agents"]]
     records = _number(meta, "records")
     if records != rows:
         raise t.TraceError(f"damaged: {rows} records, but it should have {records}")
     references = _number(meta, "references", 1 + MOST * records)
     prelude, info = t.as_records(map(tuple, meta["prelude"])), dict(meta["info"])
-    return t.Trace(agents, functools.partial(_read, name, records, references), prelude, info, name, records, references)
+    source = functools.partial(_read, name, records, references)
+    return Opened(t.as_agents(agents), source, prelude, info, name, records, references)
 
 
 def _number(table: dict[str, Any], field: str, end: int | None = None) -> int:
@@ -298,7 +321,7 @@ def _assemble(ops, address, count, gap, kind, agent, last):
     for i in range(ops.size):
         row, stream = agent[i] & (t.AGENTS - 1), _stream(kind[i])  # a damaged file must not index outside
         last[row, stream] += address[i]
-        write(ops[i], last[row, stream], count[i], gap[i], kind[i], agent[i])
+        t.write(ops[i], last[row, stream], count[i], gap[i], kind[i], agent[i])
         if kind[i] & ~t.CONTINUES <= t.FETCH:
             references += count[i]
     return references

@@ -6,7 +6,8 @@ import lzma
 import pathlib
 
 from hwmodel import op as o
-from hwmodel.trace import Agent, Trace, mmap_unit
+from hwmodel.op import Agent, mmap_unit
+from hwmodel.trace import Trace
 
 BASE = 1 << 32
 LACKEY = """\

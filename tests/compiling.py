@@ -19,7 +19,8 @@ import hwmodel
 import workloads
 from hwmodel import op as o
 from hwmodel.config import ConfigError
-from hwmodel.trace import Agent, Trace, mmap_unit, paged_unit, validate
+from hwmodel.op import Agent, mmap_unit, paged_unit
+from hwmodel.trace import Trace, validate
 from tests import designs
 from tests.workloads import test_columns, test_execlog, test_fuzz, test_threads
 

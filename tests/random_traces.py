@@ -3,7 +3,7 @@
 import random
 
 from hwmodel import op as o
-from hwmodel.trace import Agent, Trace, mmap_unit, paged_unit
+from hwmodel.trace import Trace
 from tests import designs
 from tests.reference import vmas as v
 
@@ -99,10 +99,10 @@ class Plan:
         self.unborn = list(range(roots, roots + children))
         spaces = [0] * rng.randint(1, 3) + list(range(1, roots))
         spaces += [space for space in self.unborn for _ in range(rng.randint(1, 2))]
-        self.agents = [Agent("cpu", space, f"cpu {i}") for i, space in enumerate(spaces)]
+        self.agents = [o.Agent("cpu", space, f"cpu {i}") for i, space in enumerate(spaces)]
         if designs.design(design).has_engines:
             where = [0] + [rng.randrange(roots + children) for _ in range(rng.randint(0, 2))]
-            self.agents += [Agent("device", space, f"engine {i}") for i, space in enumerate(where)]
+            self.agents += [o.Agent("device", space, f"engine {i}") for i, space in enumerate(where)]
         rng.shuffle(self.agents)
         self.vmas = {space: v.VmaList() for space in range(roots)}
         self.breaks = dict.fromkeys(range(roots), 0)
@@ -246,7 +246,7 @@ class Plan:
         refused = self.cuts_hugetlb(vmas, first, first + pages)
         if refused and self.out is self.before:
             return
-        self.out.extend(mmap_unit(first << 12, pages, prot, mapping, file, offset, grows, agent))
+        self.out.extend(o.mmap_unit(first << 12, pages, prot, mapping, file, offset, grows, agent))
         if refused:
             return
         vmas.cut(first, first + pages)
@@ -272,7 +272,7 @@ class Plan:
         """Unmap a range."""
         _, vmas = self.space_of(agent)
         first, pages = self.a_range(vmas)
-        self.out.extend(paged_unit(o.MUNMAP, first << 12, pages, (), agent))
+        self.out.extend(o.paged_unit(o.MUNMAP, first << 12, pages, (), agent))
         if not self.cuts_hugetlb(vmas, first, first + pages):
             vmas.cut(first, first + pages)
 
@@ -294,7 +294,7 @@ class Plan:
     def protect(self, agent, first, pages, prot):
         """Give a range a protection."""
         _, vmas = self.space_of(agent)
-        self.out.extend(paged_unit(o.MPROTECT, first << 12, pages, [(0, prot)], agent))
+        self.out.extend(o.paged_unit(o.MPROTECT, first << 12, pages, [(0, prot)], agent))
         if self.cuts_hugetlb(vmas, first, first + pages):
             return
         at, last = first, first + pages
@@ -310,7 +310,7 @@ class Plan:
         """Advice; changes no VMA that matters to the plan."""
         first, pages = self.a_range(self.space_of(agent)[1])
         advice = self.rng.choice((o.DONTNEED, o.DONTNEED, o.DONTNEED, o.FREE, o.COLD, o.HUGEPAGE, o.NOHUGEPAGE))
-        self.out.extend(paged_unit(o.MADVISE, first << 12, pages, [(0, advice)], agent))
+        self.out.extend(o.paged_unit(o.MADVISE, first << 12, pages, [(0, advice)], agent))
 
     def mremap(self, agent):
         """Move, grow or shrink."""
@@ -331,7 +331,7 @@ class Plan:
     def move(self, agent, first, pages, target, size):
         """An MREMAP."""
         _, vmas = self.space_of(agent)
-        self.out.extend(paged_unit(o.MREMAP, first << 12, pages, [(target << 12, size)], agent))
+        self.out.extend(o.paged_unit(o.MREMAP, first << 12, pages, [(target << 12, size)], agent))
         self.plan_mremap(vmas, first, pages, target, size)
 
     def plan_mremap(self, vmas, first, pages, target, size):

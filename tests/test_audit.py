@@ -4,9 +4,10 @@ import pytest
 
 from hwmodel import machine as machines
 from hwmodel import op as o
+from hwmodel.op import Agent, mmap_unit, paged_unit
 from hwmodel.parts.walker import DTLB, NTLB, PDE
 from hwmodel.tables import HUGE, PFN, P, W
-from hwmodel.trace import Agent, Trace, mmap_unit, paged_unit
+from hwmodel.trace import Trace
 from tests.audit import findings, judge
 
 AT, FILE_AT, HUGE_AT, OTHER_AT = (page << 12 for page in (0x10000, 0x20000, 0x80000, 0x90000))

@@ -21,7 +21,7 @@ import numpy as np
 from hwmodel import feed, machine, secondary
 from hwmodel.build import build
 from hwmodel.op import OP
-from hwmodel.trace import Agent, mmap_unit
+from hwmodel.op import Agent, mmap_unit
 preset = machine.preset("cpu-only")
 m, _, _ = build(preset, secondary.design("cpu_only"), (Agent("cpu", 0, "main"),))
 feed.declare(m, 0, np.array(mmap_unit(1 << 20, 4, 3), OP), 0)

@@ -12,7 +12,8 @@ import pytest
 
 from analysis import cli
 from hwmodel import op as o
-from hwmodel.trace import Agent, Trace, TraceError, mmap_unit, validate
+from hwmodel.op import Agent, TraceError, mmap_unit
+from hwmodel.trace import Trace, validate
 from hwmodel.tracefile import GROUP, MOST
 from tests import bad_files
 from workloads import streams

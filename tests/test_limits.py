@@ -6,7 +6,8 @@ import pytest
 from hwmodel import ConfigError, preset, simulate
 from hwmodel import op as o
 from hwmodel.build import LATEST
-from hwmodel.trace import Agent, Trace, mmap_unit
+from hwmodel.op import Agent, mmap_unit
+from hwmodel.trace import Trace
 from tests import reference
 from tests.designs import those_with_a_twin
 from tests.equality import compare, differences

@@ -4,8 +4,9 @@ import pytest
 
 from hwmodel import machine as machines
 from hwmodel import op as o
+from hwmodel.op import Agent, mmap_unit, paged_unit
 from hwmodel.tables import PFN
-from hwmodel.trace import Agent, Trace, mmap_unit, paged_unit
+from hwmodel.trace import Trace
 from tests import designs, reference
 from tests.audit import judge
 from tests.audit.tables import read_tree

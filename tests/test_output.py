@@ -15,8 +15,9 @@ import pytest
 import workloads
 from analysis import cli, files
 from hwmodel import output
+from hwmodel.op import READ, Agent, TraceError, mmap_unit
 from hwmodel.output import whole
-from hwmodel.trace import READ, Agent, Trace, TraceError, mmap_unit
+from hwmodel.trace import Trace
 from workloads import streams
 from workloads.recorders import lackey
 
@@ -291,7 +292,8 @@ class Finder:
         if name == "pandas":
             raise KeyboardInterrupt
 sys.meta_path.insert(0, Finder())
-from hwmodel.trace import Agent, Trace
+from hwmodel.op import Agent
+from hwmodel.trace import Trace
 try:
     Trace.from_records([Agent("cpu", 0, "x")], []).save(sys.argv[1])
 except KeyboardInterrupt:

@@ -4,7 +4,8 @@ import pytest
 
 from hwmodel import machine as machines
 from hwmodel import op as o
-from hwmodel.trace import Agent, Trace, mmap_unit, paged_unit, validate
+from hwmodel.op import Agent, mmap_unit, paged_unit
+from hwmodel.trace import Trace, validate
 from tests.designs import those_with_a_twin
 from tests.random_traces import random_case
 from tests.reference import DeadlockError, OutOfMemoryError, simulate

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwmodel import op as t
-from hwmodel.trace import OP, Agent, Trace, TraceError, Validator, validate
+from hwmodel.op import OP, Agent, TraceError
+from hwmodel.trace import Trace, validate
+from hwmodel.tracecheck import Validator
 
 CPU, OTHER, DEVICE, CHILD = range(4)
 AGENTS = [

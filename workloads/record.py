@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from hwmodel.op import Agent, TraceError
+from hwmodel.op import Agent, TraceError, count_references
 from hwmodel.output import is_replaced
-from hwmodel.trace import Trace, count_references
+from hwmodel.trace import Trace
 from workloads.readers.passes import Pass
 from workloads.recorders import lackey, qemu
 

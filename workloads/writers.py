@@ -6,7 +6,8 @@ import pathlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hwmodel.trace import Trace, TraceError
+from hwmodel.op import TraceError
+from hwmodel.trace import Trace
 from workloads.champsim_writer import save_champsim
 from workloads.compose.numbering import checked
 from workloads.csvfile import save_csv

@@ -3,7 +3,8 @@
 import fabricated
 import pytest
 
-from hwmodel.trace import READ, WRITE, Agent, Trace, mmap_unit
+from hwmodel.op import READ, WRITE, Agent, mmap_unit
+from hwmodel.trace import Trace
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import analysis
 from analysis import files, metrics, tables
 from analysis.comparison import Comparison
 from hwmodel.machine import ConfigError, preset
-from hwmodel.trace import TraceError
+from hwmodel.op import TraceError
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from analysis import cli
-from hwmodel.trace import ARG, CONTINUES, FETCH, MMAP, READ, WRITE, Agent, Trace, mmap_unit, validate
+from hwmodel.op import ARG, CONTINUES, FETCH, MMAP, READ, WRITE, Agent, mmap_unit
+from hwmodel.trace import Trace, validate
 from workloads import read, uniform
 
 BASE = 1 << 32

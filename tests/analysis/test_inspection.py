@@ -6,7 +6,8 @@ import pytest
 import analysis
 from analysis.cli import main
 from hwmodel import op as o
-from hwmodel.trace import Agent, Trace
+from hwmodel.op import Agent
+from hwmodel.trace import Trace
 
 A = 0x10_0000_0000
 AGENTS = [Agent("cpu", 0, "main"), Agent("cpu", 1, "child"), Agent("device", 0, "engine")]

@@ -13,7 +13,8 @@ from analysis import cli, plots
 from analysis.metrics import accounts_frame
 from analysis.outside import LONGEST, markdown, visible
 from analysis.terminal import Terminal
-from hwmodel.trace import READ, Agent, Trace, mmap_unit
+from hwmodel.op import READ, Agent, mmap_unit
+from hwmodel.trace import Trace
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EVIL = "[/red][bold]e|v`i\x1b[31ml\n# $\\frac$ \u202e:boom:\ud800"

@@ -13,7 +13,8 @@ from hwmodel import engine
 from hwmodel import op as o
 from hwmodel.config.section import FREE
 from hwmodel.machine import Machine
-from hwmodel.trace import Agent, Trace, mmap_unit, paged_unit
+from hwmodel.op import Agent, mmap_unit, paged_unit
+from hwmodel.trace import Trace
 from tests.contract.traces import PAGE, Case, access, compute, run, sync
 from tests.designs import Design
 

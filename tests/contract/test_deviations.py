@@ -3,7 +3,8 @@
 import pytest
 
 from hwmodel import op as o
-from hwmodel.trace import Trace, mmap_unit, paged_unit
+from hwmodel.op import mmap_unit, paged_unit
+from hwmodel.trace import Trace
 from tests.contract.audit import Audit
 from tests.contract.races import agents
 from tests.contract.rules import audited

@@ -11,8 +11,9 @@ import pytest
 
 from hwmodel import machine as machines
 from hwmodel import op as o
+from hwmodel.op import Agent, mmap_unit
 from hwmodel.simulate import simulate
-from hwmodel.trace import Agent, Trace, mmap_unit
+from hwmodel.trace import Trace
 from tests import reference
 from tests.equality import compare
 

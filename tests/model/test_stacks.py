@@ -3,7 +3,7 @@
 import pytest
 
 from hwmodel import op as o
-from hwmodel.trace import mmap_unit
+from hwmodel.op import mmap_unit
 from tests import designs
 from tests.model.hand import CPU, DEVICE, NO, PAGE, RW, R, flags, memory, protect, read, run_of, unmap, write
 

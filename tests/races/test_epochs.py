@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from hwmodel import op as o
-from hwmodel.trace import mmap_unit, paged_unit
+from hwmodel.op import mmap_unit, paged_unit
 from tests.races.scenes import CPU, DEVICE, PAGE, REFERENCE, access, compute, costs, gru, kvm, mapped, play, sync
 
 SLOW = {"kernel__syscall_ns": 300}

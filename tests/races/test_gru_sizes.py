@@ -23,7 +23,7 @@ The device, with two CBRs, reads a hugetlb page at cycle `gap` and a page of 4 K
 import pytest
 
 from hwmodel import op as o
-from hwmodel.trace import mmap_unit
+from hwmodel.op import mmap_unit
 from tests.races.gru_times import CHECK, DROPINS, HIT, LOCKED, NAMES, UPM, WALK, C
 from tests.races.scenes import CPU, DEVICE, LATER, PAGE, REFERENCE, access, gru, mapped, play
 

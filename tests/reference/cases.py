@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 from hwmodel import machine as machines
 from hwmodel import op as o
-from hwmodel.trace import Agent, Trace, mmap_unit, paged_unit
+from hwmodel.op import Agent, mmap_unit, paged_unit
+from hwmodel.trace import Trace
 from tests.reference.machine import simulate
 from tests.reference.memory import HUGE, ZERO
 

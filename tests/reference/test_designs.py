@@ -6,7 +6,7 @@ import pytest
 
 from hwmodel import machine as machines
 from hwmodel import op as o
-from hwmodel.trace import mmap_unit
+from hwmodel.op import mmap_unit
 from tests.reference.cases import ADDRESS, CPU, DEVICE, MAPPED, access, advise, booked, compute, counted, run, sync
 
 # GRU

@@ -5,7 +5,8 @@ from unittest import mock
 
 from hwmodel import machine as machines
 from hwmodel import op as o
-from hwmodel.trace import Agent, Trace, mmap_unit, paged_unit
+from hwmodel.op import Agent, mmap_unit, paged_unit
+from hwmodel.trace import Trace
 from tests import reference
 from tests.equality import differences
 from tests.reference.cases import CPU, PAGE, check_conservation, check_frames, counted

@@ -5,7 +5,8 @@ import functools
 import numpy as np
 
 from hwmodel import op as t
-from hwmodel.trace import Agent, Trace, validate
+from hwmodel.op import Agent
+from hwmodel.trace import Trace, validate
 
 PAGES = 24
 HUGE = 0x800

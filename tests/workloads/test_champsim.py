@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from hwmodel import op as o
-from hwmodel.trace import TraceError, TraceWarning, validate
+from hwmodel.op import TraceError, TraceWarning
+from hwmodel.trace import validate
 from tests.workloads.naive import expand, expected
 from tests.workloads.naive_champsim import LAYOUTS, parse
 from workloads import read

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwmodel import op as o
-from hwmodel.trace import Agent, Trace, TraceError
+from hwmodel.op import Agent, TraceError
+from hwmodel.trace import Trace
 from tests.workloads.naive_champsim import parse
 from workloads import champsim_writer, read
 from workloads.champsim_writer import save_champsim

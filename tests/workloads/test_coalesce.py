@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from tlbs import misses
 
 from hwmodel import op as t
-from hwmodel.trace import Agent, Trace, validate
+from hwmodel.op import Agent
+from hwmodel.trace import Trace, validate
 from workloads.coalesce import LIMIT, coalesce
 
 KINDS = (t.READ, t.WRITE, t.FETCH)

@@ -14,7 +14,8 @@ import zstandard
 from pyarrow import parquet
 
 from hwmodel import op as o
-from hwmodel.trace import Agent, Trace, TraceError, TraceWarning, validate
+from hwmodel.op import Agent, TraceError, TraceWarning
+from hwmodel.trace import Trace, validate
 from tests.workloads.naive import expand
 from tests.workloads.naive_columns import parse
 from workloads import read, save_csv

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from small_traces import check, group, prelude, records, same, small_trace
 
 from hwmodel import op as t
-from hwmodel.trace import Agent, Trace, TraceError, validate
+from hwmodel.op import Agent, TraceError
+from hwmodel.trace import Trace, validate
 from workloads import assign, concatenate, interleave, offload, repeat, select, shift, uniform
 
 RNG = st.randoms(use_true_random=False)

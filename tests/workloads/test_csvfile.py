@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from small_traces import records, same, small_trace
 
 from hwmodel import op as o
-from hwmodel.trace import Agent, Trace, TraceError, TraceWarning, mmap_unit, validate
+from hwmodel.op import Agent, TraceError, TraceWarning, mmap_unit
+from hwmodel.trace import Trace, validate
 from workloads import read, recorded, save_csv, select, uniform
 from workloads.csvfile import PRELUDE
 

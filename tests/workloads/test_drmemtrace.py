@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from hwmodel import op as o
-from hwmodel.trace import TraceError, TraceWarning, validate
+from hwmodel.op import TraceError, TraceWarning
+from hwmodel.trace import validate
 from tests.workloads.naive import expand, expected
 from tests.workloads.naive_drmemtrace import parse
 from workloads import read

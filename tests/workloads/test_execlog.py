@@ -9,7 +9,8 @@ import re
 import pytest
 
 from hwmodel import op as t
-from hwmodel.trace import TraceError, TraceWarning, validate
+from hwmodel.op import TraceError, TraceWarning
+from hwmodel.trace import validate
 from workloads.readers import assembly, lackeylog, read_source
 from workloads.streams import bytes_source
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 import workloads
 from hwmodel import op as t
-from hwmodel.trace import TraceError, TraceWarning, validate
+from hwmodel.op import TraceError, TraceWarning
+from hwmodel.trace import validate
 from workloads.readers import ftrace
 from workloads.streams import bytes_source
 

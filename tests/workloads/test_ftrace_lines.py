@@ -5,7 +5,7 @@ import pathlib
 import naive_ftrace
 import pytest
 
-from hwmodel.trace import TraceError
+from hwmodel.op import TraceError
 from workloads.readers import ftracelines as f
 from workloads.streams import bytes_source
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hwmodel import op as o
-from hwmodel.trace import TraceError
+from hwmodel.op import TraceError
 from tests import test_trace
 from tests.workloads import (
     fuzzing,

@@ -10,7 +10,8 @@ import pytest
 
 import workloads
 from hwmodel import op as t
-from hwmodel.trace import TraceError, validate
+from hwmodel.op import TraceError
+from hwmodel.trace import validate
 from workloads import synthetic
 
 SMALL = {"accesses": 25_000, "scale": 7, "rows": 400, "build": 600, "probe": 1000, "grain": 10}

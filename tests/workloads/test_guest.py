@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from small_traces import check, group, prelude, records, small_trace
 
 from hwmodel import op as t
-from hwmodel.trace import Agent, Trace, TraceError, validate
+from hwmodel.op import Agent, TraceError
+from hwmodel.trace import Trace, validate
 from workloads import as_guest, uniform
 
 CPU, GRU = Agent("cpu", 0, "main"), Agent("device", 0, "gru")

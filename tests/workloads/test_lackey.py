@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from hwmodel import op as t
-from hwmodel.trace import TraceError, TraceWarning, validate
+from hwmodel.op import TraceError, TraceWarning
+from hwmodel.trace import validate
 from workloads import read
 from workloads.readers import assembly, lackeylog
 

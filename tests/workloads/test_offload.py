@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from hwmodel import op as t
 from hwmodel.jit import JIT_OFF
-from hwmodel.trace import Agent, Trace, TraceError, validate
+from hwmodel.op import Agent, TraceError
+from hwmodel.trace import Trace, validate
 from workloads import offload, uniform, unmap_churn
 
 CPU = Agent("cpu", 0, "cpu0")

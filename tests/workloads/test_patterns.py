@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from hwmodel import op as t
-from hwmodel.trace import TraceError, validate
+from hwmodel.op import TraceError
+from hwmodel.trace import validate
 from workloads import phases, pointer_chase, producer_consumer, sequential, strided, uniform, zipf
 from workloads.synthetic.arrays import APART, place
 from workloads.synthetic.drawing import BASE, BLOCK

@@ -8,7 +8,8 @@ import pytest
 import twins
 
 from hwmodel import op as t
-from hwmodel.trace import TraceError, validate
+from hwmodel.op import TraceError
+from hwmodel.trace import validate
 from workloads import bfs, gups, hash_join, spmv
 from workloads.synthetic.programs import running
 from workloads.synthetic.programs.graphs import adjacency, kronecker_edges

@@ -7,7 +7,8 @@ import lzma
 import pytest
 import zstandard
 
-from hwmodel.trace import Trace, TraceError, TraceWarning
+from hwmodel.op import TraceError, TraceWarning
+from hwmodel.trace import Trace
 from workloads import read
 
 LOG = b"""\

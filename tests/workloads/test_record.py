@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from hwmodel import op as t
-from hwmodel.trace import Trace, TraceError, validate
+from hwmodel.op import TraceError
+from hwmodel.trace import Trace, validate
 from workloads import read, record
 
 needs_valgrind = pytest.mark.skipif(shutil.which("valgrind") is None and "CI" not in os.environ, reason="valgrind is not installed")

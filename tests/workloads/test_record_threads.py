@@ -10,7 +10,8 @@ import pytest
 
 import workloads
 from hwmodel import op as t
-from hwmodel.trace import TraceError, TraceWarning, validate
+from hwmodel.op import TraceError, TraceWarning
+from hwmodel.trace import validate
 from workloads import read, record
 from workloads.recorders import lackey, qemu
 

@@ -10,7 +10,8 @@ import pytest
 import hwmodel
 import workloads
 from hwmodel import op as t
-from hwmodel.trace import Trace, TraceError, validate
+from hwmodel.op import TraceError
+from hwmodel.trace import Trace, validate
 
 ALL = importlib.import_module("workloads.recorded").names()
 NAMES = [name for name in ALL if name != "kernel"]

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from hwmodel import op as t
-from hwmodel.trace import TraceError, validate
+from hwmodel.op import TraceError
+from hwmodel.trace import validate
 from workloads import kernel_counts, read, record_kernel, recordkernel, tracefs
 
 TRACEFS = [root for root in tracefs.ROOTS if os.path.isdir(f"{root}/instances")]

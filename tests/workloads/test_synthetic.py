@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from hwmodel import op as t
-from hwmodel.trace import TraceError, validate
+from hwmodel.op import TraceError
+from hwmodel.trace import validate
 from workloads import sequential, uniform, unmap_churn, zipf
 from workloads.synthetic.drawing import BASE, BLOCK
 

@@ -6,7 +6,8 @@ import struct
 import pytest
 
 from hwmodel import op as t
-from hwmodel.trace import TraceError, TraceWarning, validate
+from hwmodel.op import TraceError, TraceWarning
+from hwmodel.trace import validate
 from tests.workloads import naive_threads
 from tests.workloads.naive import expand, expected
 from workloads import read

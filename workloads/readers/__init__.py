@@ -9,7 +9,8 @@ import pathlib
 from collections.abc import Sequence
 from types import ModuleType
 
-from hwmodel.trace import Trace, TraceError
+from hwmodel.op import TraceError
+from hwmodel.trace import Trace
 from hwmodel.tracefile import is_trace_file
 from workloads.readers import arrays, champsim, columns, drmemtrace, execlog, ftrace, lackey, threads
 from workloads.streams import Source, file_source

@@ -7,7 +7,8 @@ array for each column. CSV and .npy that are cut short give their whole rows; th
 import functools
 from collections.abc import Callable, Iterator, Sequence
 
-from hwmodel.trace import Trace, TraceError
+from hwmodel.op import TraceError
+from hwmodel.trace import Trace
 from workloads import csvfile
 from workloads.readers import arrays, passes
 from workloads.readers.columntext import BOM, Lines

@@ -5,7 +5,8 @@ Those that end in .hwtrace have a program's accesses; those that end in .ftrace.
 
 import pathlib
 
-from hwmodel.trace import Trace, TraceError
+from hwmodel.op import TraceError
+from hwmodel.trace import Trace
 from hwmodel.tracefile import SUFFIX
 from workloads.readers.ftrace import read_kernel
 

@@ -13,7 +13,8 @@ import sys
 import tempfile
 from collections.abc import Callable
 
-from hwmodel.trace import Trace, TraceError
+from hwmodel.op import TraceError
+from hwmodel.trace import Trace
 from workloads.readers.ftrace import read_kernel
 from workloads.record import record
 from workloads.recorded import KERNEL_SUFFIX

@@ -92,6 +92,42 @@ def known_modules() -> set[str]:
     return {path.stem for path in (ROOT / "hwmodel").iterdir() if path.suffix == ".py" or path.is_dir()}
 
 
+def module_name(path: pathlib.Path) -> str:
+    """Return what a file is imported as: "hwmodel.clock"."""
+    return name(path).removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+
+
+def circle(modules: dict[str, ast.Module]) -> list[str]:
+    """Return modules that import one another in a circle, in functions and for type checkers too; none: an empty list."""
+    graph: dict[str, set[str]] = {}
+    for module, code in modules.items():
+        named = [f"{node.module}.{alias.name}" for node in ast.walk(code) if isinstance(node, ast.ImportFrom) for alias in node.names]
+        named += [alias.name for node in ast.walk(code) if isinstance(node, ast.Import) for alias in node.names]
+        found = {full if full in modules else full.rpartition(".")[0] for full in named}
+        graph[module] = found & modules.keys() - {module}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_modules_do_not_import_in_circles():
+    found = circle({module_name(path): tree(path) for path in SOURCES})
+    assert not found, " <- ".join(found)
+
+
+def test_an_import_circle_is_seen():
+    """Wherever the import stands that closes it, and whichever way it is written."""
+    late = "def f():\n    from house import first\n"
+    typing = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from house.first import Thing\n"
+    for closing in ("import house.first\n", "from house.first import thing\n", late, typing):
+        code = {"house.first": "from house import second\n", "house.second": "from house.third import x\n", "house.third": closing}
+        assert set(circle({module: ast.parse(text) for module, text in code.items()})) == code.keys(), closing
+        code["house.third"] = "import numpy\n"
+        assert circle({module: ast.parse(text) for module, text in code.items()}) == []
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "hwmodel" / "secondary").glob("*.py")), ids=name)
 def test_designs_never_import_one_another(path):
     others = {other.stem for other in path.parent.glob("*.py") if not other.stem.startswith("_")} - {path.stem}
@@ -207,7 +243,7 @@ def kernels() -> dict[str, set[str]]:
     """Every kernel, "hwmodel.clock.spend", and the functions that it calls or hands on."""
     calls = {}
     for path in SOURCES:
-        here = name(path).removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+        here = module_name(path)
         module = tree(path)
         known = {alias.asname or alias.name: f"{node.module}.{alias.name}"
                  for node in ast.walk(module) if isinstance(node, ast.ImportFrom) for alias in node.names}  # fmt: skip

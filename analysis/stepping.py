@@ -15,7 +15,7 @@ from hwmodel import engine
 from hwmodel.ledger import COUNTERS
 from hwmodel.machine import Machine
 from hwmodel.op import COMPUTE, OP
-from hwmodel.simulate import go_on, power_on, read
+from hwmodel.run import power_on
 from hwmodel.trace import Trace
 
 LOOKAHEAD = 4
@@ -68,37 +68,33 @@ class _Stepper:
     """An engine that has come to a stop."""
 
     def __init__(self, machine: Machine, trace: Trace) -> None:
-        self._trace = trace
-        self._design, self._validator, self._m, self._dev, self._row_of = power_on(machine, trace)
-        self._spare = self._m.queue
+        self._checker, (self._run,) = power_on([machine], trace, runahead=False)
+        self._fed = 0
         self._before = self._counted()
 
     def run(self, ops: np.ndarray, agent: int) -> np.ndarray:
         """Run records to their end; what the counters have gained. `agent` does nothing meanwhile; -1: the trace ends."""
-        end = int(self._m.ctl[0].fed) + ops.size
-        self._read(ops)
-        while not self._has_finished() and (agent < 0 or self._oldest() < end):
-            self._read(None if agent < 0 else _rest(agent))
+        self._feed(ops)
+        end = self._fed
+        while not self._run.go_on() and (agent < 0 or self._oldest() < end):
+            self._feed(None if agent < 0 else _rest(agent))
         gained, self._before = self._counted() - self._before, self._counted()
         return gained
 
-    def _read(self, ops: np.ndarray | None) -> None:
-        self._m, self._spare = read(self._m, self._spare, self._trace, self._validator, self._row_of, ops)
-
-    def _has_finished(self) -> bool:
-        """Go on until the engine needs records or has finished."""
-        self._m, finished = go_on(self._m, self._dev, self._design)
-        return finished
+    def _feed(self, ops: np.ndarray | None) -> None:
+        self._run.feed(None if ops is None else self._checker.check(ops))
+        self._fed += 0 if ops is None else ops.size
 
     def _oldest(self) -> int:
         """The index of the oldest record that is not complete; requests of engines count."""
-        rows, agents = self._m.rows, int(self._m.ctl[0].agents)
-        heads = [int(self._m.queue[row.head].index) for row in rows[:agents] if row.head < row.tail]
+        m = self._run.m
+        rows, agents = m.rows, int(m.ctl[0].agents)
+        heads = [int(m.queue[row.head].index) for row in rows[:agents] if row.head < row.tail]
         outstanding = [int(row.index) for row in rows[agents:] if row.phase != engine.VACANT]
-        return min([*heads, *outstanding], default=int(self._m.ctl[0].fed))
+        return min([*heads, *outstanding], default=self._fed)
 
     def _counted(self) -> Any:
-        return self._m.counts.sum(axis=0)
+        return self._run.m.counts.sum(axis=0)
 
 
 def _rest(agent: int) -> np.ndarray:

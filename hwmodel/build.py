@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from hwmodel.ledger import ACCOUNTS, BUCKETS, COUNTERS, HEAD, LATENCIES
-from hwmodel.op import Agent
+from hwmodel.op import FILE_SHIFT, MMAP, Agent
 from hwmodel.parts import bank
 from hwmodel.parts.walker import CPU_BANKS, cache_bank, cpu_banks
 from hwmodel.tables import (
@@ -171,3 +171,14 @@ def grow(m: Machine) -> Machine:
             new[: old.shape[0]] = old
             longer[name] = new
     return m._replace(**longer)
+
+
+def longer_files(files: np.ndarray, ops: np.ndarray) -> np.ndarray:
+    """The table of files, long enough for those that these records map."""
+    at = np.flatnonzero(ops["kind"] == MMAP)
+    most = int((ops["count"][at + 1] >> FILE_SHIFT).max(initial=0)) if at.size else 0
+    if most < files.size:
+        return files
+    longer = np.full(max(2 * files.size, most + 1), -1, I64)
+    longer[: files.size] = files
+    return longer

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hwmodel import tracefile
-from hwmodel.op import ARG, OP, Agent, TraceError, as_agents, as_records, count_references
+from hwmodel.op import ARG, FORK, OP, SPACES, Agent, TraceError, as_agents, as_records, count_references
 from hwmodel.tracecheck import Validator
 
 
@@ -50,6 +50,7 @@ class Trace:
         self.name = name
         self._source = source
         self._size = None if records is None or references is None else (records, references)
+        self._forked: frozenset[int] | None = None
 
     def __len__(self) -> int:
         """Records, ARG records included and the prelude left out."""
@@ -73,6 +74,13 @@ class Trace:
     def known_size(self) -> tuple[int, int] | None:
         """(records, references) if they are known without a pass over the trace."""
         return self._size
+
+    @property
+    def forked(self) -> frozenset[int]:
+        """The address spaces that FORK records make: known from the pass that counts the records, or from one of its own."""
+        if self._forked is None:
+            self._look()
+        return self._forked or frozenset()
 
     def chunks(self, records: int = 1 << 18) -> Iterator[np.ndarray]:
         """Iterate over the records, in order.
@@ -121,11 +129,18 @@ class Trace:
 
     def _sizes(self) -> tuple[int, int]:
         if self._size is None:
-            records = references = 0
-            for chunk in self._source():
-                records, references = records + chunk.size, references + count_references(chunk)
-            self._size = records, references
-        return self._size
+            self._look()
+        return self._size or (0, 0)
+
+    def _look(self) -> None:
+        """Read the whole trace, once, for what is not known of it."""
+        records = references = 0
+        children: set[int] = set()
+        for chunk in self._source():
+            records, references = records + chunk.size, references + count_references(chunk)
+            children.update(int(child) for child in chunk["count"][chunk["kind"] == FORK] if 0 <= child < SPACES)
+        self._size = self._size or (records, references)
+        self._forked = frozenset(children)
 
 
 def validate(trace: Trace) -> None:

@@ -23,7 +23,8 @@ LAYERS = (
     {"primary"},
     {"engine", "order", "feed", "build"},
     {"secondary"},
-    {"machine", "limits", "result", "conservation", "tally"},
+    {"machine", "limits", "result", "conservation", "tally", "modelled", "prelude"},
+    {"run"},
     {"simulate"},
     {"__init__"},
 )

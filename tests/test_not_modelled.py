@@ -5,7 +5,7 @@ import pytest
 
 import hwmodel
 from hwmodel import op as o
-from hwmodel.simulate import check_modelled
+from hwmodel.modelled import check_modelled
 
 A = 0x10_0000_0000
 TRACE = hwmodel.Trace.from_records([hwmodel.Agent("cpu", 0, "cpu")], [], name="x.hwtrace")

@@ -106,6 +106,20 @@ def test_a_trace_can_be_read_again_and_counts_itself():
     assert all_records(lazy) == all_records(lazy) == SAMPLE
 
 
+def test_one_pass_counts_the_records_and_finds_the_forks():
+    passes = []
+
+    def source():
+        passes.append(1)
+        yield t.as_records(SAMPLE)
+
+    trace = Trace(AGENTS, source)
+    assert trace.forked == {1} and len(trace) == len(SAMPLE) and trace.references == make(SAMPLE).references
+    assert len(passes) == 1
+    assert Trace(AGENTS, source, records=len(SAMPLE), references=1).forked == {1} and len(passes) == 2
+    assert make([(0, 200, 0, t.FORK, CPU), read()]).forked == set(), "what is no address space"
+
+
 def test_an_empty_trace_has_no_chunks():
     assert list(make([]).chunks()) == []
     assert len(make([])) == 0

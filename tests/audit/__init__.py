@@ -4,15 +4,14 @@
 contract (`tests.contract.audit`) asks both after every step of a run.
 """
 
-import importlib
 import warnings
 from types import SimpleNamespace
 from unittest import mock
 
+from hwmodel import simulate
+from hwmodel.run import Run
 from tests.audit import tables
 from tests.audit.stale import Stale
-
-simulation = importlib.import_module("hwmodel.simulate")  # the package's attribute of this name is the function
 
 
 def findings(m, dev, design, quiet=True):
@@ -26,20 +25,19 @@ def judge(machine, trace, midst=False, **options):
     `midst`: look at the tables whenever the engine asks for records too (options: a small chunk), while operations are under way.
     """
     run = SimpleNamespace(found=[])
-    drive, read = simulation.drive, simulation.read
+    feed, finish = Run.feed, Run.finish
 
-    def keep(m, dev, *rest):
-        run.dev = dev
-        run.m = drive(m, dev, *rest)
-        return run.m
+    def keep(self, *rest):
+        run.m, run.dev = self.m, self.dev
+        return finish(self, *rest)
 
-    def look(m, *rest):
+    def look(self, chunk):
         if midst:
-            run.found += [f"at {m.ctl[0].now}: {text}" for text in findings(m, run.dev, machine.design, quiet=False)]
-        return read(m, *rest)
+            run.found += [f"at {self.m.ctl[0].now}: {text}" for text in findings(self.m, self.dev, machine.design, quiet=False)]
+        feed(self, chunk)
 
-    with mock.patch.multiple(simulation, drive=keep, read=look), warnings.catch_warnings():
+    with mock.patch.multiple(Run, feed=look, finish=keep), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*access without a right")
-        run.result = simulation.simulate(machine, trace, progress=False, **options)
+        run.result = simulate(machine, trace, progress=False, **options)
     run.found += findings(run.m, run.dev, machine.design)
     return run

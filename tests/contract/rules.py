@@ -8,7 +8,6 @@ import pickle
 import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from importlib import import_module
 from typing import Any
 from unittest import mock
 
@@ -16,6 +15,7 @@ import numpy as np
 
 from hwmodel import feed, jit, simulate
 from hwmodel import op as o
+from hwmodel import run as driver
 from hwmodel.machine import Machine
 from hwmodel.result import AccountingError
 from hwmodel.trace import Trace
@@ -28,8 +28,6 @@ from tests.contract.races import changing, races
 from tests.contract.traces import Case, lone_agent, long_case, random_cases, run
 from tests.designs import Design
 
-SIMULATE = import_module("hwmodel.simulate")
-"""The module, whose name in its package is that of its function."""
 ENTRIES = (feed.feed, feed.load_spaces, feed.declare, feed.populate)
 """The kernels that Python calls beside a design's `run`."""
 
@@ -45,21 +43,21 @@ def demand(holds: bool, rule: str, what: str) -> None:
 
 def audited(audit: Audit, cases: Iterable[Case]) -> Audit:
     """Run cases under an auditor; it must have seen the runs."""
-    build, drive = SIMULATE.build, SIMULATE.drive
+    build, finish = driver.build, driver.Run.finish
 
     def build_apart(*arguments: Any) -> tuple[Any, Any, Any]:
         m, dev, row_of = build(*arguments)
         frames_apart(m)
         return m, dev, row_of
 
-    def drive_to_the_end(m: Any, dev: Any, *rest: Any) -> Any:
-        m = drive(m, dev, *rest)
-        audit.at_the_end(m, dev)
-        return m
+    def look_and_finish(ended: driver.Run, *rest: Any) -> Any:
+        audit.at_the_end(ended.m, ended.dev)
+        return finish(ended, *rest)
 
     for machine, trace in cases:  # which may take runs to make, that nobody watches
         audit.begin(len(trace))
-        with mock.patch.multiple(SIMULATE, build=build_apart, drive=drive_to_the_end), audit.watching():
+        apart = mock.patch.object(driver, "build", build_apart)
+        with apart, mock.patch.object(driver.Run, "finish", look_and_finish), audit.watching():
             result = run(machine, trace, runahead=False)
         accesses = result.counters["cpu.accesses"] + result.counters["device.accesses"]
         assert audit.steps > 0 and (audit.hits > 0 or accesses == 0), "the auditor saw nothing of the run"

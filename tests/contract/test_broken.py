@@ -12,6 +12,7 @@ import pytest
 
 from hwmodel import engine
 from hwmodel import op as o
+from hwmodel import run as driver
 from hwmodel.config import DesignSpec, Section, setting
 from hwmodel.parts import bank, tlb
 from hwmodel.primary import access, gather, notify, shootdown
@@ -317,7 +318,7 @@ def test_tlb_that_is_slower_the_larger_it_is(plant):
 
         return build
 
-    plant(rules.SIMULATE, "build", slower)
+    plant(driver, "build", slower)
     catches(large_is_no_worse, "gru", "cycles, with small")
 
 

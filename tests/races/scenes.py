@@ -9,7 +9,6 @@ a device looks at it in that cycle: an interval from one time to another is half
 
 import contextlib
 import functools
-import importlib
 from dataclasses import dataclass
 from types import SimpleNamespace
 from unittest import mock
@@ -18,6 +17,8 @@ import numpy as np
 
 from hwmodel import machine as machines
 from hwmodel import op as o
+from hwmodel import run as driver
+from hwmodel import simulate
 from hwmodel.jit import JIT_OFF
 from hwmodel.ledger import LATENCIES
 from hwmodel.op import Agent, mmap_unit, paged_unit
@@ -27,8 +28,6 @@ from hwmodel.trace import Trace
 from tests.audit.stale import Tree
 from tests.contract.audit import Audit
 from tests.designs import design
-
-simulation = importlib.import_module("hwmodel.simulate")
 
 PAGE = 0x10000
 """First page of what the tests map; its neighbours have the same tables."""
@@ -205,13 +204,13 @@ def once(machine, trace, **options):
     """One run; its books are checked by `simulate`."""
     seen = []
 
-    def keep(m, dev, *rest):
-        seen.append((drive(m, dev, *rest), dev))
-        return seen[0][0]
+    def keep(self, *rest):
+        seen.append((self.m, self.dev))
+        return finish(self, *rest)
 
-    drive = simulation.drive
-    with mock.patch.object(simulation, "drive", keep):
-        result = simulation.simulate(machine, trace, progress=False, **options)
+    finish = driver.Run.finish
+    with mock.patch.object(driver.Run, "finish", keep):
+        result = simulate(machine, trace, progress=False, **options)
     return Run(result, *seen[0])
 
 

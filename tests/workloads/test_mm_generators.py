@@ -9,7 +9,7 @@ import walker
 import workloads
 from hwmodel import Agent, Trace, TraceError
 from hwmodel import op as t
-from hwmodel.simulate import check_modelled
+from hwmodel.modelled import check_modelled
 from hwmodel.trace import validate
 from workloads.synthetic.drawing import BASE
 from workloads.synthetic.rounds import runs, spread

@@ -1,0 +1,58 @@
+"""The memory of a trace before its first record: what is mapped, what of it is populated, which address spaces are yet to come."""
+
+from typing import Any
+
+import numpy as np
+
+from hwmodel import feed
+from hwmodel.build import grow, longer_files
+from hwmodel.config import ConfigError
+from hwmodel.op import ARG, MMAP, POPULATE
+from hwmodel.tables import Machine
+from hwmodel.trace import Trace
+
+
+def mark_unborn(m: Machine, trace: Trace) -> None:
+    """Mark the address spaces that the trace forks: they do not exist before."""
+    for child in trace.forked if m.spaces.size > 1 else ():
+        if child < m.spaces.size:
+            m.spaces["born"][child] = 0
+    feed.load_spaces(m)
+
+
+def apply_prelude(m: Machine, trace: Trace, design: Any, engines: int) -> Machine:
+    """Declare what is mapped before time 0, and map what the prelude populates."""
+    ops = np.ascontiguousarray(trace.prelude)
+    m = m._replace(files=longer_files(m.files, ops))
+    if engines and hasattr(design, "extra_vma"):
+        m = declare_extra(m, trace, *design.extra_vma())
+    for k in np.flatnonzero(ops["kind"] != ARG):
+        m = grow(m)
+        space = trace.agents[ops["agent"][k]].space
+        feed.declare(m, space, ops, k)
+        if ops["kind"][k] == MMAP and ops["count"][k + 1] & POPULATE:
+            m = populate(m, space, ops, k)
+    return m
+
+
+def populate(m: Machine, space: int, ops: np.ndarray, k: int) -> Machine:
+    """Map every page of one mapping of the prelude."""
+    at = int(ops["address"][k]) >> 12
+    last = at + int(ops["count"][k] if ops["count"][k] >= 0 else ops["address"][k + 2])
+    while at < last:
+        m = grow(m)
+        at = feed.populate(m, space, at, last)
+        if m.ctl[0].exhausted:
+            raise ConfigError(f"memory.size_mib: {int(m.ctl[0].frame_limit) // 256} MiB are not enough for the trace's prelude")
+    return m
+
+
+def declare_extra(m: Machine, trace: Trace, first: int, last: int) -> Machine:
+    """Give each address space with engines, born or not, the memory that the design needs beside the trace's own."""
+    ops = np.zeros(3, trace.prelude.dtype)
+    ops["kind"], ops["address"], ops["count"] = (MMAP, ARG, ARG), (first << 12, 0, last - first), (-1, 3, 0)
+    for space in range(m.spaces.size):
+        if m.spaces[space].subscribers:
+            m = grow(m)
+            feed.declare(m, space, ops, 0)
+    return m

@@ -1,0 +1,167 @@
+"""A run: a machine that takes a trace's records, and goes on until it needs more; several may take the same records."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from hwmodel import engine, feed, limits
+from hwmodel.build import build, grow, longer_files
+from hwmodel.config import ConfigError
+from hwmodel.ledger import account
+from hwmodel.modelled import Checker, Chunk
+from hwmodel.prelude import apply_prelude, mark_unborn
+from hwmodel.result import Result
+from hwmodel.secondary import design as design_of
+from hwmodel.tables import NEVER, QUEUED, Machine
+from hwmodel.tally import AgentInfo
+from hwmodel.trace import Trace
+
+IDLE = account("idle")
+
+
+class DeadlockError(RuntimeError):
+    """Nothing can act while work remains: a defect of the model, never of its input."""
+
+
+class Run:
+    """A machine at work on a trace: at time 0, its initial memory in place, when it is made.
+
+    Parameters
+    ----------
+    machine : hwmodel.machine.Machine
+        The configuration.
+    trace : Trace
+        Its agents, prelude and info are used, and which address spaces it forks; its records come by `feed`.
+    runahead : bool
+        Let agents take private steps ahead of the others.
+    capacity : int, optional
+        Rows of every growing table at the start.
+
+    Attributes
+    ----------
+    m, dev
+        The tables, and the design's own, as they are now.
+
+    Raises
+    ------
+    TraceError, ConfigError
+        As `simulate`.
+    """
+
+    def __init__(self, machine: Any, trace: Trace, runahead: bool = True, capacity: int | None = None) -> None:
+        self._machine, self._trace = machine, trace
+        self._design = design_of(machine.design)
+        m, self.dev, self._row_of = build(machine, self._design, trace.agents, capacity)
+        limits.check_machine(m)
+        mark_unborn(m, trace)
+        self.m = apply_prelude(m, trace, self._design, engines_of(trace))
+        self.m.ctl["runahead"] = runahead
+        self._spare = self.m.queue
+
+    def feed(self, chunk: Chunk | None) -> None:
+        """Put a chunk into the agents' queues; None: the trace has ended."""
+        m = self.m
+        if chunk is None:
+            m.ctl["total"] = m.ctl["fed"]
+            return
+        limits.check_records(m, self._trace, chunk.ops, self._row_of, chunk.first)
+        m = m._replace(files=longer_files(m.files, chunk.ops[chunk.operations]))
+        need = int((m.rows["tail"] - m.rows["head"])[: m.ctl[0].agents].sum()) + chunk.ops.size
+        spare = self._spare
+        if spare.size < need:
+            spare = np.zeros(need + need // 4, QUEUED)
+        feed.feed(m, spare, chunk.ops, self._row_of)
+        self.m, self._spare = m._replace(queue=spare), m.queue
+
+    def go_on(self) -> bool:
+        """Run the engine until it needs records (False) or has finished (True); its tables grow as they must."""
+        while True:
+            why = self._design.run(self.m, self.dev)
+            if why in (engine.FINISHED, engine.NEED_INPUT):
+                return bool(why == engine.FINISHED)
+            ctl = self.m.ctl[0]
+            if why == engine.EXHAUSTED:
+                raise ConfigError(f"memory.size_mib: {int(ctl.frame_limit) // 256} MiB are not enough for the trace's pages")
+            if why == engine.TOO_LATE:
+                raise limits.too_late(self.m)
+            if why != engine.NEED_ROOM:
+                raise DeadlockError(f"deadlock at cycle {int(ctl.now)}: {waiting(self.m)}")
+            self.grow()
+
+    def grow(self) -> None:
+        """Double the tables that may be too short for a step."""
+        self.m = grow(self.m)
+        limits.check_tables(self.m)
+
+    def finish(self, seconds: float = 0.0) -> Result:
+        """Close the books and check that they balance; `seconds` is how long the run took."""
+        m = self.m
+        close(m)
+        ctl = m.ctl[0]
+        n, records, references = int(ctl.agents), int(ctl.fed), int(ctl.references)
+        result = Result(
+            self._machine, self._trace.info, [self._describe(r) for r in range(n)], m.counts, m.ledger, m.rows["clock"][:n],
+            m.hists, seconds, records, references,
+        )  # fmt: skip
+        result.check()
+        return result
+
+    def _describe(self, r: int) -> AgentInfo:
+        """Say who row r is."""
+        for agent, row in zip(self._trace.agents, self._row_of, strict=True):
+            if row == r:
+                return AgentInfo(agent.name, agent.role, agent.space)
+        return AgentInfo(f"cpu{r} (no agent)", "cpu", -1)
+
+
+def power_on(machines: Iterable[Any], trace: Trace, **options: Any) -> tuple[Checker, list[Run]]:
+    """Make a run of each machine, and what checks the records for all; options are those of `Run`.
+
+    Raises TraceError and ConfigError as `simulate` does.
+    """
+    machines = list(machines)
+    for machine in machines:
+        machine.check_engines(engines_of(trace))
+    checker = Checker(trace)
+    return checker, [Run(machine, trace, **options) for machine in machines]
+
+
+def engines_of(trace: Trace) -> int:
+    """Return how many engines a trace needs."""
+    return sum(agent.role == "device" for agent in trace.agents)
+
+
+def drive(runs: Iterable[Run], chunks: Iterator[Chunk]) -> Iterator[int]:
+    """Run machines to the end of a trace: all take a chunk of it before the next is read; yields how many records have been read."""
+    fed, going = 0, [run for run in runs if not run.go_on()]
+    while going:
+        chunk = next(chunks, None)
+        for run in going:
+            run.feed(chunk)
+        if chunk is not None:
+            fed += chunk.ops.size
+        yield fed
+        going = [run for run in going if not run.go_on()]
+
+
+def close(m: Machine) -> None:
+    """Fill every agent's clock with idle time up to the latest."""
+    n = int(m.ctl[0].agents)
+    rows = m.rows[:n]
+    end = max(int(rows["clock"].max()), int(rows["done_at"].max()), int(rows["busy_until"].max()))
+    if end >= m.ctl[0].latest:
+        raise limits.too_late(m)
+    m.ledger[:, IDLE] += end - rows["clock"]
+    rows["clock"] = end
+
+
+def waiting(m: Machine) -> str:
+    """Say what the rows wait for, for the message of a deadlock."""
+    parts = []
+    for r, row in enumerate(m.rows):
+        if row.lock_mode:
+            parts.append(f"row {r} waits for lock {row.lock} (writer {m.locks[row.lock].writer}, readers {m.locks[row.lock].readers})")
+        elif m.due[r] == NEVER and row.phase not in (1, 2):
+            parts.append(f"row {r} is blocked in phase {row.phase}, reason {row.why}")
+    return "; ".join(parts)

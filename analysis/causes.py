@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hwmodel.result import Result
+    from hwmodel.measure.result import Result
     from hwmodel.trace import Trace
 
 UNEXPLAINED = "unexplained"

@@ -13,7 +13,7 @@ from hwmodel.machine import ConfigError, Machine
 if TYPE_CHECKING:
     import pandas as pd
 
-    from hwmodel.result import Result
+    from hwmodel.measure.result import Result
     from hwmodel.trace import Trace
 
 PRIMARY = ("clock.", "engine.", "cpu.", "memory.", "kernel.")
@@ -246,7 +246,7 @@ class Comparison:
 
 def _in_order(accounts: "pd.DataFrame") -> list[str]:
     """The columns of the accounts: the engine's, then the CPUs', each as the ledger has them."""
-    from hwmodel.ledger import ACCOUNTS
+    from hwmodel.core.ledger import ACCOUNTS
 
     present = set(zip(accounts["side"], accounts["account"], strict=True))
     return [f"{s}.{a}_ns_per_access" for s in ("engine", "cpu") for a in ACCOUNTS if (s, a) in present]

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hwmodel.ledger import ACCOUNTS
+from hwmodel.core.ledger import ACCOUNTS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from hwmodel.result import Result
+    from hwmodel.measure.result import Result
 
 SIDES = {"engine": ("device", "device.accesses"), "cpu": ("cpu", "cpu.accesses")}
 """Side to the role of its agents and the counter of its accesses."""

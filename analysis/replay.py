@@ -18,7 +18,7 @@ from hwmodel.op import TraceError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from hwmodel.result import Result
+    from hwmodel.measure.result import Result
     from hwmodel.trace import Trace
 
 FAULT, OTHER, OUTSIDE, SYNC = "fault", "other call", "outside", "sync"
@@ -58,7 +58,7 @@ class Replay:
     ----------
     frame : DataFrame
         One row for each operation and what is counted: operation, count, kernel, model, difference (model - kernel), cause.
-    result : hwmodel.result.Result
+    result : hwmodel.measure.result.Result
         The run in which threads go at the model's own pace.
     subtitle : str
         The recording and the machine.

@@ -10,7 +10,7 @@ from analysis.terminal import tell
 from hwmodel.machine import ConfigError, Machine
 
 if TYPE_CHECKING:
-    from hwmodel.result import Result
+    from hwmodel.measure.result import Result
     from hwmodel.trace import Trace
 
 

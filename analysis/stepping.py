@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from hwmodel import engine
-from hwmodel.ledger import COUNTERS
+from hwmodel.core.ledger import COUNTERS
 from hwmodel.machine import Machine
 from hwmodel.op import COMPUTE, OP
 from hwmodel.run import power_on

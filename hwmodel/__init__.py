@@ -6,8 +6,8 @@
 
 from hwmodel.config import ConfigError
 from hwmodel.machine import Machine, load, preset, presets
+from hwmodel.measure.result import Result
 from hwmodel.op import Agent, TraceError
-from hwmodel.result import Result
 from hwmodel.simulate import simulate
 from hwmodel.trace import Trace
 

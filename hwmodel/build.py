@@ -5,11 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from hwmodel.ledger import ACCOUNTS, BUCKETS, COUNTERS, HEAD, LATENCIES
-from hwmodel.op import FILE_SHIFT, MMAP, Agent
-from hwmodel.parts import bank
-from hwmodel.parts.walker import CPU_BANKS, cache_bank, cpu_banks
-from hwmodel.tables import (
+from hwmodel.core.ledger import ACCOUNTS, BUCKETS, COUNTERS, HEAD, LATENCIES
+from hwmodel.core.tables import (
     COST_NAMES,
     COSTS,
     CPU,
@@ -35,6 +32,9 @@ from hwmodel.tables import (
     VMA,
     Machine,
 )  # fmt: skip
+from hwmodel.op import FILE_SHIFT, MMAP, Agent
+from hwmodel.parts import bank
+from hwmodel.parts.walker import CPU_BANKS, cache_bank, cpu_banks
 
 CAPACITY = {"nodes": 256, "frames": 8192, "links": 2048, "entries": 1024, "vmas": 256}
 """Rows of the growing tables at the start; growth changes no result."""
@@ -59,7 +59,7 @@ def build(machine: Any, design: ModuleType, agents: tuple[Agent, ...], capacity:
 
     Returns
     -------
-    m : hwmodel.tables.Machine
+    m : hwmodel.core.tables.Machine
     dev : the design's own tables
     row_of : int64[agent of the trace]
         The row of each agent.

@@ -1,12 +1,9 @@
 """The loop: the row with the smallest (due, id) acts; what only it sees it may do ahead; notices are delivered at one site."""
 
-from hwmodel import order
-from hwmodel.jit import part, routine
-from hwmodel.ledger import account, counter
-from hwmodel.op import COMPUTE, CONTINUES, FETCH, SYSCALL
-from hwmodel.primary import access, fault, notify, operations, shootdown, split
-from hwmodel.records import next_record
-from hwmodel.tables import (
+from hwmodel.core import order
+from hwmodel.core.ledger import account, counter
+from hwmodel.core.queue import next_record
+from hwmodel.core.tables import (
     BIRTH,
     CPU,
     DESIGN,
@@ -31,6 +28,9 @@ from hwmodel.tables import (
     VACANT,
     WALK,
 )  # fmt: skip
+from hwmodel.jit import part, routine
+from hwmodel.op import COMPUTE, CONTINUES, FETCH, SYSCALL
+from hwmodel.primary import access, fault, notify, operations, shootdown, split
 
 FINISHED, NEED_INPUT, NEED_ROOM, DEADLOCK, EXHAUSTED, TOO_LATE = range(6)
 INSTRUCTION, ACCESS, STLB, SYSCALLS = account("instruction"), account("access"), account("stlb"), account("syscall")

@@ -1,6 +1,8 @@
 """Records on their way into the engine: each agent's queue, the epochs; and what is mapped before time 0."""
 
 from hwmodel.byref import by_reference
+from hwmodel.core.order import opens
+from hwmodel.core.tables import PAGE_FRAMES, PAGE_LINKS, PAGE_NODES, PFN, ZERO, A, D, P, W
 from hwmodel.jit import entry, part
 from hwmodel.op import (
     BRK,
@@ -14,10 +16,8 @@ from hwmodel.op import (
     PROT_WRITE,
     SYNC,
 )
-from hwmodel.order import opens
 from hwmodel.parts import radix
 from hwmodel.primary import fault, fork, frames, vmas
-from hwmodel.tables import PAGE_FRAMES, PAGE_LINKS, PAGE_NODES, PFN, ZERO, A, D, P, W
 
 
 @entry

@@ -10,8 +10,8 @@ from hwmodel import secondary
 from hwmodel.config import ConfigError
 from hwmodel.config.common import Common
 from hwmodel.config.section import declared
+from hwmodel.core.tables import COST_NAMES, ENGINE, I64, NEVER, Machine
 from hwmodel.op import COMPUTE, CONTINUES, FETCH, READ, SYSCALL, WRITE
-from hwmodel.tables import COST_NAMES, ENGINE, I64, NEVER, Machine
 from hwmodel.trace import Trace
 
 MOST_COUNT = (1 << 31) - 1

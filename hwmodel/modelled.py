@@ -24,7 +24,7 @@ from hwmodel.op import (
     TraceError,
 )  # fmt: skip
 from hwmodel.trace import Trace
-from hwmodel.tracecheck import Validator
+from hwmodel.trace.check import Validator
 
 NOT_YET = (PUNCH, SWAP_FREE, MIGRATE, KSM_MERGE, ATTACH, DETACH, GUEST, DIRTY_LOG)
 NOT_YET_ADVICE = {PAGEOUT: "PAGEOUT", COLLAPSE: "COLLAPSE"}

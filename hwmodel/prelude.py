@@ -7,8 +7,8 @@ import numpy as np
 from hwmodel import feed
 from hwmodel.build import grow, longer_files
 from hwmodel.config import ConfigError
+from hwmodel.core.tables import Machine
 from hwmodel.op import ARG, MMAP, POPULATE
-from hwmodel.tables import Machine
 from hwmodel.trace import Trace
 
 

@@ -8,13 +8,13 @@ import numpy as np
 from hwmodel import engine, feed, limits
 from hwmodel.build import build, grow, longer_files
 from hwmodel.config import ConfigError
-from hwmodel.ledger import account
+from hwmodel.core.ledger import account
+from hwmodel.core.tables import NEVER, QUEUED, Machine
+from hwmodel.measure.result import Result
+from hwmodel.measure.tally import AgentInfo
 from hwmodel.modelled import Checker, Chunk
 from hwmodel.prelude import apply_prelude, mark_unborn
-from hwmodel.result import Result
 from hwmodel.secondary import design as design_of
-from hwmodel.tables import NEVER, QUEUED, Machine
-from hwmodel.tally import AgentInfo
 from hwmodel.trace import Trace
 
 IDLE = account("idle")

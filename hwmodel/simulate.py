@@ -5,10 +5,10 @@ import time
 import warnings
 from typing import Any
 
+from hwmodel.core.tables import NEVER
+from hwmodel.measure.result import Result
 from hwmodel.op import TraceError
-from hwmodel.result import Result
 from hwmodel.run import DeadlockError, Run, drive, power_on
-from hwmodel.tables import NEVER
 from hwmodel.trace import Trace
 
 CHUNK = 1 << 18

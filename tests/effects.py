@@ -17,7 +17,7 @@ import warnings
 from analysis.runs import has_engines
 from hwmodel import machine as machines
 from hwmodel import simulate
-from hwmodel.ledger import LATENCIES
+from hwmodel.core.ledger import LATENCIES
 from workloads import recorded
 from workloads.offload import offload
 from workloads.recorded import names

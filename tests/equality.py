@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 
 from hwmodel import simulate
-from hwmodel.ledger import ACCOUNTS, COUNTERS, HEAD, LATENCIES
+from hwmodel.core.ledger import ACCOUNTS, COUNTERS, HEAD, LATENCIES
 from tests import reference
 
 

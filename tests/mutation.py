@@ -66,12 +66,12 @@ NEAREST = {
     "workloads/readers/": (OF_LACKEY, OF_THREADS, OF_DYNAMORIO),
     "hwmodel/config/": SETTINGS,
     "hwmodel/machine.py": SETTINGS,
-    "hwmodel/trace": ("tests/test_trace.py",),
+    "hwmodel/trace/": ("tests/test_trace.py",),
     "hwmodel/op.py": ("tests/test_trace.py",),
-    "hwmodel/result.py": RESULTS,
-    "hwmodel/latency.py": RESULTS,
-    "hwmodel/ledger.py": RESULTS,
-    "hwmodel/conservation.py": RESULTS,
+    "hwmodel/core/ledger.py": RESULTS,
+    "hwmodel/measure/": RESULTS,
+    "hwmodel/modelled.py": ("tests/test_not_modelled.py",),
+    "hwmodel/run.py": ("tests/test_run.py",),
 }
 """The tests that are nearest to a file, by the beginning of its name; of a kernel they are RANDOM and BY_HAND."""
 

@@ -4,9 +4,9 @@ import pytest
 
 from hwmodel import machine as machines
 from hwmodel import op as o
+from hwmodel.core.tables import HUGE, PFN, P, W
 from hwmodel.op import Agent, mmap_unit, paged_unit
 from hwmodel.parts.walker import DTLB, NTLB, PDE
-from hwmodel.tables import HUGE, PFN, P, W
 from hwmodel.trace import Trace
 from tests.audit import findings, judge
 

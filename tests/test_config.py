@@ -14,8 +14,8 @@ from hwmodel import secondary
 from hwmodel.config import CONFIDENCE, ConfigError, DesignSpec, Section, associativity, files, size
 from hwmodel.config.common import Common
 from hwmodel.config.section import AS_2008, cycles, declared, flat
+from hwmodel.core.tables import COST_NAMES
 from hwmodel.machine import Machine, preset, presets
-from hwmodel.tables import COST_NAMES
 
 UNITS = {"ns": "_ns", "cycles": "_cycles", "MiB": "_mib", "MHz": "mhz", "pages": "_pages", "records": "_records",
          "entries": "entries", "ways": "ways", "lines": "lines"}  # fmt: skip

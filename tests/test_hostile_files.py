@@ -14,7 +14,7 @@ from analysis import cli
 from hwmodel import op as o
 from hwmodel.op import Agent, TraceError, mmap_unit
 from hwmodel.trace import Trace, validate
-from hwmodel.tracefile import GROUP, MOST
+from hwmodel.trace.file import GROUP, MOST
 from tests import bad_files
 from workloads import streams
 from workloads.readers.ftracelines import Lines

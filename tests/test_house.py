@@ -17,13 +17,14 @@ SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 LAYERS = (
     {"jit", "byref", "store", "output", "arrow"},
-    {"tables", "ledger", "op", "config"},
-    {"parts", "trace", "tracecheck", "tracefile", "latency"},
-    {"clock", "locks", "records"},
+    {"op", "config"},
+    {"core", "trace"},
+    {"parts"},
     {"primary"},
-    {"engine", "order", "feed", "build"},
+    {"engine", "feed", "build"},
     {"secondary"},
-    {"machine", "limits", "result", "conservation", "tally", "modelled", "prelude"},
+    {"machine", "limits", "modelled", "prelude"},
+    {"measure"},
     {"run"},
     {"simulate"},
     {"__init__"},
@@ -42,7 +43,7 @@ def tree(path: pathlib.Path) -> ast.Module:
 
 
 def imports(node: ast.AST) -> Iterator[str]:
-    """Every module that is imported when the code runs, "hwmodel.clock" for `from hwmodel import clock` too."""
+    """Every module that is imported when the code runs, "hwmodel.core.clock" for `from hwmodel import clock` too."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
             continue
@@ -94,7 +95,7 @@ def known_modules() -> set[str]:
 
 
 def module_name(path: pathlib.Path) -> str:
-    """Return what a file is imported as: "hwmodel.clock"."""
+    """Return what a file is imported as: "hwmodel.core.clock"."""
     return name(path).removesuffix(".py").replace("/", ".").removesuffix(".__init__")
 
 
@@ -241,7 +242,7 @@ def test_public_things_have_docstrings(path):
 
 
 def kernels() -> dict[str, set[str]]:
-    """Every kernel, "hwmodel.clock.spend", and the functions that it calls or hands on."""
+    """Every kernel, "hwmodel.core.clock.spend", and the functions that it calls or hands on."""
     calls = {}
     for path in SOURCES:
         here = module_name(path)
@@ -309,7 +310,7 @@ def columns_read(path: pathlib.Path) -> Iterator[tuple[str, str]]:
 
 def test_every_column_is_read():
     """A column that nobody reads is not state. CTL and COSTS go by one name each; the machine and modules have no columns."""
-    from hwmodel import tables
+    from hwmodel.core import tables
 
     read = {pair for path in SOURCES if path.is_relative_to(ROOT / "hwmodel") for pair in columns_read(path)}
     others = {path.stem for path in SOURCES} | {"m", "self", "machine"} | {"ctl", "ctl[]", "costs", "costs[]"}

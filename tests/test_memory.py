@@ -4,8 +4,8 @@ import pytest
 
 from hwmodel import machine as machines
 from hwmodel import op as o
+from hwmodel.core.tables import PFN
 from hwmodel.op import Agent, mmap_unit, paged_unit
-from hwmodel.tables import PFN
 from hwmodel.trace import Trace
 from tests import designs, reference
 from tests.audit import judge

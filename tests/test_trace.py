@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hwmodel import op as t
 from hwmodel.op import OP, Agent, TraceError
 from hwmodel.trace import Trace, validate
-from hwmodel.tracecheck import Validator
+from hwmodel.trace.check import Validator
 
 CPU, OTHER, DEVICE, CHILD = range(4)
 AGENTS = [

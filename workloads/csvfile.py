@@ -15,7 +15,7 @@ import numpy as np
 from hwmodel import op as t
 from hwmodel.arrow import arrow
 from hwmodel.trace import Trace
-from hwmodel.tracecheck import Validator
+from hwmodel.trace.check import Validator
 from workloads import streams
 from workloads.compose.numbering import joined
 from workloads.readers.columntext import BUFFER, Lines

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, cast
 
 from hwmodel.op import TraceError, TraceWarning
 from hwmodel.output import whole
-from hwmodel.tracefile import check_regular, told
+from hwmodel.trace.file import check_regular, told
 
 PIECE = 1 << 18  # bytes decompressed at once, at most
 PART = 1 << 12  # compressed bytes given to zstd at once: it has no limit on what they become

@@ -12,7 +12,7 @@ from analysis.plots.latencies import draw_latencies, latencies_size
 if TYPE_CHECKING:
     import pandas as pd
 
-    from hwmodel.result import Result
+    from hwmodel.measure.result import Result
 
 __all__ = ["Picture", "draw_both", "draw_costs", "draw_latencies", "save"]
 

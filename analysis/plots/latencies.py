@@ -11,8 +11,8 @@ from analysis.plots.figure import FAINT, INK, MACHINES, MUTED, STYLE, Picture, d
 from analysis.plots.layout import spread
 
 if TYPE_CHECKING:
-    from hwmodel.latency import Latency
-    from hwmodel.result import Result
+    from hwmodel.measure.latency import Latency
+    from hwmodel.measure.result import Result
 
 PATHS = {"fault.fmm": "interrupt handler", "fault.upm": "user polling", "fault.violation": "EPT violation"}
 """Kinds of latency that "fault" consists of, and how they are called in the picture."""

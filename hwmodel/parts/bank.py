@@ -6,8 +6,8 @@ A hit sets the way's `used` to the bank's next tick; a fill takes the way that a
 
 import numpy as np
 
+from hwmodel.core.tables import BANK, WAY
 from hwmodel.jit import part
-from hwmodel.tables import BANK, WAY
 
 
 def build(geometry: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:

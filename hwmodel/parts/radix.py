@@ -3,8 +3,8 @@
 An entry is 0 (absent), a table (node << PFN | TABLE) or a leaf with flags of `tables`; at level 2 a leaf is a huge page.
 """
 
+from hwmodel.core.tables import PFN, TABLE
 from hwmodel.jit import part, routine
-from hwmodel.tables import PFN, TABLE
 
 REACH = 1 << 36
 """Pages that a root translates."""

@@ -3,13 +3,13 @@
 A look-up that hits at either level is private to its CPU; a walk reads page tables and is an ordered step.
 """
 
-from hwmodel import clock
+from hwmodel.core import clock
+from hwmodel.core.ledger import account, counter
+from hwmodel.core.tables import DIRTY, EXECUTES, FAULT, HUGE, NO_EXECUTE, PFN, READY, TABLE, WALK, WRITES, A, D, P, W, X
 from hwmodel.jit import part, routine
-from hwmodel.ledger import account, counter
 from hwmodel.op import FETCH, WRITE
 from hwmodel.parts import bank, radix, tlb
 from hwmodel.parts.walker import DTLB, ITLB, PDE, STLB, entry_line, fill_structure, refer, start_level
-from hwmodel.tables import DIRTY, EXECUTES, FAULT, HUGE, NO_EXECUTE, PFN, READY, TABLE, WALK, WRITES, A, D, P, W, X
 
 HIT, REFILLED, ORDERED = 0, 1, 2
 ACCESSES = counter("cpu.accesses")

@@ -3,13 +3,13 @@
 Linux 6.18 mm/madvise.c: DONTNEED and FREE have one gather for the call (madvise_init_tlb), COLD one for each VMA.
 """
 
-from hwmodel import clock
+from hwmodel.core import clock
+from hwmodel.core.ledger import account
+from hwmodel.core.tables import ADVISE, AGE, AGED, LAZY, PIECE, UNLOCK, ZERO, A, D, P
 from hwmodel.jit import part, routine
-from hwmodel.ledger import account
 from hwmodel.op import COLD, DONTNEED, FREE, HUGEPAGE, HUGETLB, PRIVATE
 from hwmodel.parts import radix
 from hwmodel.primary import gather, notify, split, vmas, zap
-from hwmodel.tables import ADVISE, AGE, AGED, LAZY, PIECE, UNLOCK, ZERO, A, D, P
 
 CLEARING, VMAS = account("clear"), account("vma")
 

@@ -3,14 +3,10 @@
 Linux 6.12 mm/memory.c handle_mm_fault, do_anonymous_page, do_wp_page, do_fault_around; mm/huge_memory.c.
 """
 
-from hwmodel import clock, locks
-from hwmodel.jit import part, routine
-from hwmodel.ledger import account, counter, latency, record
-from hwmodel.op import HUGETLB, PRIVATE, PRIVATE_FILE, PROT_EXEC, PROT_READ, PROT_WRITE
-from hwmodel.parts import radix
-from hwmodel.primary import frames, notify, shootdown, split, vmas
-from hwmodel.records import complete_access
-from hwmodel.tables import (
+from hwmodel.core import clock, locks
+from hwmodel.core.ledger import account, counter, latency, record
+from hwmodel.core.queue import complete_access
+from hwmodel.core.tables import (
     COMMIT,
     COW_DONE,
     COW_END,
@@ -27,6 +23,10 @@ from hwmodel.tables import (
     P,
     W,
 )  # fmt: skip
+from hwmodel.jit import part, routine
+from hwmodel.op import HUGETLB, PRIVATE, PRIVATE_FILE, PROT_EXEC, PROT_READ, PROT_WRITE
+from hwmodel.parts import radix
+from hwmodel.primary import frames, notify, shootdown, split, vmas
 
 ZEROED, ANON, FILE, FILE_COW, REUSE, COW, HUGE_ZEROED, HUGE_ANON, HUGE_REUSE, HUGE_COPY, HUGE_ZERO_COW = range(1, 12)
 OK, SEGV = 0, 1

@@ -1,12 +1,8 @@
 """fork and exit: VMAs and page tables of an address space copied, or gone (docs/model.md 9.6, 9.7; mm/memory.c copy_page_range)."""
 
-from hwmodel import clock
-from hwmodel.jit import part, routine
-from hwmodel.ledger import account
-from hwmodel.op import HUGETLB, PRIVATE, PRIVATE_FILE
-from hwmodel.parts import radix
-from hwmodel.primary import frames, gather, notify, shootdown, vmas, zap
-from hwmodel.tables import (
+from hwmodel.core import clock
+from hwmodel.core.ledger import account
+from hwmodel.core.tables import (
     COPY,
     CPU,
     DONE,
@@ -20,6 +16,10 @@ from hwmodel.tables import (
     A,
     W,
 )  # fmt: skip
+from hwmodel.jit import part, routine
+from hwmodel.op import HUGETLB, PRIVATE, PRIVATE_FILE
+from hwmodel.parts import radix
+from hwmodel.primary import frames, gather, notify, shootdown, vmas, zap
 
 FORKING, VMAS = account("fork"), account("vma")
 USER_PAGES = 1 << 35

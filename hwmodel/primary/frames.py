@@ -1,8 +1,8 @@
 """Page frames: references, reverse map, single frames and blocks of 512 (docs/model.md 5.3), and the page cache (5.4)."""
 
+from hwmodel.core.tables import PFN, P
 from hwmodel.jit import part, routine
 from hwmodel.parts import radix
-from hwmodel.tables import PFN, P
 
 SPACE_SHIFT = 40
 

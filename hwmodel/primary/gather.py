@@ -3,11 +3,11 @@
 Linux 6.12 mm/mmu_gather.c, include/asm-generic/tlb.h: one range, one stride (tlb_get_unmap_shift), freed pages in order.
 """
 
-from hwmodel import clock
+from hwmodel.core import clock
+from hwmodel.core.ledger import account
+from hwmodel.core.tables import FREE_PAGES, HUGE, NEVER, PFN
 from hwmodel.jit import part, routine
-from hwmodel.ledger import account
 from hwmodel.primary import frames, shootdown
-from hwmodel.tables import FREE_PAGES, HUGE, NEVER, PFN
 
 FREEING = account("free")
 NO_LEVEL = 5

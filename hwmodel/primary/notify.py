@@ -3,10 +3,10 @@
 Linux 6.12 mm/mmu_notifier.c. A row's notice: pages [note_first, note_last), note_end 0 start, 1 end, 2 release.
 """
 
-from hwmodel import clock
+from hwmodel.core import clock
+from hwmodel.core.ledger import account, counter, latency, record
+from hwmodel.core.tables import NOTICE, NOTICE_ARRIVES, REQUEST
 from hwmodel.jit import part, routine
-from hwmodel.ledger import account, counter, latency, record
-from hwmodel.tables import NOTICE, NOTICE_ARRIVES, REQUEST
 
 START, STOP, RELEASE = 0, 1, 2
 NOTIFY = account("notify")

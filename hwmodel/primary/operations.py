@@ -1,8 +1,23 @@
 """The operations of a trace: how they begin, their lock, what follows it, and their end (docs/model.md section 9)."""
 
-from hwmodel import clock, locks
+from hwmodel.core import clock, locks
+from hwmodel.core.ledger import account, counter, latency, record
+from hwmodel.core.queue import complete
+from hwmodel.core.tables import (
+    ADVISE,
+    DUP,
+    END,
+    EXIT_ZAP,
+    INSERT,
+    LOCK,
+    PIECE,
+    PROTECT,
+    READY,
+    SPLIT_FIRST,
+    SPLIT_LAST,
+    UNLOCK,
+)  # fmt: skip
 from hwmodel.jit import part, routine
-from hwmodel.ledger import account, counter, latency, record
 from hwmodel.op import (
     BRK,
     EXIT,
@@ -21,21 +36,6 @@ from hwmodel.op import (
 )  # fmt: skip
 from hwmodel.parts import radix
 from hwmodel.primary import advise, epochs, fork, gather, notify, protect, remap, vmas, zap
-from hwmodel.records import complete
-from hwmodel.tables import (
-    ADVISE,
-    DUP,
-    END,
-    EXIT_ZAP,
-    INSERT,
-    LOCK,
-    PIECE,
-    PROTECT,
-    READY,
-    SPLIT_FIRST,
-    SPLIT_LAST,
-    UNLOCK,
-)  # fmt: skip
 
 SYSCALLS, VMAS, FORKING = account("syscall"), account("vma"), account("fork")
 UNSUPPORTED, SYNCS = counter("unsupported_ops"), counter("ops.sync")

@@ -1,12 +1,12 @@
 """mprotect: VMA by VMA, one window each, one flush at the end (docs/model.md 9.4; Linux 6.12 mm/mprotect.c)."""
 
-from hwmodel import clock
+from hwmodel.core import clock
+from hwmodel.core.ledger import account
+from hwmodel.core.tables import CHANGE, CHANGED, HUGE, NONE, PFN, PROTECT, PROTECT_CUT, UNLOCK, ZERO, P, W, X
 from hwmodel.jit import part, routine
-from hwmodel.ledger import account
 from hwmodel.op import PROT_WRITE
 from hwmodel.parts import radix
 from hwmodel.primary import epochs, frames, gather, notify, split, vmas, zap
-from hwmodel.tables import CHANGE, CHANGED, HUGE, NONE, PFN, PROTECT, PROTECT_CUT, UNLOCK, ZERO, P, W, X
 
 CLEARING, VMAS = account("clear"), account("vma")
 

@@ -1,12 +1,12 @@
 """mremap: moving page tables or ptes under the window of the old range (docs/model.md 9.5; Linux 6.12 mm/mremap.c)."""
 
-from hwmodel import clock
+from hwmodel.core import clock
+from hwmodel.core.ledger import account
+from hwmodel.core.tables import HUGE, MOVE, MOVE_END, MOVED, PFN, REMAP, TABLE, UNLOCK, ZERO
 from hwmodel.jit import part, routine
-from hwmodel.ledger import account
 from hwmodel.op import HUGETLB
 from hwmodel.parts import radix
 from hwmodel.primary import epochs, frames, notify, shootdown, split, vmas, zap
-from hwmodel.tables import HUGE, MOVE, MOVE_END, MOVED, PFN, REMAP, TABLE, UNLOCK, ZERO
 
 BEGIN = REMAP
 CLEARING, VMAS = account("clear"), account("vma")

@@ -4,12 +4,12 @@ Linux 6.12 arch/x86/mm/tlb.c flush_tlb_mm_range, flush_tlb_func; kernel/smp.c sm
 own TLB while the interrupts travel, then waits for all answers.
 """
 
-from hwmodel import clock
+from hwmodel.core import clock
+from hwmodel.core.ledger import account, counter, latency, record
+from hwmodel.core.tables import CPU, ENGINE, FLUSH, FLUSH_ACKED, FLUSH_ARRIVES, NEVER, REQUEST
 from hwmodel.jit import part, routine
-from hwmodel.ledger import account, counter, latency, record
 from hwmodel.parts import bank, tlb
 from hwmodel.parts.walker import DTLB, ITLB, PDE, PML4E, STLB
-from hwmodel.tables import CPU, ENGINE, FLUSH, FLUSH_ACKED, FLUSH_ARRIVES, NEVER, REQUEST
 
 FLUSHING, SENDING = account("flush"), account("ipi_send")
 WAITING, RESPONDING = account("ipi_wait"), account("ipi_respond")

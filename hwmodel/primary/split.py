@@ -3,12 +3,12 @@
 __split_huge_pmd announces before it looks: where a VMA is cut it is called whether or not a huge page is there.
 """
 
-from hwmodel import clock
+from hwmodel.core import clock
+from hwmodel.core.ledger import counter
+from hwmodel.core.tables import FLAG_MASK, HUGE, PFN, SPLIT, SPLIT_DONE, SPLIT_END, SPLIT_SET, TABLE, ZERO
 from hwmodel.jit import part, routine
-from hwmodel.ledger import counter
 from hwmodel.parts import radix
 from hwmodel.primary import notify, shootdown
-from hwmodel.tables import FLAG_MASK, HUGE, PFN, SPLIT, SPLIT_DONE, SPLIT_END, SPLIT_SET, TABLE, ZERO
 
 SPLITS = counter("huge_splits")
 

@@ -3,9 +3,9 @@
 Which neighbours become one: Linux 6.18 mm/vma.c is_mergeable_vma, is_mergeable_anon_vma, find_mergeable_anon_vma; mm/rmap.c anon_vma_fork.
 """
 
+from hwmodel.core.tables import X
 from hwmodel.jit import part, routine
 from hwmodel.op import HUGETLB, PRIVATE, PROT_EXEC, PROT_WRITE, SHARED, SHARED_FILE
-from hwmodel.tables import X
 
 
 @part

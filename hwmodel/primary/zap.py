@@ -3,13 +3,9 @@
 Linux 6.12 mm/vma.c vms_complete_munmap_vmas, mm/memory.c unmap_vmas, zap_pte_range, zap_present_folio_ptes, free_pgtables.
 """
 
-from hwmodel import clock, locks
-from hwmodel.jit import part, routine
-from hwmodel.ledger import account
-from hwmodel.op import HUGEPAGE, HUGETLB, MADVISE
-from hwmodel.parts import radix
-from hwmodel.primary import epochs, frames, gather, notify, split, vmas
-from hwmodel.tables import (
+from hwmodel.core import clock, locks
+from hwmodel.core.ledger import account
+from hwmodel.core.tables import (
     ADVISE,
     CUT,
     FREE_PAGES,
@@ -25,6 +21,10 @@ from hwmodel.tables import (
     ZERO,
     D,
 )  # fmt: skip
+from hwmodel.jit import part, routine
+from hwmodel.op import HUGEPAGE, HUGETLB, MADVISE
+from hwmodel.parts import radix
+from hwmodel.primary import epochs, frames, gather, notify, split, vmas
 
 CLEARING, VMAS = account("clear"), account("vma")
 NOTHING_LEFT, IN_TABLE, WHOLE_HUGE, CUT_HUGE = 0, 1, 2, 3

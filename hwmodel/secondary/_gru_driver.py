@@ -4,14 +4,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hwmodel import clock, locks
+from hwmodel.core import clock, locks
+from hwmodel.core.ledger import account, counter, latency, record
+from hwmodel.core.tables import DESIGN, HUGE, NEVER, PFN, PROCESS, TABLE, VACANT, WRITES, ZERO, A, D, P, W, table
 from hwmodel.jit import part, routine
-from hwmodel.ledger import account, counter, latency, record
 from hwmodel.op import HUGETLB
 from hwmodel.parts import bank, radix, tlb
 from hwmodel.parts.walker import entry_line, refer
 from hwmodel.primary import fault, shootdown, vmas
-from hwmodel.tables import DESIGN, HUGE, NEVER, PFN, PROCESS, TABLE, VACANT, WRITES, ZERO, A, D, P, W, table
 
 IRQ, TFH, CHECK, SWITCH, DROPIN, RESTART, ACCESS = range(DESIGN, DESIGN + 7)
 CALL, CALL_LOCK, CALL_CTX, WINDOW, UCHECK, UGUP, GUP, UDROP, UEXIT, NO_RIGHT = range(PROCESS, PROCESS + 10)

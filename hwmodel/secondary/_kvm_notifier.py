@@ -3,14 +3,14 @@
 Also what both sides of the race share: the mmu lock, the sequence number, the envelope of open invalidations.
 """
 
-from hwmodel import clock, locks
+from hwmodel.core import clock, locks
+from hwmodel.core.ledger import account, counter
+from hwmodel.core.tables import table
 from hwmodel.jit import part, routine
-from hwmodel.ledger import account, counter
 from hwmodel.parts import bank, radix
 from hwmodel.parts.walker import NTLB, PML4E, VCPU_BANKS
 from hwmodel.primary import notify
 from hwmodel.primary.shootdown import ACKED, SENDING, SENT, WAITING
-from hwmodel.tables import table
 
 INVALIDATE, KICKING = account("invalidate"), account("kick")
 ZAPPED, KICKS = counter("kvm.zapped"), counter("kvm.kicks")

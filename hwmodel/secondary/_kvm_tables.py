@@ -1,9 +1,9 @@
 """KVM's tables: the sptes of an EPT, and the guest's own page tables with their bits (docs/model.md 11.1, 11.3, 11.4)."""
 
+from hwmodel.core.tables import FLAG_MASK, HUGE, PFN, TABLE, A, D, P, W
 from hwmodel.jit import part, routine
 from hwmodel.parts import radix
 from hwmodel.primary import fault, frames, vmas
-from hwmodel.tables import FLAG_MASK, HUGE, PFN, TABLE, A, D, P, W
 
 GUEST_TABLES = (1 << 35) + (1 << 27)
 """First host page of the memslot with the guest's own page tables, above all that a trace can name: level 1, then 2, 3, 4, each as one

@@ -1,12 +1,12 @@
 """The two-dimensional walk: the guest's tables, each found by a walk of the EPT (docs/model.md 11.3)."""
 
+from hwmodel.core.ledger import counter
+from hwmodel.core.tables import HUGE, PFN, TABLE, WRITES, P, W
 from hwmodel.jit import part, routine
-from hwmodel.ledger import counter
 from hwmodel.op import WRITE
 from hwmodel.parts import bank, radix, tlb
 from hwmodel.parts.walker import NPDE, NTLB, PDE, entry_line, fill_structure, refer, start_level
 from hwmodel.secondary._kvm_tables import GUEST_TABLES, back, table_page, use_leaf, use_table
-from hwmodel.tables import HUGE, PFN, TABLE, WRITES, P, W
 
 WALK_REFS, ASSISTS = counter("device.walk_refs"), counter("device.dirty_assists")
 

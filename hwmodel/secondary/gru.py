@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from hwmodel import clock, locks
 from hwmodel.byref import by_reference
+from hwmodel.core import clock, locks
+from hwmodel.core.queue import next_record
+from hwmodel.core.tables import DESIGN, ENGINE, I64, NEVER, NOTICE_ARRIVES, PROCESS, REQUEST, VACANT
 from hwmodel.engine import drive, kernel_step
 from hwmodel.jit import entry, part, routine
 from hwmodel.op import WRITE
 from hwmodel.parts import tlb
 from hwmodel.primary import access, notify
-from hwmodel.records import next_record
 from hwmodel.secondary._gru_driver import (
     ACCESS,
     ACCESSES,
@@ -38,7 +39,6 @@ from hwmodel.secondary._gru_driver import (
     step,
 )  # fmt: skip
 from hwmodel.secondary._gru_spec import CBRS, CONTEXTS, INDEX_AND_WAY, MOST_PAGES, Spec
-from hwmodel.tables import DESIGN, ENGINE, I64, NEVER, NOTICE_ARRIVES, PROCESS, REQUEST, VACANT
 
 __all__ = ["CBRS", "CONTEXTS", "INDEX_AND_WAY", "Spec", "build", "geometry", "outstanding", "reach", "run"]
 

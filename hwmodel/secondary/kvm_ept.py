@@ -4,21 +4,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hwmodel import clock, locks
 from hwmodel.byref import by_reference
+from hwmodel.core import clock, locks
+from hwmodel.core.ledger import account, counter, latency, record
+from hwmodel.core.queue import complete_access
+from hwmodel.core.tables import DESIGN, HUGE, NEVER, PFN, READY, WRITES, A, D, P, W
 from hwmodel.engine import drive
 from hwmodel.jit import entry, part, routine
-from hwmodel.ledger import account, counter, latency, record
 from hwmodel.op import WRITE
 from hwmodel.parts import radix, tlb
 from hwmodel.parts.walker import DTLB, STLB, VCPU_BANKS, cpu_banks
 from hwmodel.primary import access, fault
-from hwmodel.records import complete_access
 from hwmodel.secondary._kvm_notifier import VM, empty_guest, is_invalidating, mmu_lock, receive
 from hwmodel.secondary._kvm_spec import Spec
 from hwmodel.secondary._kvm_tables import GUEST_TABLES, LEVEL_PAGES, set_spte
 from hwmodel.secondary._kvm_walk import walk_guest
-from hwmodel.tables import DESIGN, HUGE, NEVER, PFN, READY, WRITES, A, D, P, W
 
 __all__ = ["Spec", "build", "extra_vma", "geometry", "outstanding", "reach", "run"]
 VIOLATION, SLOW, SLOW_LOCK, SLOW2, NO_RIGHT, SLOW_UNLOCK, MAP, MAPPED, MAP_UNLOCK, ENTER = range(DESIGN, DESIGN + 10)

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from hwmodel.ledger import ACCOUNTS, BUCKETS, COUNTERS, HEAD, LATENCIES
-from hwmodel.result import Result
-from hwmodel.tally import AgentInfo
+from hwmodel.core.ledger import ACCOUNTS, BUCKETS, COUNTERS, HEAD, LATENCIES
+from hwmodel.measure.result import Result
+from hwmodel.measure.tally import AgentInfo
 
 AGENTS = (
     AgentInfo("main", "cpu", 0),

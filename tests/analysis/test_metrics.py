@@ -6,7 +6,7 @@ import pytest
 from fabricated import CPU, ENGINE, SPARE, Machine, result
 
 from analysis import metrics
-from hwmodel.ledger import ACCOUNTS
+from hwmodel.core.ledger import ACCOUNTS
 
 LEDGER = {  # account: cycles of main, of cpu1 (no agent), of engine 0
     "instruction": (1000, 0, 100), "access": (2000, 0, 200), "stlb": (30, 0, 3), "walk": (40, 0, 4), "fault": (5000, 11, 5),

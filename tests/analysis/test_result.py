@@ -11,11 +11,11 @@ from fabricated import CPU, ENGINE, SPARE, Machine, result
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hwmodel.core.ledger import ACCOUNTS, BUCKETS, COUNTERS, LATENCIES, record
 from hwmodel.jit import entry
-from hwmodel.latency import Latency, bucket_bounds
-from hwmodel.ledger import ACCOUNTS, BUCKETS, COUNTERS, LATENCIES, record
-from hwmodel.result import AccountingError, Result
-from hwmodel.tally import AgentInfo, Tally
+from hwmodel.measure.latency import Latency, bucket_bounds
+from hwmodel.measure.result import AccountingError, Result
+from hwmodel.measure.tally import AgentInfo, Tally
 
 
 def latency(values, mhz=2000):

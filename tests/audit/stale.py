@@ -18,8 +18,8 @@ What may lag behind a page table, and for how long, follows from the order in wh
 from collections.abc import Iterator
 from typing import Any
 
+from hwmodel.core.tables import FLUSH, HUGE, MOVE, PFN, TABLE, ZERO, D, P, W, X
 from hwmodel.op import EXIT, FETCH, FORK, HUGETLB, WRITE
-from hwmodel.tables import FLUSH, HUGE, MOVE, PFN, TABLE, ZERO, D, P, W, X
 from tests.audit import held
 from tests.audit.held import LEAVES, Banks, Cached, Held
 from tests.audit.tables import ZERO_PAGE

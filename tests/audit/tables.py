@@ -8,9 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hwmodel.op import HUGETLB, PROT_EXEC, PROT_WRITE, SHARED, SHARED_FILE
-from hwmodel.primary.frames import SPACE_SHIFT
-from hwmodel.tables import (
+from hwmodel.core.tables import (
     COW_DONE,
     COW_END,
     DESIGN,
@@ -31,6 +29,8 @@ from hwmodel.tables import (
     W,
     X,
 )  # fmt: skip
+from hwmodel.op import HUGETLB, PROT_EXEC, PROT_WRITE, SHARED, SHARED_FILE
+from hwmodel.primary.frames import SPACE_SHIFT
 
 ZERO_PAGE, APART = 512, -2
 """Frames below ZERO_PAGE can be kept out of use, with APART as their owner: their numbers then mean the zero page, huge or not."""

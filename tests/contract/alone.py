@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 from hwmodel import jit, secondary
-from hwmodel.result import Result
+from hwmodel.measure.result import Result
 from tests.contract.traces import long_case, run
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

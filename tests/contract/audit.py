@@ -13,9 +13,9 @@ from typing import Any
 from unittest import mock
 
 from hwmodel import engine
+from hwmodel.core.tables import NOTICE_ARRIVES
 from hwmodel.parts import bank
 from hwmodel.primary import access, notify
-from hwmodel.tables import NOTICE_ARRIVES
 from tests.audit import tables
 from tests.audit.held import Banks
 from tests.audit.stale import Stale, told

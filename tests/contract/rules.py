@@ -17,7 +17,7 @@ from hwmodel import feed, jit, simulate
 from hwmodel import op as o
 from hwmodel import run as driver
 from hwmodel.machine import Machine
-from hwmodel.result import AccountingError
+from hwmodel.measure.result import AccountingError
 from hwmodel.trace import Trace
 from tests.audit.tables import frames_apart
 from tests.contract import objects

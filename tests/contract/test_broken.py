@@ -14,10 +14,10 @@ from hwmodel import engine
 from hwmodel import op as o
 from hwmodel import run as driver
 from hwmodel.config import DesignSpec, Section, setting
+from hwmodel.core.tables import FREE_PAGES
 from hwmodel.parts import bank, tlb
 from hwmodel.primary import access, gather, notify, shootdown
 from hwmodel.secondary import _gru_driver, _kvm_notifier, gru, kvm_ept
-from hwmodel.tables import FREE_PAGES
 from hwmodel.trace import Trace
 from tests import designs
 from tests.contract import races, rules

@@ -9,14 +9,14 @@ import pathlib
 
 import pytest
 
-from hwmodel import clock
-from hwmodel.ledger import account, counter
+from hwmodel.core import clock
+from hwmodel.core.ledger import account, counter
+from hwmodel.core.queue import complete_access, next_record
+from hwmodel.core.tables import NEVER, P, W
 from hwmodel.op import WRITE
 from hwmodel.parts import radix
 from hwmodel.primary import access, fault
-from hwmodel.records import complete_access, next_record
 from hwmodel.secondary import _gru_driver, kvm_ept
-from hwmodel.tables import NEVER, P, W
 from tests import designs
 from tests.audit import held
 from tests.contract import rules

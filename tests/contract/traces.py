@@ -10,8 +10,8 @@ import numpy as np
 from hwmodel import op as o
 from hwmodel import simulate
 from hwmodel.machine import Machine
+from hwmodel.measure.result import Result
 from hwmodel.op import Agent, mmap_unit
-from hwmodel.result import Result
 from hwmodel.trace import Trace
 from tests.designs import Design
 from tests.random_traces import PROFILES, Plan, random_case, random_machine

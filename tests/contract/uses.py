@@ -9,9 +9,9 @@ may allow it. Hits of a CPU's own TLB may lag behind the page table, and are jud
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from hwmodel.ledger import counter
+from hwmodel.core.ledger import counter
+from hwmodel.core.tables import VACANT
 from hwmodel.op import CONTINUES, FETCH, PROT_EXEC, PROT_READ, PROT_WRITE, READ, WRITE
-from hwmodel.tables import VACANT
 from tests.audit.stale import Tree
 
 SEGV = counter("segv")

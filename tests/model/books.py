@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from hwmodel.ledger import LATENCIES
+from hwmodel.core.ledger import LATENCIES
 from tests.model.hand import CPU, cost_settings, flat, machine, play
 
 LEFT_OUT = ("idle", "order_wait", "gate_wait")

@@ -4,9 +4,9 @@ import functools
 import warnings
 
 from hwmodel import op as o
+from hwmodel.core.tables import HUGE, LAZY, NONE, PFN, ZERO, A, D, P, W
+from hwmodel.core.tables import X as EXECUTE
 from hwmodel.op import Agent, mmap_unit, paged_unit
-from hwmodel.tables import HUGE, LAZY, NONE, PFN, ZERO, A, D, P, W
-from hwmodel.tables import X as EXECUTE
 from hwmodel.trace import Trace
 from tests import designs
 from tests.races.scenes import built, dotted, leaf, once

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hwmodel.tables import COST_NAMES
+from hwmodel.core.tables import COST_NAMES
 from tests.model import cpu_costs, device_costs, operation_costs
 from tests.model.books import title
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hwmodel import op as o
-from hwmodel.tables import FLAG_MASK, PFN, A, D, P, W
+from hwmodel.core.tables import FLAG_MASK, PFN, A, D, P, W
 from tests.model.hand import CPU, DEVICE, PAGE, R, advise, flags, fork, leave, memory, protect, read, references, run_of, sync, write
 from tests.races.scenes import leaf
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from hwmodel import op as o
+from hwmodel.core.tables import ENGINE
 from hwmodel.parts.walker import DTLB, DTLB_HUGE, NTLB, STLB
-from hwmodel.tables import ENGINE
 from tests.audit.tables import chain, free_frames, reverse_map
 from tests.model.hand import (
     CPU,

@@ -19,11 +19,11 @@ from hwmodel import machine as machines
 from hwmodel import op as o
 from hwmodel import run as driver
 from hwmodel import simulate
+from hwmodel.core.ledger import LATENCIES
+from hwmodel.core.tables import ENGINE, HUGE, PFN, WRITES, P, W
 from hwmodel.jit import JIT_OFF
-from hwmodel.ledger import LATENCIES
 from hwmodel.op import Agent, mmap_unit, paged_unit
 from hwmodel.parts.walker import DTLB
-from hwmodel.tables import ENGINE, HUGE, PFN, WRITES, P, W
 from hwmodel.trace import Trace
 from tests.audit.stale import Tree
 from tests.contract.audit import Audit

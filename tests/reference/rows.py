@@ -1,6 +1,6 @@
 """Rows of the oracle: agents and requests, and the only ways their clocks move (docs/model.md, sections 1 and 2)."""
 
-from hwmodel.ledger import ACCOUNTS, COUNTERS
+from hwmodel.core.ledger import ACCOUNTS, COUNTERS
 
 NEVER = 1 << 62
 

@@ -7,7 +7,7 @@ import numpy as np
 from hwmodel import op as t
 from hwmodel.jit import entry, part
 from hwmodel.trace import Trace
-from hwmodel.tracecheck import Validator
+from hwmodel.trace.check import Validator
 
 WORDS = np.dtype("c16")
 """Sixteen bytes that NumPy copies as they are."""

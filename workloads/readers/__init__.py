@@ -11,7 +11,7 @@ from types import ModuleType
 
 from hwmodel.op import TraceError
 from hwmodel.trace import Trace
-from hwmodel.tracefile import is_trace_file
+from hwmodel.trace.file import is_trace_file
 from workloads.readers import arrays, champsim, columns, drmemtrace, execlog, ftrace, lackey, threads
 from workloads.streams import Source, file_source
 

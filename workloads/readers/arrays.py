@@ -9,7 +9,7 @@ import numpy as np
 
 from hwmodel import op as t
 from hwmodel.arrow import arrow
-from hwmodel.tracefile import told
+from hwmodel.trace.file import told
 from workloads.readers import rows as r
 from workloads.readers.rows import COLUMNS, UNKNOWN, WORDS, Block, columns_of, empty_values
 from workloads.streams import Source

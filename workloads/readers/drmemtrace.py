@@ -24,7 +24,7 @@ import numpy as np
 
 from hwmodel import op as t
 from hwmodel.trace import Trace
-from hwmodel.tracefile import told
+from hwmodel.trace.file import told
 from workloads.readers import drentries as dr
 from workloads.readers import passes
 from workloads.readers.assembly import Assembly

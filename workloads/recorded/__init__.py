@@ -7,7 +7,7 @@ import pathlib
 
 from hwmodel.op import TraceError
 from hwmodel.trace import Trace
-from hwmodel.tracefile import SUFFIX
+from hwmodel.trace.file import SUFFIX
 from workloads.readers.ftrace import read_kernel
 
 KERNEL_SUFFIX = ".ftrace.xz"

@@ -10,13 +10,13 @@ import numpy as np
 
 from hwmodel.byref import by_reference
 from hwmodel.config import DesignSpec
+from hwmodel.core.ledger import counter
+from hwmodel.core.tables import I64, NEVER, READY, D, P, W
 from hwmodel.engine import drive
 from hwmodel.jit import entry, part, routine
-from hwmodel.ledger import counter
 from hwmodel.op import WRITE
 from hwmodel.parts import radix
 from hwmodel.primary import access, fault
-from hwmodel.tables import I64, NEVER, READY, D, P, W
 
 ACCESSES, HITS, MISSES = counter("device.accesses"), counter("device.tlb.hits"), counter("device.tlb.misses")
 

@@ -1,10 +1,10 @@
 """The program order of the trace: who waits for an epoch or to open one, the lookahead gate, and who is done (docs/model.md section 3)."""
 
-from hwmodel import clock
+from hwmodel.core import clock
+from hwmodel.core.ledger import account
+from hwmodel.core.tables import BIRTH, DONE, EPOCH, GATE, NEVER, NO_REASON, OPENER, VACANT
 from hwmodel.jit import part, routine
-from hwmodel.ledger import account
 from hwmodel.op import ATTACH, BRK, DETACH, EXIT, FORK, MMAP, MPROTECT, MREMAP, MUNMAP, SYNC
-from hwmodel.tables import BIRTH, DONE, EPOCH, GATE, NEVER, NO_REASON, OPENER, VACANT
 
 ORDER_WAIT, GATE_WAIT, IDLE = account("order_wait"), account("gate_wait"), account("idle")
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hwmodel.conservation import violations
-from hwmodel.latency import Latency
-from hwmodel.ledger import BUCKETS, HEAD, LATENCIES
-from hwmodel.tally import AgentInfo, Counters, Ledger, frozen
+from hwmodel.core.ledger import BUCKETS, HEAD, LATENCIES
+from hwmodel.measure.conservation import violations
+from hwmodel.measure.latency import Latency
+from hwmodel.measure.tally import AgentInfo, Counters, Ledger, frozen
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,7 +116,7 @@ class Result:
         Parameters
         ----------
         kind : str
-            A key of ``hwmodel.ledger.LATENCIES``: "fault", "notice", "shootdown", "op.munmap" ...
+            A key of ``hwmodel.core.ledger.LATENCIES``: "fault", "notice", "shootdown", "op.munmap" ...
 
         Raises
         ------

@@ -1,7 +1,7 @@
 """Clocks move in three ways only, and each books what it moves: spend, wait, steal (docs/model.md section 2)."""
 
+from hwmodel.core.tables import DONE, NEVER, REQUEST
 from hwmodel.jit import part, routine
-from hwmodel.tables import DONE, NEVER, REQUEST
 
 
 @part

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from hwmodel.ledger import BUCKETS, HEAD, LINEAR
+from hwmodel.core.ledger import BUCKETS, HEAD, LINEAR
 
 HALF = 32
 """Buckets for each power of two from LINEAR on."""
@@ -39,9 +39,9 @@ class Latency:
     Parameters
     ----------
     kind : str
-        A key of ``hwmodel.ledger.LATENCIES``.
+        A key of ``hwmodel.core.ledger.LATENCIES``.
     row : int64[HEAD + BUCKETS]
-        Count, sum, minimum and maximum, then the count of each bucket (``hwmodel.ledger.bucket_of``).
+        Count, sum, minimum and maximum, then the count of each bucket (``hwmodel.core.ledger.bucket_of``).
     ns_per_cycle : float
         1000 / the machine's clock in MHz.
     unit : "cycles" or "ns"

@@ -3,10 +3,10 @@
 `acquire` is the first thing of a step; a row that must wait repeats the step when it is woken, and has the lock then.
 """
 
-from hwmodel import clock
+from hwmodel.core import clock
+from hwmodel.core.ledger import account
+from hwmodel.core.tables import NEVER
 from hwmodel.jit import part, routine
-from hwmodel.ledger import account
-from hwmodel.tables import NEVER
 
 READ, WRITE = 1, 2
 LOCK_WAIT = account("lock_wait")

@@ -1,6 +1,6 @@
 """`Trace`: agents and a re-iterable stream of op records.
 
-The record itself is in `hwmodel.op`, the check in `hwmodel.tracecheck`, the file format in `hwmodel.tracefile`.
+The record itself is in `hwmodel.op`, the check in `hwmodel.trace.check`, the file format in `hwmodel.trace.file`.
 """
 
 import functools
@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from hwmodel import tracefile
 from hwmodel.op import ARG, FORK, OP, SPACES, Agent, TraceError, as_agents, as_records, count_references
-from hwmodel.tracecheck import Validator
+from hwmodel.trace import file
+from hwmodel.trace.check import Validator
 
 
 class Trace:
@@ -105,13 +105,13 @@ class Trace:
                 start = end
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a trace file (`.hwtrace`: Parquet), checked, all of it or nothing; see `hwmodel.tracefile.save`."""
-        tracefile.save(self, path)
+        """Write a trace file (`.hwtrace`: Parquet), checked, all of it or nothing; see `hwmodel.trace.file.save`."""
+        file.save(self, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Trace":
-        """Open a trace file; its records are read when iterated over; see `hwmodel.tracefile.load`."""
-        return cls(*tracefile.load(path))
+        """Open a trace file; its records are read when iterated over; see `hwmodel.trace.file.load`."""
+        return cls(*file.load(path))
 
     @classmethod
     def from_records(

@@ -17,7 +17,7 @@ from hwmodel import op as t
 from hwmodel.arrow import arrow
 from hwmodel.jit import entry, part
 from hwmodel.output import whole
-from hwmodel.tracecheck import Described, Validator
+from hwmodel.trace.check import Described, Validator
 
 SUFFIX = ".hwtrace"
 VERSION = 1

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hwmodel.ledger import ACCOUNTS, COUNTERS
+from hwmodel.core.ledger import ACCOUNTS, COUNTERS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,14 +108,14 @@ class Tally(Mapping[str, int]):
 
 
 class Counters(Tally):
-    """Counters by agent; their definitions are in ``hwmodel.ledger.COUNTERS``."""
+    """Counters by agent; their definitions are in ``hwmodel.core.ledger.COUNTERS``."""
 
     def __init__(self, agents: tuple[AgentInfo, ...], array: np.ndarray) -> None:
         super().__init__(agents, tuple(COUNTERS), array)
 
 
 class Ledger(Tally):
-    """Cycles by agent and account; the accounts are defined in ``hwmodel.ledger.ACCOUNTS``.
+    """Cycles by agent and account; the accounts are defined in ``hwmodel.core.ledger.ACCOUNTS``.
 
     An agent's accounts add up to its clock.
     """

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from hwmodel.ledger import HEAD, LATENCIES
-from hwmodel.tally import Counters, Ledger
+from hwmodel.core.ledger import HEAD, LATENCIES
+from hwmodel.measure.tally import Counters, Ledger
 
 SUMS = (
     (("cpu.itlb.hits", "cpu.itlb.misses", "cpu.dtlb.hits", "cpu.dtlb.misses"), ("cpu.accesses",)),

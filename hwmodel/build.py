@@ -34,7 +34,7 @@ from hwmodel.core.tables import (
 )  # fmt: skip
 from hwmodel.op import FILE_SHIFT, MMAP, Agent
 from hwmodel.parts import bank
-from hwmodel.parts.walker import CPU_BANKS, cache_bank, cpu_banks
+from hwmodel.parts.paging_caches import CPU_BANKS, cache_bank, cpu_banks
 
 CAPACITY = {"nodes": 256, "frames": 8192, "links": 2048, "entries": 1024, "vmas": 256}
 """Rows of the growing tables at the start; growth changes no result."""

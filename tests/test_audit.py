@@ -6,7 +6,7 @@ from hwmodel import machine as machines
 from hwmodel import op as o
 from hwmodel.core.tables import HUGE, PFN, P, W
 from hwmodel.op import Agent, mmap_unit, paged_unit
-from hwmodel.parts.walker import DTLB, NTLB, PDE
+from hwmodel.parts.paging_caches import DTLB, NTLB, PDE
 from hwmodel.trace import Trace
 from tests.audit import findings, judge
 

@@ -9,7 +9,7 @@ from hwmodel.core.tables import DIRTY, EXECUTES, FAULT, HUGE, NO_EXECUTE, PFN, R
 from hwmodel.jit import part, routine
 from hwmodel.op import FETCH, WRITE
 from hwmodel.parts import bank, radix, tlb
-from hwmodel.parts.walker import DTLB, ITLB, PDE, STLB, entry_line, fill_structure, refer, start_level
+from hwmodel.parts.paging_caches import DTLB, ITLB, PDE, STLB, entry_line, fill_structure, refer, start_level
 
 HIT, REFILLED, ORDERED = 0, 1, 2
 ACCESSES = counter("cpu.accesses")

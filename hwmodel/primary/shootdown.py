@@ -9,7 +9,7 @@ from hwmodel.core.ledger import account, counter, latency, record
 from hwmodel.core.tables import CPU, ENGINE, FLUSH, FLUSH_ACKED, FLUSH_ARRIVES, NEVER, REQUEST
 from hwmodel.jit import part, routine
 from hwmodel.parts import bank, tlb
-from hwmodel.parts.walker import DTLB, ITLB, PDE, PML4E, STLB
+from hwmodel.parts.paging_caches import DTLB, ITLB, PDE, PML4E, STLB
 
 FLUSHING, SENDING = account("flush"), account("ipi_send")
 WAITING, RESPONDING = account("ipi_wait"), account("ipi_respond")

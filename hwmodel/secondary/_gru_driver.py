@@ -10,7 +10,7 @@ from hwmodel.core.tables import DESIGN, HUGE, NEVER, PFN, PROCESS, TABLE, VACANT
 from hwmodel.jit import part, routine
 from hwmodel.op import HUGETLB
 from hwmodel.parts import bank, radix, tlb
-from hwmodel.parts.walker import entry_line, refer
+from hwmodel.parts.paging_caches import entry_line, refer
 from hwmodel.primary import fault, shootdown, vmas
 
 IRQ, TFH, CHECK, SWITCH, DROPIN, RESTART, ACCESS = range(DESIGN, DESIGN + 7)

@@ -8,7 +8,7 @@ from hwmodel.core.ledger import account, counter
 from hwmodel.core.tables import table
 from hwmodel.jit import part, routine
 from hwmodel.parts import bank, radix
-from hwmodel.parts.walker import NTLB, PML4E, VCPU_BANKS
+from hwmodel.parts.paging_caches import NTLB, PML4E, VCPU_BANKS
 from hwmodel.primary import notify
 from hwmodel.primary.shootdown import ACKED, SENDING, SENT, WAITING
 

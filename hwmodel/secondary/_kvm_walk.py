@@ -5,7 +5,7 @@ from hwmodel.core.tables import HUGE, PFN, TABLE, WRITES, P, W
 from hwmodel.jit import part, routine
 from hwmodel.op import WRITE
 from hwmodel.parts import bank, radix, tlb
-from hwmodel.parts.walker import NPDE, NTLB, PDE, entry_line, fill_structure, refer, start_level
+from hwmodel.parts.paging_caches import NPDE, NTLB, PDE, entry_line, fill_structure, refer, start_level
 from hwmodel.secondary._kvm_tables import GUEST_TABLES, back, table_page, use_leaf, use_table
 
 WALK_REFS, ASSISTS = counter("device.walk_refs"), counter("device.dirty_assists")

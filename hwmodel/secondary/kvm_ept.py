@@ -13,7 +13,7 @@ from hwmodel.engine import drive
 from hwmodel.jit import entry, part, routine
 from hwmodel.op import WRITE
 from hwmodel.parts import radix, tlb
-from hwmodel.parts.walker import DTLB, STLB, VCPU_BANKS, cpu_banks
+from hwmodel.parts.paging_caches import DTLB, STLB, VCPU_BANKS, cpu_banks
 from hwmodel.primary import access, fault
 from hwmodel.secondary._kvm_notifier import VM, empty_guest, is_invalidating, mmu_lock, receive
 from hwmodel.secondary._kvm_spec import Spec

@@ -5,7 +5,7 @@ import pytest
 
 from hwmodel import op as o
 from hwmodel.core.tables import ENGINE
-from hwmodel.parts.walker import DTLB, DTLB_HUGE, NTLB, STLB
+from hwmodel.parts.paging_caches import DTLB, DTLB_HUGE, NTLB, STLB
 from tests.audit.tables import chain, free_frames, reverse_map
 from tests.model.hand import (
     CPU,

@@ -23,7 +23,7 @@ from hwmodel.core.ledger import LATENCIES
 from hwmodel.core.tables import ENGINE, HUGE, PFN, WRITES, P, W
 from hwmodel.jit import JIT_OFF
 from hwmodel.op import Agent, mmap_unit, paged_unit
-from hwmodel.parts.walker import DTLB
+from hwmodel.parts.paging_caches import DTLB
 from hwmodel.trace import Trace
 from tests.audit.stale import Tree
 from tests.contract.audit import Audit

@@ -30,7 +30,7 @@ from hwmodel.core.tables import (
 )  # fmt: skip
 from hwmodel.jit import part, routine
 from hwmodel.op import COMPUTE, CONTINUES, FETCH, SYSCALL
-from hwmodel.primary import access, fault, notify, operations, shootdown, split
+from hwmodel.primary import access, fault, notify, shootdown, split, syscalls
 
 FINISHED, NEED_INPUT, NEED_ROOM, DEADLOCK, EXHAUSTED, TOO_LATE = range(6)
 INSTRUCTION, ACCESS, STLB, SYSCALLS = account("instruction"), account("access"), account("stlb"), account("syscall")
@@ -195,7 +195,7 @@ def turn(m, dev, i, request):
         else:
             access.walk(m, i, kind, op.address >> 12)
     elif not order.opens(kind) or order.may_open(m, i):
-        operations.begin(m, i)
+        syscalls.begin(m, i)
 
 
 @part
@@ -227,7 +227,7 @@ def kernel_step(m, i, phase):
     elif phase == FLUSH_ACKED:
         shootdown.acked(m, i)
     else:
-        operations.step(m, i)
+        syscalls.step(m, i)
 
 
 @part

@@ -9,7 +9,7 @@ from hwmodel.core.tables import ADVISE, AGE, AGED, LAZY, PIECE, UNLOCK, ZERO, A,
 from hwmodel.jit import part, routine
 from hwmodel.op import COLD, DONTNEED, FREE, HUGEPAGE, HUGETLB, PRIVATE
 from hwmodel.parts import radix
-from hwmodel.primary import gather, notify, split, vmas, zap
+from hwmodel.primary import gather, notify, ranges, split, vmas, zap
 
 CLEARING, VMAS = account("clear"), account("vma")
 
@@ -42,17 +42,17 @@ def age(m, r):
     """AGE: one table or huge leaf loses its accessed (and, for FREE, dirty) bits."""
     row = m.rows[r]
     root = m.spaces[row.space].root
-    kind, at, end = zap.piece(m, root, row.at, row.zap_last)
+    kind, at, end = ranges.piece(m, root, row.at, row.zap_last)
     row.at = at
-    if kind == zap.NOTHING_LEFT:
+    if kind == ranges.NOTHING_LEFT:
         if row.advice == COLD or notify.tell(m, r, notify.STOP, row.zap_first, row.zap_last, AGED):
             aged_piece(m, r)
         return
-    if kind == zap.CUT_HUGE:
+    if kind == ranges.CUT_HUGE:
         split.ask(m, r, at, AGE, CLEARING)
         return
     row.at, leaves = end, 0
-    if kind == zap.WHOLE_HUGE:
+    if kind == ranges.WHOLE_HUGE:
         pte = radix.get(m, root, at)
         leaves = is_subject(pte)
         new = aged(pte, row.advice)

@@ -19,7 +19,7 @@ from hwmodel.core.tables import (
 from hwmodel.jit import part, routine
 from hwmodel.op import HUGETLB, PRIVATE, PRIVATE_FILE
 from hwmodel.parts import radix
-from hwmodel.primary import frames, gather, notify, shootdown, vmas, zap
+from hwmodel.primary import frames, gather, notify, ranges, shootdown, vmas, zap
 
 FORKING, VMAS = account("fork"), account("vma")
 USER_PAGES = 1 << 35
@@ -56,15 +56,15 @@ def copy(m, r):
     """COPY: one table or huge leaf is write-protected and shared with the child."""
     row = m.rows[r]
     root, child = m.spaces[row.space].root, m.spaces[row.child].root
-    kind, at, end = zap.piece(m, root, row.at, row.zap_last)
+    kind, at, end = ranges.piece(m, root, row.at, row.zap_last)
     row.at = at
-    if kind == zap.NOTHING_LEFT:
+    if kind == ranges.NOTHING_LEFT:
         row.at = row.zap_last
         if notify.tell(m, r, notify.STOP, row.zap_first, row.zap_last, DUP):
             dup(m, r)
         return
     row.at, leaves, made = end, 0, 0
-    if kind == zap.IN_TABLE:
+    if kind == ranges.IN_TABLE:
         node = radix.table_at(m, root, at, 1)
         for vpn in range(at, end):
             pte = m.nodes[node, vpn & 511]
@@ -113,9 +113,9 @@ def enter_mask(m, c, space):
 def exit_zap(m, r):
     """EXIT_ZAP: clear one table or huge leaf of the dying space; a full gather is flushed, whole, and freed."""
     row = m.rows[r]
-    kind, at, end = zap.piece(m, m.spaces[row.space].root, row.at, radix.REACH)
+    kind, at, end = ranges.piece(m, m.spaces[row.space].root, row.at, radix.REACH)
     row.at = at
-    if kind == zap.NOTHING_LEFT:
+    if kind == ranges.NOTHING_LEFT:
         exit_tables(m, r)
         return
     zap.clear_part(m, r, at, end, kind, 1, EXIT_ZAP)

@@ -6,7 +6,7 @@ from hwmodel.core.tables import CHANGE, CHANGED, HUGE, NONE, PFN, PROTECT, PROTE
 from hwmodel.jit import part, routine
 from hwmodel.op import PROT_WRITE
 from hwmodel.parts import radix
-from hwmodel.primary import epochs, frames, gather, notify, split, vmas, zap
+from hwmodel.primary import epochs, frames, gather, notify, ranges, split, vmas
 
 CLEARING, VMAS = account("clear"), account("vma")
 
@@ -21,7 +21,7 @@ def next_piece(m, r):
         return
     first, last = max(m.vmas[k].first, row.first), min(m.vmas[k].last, row.last)
     row.zap_first, row.zap_last = first, last
-    zap.split_ends(row, first, last, PROTECT_CUT)
+    ranges.split_ends(row, first, last, PROTECT_CUT)
 
 
 @routine
@@ -67,18 +67,18 @@ def change(m, r):
     """CHANGE: one table or huge leaf gets the new rights."""
     row = m.rows[r]
     root = m.spaces[row.space].root
-    kind, at, end = zap.piece(m, root, row.at, row.zap_last)
+    kind, at, end = ranges.piece(m, root, row.at, row.zap_last)
     row.at = at
-    if kind == zap.NOTHING_LEFT:
+    if kind == ranges.NOTHING_LEFT:
         if notify.tell(m, r, notify.STOP, row.zap_first, row.zap_last, CHANGED):
             next_piece(m, r)
         return
-    if kind == zap.CUT_HUGE:
+    if kind == ranges.CUT_HUGE:
         split.ask(m, r, at, CHANGE, CLEARING)
         return
     v = m.vmas[vmas.find(m, row.space, at)]
     row.at, leaves = end, 0
-    if kind == zap.WHOLE_HUGE:
+    if kind == ranges.WHOLE_HUGE:
         leaves = 1
         radix.put(m, root, at, 2, changed(m, row, v, at, radix.get(m, root, at), 512))
     else:

@@ -6,7 +6,7 @@ from hwmodel.core.tables import HUGE, MOVE, MOVE_END, MOVED, PFN, REMAP, TABLE, 
 from hwmodel.jit import part, routine
 from hwmodel.op import HUGETLB
 from hwmodel.parts import radix
-from hwmodel.primary import epochs, frames, notify, shootdown, split, vmas, zap
+from hwmodel.primary import epochs, frames, notify, ranges, shootdown, split, vmas, zap
 
 BEGIN = REMAP
 CLEARING, VMAS = account("clear"), account("vma")
@@ -77,9 +77,9 @@ def move(m, r):
     """MOVE: one table, or as many ptes as lie in one old and one new table."""
     row = m.rows[r]
     root = m.spaces[row.space].root
-    kind, at, stop = zap.piece(m, root, row.at, row.last)
+    kind, at, stop = ranges.piece(m, root, row.at, row.last)
     row.at = at
-    if kind == zap.NOTHING_LEFT:
+    if kind == ranges.NOTHING_LEFT:
         if is_hugetlb(m, row):  # one flush at the end, whatever was there (flush_hugetlb_tlb_range)
             shootdown.ask(m, r, row.first, row.last, 512, 1, 0, MOVE_END)
         else:
@@ -88,7 +88,7 @@ def move(m, r):
     to = at - row.first + row.target
     if not (at | to) & 511 and at + 512 <= row.last and radix.leaf_level(m, root, to) != 1 and radix.get(m, root, to) == 0:
         move_table(m, r, root, at, to)
-    elif kind != zap.IN_TABLE:
+    elif kind != ranges.IN_TABLE:
         split.ask(m, r, at, MOVE, CLEARING)
     else:
         move_ptes(m, r, root, at, min(stop, at + 512 - (to & 511)), to)
@@ -153,7 +153,7 @@ def unmap_old(m, r):
     """MOVED: what is left of the old range is unmapped as munmap does."""
     row = m.rows[r]
     zap.unmap(m, r, row.first, row.last, UNLOCK)
-    if zap.split_boundaries(m, r):
+    if ranges.split_boundaries(m, r):
         zap.cut(m, r)
 
 

@@ -35,7 +35,7 @@ from hwmodel.op import (
     SYNC,
 )  # fmt: skip
 from hwmodel.parts import radix
-from hwmodel.primary import advise, epochs, fork, gather, notify, protect, remap, vmas, zap
+from hwmodel.primary import advise, epochs, fork, gather, notify, protect, ranges, remap, vmas, zap
 
 SYSCALLS, VMAS, FORKING = account("syscall"), account("vma"), account("fork")
 UNSUPPORTED, SYNCS = counter("unsupported_ops"), counter("ops.sync")
@@ -123,7 +123,7 @@ def lock(m, r):
         if mode == locks.READ:
             row.phase, row.piece_next = PIECE, row.first
         else:
-            zap.split_ends(row, row.first, row.last, ADVISE)
+            ranges.split_ends(row, row.first, row.last, ADVISE)
     elif row.op == MREMAP:
         remap.begin(m, r)
     elif row.op == FORK:
@@ -211,7 +211,7 @@ def step(m, r):
     """One step of an operation."""
     phase = m.rows[r].phase
     if phase == SPLIT_FIRST or phase == SPLIT_LAST:
-        if not zap.split_boundaries(m, r):
+        if not ranges.split_boundaries(m, r):
             return
         phase = m.rows[r].phase  # nothing was split: what follows is in the same step
     if phase == LOCK:

@@ -1,4 +1,4 @@
-"""Unmapping a range: boundary splits, VMAs, the window with its ZAP steps, page tables, flush and free (docs/model.md section 9).
+"""Unmapping a range: VMAs, the window with its ZAP steps, page tables, flush and free (docs/model.md section 9).
 
 Linux 6.12 mm/vma.c vms_complete_munmap_vmas, mm/memory.c unmap_vmas, zap_pte_range, zap_present_folio_ptes, free_pgtables.
 """
@@ -6,15 +6,12 @@ Linux 6.12 mm/vma.c vms_complete_munmap_vmas, mm/memory.c unmap_vmas, zap_pte_ra
 from hwmodel.core import clock, locks
 from hwmodel.core.ledger import account
 from hwmodel.core.tables import (
-    ADVISE,
     CUT,
     FREE_PAGES,
     FREE_TABLES,
     HUGE,
     NEVER,
     PFN,
-    SPLIT_FIRST,
-    SPLIT_LAST,
     UNLOCK,
     ZAP,
     ZAPPED,
@@ -22,27 +19,11 @@ from hwmodel.core.tables import (
     D,
 )  # fmt: skip
 from hwmodel.jit import part, routine
-from hwmodel.op import HUGEPAGE, HUGETLB, MADVISE
+from hwmodel.op import MADVISE
 from hwmodel.parts import radix
-from hwmodel.primary import epochs, frames, gather, notify, split, vmas
+from hwmodel.primary import epochs, frames, gather, notify, ranges, split, vmas
 
 CLEARING, VMAS = account("clear"), account("vma")
-NOTHING_LEFT, IN_TABLE, WHOLE_HUGE, CUT_HUGE = 0, 1, 2, 3
-
-
-@routine
-def piece(m, root, at, last):
-    """What a step on [at, last) works on: its kind, its first page, the end of its table or huge page."""
-    while at < last:
-        skip = radix.reach_end(m, root, at)
-        if skip <= at:
-            base = at >> 9 << 9
-            if radix.leaf_level(m, root, at) == 1:
-                return IN_TABLE, at, min(last, base + 512)
-            whole = at == base and base + 512 <= last
-            return WHOLE_HUGE if whole else CUT_HUGE, at, base + 512
-        at = skip
-    return NOTHING_LEFT, last, last
 
 
 @part
@@ -50,44 +31,7 @@ def unmap(m, r, first, last, then):
     """Row r's next steps unmap [first, last), VMAs included, then it goes on with `then`."""
     row = m.rows[r]
     row.zap_first, row.zap_last, row.unmap_then = first, last, then
-    split_ends(row, first, last, CUT)
-
-
-@part
-def split_ends(row, first, last, then):
-    """Row r's next steps split huge pages, or look for them, where VMAs are cut at the ends of [first, last)."""
-    row.piece_first, row.piece_last, row.cut_then, row.phase = first, last, then, SPLIT_FIRST
-
-
-@routine
-def split_boundaries(m, r):
-    """SPLIT_FIRST, SPLIT_LAST; returns whether there is nothing left to split."""
-    row = m.rows[r]
-    if row.phase == SPLIT_FIRST:
-        row.phase = SPLIT_LAST
-        if is_cut_inside(m, row, row.piece_first, 0):
-            split.ask(m, r, row.piece_first, SPLIT_LAST, CLEARING)
-            return False
-    row.phase = row.cut_then
-    if is_cut_inside(m, row, row.piece_last, row.piece_first):
-        split.ask(m, r, row.piece_last, row.cut_then, CLEARING)
-        return False
-    return True
-
-
-@routine
-def is_cut_inside(m, row, page, first):
-    """Return whether a VMA, as it is when cut at `first` already, is to be cut at `page` inside 2 MiB of its own that have a table.
-
-    Linux's split_huge_pmd_if_needed and mm_find_pmd: the table is one of level 2, whatever its entry.
-    """
-    base = page >> 9 << 9
-    k = vmas.find(m, row.space, page)
-    if base == page or k < 0 or max(m.vmas[k].first, first) > base or m.vmas[k].last < base + 512:
-        return False
-    if row.cut_then == ADVISE and (m.vmas[k].mapping == HUGETLB or m.vmas[k].advice == (1 if row.advice == HUGEPAGE else 2)):
-        return False
-    return radix.table_at(m, m.spaces[row.space].root, page, 2) >= 0
+    ranges.split_ends(row, first, last, CUT)
 
 
 @routine
@@ -119,13 +63,13 @@ def open_window(m, r, then):
 def zap(m, r):
     """ZAP: clear one table or huge leaf; a full gather is flushed and freed inside the window."""
     row = m.rows[r]
-    kind, at, end = piece(m, m.spaces[row.space].root, row.at, row.zap_last)
+    kind, at, end = ranges.piece(m, m.spaces[row.space].root, row.at, row.zap_last)
     row.at = at
-    if kind == NOTHING_LEFT:
+    if kind == ranges.NOTHING_LEFT:
         if notify.tell(m, r, notify.STOP, row.zap_first, row.zap_last, ZAPPED):
             zapped(m, r)
         return
-    if kind == CUT_HUGE:
+    if kind == ranges.CUT_HUGE:
         split.ask(m, r, at, ZAP, CLEARING)
         return
     clear_part(m, r, at, end, kind, 0, ZAP)
@@ -136,7 +80,7 @@ def clear_part(m, r, at, end, kind, full, then):
     """Clear the leaves of [at, end); what must be flushed and freed at once comes next, in full or not, then `then`."""
     row, base = m.rows[r], at >> 9 << 9
     cleared = clear(m, row, at, end, kind)
-    emptied = kind == IN_TABLE and row.op == MADVISE and reclaims(m, row, base)
+    emptied = kind == ranges.IN_TABLE and row.op == MADVISE and reclaims(m, row, base)
     if gather.is_due(m, row):
         gather.finish(m, r, full, then)
     clock.spend(m, r, CLEARING, cleared * m.costs[0].clear + m.costs[0].table_scan)
@@ -165,7 +109,7 @@ def reclaims(m, row, base):
 def clear(m, row, at, end, kind):
     """Clear the leaves of [at, end) into the gather until that is full; returns how many, and moves row.at."""
     root = m.spaces[row.space].root
-    if kind == WHOLE_HUGE:
+    if kind == ranges.WHOLE_HUGE:
         pte = radix.get(m, root, at)
         radix.put(m, root, at, 2, 0)
         gather.cover(row, at, 512)

@@ -1,0 +1,63 @@
+"""What operations on a range have in common: its pieces, a table or a huge page a step, and the splits where its ends cut VMAs."""
+
+from hwmodel.core.ledger import account
+from hwmodel.core.tables import ADVISE, SPLIT_FIRST, SPLIT_LAST
+from hwmodel.jit import part, routine
+from hwmodel.op import HUGEPAGE, HUGETLB
+from hwmodel.parts import radix
+from hwmodel.primary import split, vmas
+
+CLEARING = account("clear")
+NOTHING_LEFT, IN_TABLE, WHOLE_HUGE, CUT_HUGE = 0, 1, 2, 3
+
+
+@routine
+def piece(m, root, at, last):
+    """What a step on [at, last) works on: its kind, its first page, the end of its table or huge page."""
+    while at < last:
+        skip = radix.reach_end(m, root, at)
+        if skip <= at:
+            base = at >> 9 << 9
+            if radix.leaf_level(m, root, at) == 1:
+                return IN_TABLE, at, min(last, base + 512)
+            whole = at == base and base + 512 <= last
+            return WHOLE_HUGE if whole else CUT_HUGE, at, base + 512
+        at = skip
+    return NOTHING_LEFT, last, last
+
+
+@part
+def split_ends(row, first, last, then):
+    """Row r's next steps split huge pages, or look for them, where VMAs are cut at the ends of [first, last)."""
+    row.piece_first, row.piece_last, row.cut_then, row.phase = first, last, then, SPLIT_FIRST
+
+
+@routine
+def split_boundaries(m, r):
+    """SPLIT_FIRST, SPLIT_LAST; returns whether there is nothing left to split."""
+    row = m.rows[r]
+    if row.phase == SPLIT_FIRST:
+        row.phase = SPLIT_LAST
+        if is_cut_inside(m, row, row.piece_first, 0):
+            split.ask(m, r, row.piece_first, SPLIT_LAST, CLEARING)
+            return False
+    row.phase = row.cut_then
+    if is_cut_inside(m, row, row.piece_last, row.piece_first):
+        split.ask(m, r, row.piece_last, row.cut_then, CLEARING)
+        return False
+    return True
+
+
+@routine
+def is_cut_inside(m, row, page, first):
+    """Return whether a VMA, as it is when cut at `first` already, is to be cut at `page` inside 2 MiB of its own that have a table.
+
+    Linux's split_huge_pmd_if_needed and mm_find_pmd: the table is one of level 2, whatever its entry.
+    """
+    base = page >> 9 << 9
+    k = vmas.find(m, row.space, page)
+    if base == page or k < 0 or max(m.vmas[k].first, first) > base or m.vmas[k].last < base + 512:
+        return False
+    if row.cut_then == ADVISE and (m.vmas[k].mapping == HUGETLB or m.vmas[k].advice == (1 if row.advice == HUGEPAGE else 2)):
+        return False
+    return radix.table_at(m, m.spaces[row.space].root, page, 2) >= 0

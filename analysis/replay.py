@@ -11,7 +11,7 @@ import numpy as np
 from analysis import causes, files, tables
 from analysis.outside import markdown
 from analysis.stepping import counts_by_group
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.machine import Machine, preset
 from hwmodel.op import TraceError
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 FAULT, OTHER, OUTSIDE, SYNC = "fault", "other call", "outside", "sync"
 GROUPS = {
-    t.READ: FAULT, t.WRITE: FAULT, t.FETCH: FAULT, t.MMAP: "mmap", t.BRK: "brk", t.MUNMAP: "munmap", t.MPROTECT: "mprotect",
-    t.MADVISE: "madvise", t.MREMAP: "mremap", t.FORK: "clone", t.EXIT: "exit", t.MIGRATE: OUTSIDE, t.SYNC: SYNC,
+    op.READ: FAULT, op.WRITE: FAULT, op.FETCH: FAULT, op.MMAP: "mmap", op.BRK: "brk", op.MUNMAP: "munmap", op.MPROTECT: "mprotect",
+    op.MADVISE: "madvise", op.MREMAP: "mremap", op.FORK: "clone", op.EXIT: "exit", op.MIGRATE: OUTSIDE, op.SYNC: SYNC,
 }  # fmt: skip
 """What the kernel did a record for, by its kind."""
 Count = Callable[[Mapping[str, int]], int]
@@ -126,8 +126,8 @@ def groups(trace: "Trace") -> Iterator[tuple[str, np.ndarray]]:
     """A trace's records by what the kernel did them for; faults, and other calls, that follow one another together."""
     hosts = [number for number, agent in enumerate(trace.agents) if agent.name == "host" and agent.role == "cpu"]
     for ops in trace.chunks():
-        starts = np.flatnonzero(ops["kind"] != t.ARG)
-        kinds, ends = ops["kind"][starts] & ~t.CONTINUES, [*starts[1:].tolist(), ops.size]
+        starts = np.flatnonzero(ops["kind"] != op.ARG)
+        kinds, ends = ops["kind"][starts] & ~op.CONTINUES, [*starts[1:].tolist(), ops.size]
         names = [GROUPS.get(int(kind), OTHER) for kind in kinds]
         for at in np.flatnonzero(np.isin(ops["agent"][starts], hosts)):
             names[at] = OUTSIDE

@@ -5,7 +5,7 @@ import json
 import lzma
 import pathlib
 
-from hwmodel import op as o
+from hwmodel import op
 from hwmodel.op import Agent, mmap_unit
 from hwmodel.trace import Trace
 
@@ -28,9 +28,9 @@ SEGMENTS = """\
 """
 CPU, DEVICE = {"role": "cpu", "space": 0, "name": "main"}, {"role": "device", "space": 0, "name": "gru"}
 
-PUNCH = [(0, 1, 0, o.PUNCH, 0), (0, 1, 0, o.ARG, 0)]
+PUNCH = [(0, 1, 0, op.PUNCH, 0), (0, 1, 0, op.ARG, 0)]
 """An operation that traces may have and no machine carries out."""
-WIDE = [*mmap_unit(4 * BASE, 512, 3), *((4 * BASE + 4096 * i, 1, 0, o.WRITE, 0) for i in range(512))]
+WIDE = [*mmap_unit(4 * BASE, 512, 3), *((4 * BASE + 4096 * i, 1, 0, op.WRITE, 0) for i in range(512))]
 """Writes that need two MiB."""
 
 
@@ -43,7 +43,7 @@ def records():
 def save(path, devices=0, last=()):
     """A trace file in order."""
     agents = [Agent("cpu", 0, "main"), *(Agent("device", 0, f"device {i}") for i in range(devices))]
-    more = [(BASE, 1, 0, o.READ, 1 + i) for i in range(devices)]
+    more = [(BASE, 1, 0, op.READ, 1 + i) for i in range(devices)]
     Trace.from_records(agents, [*records(), *more, *last], mmap_unit(2 * BASE, 4, 3), {"program": "toy"}).save(path)
 
 
@@ -75,11 +75,11 @@ RECORDS = {
     "a count of 0": (9, {"count": 0}, "record 9: write: count must be at least 1, not 0"),
     "a negative gap": (4, {"gap": -1}, "record 4: negative gap -1"),
     "an unknown kind": (4, {"kind": 5}, "record 4: unknown kind 5"),
-    "an operand alone": (4, {"kind": o.ARG}, "record 4: stray ARG record"),
-    "an operation without its operand": (1, {"kind": o.READ}, "record 0: mmap: operand is missing"),
+    "an operand alone": (4, {"kind": op.ARG}, "record 4: stray ARG record"),
+    "an operation without its operand": (1, {"kind": op.READ}, "record 0: mmap: operand is missing"),
     "a mapping past the end": (0, {"address": (1 << 47) - 4096}, "record 0: mmap: 64 pages from 0x7ffffffff000 pass the end"),
     "a mapping of no page": (0, {"count": 0}, "record 0: mmap: count must be at least 1, not 0"),
-    "half an access": (8, {"kind": o.READ | o.CONTINUES}, "record 8: second half of a read without its first half"),
+    "half an access": (8, {"kind": op.READ | op.CONTINUES}, "record 8: second half of a read without its first half"),
 }  # fmt: skip
 """Rows of a trace file: (row, other values, what is said)."""
 DESCRIPTIONS = {
@@ -90,7 +90,7 @@ DESCRIPTIONS = {
     "agents that are none": ({"agents": [1]}, "damaged: its description makes no sense"),
     "agents without a role": ({"agents": [{"space": 0, "name": ""}]}, "damaged: its description lacks 'role'"),
     "another count": ({"records": 17}, "damaged: 5002 records, but it should have 17"),
-    "a prelude of other things": ({"prelude": [[0, 1, 0, o.READ, 0]]}, "prelude record 0: only mmap and brk are allowed"),
+    "a prelude of other things": ({"prelude": [[0, 1, 0, op.READ, 0]]}, "prelude record 0: only mmap and brk are allowed"),
     "a prelude out of range": ({"prelude": [[1 << 70, 1, 0, 8, 0]]}, "damaged: its description makes no sense"),
     "a prelude of words": ({"prelude": ["abcde"]}, "damaged: its description makes no sense"),
     "a prelude past the end": ({"prelude": mmap_unit(1 << 47, 1, 3)}, "prelude record 0: non-canonical address"),

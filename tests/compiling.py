@@ -17,7 +17,7 @@ from numba.core.registry import CPUDispatcher
 import analysis
 import hwmodel
 import workloads
-from hwmodel import op as o
+from hwmodel import op
 from hwmodel.config import ConfigError
 from hwmodel.op import Agent, mmap_unit, paged_unit
 from hwmodel.trace import Trace, validate
@@ -58,11 +58,11 @@ def program(design, size):
     prelude, records = [], []
     for space in range(size):
         first = space * len(roles)
-        prelude += mmap_unit(AT, 16, 3, agent=first, populate=True) + mmap_unit(AT << 1, 4, 5, o.PRIVATE_FILE, size, agent=first)
+        prelude += mmap_unit(AT, 16, 3, agent=first, populate=True) + mmap_unit(AT << 1, 4, 5, op.PRIVATE_FILE, size, agent=first)
         records += [(AT + (page << 12), 3, 5, kind, first + k) for page in range(4 * size) for k, kind in
-                    itertools.product(range(len(roles)), (o.READ, o.WRITE))]  # fmt: skip
-        records += [(AT << 1, 2, 0, o.FETCH, first), (0, 0, 0, o.SYNC, first), *paged_unit(o.MUNMAP, AT, 3, (), first)]
-    records += [(0, size, 0, o.FORK, 0), (AT + (4 << 12), 1, 0, o.WRITE, len(agents) - 1), (0, 0, 0, o.EXIT, len(agents) - 1)]
+                    itertools.product(range(len(roles)), (op.READ, op.WRITE))]  # fmt: skip
+        records += [(AT << 1, 2, 0, op.FETCH, first), (0, 0, 0, op.SYNC, first), *paged_unit(op.MUNMAP, AT, 3, (), first)]
+    records += [(0, size, 0, op.FORK, 0), (AT + (4 << 12), 1, 0, op.WRITE, len(agents) - 1), (0, 0, 0, op.EXIT, len(agents) - 1)]
     return Trace.from_records(agents, records, prelude)
 
 
@@ -95,7 +95,7 @@ def use_workloads(size, folder):
     made += [workloads.gups(scale=7 + size), workloads.bfs(scale=4 + size), workloads.spmv(rows=50 * size)]
     made += [workloads.hash_join(build=90 * size, probe=99)]
     whole = workloads.interleave([*made, workloads.uniform(3000 * size, 900 * size)])
-    mapped = Trace.from_records([Agent("cpu", 0, "cpu")], [*mmap_unit(AT, size, 3), (AT, 1, 0, o.WRITE, 0)])
+    mapped = Trace.from_records([Agent("cpu", 0, "cpu")], [*mmap_unit(AT, size, 3), (AT, 1, 0, op.WRITE, 0)])
     parts = [workloads.as_guest(workloads.shift(mapped, size << 21)), workloads.select(whole, kinds=["read"])]
     parts += [workloads.concatenate([mapped] * (1 + size)), workloads.assign(whole, names={0: "other"})]
     for trace in parts:

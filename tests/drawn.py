@@ -9,7 +9,7 @@ import numpy as np
 
 import workloads
 from hwmodel import machine as machines
-from hwmodel import op as o
+from hwmodel import op
 from hwmodel.config.section import FREE
 from hwmodel.machine import Machine, Provenance
 from hwmodel.trace import Trace
@@ -102,8 +102,8 @@ def pieces(name: str) -> tuple[Trace, ...]:
     """Return prefixes of a recording, what is around its operations, and stretches of it behind the operations that come before them."""
     trace = load(name)
     ops = np.concatenate(list(trace.chunks()))
-    operation = (ops["kind"] > o.COMPUTE) & (ops["kind"] < o.CONTINUES)
-    begun = np.cumsum(np.isin(ops["kind"], list(o.VMA_CHANGING)))
+    operation = (ops["kind"] > op.COMPUTE) & (ops["kind"] < op.CONTINUES)
+    begun = np.cumsum(np.isin(ops["kind"], list(op.VMA_CHANGING)))
     masks = [np.arange(ops.size) < size for size in (400, 2000, 10_000)]
     recent = np.zeros(ops.size, bool)
     recent[NEAR:] = begun[NEAR:] > begun[:-NEAR]
@@ -118,10 +118,10 @@ def whole(ops: np.ndarray) -> np.ndarray:
     """Return records whose crossing accesses are whole: a second half without its first is an access of its own."""
     ops = ops.copy()
     latest = {}
-    for at in np.flatnonzero(ops["kind"] <= o.FETCH | o.CONTINUES):
+    for at in np.flatnonzero(ops["kind"] <= op.FETCH | op.CONTINUES):
         kind, agent = int(ops["kind"][at]), int(ops["agent"][at])
-        page = int(ops["address"][at]) >> o.PAGE_SHIFT
-        if kind & o.CONTINUES and latest.get((agent, kind & ~o.CONTINUES)) != page - 1:
-            ops["kind"][at] = kind & ~o.CONTINUES
-        latest[agent, kind & ~o.CONTINUES] = page
+        page = int(ops["address"][at]) >> op.PAGE_SHIFT
+        if kind & op.CONTINUES and latest.get((agent, kind & ~op.CONTINUES)) != page - 1:
+            ops["kind"][at] = kind & ~op.CONTINUES
+        latest[agent, kind & ~op.CONTINUES] = page
     return ops

@@ -2,7 +2,7 @@
 
 import random
 
-from hwmodel import op as o
+from hwmodel import op
 from hwmodel.trace import Trace
 from tests import designs
 from tests.reference import vmas as v
@@ -99,10 +99,10 @@ class Plan:
         self.unborn = list(range(roots, roots + children))
         spaces = [0] * rng.randint(1, 3) + list(range(1, roots))
         spaces += [space for space in self.unborn for _ in range(rng.randint(1, 2))]
-        self.agents = [o.Agent("cpu", space, f"cpu {i}") for i, space in enumerate(spaces)]
+        self.agents = [op.Agent("cpu", space, f"cpu {i}") for i, space in enumerate(spaces)]
         if designs.design(design).has_engines:
             where = [0] + [rng.randrange(roots + children) for _ in range(rng.randint(0, 2))]
-            self.agents += [o.Agent("device", space, f"engine {i}") for i, space in enumerate(where)]
+            self.agents += [op.Agent("device", space, f"engine {i}") for i, space in enumerate(where)]
         rng.shuffle(self.agents)
         self.vmas = {space: v.VmaList() for space in range(roots)}
         self.breaks = dict.fromkeys(range(roots), 0)
@@ -158,18 +158,18 @@ class Plan:
         rng, (space, vmas) = self.rng, self.space_of(agent)
         device = self.agents[agent].role == "device"
         for _ in range(rng.choice((1, 1, 2, 5))):
-            kind = rng.choice((o.READ, o.READ, o.WRITE, o.WRITE) + (() if device else (o.FETCH,)))
-            need = {o.READ: v.READ, o.WRITE: v.WRITE, o.FETCH: v.EXEC}[kind]
+            kind = rng.choice((op.READ, op.READ, op.WRITE, op.WRITE) + (() if device else (op.FETCH,)))
+            need = {op.READ: v.READ, op.WRITE: v.WRITE, op.FETCH: v.EXEC}[kind]
             legal = [vma for vma in vmas.items if vma.prot & need]
-            if not legal and kind == o.FETCH:
-                kind, need = o.READ, v.READ
+            if not legal and kind == op.FETCH:
+                kind, need = op.READ, v.READ
                 legal = [vma for vma in vmas.items if vma.prot & need]
             if not legal or rng.random() < 0.03:
                 vpn = rng.choice(ARENAS)[0] + rng.randrange(64)
             elif space in self.recent and rng.random() < 0.5 and vmas.find(self.recent[space]):
                 vpn = self.recent[space]
-                if not vmas.find(vpn).prot & need and (kind != o.FETCH or rng.random() < 0.7):
-                    kind, need = o.READ, v.READ  # else a fetch of what the TLBs may hold for reading
+                if not vmas.find(vpn).prot & need and (kind != op.FETCH or rng.random() < 0.7):
+                    kind, need = op.READ, v.READ  # else a fetch of what the TLBs may hold for reading
             else:
                 vma = rng.choice(legal)
                 vpn = vma.first + rng.randrange(min(self.near, vma.last - vma.first))
@@ -184,14 +184,14 @@ class Plan:
             second = vmas.find(vpn + 1)
             if rng.random() < 0.15 and second and second.prot & need:
                 self.emit(agent, (vpn << 12) + 4090, 1, kind)
-                self.emit(agent, vpn + 1 << 12, 1, kind | o.CONTINUES)
+                self.emit(agent, vpn + 1 << 12, 1, kind | op.CONTINUES)
             else:
                 self.emit(agent, (vpn << 12) + 8 * rng.randrange(512), rng.choice((1, 1, 1, 2, 7)), kind)
 
     def note_write(self, vmas, kind, vpn):
         """What a write makes of its VMA: private memory has an anonymous page then."""
         vma = vmas.find(vpn)
-        if kind == o.WRITE and vma is not None and vma.private and vma.prot & v.WRITE:
+        if kind == op.WRITE and vma is not None and vma.private and vma.prot & v.WRITE:
             vmas.prepare(vma)
 
     def neighbours(self, agent):
@@ -205,7 +205,7 @@ class Plan:
         for place, prot in zip(places, rng.choice(((3, 3), (3, 7), (3, 1), (1, 3), (7, 3))), strict=True):
             self.map_at(agent, place, pages, prot, v.ANONYMOUS)
         for place in rng.sample(places, rng.choice((0, 1, 2, 2))):
-            kind = o.WRITE if vmas.find(place).prot & v.WRITE else o.READ
+            kind = op.WRITE if vmas.find(place).prot & v.WRITE else op.READ
             self.emit(agent, place << 12, 1, kind)
             self.note_write(vmas, kind, place)
         if rng.random() < 0.2:
@@ -246,7 +246,7 @@ class Plan:
         refused = self.cuts_hugetlb(vmas, first, first + pages)
         if refused and self.out is self.before:
             return
-        self.out.extend(o.mmap_unit(first << 12, pages, prot, mapping, file, offset, grows, agent))
+        self.out.extend(op.mmap_unit(first << 12, pages, prot, mapping, file, offset, grows, agent))
         if refused:
             return
         vmas.cut(first, first + pages)
@@ -272,7 +272,7 @@ class Plan:
         """Unmap a range."""
         _, vmas = self.space_of(agent)
         first, pages = self.a_range(vmas)
-        self.out.extend(o.paged_unit(o.MUNMAP, first << 12, pages, (), agent))
+        self.out.extend(op.paged_unit(op.MUNMAP, first << 12, pages, (), agent))
         if not self.cuts_hugetlb(vmas, first, first + pages):
             vmas.cut(first, first + pages)
 
@@ -286,15 +286,15 @@ class Plan:
             first, prot, pages = self.recent[space], used.prot ^ v.EXEC, self.rng.choice((1, 2, used.last - self.recent[space]))
             readers = [i for i, other in enumerate(self.agents) if (other.role, other.space) == ("cpu", space)]
             for reader in readers if prot & v.EXEC else ():  # they have it in their TLBs, without the right that comes
-                self.emit(reader, first << 12, 1, o.READ)
-                after.append(((first << 12) + 64, 1, 0, o.FETCH, reader))
+                self.emit(reader, first << 12, 1, op.READ)
+                after.append(((first << 12) + 64, 1, 0, op.FETCH, reader))
         self.protect(agent, first, pages, prot)
         self.out.extend(after)
 
     def protect(self, agent, first, pages, prot):
         """Give a range a protection."""
         _, vmas = self.space_of(agent)
-        self.out.extend(o.paged_unit(o.MPROTECT, first << 12, pages, [(0, prot)], agent))
+        self.out.extend(op.paged_unit(op.MPROTECT, first << 12, pages, [(0, prot)], agent))
         if self.cuts_hugetlb(vmas, first, first + pages):
             return
         at, last = first, first + pages
@@ -309,8 +309,8 @@ class Plan:
     def madvise(self, agent):
         """Advice; changes no VMA that matters to the plan."""
         first, pages = self.a_range(self.space_of(agent)[1])
-        advice = self.rng.choice((o.DONTNEED, o.DONTNEED, o.DONTNEED, o.FREE, o.COLD, o.HUGEPAGE, o.NOHUGEPAGE))
-        self.out.extend(o.paged_unit(o.MADVISE, first << 12, pages, [(0, advice)], agent))
+        advice = self.rng.choice((op.DONTNEED, op.DONTNEED, op.DONTNEED, op.FREE, op.COLD, op.HUGEPAGE, op.NOHUGEPAGE))
+        self.out.extend(op.paged_unit(op.MADVISE, first << 12, pages, [(0, advice)], agent))
 
     def mremap(self, agent):
         """Move, grow or shrink."""
@@ -331,7 +331,7 @@ class Plan:
     def move(self, agent, first, pages, target, size):
         """An MREMAP."""
         _, vmas = self.space_of(agent)
-        self.out.extend(o.paged_unit(o.MREMAP, first << 12, pages, [(target << 12, size)], agent))
+        self.out.extend(op.paged_unit(op.MREMAP, first << 12, pages, [(target << 12, size)], agent))
         self.plan_mremap(vmas, first, pages, target, size)
 
     def plan_mremap(self, vmas, first, pages, target, size):
@@ -362,7 +362,7 @@ class Plan:
         refused = old and new > old and vmas.in_range(old, new)
         if refused and self.out is self.before:
             return
-        self.emit(agent, (new << 12) - self.rng.choice((0, 0, 100)), 0, o.BRK)
+        self.emit(agent, (new << 12) - self.rng.choice((0, 0, 100)), 0, op.BRK)
         if refused:
             return
         if old and new > old:
@@ -377,22 +377,22 @@ class Plan:
         rng = self.rng
         if self.unborn and rng.random() < 0.8:
             child = self.unborn.pop()
-            self.emit(agent, 0, child, o.FORK)
+            self.emit(agent, 0, child, op.FORK)
             self.vmas[child] = v.VmaList()
             self.vmas[child].items = [vma.inherited() for vma in vmas.items]
             self.breaks[child] = self.breaks[space]
         elif rng.random() < 0.3 and len(self.vmas) - len(self.dead) > 1 and not any(s == space for s in self.dead):
-            self.emit(agent, 0, 0, o.EXIT)
+            self.emit(agent, 0, 0, op.EXIT)
             self.dead.add(space)
 
     def sync(self, agent):
         """Everybody waits for everybody."""
-        self.emit(agent, 0, 0, o.SYNC)
+        self.emit(agent, 0, 0, op.SYNC)
 
     def other(self, agent):
         """COMPUTE or SYSCALL."""
         device = self.agents[agent].role == "device"
-        self.emit(agent, 0, self.rng.randint(1, 30), o.COMPUTE if device or self.rng.random() < 0.6 else o.SYSCALL)
+        self.emit(agent, 0, self.rng.randint(1, 30), op.COMPUTE if device or self.rng.random() < 0.6 else op.SYSCALL)
 
     def cuts_hugetlb(self, vmas, *pages):
         """Whether the kernel refuses the range."""

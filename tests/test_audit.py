@@ -3,7 +3,7 @@
 import pytest
 
 from hwmodel import machine as machines
-from hwmodel import op as o
+from hwmodel import op
 from hwmodel.core.tables import HUGE, PFN, P, W
 from hwmodel.op import Agent, mmap_unit, paged_unit
 from hwmodel.parts.paging_caches import DTLB, NTLB, PDE
@@ -17,14 +17,14 @@ PARENT, CHILD, DEVICE = 0, 1, 2
 @pytest.fixture(params=["kvm-ept-2008", "gru-2008"])
 def tables(request):
     """Good tables with a bit of everything: a child, a file, a huge page, freed tables and frames, a device's translations."""
-    prelude = [*mmap_unit(AT, 8, 3), *mmap_unit(FILE_AT, 4, 1, o.PRIVATE_FILE, 1), *mmap_unit(OTHER_AT, 4, 3),
+    prelude = [*mmap_unit(AT, 8, 3), *mmap_unit(FILE_AT, 4, 1, op.PRIVATE_FILE, 1), *mmap_unit(OTHER_AT, 4, 3),
                *mmap_unit(HUGE_AT, 512, 3), *mmap_unit(AT + (8 << 12), 8, 1)]  # fmt: skip
     touched = [(at, 1, 0, kind, PARENT) for at, kind in (
-        (AT, o.WRITE), (AT + 4096, o.READ), (FILE_AT, o.READ), (HUGE_AT, o.WRITE), (OTHER_AT, o.WRITE), (OTHER_AT + 4096, o.WRITE))]
-    sync = (0, 0, 0, o.SYNC, PARENT)
-    records = [*touched, (0, 1, 0, o.FORK, PARENT), (AT, 1, 0, o.WRITE, CHILD), sync, (AT, 1, 0, o.WRITE, PARENT), sync,
-               (AT, 1, 0, o.WRITE, DEVICE), (HUGE_AT, 1, 0, o.READ, DEVICE), *paged_unit(o.MUNMAP, OTHER_AT, 4, (), CHILD),
-               *paged_unit(o.MUNMAP, OTHER_AT, 4, (), PARENT), (AT + (2 << 12), 1, 0, o.READ, PARENT)]  # fmt: skip
+        (AT, op.WRITE), (AT + 4096, op.READ), (FILE_AT, op.READ), (HUGE_AT, op.WRITE), (OTHER_AT, op.WRITE), (OTHER_AT + 4096, op.WRITE))]
+    sync = (0, 0, 0, op.SYNC, PARENT)
+    records = [*touched, (0, 1, 0, op.FORK, PARENT), (AT, 1, 0, op.WRITE, CHILD), sync, (AT, 1, 0, op.WRITE, PARENT), sync,
+               (AT, 1, 0, op.WRITE, DEVICE), (HUGE_AT, 1, 0, op.READ, DEVICE), *paged_unit(op.MUNMAP, OTHER_AT, 4, (), CHILD),
+               *paged_unit(op.MUNMAP, OTHER_AT, 4, (), PARENT), (AT + (2 << 12), 1, 0, op.READ, PARENT)]  # fmt: skip
     agents = [Agent("cpu", 0, "parent"), Agent("cpu", 1, "child"), Agent("device", 0, "device")]
     machine = machines.preset(request.param).with_(**{"cpu.count": 2, "kernel.thp": "always", "kernel.fault_around_pages": 1})
     run = judge(machine, Trace.from_records(agents, records, prelude))
@@ -157,7 +157,7 @@ def a_vma_of_a_parent_that_it_has_not(m, dev):
 
 
 def a_shared_vma_with_an_anonymous_page(m, dev):
-    vma_of(m, FILE_AT).mapping, vma_of(m, FILE_AT).anon = o.SHARED_FILE, 1
+    vma_of(m, FILE_AT).mapping, vma_of(m, FILE_AT).anon = op.SHARED_FILE, 1
     return "is shared, but accounted, or has anonymous pages"
 
 

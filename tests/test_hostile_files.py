@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from analysis import cli
-from hwmodel import op as o
+from hwmodel import op
 from hwmodel.op import Agent, TraceError, mmap_unit
 from hwmodel.trace import Trace, validate
 from hwmodel.trace.file import GROUP, MOST
@@ -55,7 +55,7 @@ def refused(tmp_path, monkeypatch, capfd):
 
 
 def good(path, info=None):
-    records = [*mmap_unit(BASE, 16, 3), *((BASE | k << 12, 2, 1, o.READ, 0) for k in range(16))]
+    records = [*mmap_unit(BASE, 16, 3), *((BASE | k << 12, 2, 1, op.READ, 0) for k in range(16))]
     Trace.from_records([Agent("cpu", 0, "main")], records, info=info).save(path)
 
 
@@ -195,12 +195,12 @@ def one_group(path, records, chunks, agents=1):
     from pyarrow import parquet
 
     references = 0
-    schema = pa.schema([(name, pa.from_numpy_dtype(o.OP[name])) for name in o.COLUMNS])
+    schema = pa.schema([(name, pa.from_numpy_dtype(op.OP[name])) for name in op.COLUMNS])
     with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
         pieces = []
         for ops in chunks:
-            references += o.count_references(ops)
-            pieces.append(pa.table({name: np.ascontiguousarray(ops[name]) for name in o.COLUMNS}))
+            references += op.count_references(ops)
+            pieces.append(pa.table({name: np.ascontiguousarray(ops[name]) for name in op.COLUMNS}))
         writer.write_table(pa.concat_tables(pieces), row_group_size=records)
         about = {"version": 1, "records": records, "references": references, "prelude": [], "info": {},
                  "agents": [{"role": "cpu", "space": 0, "name": "main"}] * agents}  # fmt: skip
@@ -209,7 +209,7 @@ def one_group(path, records, chunks, agents=1):
 
 def test_a_large_row_group_is_read_in_pieces(tmp_path):
     """8 Mi records in one are 144 MiB of columns, and 128 MiB more when they are put together."""
-    ops = np.zeros(1 << 23, o.OP)
+    ops = np.zeros(1 << 23, op.OP)
     ops["count"] = 1
     one_group(tmp_path / "x.hwtrace", ops.size, [ops])
     del ops
@@ -221,26 +221,26 @@ def test_a_large_row_group_is_read_in_pieces(tmp_path):
 @pytest.mark.parametrize("shift", range(4))
 def test_a_unit_that_two_pieces_share_stays_whole(tmp_path, shift):
     """Differences of addresses go on from piece to piece, too."""
-    before = np.zeros(GROUP - shift, o.OP)
+    before = np.zeros(GROUP - shift, op.OP)
     before["count"], before["address"][0] = 1, BASE  # differences: all at BASE
-    unit = np.array(mmap_unit(BASE, 4, 3), o.OP)
+    unit = np.array(mmap_unit(BASE, 4, 3), op.OP)
     expected = unit.tolist()
     unit["address"] = np.diff(unit["address"], prepend=0)
-    after = np.zeros(GROUP + 5, o.OP)
+    after = np.zeros(GROUP + 5, op.OP)
     after["count"] = 1
     one_group(tmp_path / "x.hwtrace", 2 * GROUP + 5 - shift + unit.size, [before, unit, after])
     trace = Trace.load(tmp_path / "x.hwtrace")
     validate(trace)
     arrays = list(trace.chunks(1 << 30))
-    assert all(array["kind"][0] != o.ARG for array in arrays) and max(array.size for array in arrays) <= GROUP + 2
+    assert all(array["kind"][0] != op.ARG for array in arrays) and max(array.size for array in arrays) <= GROUP + 2
     ops = np.concatenate(arrays)
-    assert ops.size == 2 * GROUP + 5 - shift + unit.size and set(ops["address"][ops["kind"] == o.READ].tolist()) == {BASE}
+    assert ops.size == 2 * GROUP + 5 - shift + unit.size and set(ops["address"][ops["kind"] == op.READ].tolist()) == {BASE}
     assert ops[GROUP - shift : GROUP - shift + unit.size].tolist() == expected
 
 
 def test_operands_without_end_are_refused(tmp_path):
-    ops = np.zeros(2 * GROUP + 9, o.OP)
-    ops["kind"], ops["kind"][0] = o.ARG, o.MMAP
+    ops = np.zeros(2 * GROUP + 9, op.OP)
+    ops["kind"], ops["kind"][0] = op.ARG, op.MMAP
     one_group(tmp_path / "x.hwtrace", ops.size, [ops])
     with pytest.raises(TraceError, match=r"x\.hwtrace: record 0: mmap"):
         validate(Trace.load(tmp_path / "x.hwtrace"))

@@ -3,7 +3,7 @@
 import pytest
 
 from hwmodel import machine as machines
-from hwmodel import op as o
+from hwmodel import op
 from hwmodel.core.tables import PFN
 from hwmodel.op import Agent, mmap_unit, paged_unit
 from hwmodel.trace import Trace
@@ -58,8 +58,8 @@ def test_tables_agree_without_the_jit(design):
 
 def test_a_file_whose_root_is_the_first_node():
     # space 0 is gone, and node 0, its root, is the next to be used: as the root of the page cache of file 1
-    mapped = [*mmap_unit(AT, 1, 1, o.SHARED_FILE, 1, agent=1), *mmap_unit(AT + 4096, 1, 1, o.SHARED_FILE, 1, agent=1)]
-    records = [(0, 0, 0, o.EXIT, 0), (0, 0, 0, o.SYNC, 1), (AT, 1, 0, o.READ, 1), (AT + 4096, 1, 0, o.READ, 1)]
+    mapped = [*mmap_unit(AT, 1, 1, op.SHARED_FILE, 1, agent=1), *mmap_unit(AT + 4096, 1, 1, op.SHARED_FILE, 1, agent=1)]
+    records = [(0, 0, 0, op.EXIT, 0), (0, 0, 0, op.SYNC, 1), (AT, 1, 0, op.READ, 1), (AT + 4096, 1, 0, op.READ, 1)]
     run = run_of((0, 1), records, mapped)
     assert run.found == [] and run.m.files[1] == 0
     (frame,) = {int(pte) >> PFN for pte in read_tree(run.m, run.m.spaces[1].root).pte}
@@ -69,8 +69,8 @@ def test_a_file_whose_root_is_the_first_node():
 def test_a_fork_shares_the_page_that_a_fault_makes_writable():
     # after the first fork and the child's exit the page is the parent's alone: a write need not copy, until the second fork
     records = [
-        (AT, 1, 0, o.WRITE, 0), (0, 1, 0, o.FORK, 0), (0, 0, 0, o.EXIT, 2), (0, 0, 0, o.SYNC, 0),
-        (0, 2, 0, o.FORK, 0), (AT, 1, 0, o.WRITE, 1),
+        (AT, 1, 0, op.WRITE, 0), (0, 1, 0, op.FORK, 0), (0, 0, 0, op.EXIT, 2), (0, 0, 0, op.SYNC, 0),
+        (0, 2, 0, op.FORK, 0), (AT, 1, 0, op.WRITE, 1),
     ]  # fmt: skip
     run = run_of((0, 0, 1, 2), records, mmap_unit(AT, 1, 3), kernel__fork_ns=2000, kernel__fault_ns=2000)
     assert run.found == [] and faults(run) == {"anon": 1, "spurious": 1, "cow": 1}
@@ -78,15 +78,15 @@ def test_a_fork_shares_the_page_that_a_fault_makes_writable():
 
 def test_a_vma_is_cut_where_a_fault_wants_a_huge_page():
     # the page that the write touches stays mapped, and so it gets a small page
-    records = [*paged_unit(o.MUNMAP, HUGE_AT + (256 << 12), 512, (), 0), (HUGE_AT, 1, 0, o.WRITE, 1)]
+    records = [*paged_unit(op.MUNMAP, HUGE_AT + (256 << 12), 512, (), 0), (HUGE_AT, 1, 0, op.WRITE, 1)]
     run = run_of((0, 0), records, mmap_unit(HUGE_AT, 1024, 3), kernel__thp="always", kernel__syscall_ns=2000)
     assert run.found == [] and faults(run) == {"anon": 1, "spurious": 1}
 
 
-@pytest.mark.parametrize("kind, gap", [(o.READ, 4000), (o.WRITE, 3500)])
+@pytest.mark.parametrize("kind, gap", [(op.READ, 4000), (op.WRITE, 3500)])
 def test_a_file_is_mapped_over_where_a_fault_would_have_an_anonymous_page(kind, gap):
     # the access was made after the mmap: its fault waits for the new VMA and finds the file
-    records = [*mmap_unit(AT, 4, 3, o.SHARED_FILE, 1), (AT, 1, gap, kind, 1)]
+    records = [*mmap_unit(AT, 4, 3, op.SHARED_FILE, 1), (AT, 1, gap, kind, 1)]
     slow = {"kernel__syscall_ns": 2000, "kernel__vma_ns": 1000, "kernel__fault_ns": 1500}
     run = run_of((0, 0), records, mmap_unit(AT, 4, 3), **slow)
     assert run.found == [] and faults(run) == {"file": 1}
@@ -95,7 +95,7 @@ def test_a_file_is_mapped_over_where_a_fault_would_have_an_anonymous_page(kind, 
 @pytest.mark.parametrize("gap", [0, 2000])
 def test_a_vma_moves_away_from_a_fault(gap):
     # the access was made after the mremap: its fault waits for the move and finds nothing; no page is put in to move along
-    records = [*paged_unit(o.MREMAP, AT, 4, [(AT + (64 << 12), 4)], 0), (AT, 1, gap, o.WRITE, 1)]
+    records = [*paged_unit(op.MREMAP, AT, 4, [(AT + (64 << 12), 4)], 0), (AT, 1, gap, op.WRITE, 1)]
     slow = {"kernel__syscall_ns": 2000, "kernel__vma_ns": 1000, "kernel__fault_ns": 1500}
     run = run_of((0, 0), records, mmap_unit(AT, 4, 3), **slow)
     assert run.found == [] and faults(run) == {} and run.result.counters["segv"] == 1
@@ -104,7 +104,7 @@ def test_a_vma_moves_away_from_a_fault(gap):
 def test_a_stack_grows_into_what_a_fork_has_just_copied():
     # two stacks, ten pages apart; the upper one of the parent grows down to the lower, and they stay two
     stacks = [*mmap_unit(AT, 10, 3, grows_down=True), *mmap_unit(AT + (20 << 12), 4, 3, grows_down=True)]
-    records = [(AT, 1, 0, o.WRITE, 0), (0, 1, 0, o.FORK, 0), (AT + (10 << 12), 1, 8000, o.WRITE, 1)]
+    records = [(AT, 1, 0, op.WRITE, 0), (0, 1, 0, op.FORK, 0), (AT + (10 << 12), 1, 8000, op.WRITE, 1)]
     run = run_of((0, 0, 1), records, stacks, kernel__fork_ns=1000, kernel__vma_ns=1000)
     assert run.found == [] and run.result.ledger["lock_wait"] > 0
     assert run.m.vmas["last"][: run.m.ctl[0].vma_count].tolist() == [PAGE + 10, PAGE + 24, PAGE + 10, PAGE + 24]

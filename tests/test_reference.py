@@ -3,7 +3,7 @@
 import pytest
 
 from hwmodel import machine as machines
-from hwmodel import op as o
+from hwmodel import op
 from hwmodel.op import Agent, mmap_unit, paged_unit
 from hwmodel.trace import Trace, validate
 from tests.designs import those_with_a_twin
@@ -61,7 +61,7 @@ def check_accesses(trace, outcome):
         for record in chunk:
             kind, agent = int(record["kind"]), int(record["agent"])
             device = trace.agents[agent].role == DEVICE
-            if kind & ~o.CONTINUES <= o.FETCH and not (kind & o.CONTINUES and not device):
+            if kind & ~op.CONTINUES <= op.FETCH and not (kind & op.CONTINUES and not device):
                 counted[agent] = counted.get(agent, 0) + int(record["count"])
     rows = [i for role in (CPU, DEVICE) for i, agent in enumerate(trace.agents) if agent.role == role]
     cpus = sum(agent.role == CPU for agent in trace.agents)
@@ -75,7 +75,7 @@ def check_accesses(trace, outcome):
 
 
 def test_a_page_fault():
-    outcome, c = run("cpu-only", [CPU], [access(o.WRITE, count=3, gap=7)], MAPPED)
+    outcome, c = run("cpu-only", [CPU], [access(op.WRITE, count=3, gap=7)], MAPPED)
     walks = c.dram + (c.l1 + 3 * c.dram)  # the root's line is in l1 when the walk is repeated
     assert booked(outcome, 0) == {
         "instruction": 7 * c.instruction, "walk": walks, "access": 3 * c.access,
@@ -90,7 +90,7 @@ def test_a_page_fault():
 
 
 def test_a_cold_walk_has_four_references():
-    outcome, c = run("cpu-only", [CPU, CPU], [access(o.WRITE), sync(), access(o.READ, 1)], MAPPED)
+    outcome, c = run("cpu-only", [CPU, CPU], [access(op.WRITE), sync(), access(op.READ, 1)], MAPPED)
     first = c.dram + c.exception + c.fault + c.zero_page + 3 * c.table + c.l1 + 3 * c.dram + c.access
     assert counted(outcome, 1)["cpu.walk_refs"] == 4
     assert booked(outcome, 1) == {"order_wait": first, "walk": 4 * c.llc, "access": c.access}
@@ -98,14 +98,14 @@ def test_a_cold_walk_has_four_references():
 
 
 def test_a_walk_cache_hit_reads_one_entry():
-    outcome, _ = run("cpu-only", [CPU], [access(o.WRITE), access(o.WRITE, page=1)], MAPPED)
+    outcome, _ = run("cpu-only", [CPU], [access(op.WRITE), access(op.WRITE, page=1)], MAPPED)
     before = 5
     assert counted(outcome, 0)["cpu.walk_refs"] == before + 2  # one that finds nothing, one that finds the page
 
 
 def test_first_write_to_a_clean_page_asks_for_an_assist():
-    shared = mmap_unit(ADDRESS, 8, 3, o.SHARED_FILE, file=1)
-    outcome, c = run("cpu-only", [CPU], [access(o.READ), access(o.WRITE)], shared, kernel__fault_around_pages=1)
+    shared = mmap_unit(ADDRESS, 8, 3, op.SHARED_FILE, file=1)
+    outcome, c = run("cpu-only", [CPU], [access(op.READ), access(op.WRITE)], shared, kernel__fault_around_pages=1)
     assert counted(outcome, 0)["cpu.dirty_assists"] == 1
     assert booked(outcome, 0)["fault"] == c.exception + c.fault + c.cache_page + 3 * c.table
     assert booked(outcome, 0)["walk"] == c.dram + c.l1 + 3 * c.dram + c.assist
@@ -113,7 +113,7 @@ def test_first_write_to_a_clean_page_asks_for_an_assist():
 
 
 def test_the_zero_page_is_replaced_at_the_first_write():
-    outcome, c = run("cpu-only", [CPU], [access(o.READ), access(o.WRITE)], MAPPED)
+    outcome, c = run("cpu-only", [CPU], [access(op.READ), access(op.WRITE)], MAPPED)
     flushed = c.flush_fixed + c.flush_page
     assert booked(outcome, 0)["fault"] == 2 * c.exception + 2 * c.fault + 3 * c.table + c.zero_page
     assert booked(outcome, 0)["flush"] == flushed
@@ -123,8 +123,8 @@ def test_the_zero_page_is_replaced_at_the_first_write():
 
 
 def test_copy_on_write_after_fork():
-    fork = (0, 1, 0, o.FORK, 0)
-    records = [access(o.WRITE), fork, access(o.WRITE), sync(), access(o.WRITE, 1)]
+    fork = (0, 1, 0, op.FORK, 0)
+    records = [access(op.WRITE), fork, access(op.WRITE), sync(), access(op.WRITE, 1)]
     outcome, c = run("cpu-only", [CPU, (CPU, 1)], records, MAPPED)
     parent, child = counted(outcome, 0), counted(outcome, 1)
     assert parent["faults.cow"] == 1 and "faults.reuse" not in parent
@@ -139,7 +139,7 @@ def test_copy_on_write_after_fork():
 
 
 def test_a_shootdown_with_one_target():
-    records = [access(o.WRITE), sync(), access(o.READ, 1), compute(10**6, 1), *advise(o.DONTNEED, 0)]
+    records = [access(op.WRITE), sync(), access(op.READ, 1), compute(10**6, 1), *advise(op.DONTNEED, 0)]
     outcome, c = run("cpu-only", [CPU, CPU], records, MAPPED)
     local = c.flush_fixed + c.flush_page
     respond = c.ipi_respond + c.flush_page  # the fixed part is the initiator's
@@ -157,7 +157,7 @@ def test_a_shootdown_with_one_target():
 
 
 def test_a_far_target_answers_later():
-    records = [access(o.WRITE), sync(), access(o.READ, 1), compute(10**6, 1), *advise(o.DONTNEED, 0)]
+    records = [access(op.WRITE), sync(), access(op.READ, 1), compute(10**6, 1), *advise(op.DONTNEED, 0)]
     outcome, c = run("cpu-only", [CPU, CPU], records, MAPPED, cpu__per_socket=1)
     respond = c.ipi_respond + c.flush_page
     total = c.ipi_send + c.ipi_delivery + c.ipi_far + respond + c.ipi_ack
@@ -165,7 +165,7 @@ def test_a_far_target_answers_later():
 
 
 def test_a_lazy_cpu_is_spared_unless_tables_go():
-    records = [access(o.WRITE), *advise(o.DONTNEED, 0), *paged_unit(o.MUNMAP, ADDRESS, 8)]
+    records = [access(op.WRITE), *advise(op.DONTNEED, 0), *paged_unit(op.MUNMAP, ADDRESS, 8)]
     outcome, c = run("cpu-only", [CPU], records, MAPPED, cpu__count=2, kernel__lazy_cpus=1)
     assert counted(outcome, 0)["ipis.sent"] == 1
     assert booked(outcome, 1)["ipi_respond"] == c.ipi_respond + c.flush_full
@@ -173,7 +173,7 @@ def test_a_lazy_cpu_is_spared_unless_tables_go():
 
 
 def test_munmap_frees_tables():
-    records = [access(o.WRITE), *paged_unit(o.MUNMAP, ADDRESS, 8)]
+    records = [access(op.WRITE), *paged_unit(op.MUNMAP, ADDRESS, 8)]
     outcome, c = run("cpu-only", [CPU], records, MAPPED)
     assert outcome.state["tables"] == 1 and not outcome.state["ptes"] and not outcome.state["refs"]
     assert outcome.histograms["op.munmap"]["sum"] == (
@@ -183,7 +183,7 @@ def test_munmap_frees_tables():
 
 def test_a_huge_page_is_split_by_a_partial_unmap():
     huge = mmap_unit(ADDRESS, 1024, 3)
-    records = [access(o.WRITE), *paged_unit(o.MUNMAP, ADDRESS + (100 << 12), 1024 - 100)]
+    records = [access(op.WRITE), *paged_unit(op.MUNMAP, ADDRESS + (100 << 12), 1024 - 100)]
     outcome, c = run("cpu-only", [CPU], records, huge, kernel__thp="always")
     assert {"faults.huge": 1, "huge_splits": 1}.items() <= counted(outcome, 0).items()
     assert len(outcome.state["ptes"]) == len(outcome.state["refs"]) == 100
@@ -194,8 +194,8 @@ def test_a_huge_page_is_split_by_a_partial_unmap():
 
 def test_a_full_gather_is_flushed_and_freed():
     huge = mmap_unit(ADDRESS, 1536, 3)
-    writes = [access(o.WRITE, page=512 * i) for i in range(3)]
-    unmap = paged_unit(o.MUNMAP, ADDRESS + (100 << 12), 1300)
+    writes = [access(op.WRITE, page=512 * i) for i in range(3)]
+    unmap = paged_unit(op.MUNMAP, ADDRESS + (100 << 12), 1300)
     outcome, c = run("cpu-only", [CPU], [*writes, *unmap], huge, kernel__thp="always", kernel__gather_pages=512)
     freed = 412 + 1 + 376
     counters = counted(outcome, 0)
@@ -205,20 +205,20 @@ def test_a_full_gather_is_flushed_and_freed():
 
 
 def test_segv_is_not_retried():
-    outcome, c = run("cpu-only", [CPU], [access(o.WRITE, page=100)], MAPPED)
+    outcome, c = run("cpu-only", [CPU], [access(op.WRITE, page=100)], MAPPED)
     assert booked(outcome, 0) == {"walk": c.dram, "fault": c.exception + c.fault}
     assert counted(outcome, 0)["segv"] == 1
 
 
 def test_a_stack_grows_down():
     stack = mmap_unit(ADDRESS, 8, 3, grows_down=True)
-    outcome, _ = run("cpu-only", [CPU], [access(o.WRITE, page=-2040), access(o.WRITE, page=-2041)], stack)
+    outcome, _ = run("cpu-only", [CPU], [access(op.WRITE, page=-2040), access(op.WRITE, page=-2041)], stack)
     assert counted(outcome, 0)["segv"] == 1
     assert outcome.state["vmas"][0][0][:2] == (PAGE - 2040, PAGE + 8)  # 8 MiB
 
 
 def test_crossing_accesses_miss_once():
-    half = [(ADDRESS + 4090, 1, 0, o.READ, 0), (ADDRESS + 4096, 1, 0, o.READ | o.CONTINUES, 0)]
+    half = [(ADDRESS + 4090, 1, 0, op.READ, 0), (ADDRESS + 4096, 1, 0, op.READ | op.CONTINUES, 0)]
     outcome, c = run("cpu-only", [CPU], half, MAPPED)
     got = counted(outcome, 0)
     assert (got["cpu.accesses"], got["cpu.dtlb.misses"], got["cpu.stlb.misses"]) == (1, 1, 1)
@@ -238,7 +238,7 @@ def test_prelude_can_populate():
     (address, count, gap, kind, agent), (offset, flags, *rest) = mmap_unit(ADDRESS, 4, 3)
     prelude = [(address, count, gap, kind, agent), (offset, flags | 1 << 7, *rest)]
     prelude += mmap_unit(ADDRESS + (4 << 12), 4, 1)  # beside it, in the same table
-    outcome = simulate(machine, Trace.from_records([Agent(CPU, 0, "")], [access(o.WRITE)], prelude))
+    outcome = simulate(machine, Trace.from_records([Agent(CPU, 0, "")], [access(op.WRITE)], prelude))
     c = machine.costs()
     assert outcome.clocks == [4 * c["dram"] + c["access"]]
     check_frames(outcome.state)
@@ -246,12 +246,12 @@ def test_prelude_can_populate():
 
 def test_memory_runs_out():
     with pytest.raises(OutOfMemoryError, match=r"memory\.size_mib"):
-        run("cpu-only", [CPU], [access(o.WRITE, page=512 * i) for i in range(3)], mmap_unit(ADDRESS, 2048, 3),
+        run("cpu-only", [CPU], [access(op.WRITE, page=512 * i) for i in range(3)], mmap_unit(ADDRESS, 2048, 3),
             kernel__thp="always", memory__size_mib=4)  # fmt: skip
 
 
 def test_a_fork_that_never_comes_is_a_deadlock():
-    records = [access(o.READ, 1)]
+    records = [access(op.READ, 1)]
     with pytest.raises(DeadlockError):
         machine = machines.preset("cpu-only")
         trace = Trace.from_records([Agent(CPU, 0, "a"), Agent(CPU, 1, "b")], records, MAPPED)

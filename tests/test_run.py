@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from analysis.stepping import counts_by_group
-from hwmodel import engine, secondary, simulate
-from hwmodel import op as o
+from hwmodel import engine, op, secondary, simulate
 from hwmodel.op import Agent, mmap_unit
 from hwmodel.run import DeadlockError, drive, power_on
 from hwmodel.trace import Trace
@@ -73,7 +72,7 @@ def test_who_has_finished_gets_no_more():
 def test_a_deadlock_has_one_name(monkeypatch, name):
     design = designs.design(name)
     monkeypatch.setattr(secondary.design(name), "run", lambda m, dev: engine.DEADLOCK)
-    trace = Trace.from_records([Agent("cpu", 0, "cpu")], [(0x10000, 1, 0, o.READ, 0)], mmap_unit(0x10000, 1, 3))
+    trace = Trace.from_records([Agent("cpu", 0, "cpu")], [(0x10000, 1, 0, op.READ, 0)], mmap_unit(0x10000, 1, 3))
     with pytest.raises(DeadlockError, match="deadlock at cycle 0"):
         simulate(design.machine, trace, progress=False)
     with pytest.raises(DeadlockError, match="deadlock at cycle 0"):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.arrow import arrow
 from hwmodel.trace import Trace
 from hwmodel.trace.check import Validator
@@ -23,11 +23,11 @@ from workloads.streams import Source
 
 MARK = "hwmodel.csv"
 VERSION = 1
-KINDS = {name: kind for kind, name in t.NAMES.items()} | {
-    f"{t.NAMES[kind]}+": kind | t.CONTINUES for kind in (t.READ, t.WRITE, t.FETCH)
+KINDS = {name: kind for kind, name in op.NAMES.items()} | {
+    f"{op.NAMES[kind]}+": kind | op.CONTINUES for kind in (op.READ, op.WRITE, op.FETCH)
 }
 COLUMNS = ("kind", "address", "count", "gap", "agent")
-LIMITS = {"count": (-(1 << 31), (1 << 31) - 1), "gap": (-(1 << 15), (1 << 15) - 1), "agent": (0, t.AGENTS - 1)}
+LIMITS = {"count": (-(1 << 31), (1 << 31) - 1), "gap": (-(1 << 15), (1 << 15) - 1), "agent": (0, op.AGENTS - 1)}
 BLOCK = 1 << 15
 LONGEST_UNIT = 3
 PRELUDE = 256  # records in a line
@@ -76,16 +76,16 @@ def _heading(trace: Trace, records: int, name: str) -> Iterator[bytes]:
         try:
             text = f"# {json.dumps(line)}\n".encode()
         except (TypeError, ValueError) as error:
-            raise t.TraceError(f"{name}: info is not JSON: {error}") from None
+            raise op.TraceError(f"{name}: info is not JSON: {error}") from None
         if len(text) >= BUFFER:
-            raise t.TraceError(f"{name}: the trace's info has {len(text)} bytes, more than a line of CSV may have here")
+            raise op.TraceError(f"{name}: the trace's info has {len(text)} bytes, more than a line of CSV may have here")
         yield text
     yield f"{','.join(COLUMNS)}\n".encode()
 
 
 def _write(file: Any, ops: np.ndarray) -> None:
     pa = arrow()
-    numbers = np.full(2 * t.CONTINUES, -1, np.int8)
+    numbers = np.full(2 * op.CONTINUES, -1, np.int8)
     numbers[list(KINDS.values())] = np.arange(len(KINDS))
     names = pa.DictionaryArray.from_arrays(pa.array(numbers[ops["kind"]]), pa.array(list(KINDS))).cast(pa.string())
     columns = [names, *(pa.array(np.ascontiguousarray(ops[column])) for column in COLUMNS[1:])]
@@ -119,11 +119,11 @@ def read(source: Source) -> Trace:
     reading = _Reading(source)
     records = references = 0
     for chunk in reading.chunks():
-        records, references = records + chunk.size, references + t.count_references(chunk)
+        records, references = records + chunk.size, references + op.count_references(chunk)
     if reading.cut:
         source.warn_cut(reading.cut)
     source_of = functools.partial(_again, source)
-    return Trace(reading.agents, source_of, t.as_records(reading.prelude), reading.info, source.name, records, references)
+    return Trace(reading.agents, source_of, op.as_records(reading.prelude), reading.info, source.name, records, references)
 
 
 def _again(source: Source) -> Iterator[np.ndarray]:
@@ -134,7 +134,7 @@ class _Reading:
     """One pass."""
 
     def __init__(self, source: Source) -> None:
-        self.agents: list[t.Agent] = []
+        self.agents: list[op.Agent] = []
         self.prelude: list[tuple[int, ...]] = []
         self.info: dict[str, Any] = {}
         self.cut = ""
@@ -146,7 +146,7 @@ class _Reading:
             lines = Lines(stream, self._source.name)
             self._describe(lines)
             values, numbers = np.zeros((len(COLUMNS), BLOCK), np.int64), np.zeros(BLOCK, np.int64)
-            held, rows = np.empty(0, t.OP), 0
+            held, rows = np.empty(0, op.OP), 0
             plan = range(len(COLUMNS))
             for size in lines.rows(COLUMNS, plan, {0: KINDS}, values, numbers):
                 ops = joined([held, self._records_of(values[:, :size], numbers)])
@@ -161,7 +161,7 @@ class _Reading:
         """The last unit, if it is whole or the file is not cut."""
         self.cut = lines.cut
         if rows > self._records:
-            raise t.TraceError(f"{self._source.name}: damaged: {rows} records, but it should have {self._records}")
+            raise op.TraceError(f"{self._source.name}: damaged: {rows} records, but it should have {self._records}")
         if rows < self._records:
             self.cut = f"{self.cut or f'ends behind line {lines.line}'} ({rows} of {self._records} records)"
         if held.size and (rows == self._records or held.size >= _wanted(held)):
@@ -172,35 +172,35 @@ class _Reading:
         try:
             about = self._line(lines)
             if about[MARK] > VERSION:
-                raise t.TraceError(f"format version {about[MARK]} is newer than {VERSION}, the newest known here")
-            self.agents = [t.Agent(agent["role"], int(agent["space"]), str(agent["name"])) for agent in about["agents"]]
-            if not 0 < len(self.agents) <= t.AGENTS:
-                raise t.TraceError(f"a trace has 1 to {t.AGENTS} agents, not {len(self.agents)}")
+                raise op.TraceError(f"format version {about[MARK]} is newer than {VERSION}, the newest known here")
+            self.agents = [op.Agent(agent["role"], int(agent["space"]), str(agent["name"])) for agent in about["agents"]]
+            if not 0 < len(self.agents) <= op.AGENTS:
+                raise op.TraceError(f"a trace has 1 to {op.AGENTS} agents, not {len(self.agents)}")
             self.info, self._records, prelude = dict(about["info"]), int(about["records"]), int(about["prelude"])
             while len(self.prelude) < prelude:
                 self.prelude += [tuple(map(int, record)) for record in self._line(lines)["prelude"]]
-            t.as_records(self.prelude)
-        except t.TraceError as error:
-            raise t.TraceError(f"{self._source.name}: line {lines.line}: {error}") from None
+            op.as_records(self.prelude)
+        except op.TraceError as error:
+            raise op.TraceError(f"{self._source.name}: line {lines.line}: {error}") from None
         except KeyError as error:
-            raise t.TraceError(f"{self._source.name}: line {lines.line}: damaged: it lacks {error}") from None
+            raise op.TraceError(f"{self._source.name}: line {lines.line}: damaged: it lacks {error}") from None
         except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-            raise t.TraceError(f"{self._source.name}: line {lines.line}: damaged: it makes no sense ({str(error)[:120]})") from None
+            raise op.TraceError(f"{self._source.name}: line {lines.line}: damaged: it makes no sense ({str(error)[:120]})") from None
         header = lines.next()
         if header != ",".join(COLUMNS):
             cut, other = "cut short behind it, before its first record", f"it is not {','.join(COLUMNS)}"
-            raise t.TraceError(f"{self._source.name}: line {lines.line}: {cut if header is None else other}")
+            raise op.TraceError(f"{self._source.name}: line {lines.line}: {cut if header is None else other}")
 
     def _line(self, lines: Lines) -> dict[str, Any]:
         line = lines.next()
         if line is None:
-            raise t.TraceError("cut short behind it, before its first record")
+            raise op.TraceError("cut short behind it, before its first record")
         if not line.startswith("# "):
             raise ValueError("no '# ' before JSON")
         return dict(json.loads(line[2:]))
 
     def _records_of(self, values: np.ndarray, lines: np.ndarray) -> np.ndarray:
-        ops = np.empty(values.shape[1], t.OP)
+        ops = np.empty(values.shape[1], op.OP)
         bad = ~np.isin(values[0], list(KINDS.values()))
         for row, name in enumerate(COLUMNS):
             low, high = LIMITS.get(name, (None, None))
@@ -209,19 +209,19 @@ class _Reading:
             if bad.any():
                 at = int(np.flatnonzero(bad)[0])
                 where = f"{self._source.name}: line {lines[at]}, column {name!r}"
-                raise t.TraceError(f"{where}: {values[row, at]} is {'no kind' if name == 'kind' else f'not in [{low}, {high}]'}")
+                raise op.TraceError(f"{where}: {values[row, at]} is {'no kind' if name == 'kind' else f'not in [{low}, {high}]'}")
             ops[name] = values[row]
         return ops
 
 
 def _last_head(ops: np.ndarray) -> int:
     """Where the last unit begins; the end, if too many operands are there for one."""
-    heads = np.flatnonzero(ops["kind"][-LONGEST_UNIT:] != t.ARG)
+    heads = np.flatnonzero(ops["kind"][-LONGEST_UNIT:] != op.ARG)
     return max(ops.size - LONGEST_UNIT, 0) + int(heads[-1]) if heads.size else ops.size
 
 
 def _wanted(unit: np.ndarray) -> int:
     """Records that a unit should have."""
     kind = int(unit["kind"][0])
-    large = kind >= t.MMAP and kind != t.BRK and int(unit["count"][0]) == -1
-    return 1 + t.ARGS.get(kind, 0) + large
+    large = kind >= op.MMAP and kind != op.BRK and int(unit["count"][0]) == -1
+    return 1 + op.ARGS.get(kind, 0) + large

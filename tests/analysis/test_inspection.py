@@ -5,27 +5,27 @@ import pytest
 
 import analysis
 from analysis.cli import main
-from hwmodel import op as o
+from hwmodel import op
 from hwmodel.op import Agent
 from hwmodel.trace import Trace
 
 A = 0x10_0000_0000
 AGENTS = [Agent("cpu", 0, "main"), Agent("cpu", 1, "child"), Agent("device", 0, "engine")]
 RECORDS = [
-    *o.mmap_unit(A, 600, 3),
-    (A, 3, 7, o.WRITE, 0),
-    (A + 4096, 1, 0, o.READ, 0),
-    (A, 1, 0, o.READ, 0),
-    (0x400FFF, 1, 0, o.FETCH, 0),
-    (0x401000, 1, 0, o.FETCH | o.CONTINUES, 0),
-    (0, 100, 0, o.COMPUTE, 2),
-    (A + (513 << 12), 5, 0, o.READ, 2),
-    (0, 3, 0, o.SYSCALL, 0),
-    *o.paged_unit(o.MUNMAP, A + (1 << 21), 1 << 31),
-    (0, 1, 0, o.FORK, 0),
-    (A, 2, 0, o.READ, 1),
-    *o.paged_unit(o.MADVISE, A, 8, [(0, o.DONTNEED)]),
-    (0, 0, 0, o.EXIT, 1),
+    *op.mmap_unit(A, 600, 3),
+    (A, 3, 7, op.WRITE, 0),
+    (A + 4096, 1, 0, op.READ, 0),
+    (A, 1, 0, op.READ, 0),
+    (0x400FFF, 1, 0, op.FETCH, 0),
+    (0x401000, 1, 0, op.FETCH | op.CONTINUES, 0),
+    (0, 100, 0, op.COMPUTE, 2),
+    (A + (513 << 12), 5, 0, op.READ, 2),
+    (0, 3, 0, op.SYSCALL, 0),
+    *op.paged_unit(op.MUNMAP, A + (1 << 21), 1 << 31),
+    (0, 1, 0, op.FORK, 0),
+    (A, 2, 0, op.READ, 1),
+    *op.paged_unit(op.MADVISE, A, 8, [(0, op.DONTNEED)]),
+    (0, 0, 0, op.EXIT, 1),
 ]
 
 
@@ -65,9 +65,9 @@ def test_memory_and_time(trace):
     assert footprint.heat.sum() == trace.references
     rows = np.flatnonzero(footprint.heat.sum(axis=1))
     assert rows.tolist() == [number * 160 // 6 for number in range(6)]
-    assert footprint.events[o.MUNMAP].sum() == 1
-    at = RECORDS.index((0, 1, 0, o.FORK, 0))
-    assert np.flatnonzero(footprint.events[o.FORK]).tolist() == [at * 240 // len(RECORDS)]
+    assert footprint.events[op.MUNMAP].sum() == 1
+    at = RECORDS.index((0, 1, 0, op.FORK, 0))
+    assert np.flatnonzero(footprint.events[op.FORK]).tolist() == [at * 240 // len(RECORDS)]
 
 
 def test_the_picture_and_the_command_line(trace, tmp_path, capsys):
@@ -84,7 +84,7 @@ def test_the_picture_and_the_command_line(trace, tmp_path, capsys):
 
 
 def test_a_trace_without_accesses_is_described_too():
-    found = analysis.inspect(Trace.from_records(AGENTS[:1], [(0, 1, 0, o.SYSCALL, 0)]))
+    found = analysis.inspect(Trace.from_records(AGENTS[:1], [(0, 1, 0, op.SYSCALL, 0)]))
     assert int(found.agents["pages"].sum()) == 0
     assert np.isnan(found.reuse["all"]).all()
     found.plot()

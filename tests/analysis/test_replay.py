@@ -9,7 +9,7 @@ import pytest
 import workloads
 from analysis import causes, cli, replay
 from analysis.replay import groups
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.op import TraceError
 from hwmodel.trace import Trace
 from workloads.recorded import FOLDER
@@ -122,9 +122,9 @@ def test_the_command_prints_and_writes_it(tmp_path, capsys):
 
 
 def test_groups_are_the_whole_trace_in_order():
-    records = [(A, 1, 0, t.READ, 0), (A, 1, 0, t.WRITE, 1), *t.mmap_unit(A, 1, 3), (0, 1, 0, t.SYSCALL, 0), (A, 1, 0, t.READ, 0),
-               *t.paged_unit(t.MADVISE, A, 1, [(0, 4)], 1), (0, 0, 0, t.EXIT, 0)]  # fmt: skip
-    trace = Trace.from_records([t.Agent("cpu", 0, "a"), t.Agent("cpu", 0, "host")], records)
+    records = [(A, 1, 0, op.READ, 0), (A, 1, 0, op.WRITE, 1), *op.mmap_unit(A, 1, 3), (0, 1, 0, op.SYSCALL, 0), (A, 1, 0, op.READ, 0),
+               *op.paged_unit(op.MADVISE, A, 1, [(0, 4)], 1), (0, 0, 0, op.EXIT, 0)]  # fmt: skip
+    trace = Trace.from_records([op.Agent("cpu", 0, "a"), op.Agent("cpu", 0, "host")], records)
     found = list(groups(trace))
     assert [(name, ops.size) for name, ops in found] == [
         ("fault", 1), ("outside", 1), ("mmap", 2), ("other call", 1), ("fault", 1), ("outside", 2), ("exit", 1),
@@ -133,18 +133,18 @@ def test_groups_are_the_whole_trace_in_order():
 
 
 def test_only_recordings_of_the_kernel_are_replayed():
-    trace = Trace.from_records([t.Agent("cpu", 0, "a")], [(A, 1, 0, t.READ, 0)])
+    trace = Trace.from_records([op.Agent("cpu", 0, "a")], [(A, 1, 0, op.READ, 0)])
     with pytest.raises(TraceError, match="no recording of the kernel's events"):
         replay(trace)
 
 
 def test_causes_of_interrupts():
     result = types.SimpleNamespace(counters=Counter({"ipis.sent": 5}))
-    trace = Trace.from_records([t.Agent("cpu", 0, "a"), t.Agent("cpu", 0, "b")], [])
+    trace = Trace.from_records([op.Agent("cpu", 0, "a"), op.Agent("cpu", 0, "b")], [])
     assert causes.of_interrupts(5, result, trace) == ""
     assert causes.of_interrupts(2, result, trace) == f"+3: {causes.OWN_CPU}"
     assert causes.of_interrupts(9, result, trace) == f"-4: {causes.MIGRATED}"
-    alone = Trace.from_records([t.Agent("cpu", 0, "a"), t.Agent("device", 0, "vm")], [])
+    alone = Trace.from_records([op.Agent("cpu", 0, "a"), op.Agent("device", 0, "vm")], [])
     assert causes.of_interrupts(4, result, alone) == f"+1: {causes.IDLE}"
     assert causes.of_interrupts(2, result, alone) == f"+3: {causes.UNEXPLAINED}"
 

@@ -12,8 +12,7 @@ from itertools import pairwise
 from typing import Any
 from unittest import mock
 
-from hwmodel import engine
-from hwmodel import op as o
+from hwmodel import engine, op
 from hwmodel.build import build
 from hwmodel.machine import Machine
 from hwmodel.op import Agent, mmap_unit, paged_unit
@@ -39,7 +38,7 @@ def crowds(design: Design) -> Iterator[Case]:
     """On the machine as it is; where notices and the kernel's broadcasts take long, so that only the design's reach keeps agents back."""
     usual = design.machine.with_(**{"cpu.instruction_cycles": 1, "cpu.count": 4})
     slow = usual.with_(**{"kernel.notice_ns": 50_000, "kernel.shootdown.kind": "bau", "kernel.shootdown.bau_ns": 50_000})
-    for machine, advice, kind in ((usual, o.DONTNEED, o.READ), (usual, o.FREE, o.WRITE), (slow, o.DONTNEED, o.READ)):
+    for machine, advice, kind in ((usual, op.DONTNEED, op.READ), (usual, op.FREE, op.WRITE), (slow, op.DONTNEED, op.READ)):
         times = changes(design, machine, advice, kind)
         yield machine, trace(design, machine, advice, kind, times)
 
@@ -82,7 +81,7 @@ def trace(design: Design, machine: Machine, advice: int, kind: int, times: list[
             records += [compute(cycles, agent) for cycles in steps_to(time + 1, reach) if cycles > 0]
             records += [access(kind, agent, first + page) for page in pages]
         records += [sync(STARTER)] if times else []
-    return Trace.from_records(agents, records, mmap_unit(PAGE << o.PAGE_SHIFT, APART * len(rounds), 3, populate=True))
+    return Trace.from_records(agents, records, mmap_unit(PAGE << op.PAGE_SHIFT, APART * len(rounds), 3, populate=True))
 
 
 def steps_to(time: int, reach: int) -> list[int]:
@@ -93,4 +92,4 @@ def steps_to(time: int, reach: int) -> list[int]:
 
 def advise(advice: int, page: int, agent: int) -> list[tuple[int, ...]]:
     """Advice on two pages."""
-    return paged_unit(o.MADVISE, page << o.PAGE_SHIFT, 2, [(0, advice)], agent)
+    return paged_unit(op.MADVISE, page << op.PAGE_SHIFT, 2, [(0, advice)], agent)

@@ -9,8 +9,7 @@ from itertools import pairwise
 from typing import Any
 from unittest import mock
 
-from hwmodel import engine
-from hwmodel import op as o
+from hwmodel import engine, op
 from hwmodel.config.section import FREE
 from hwmodel.machine import Machine
 from hwmodel.op import Agent, mmap_unit, paged_unit
@@ -61,7 +60,7 @@ def costs(machine: Machine) -> list[str]:
 
 def time_of_advice(design: Design, machine: Machine) -> float:
     """Cycles of a madvise on pages that the second agent has in its tables."""
-    records = [access(o.WRITE, 0, PAGE), sync(), access(o.READ, 2, PAGE), sync(), *vanish(PAGE)]
+    records = [access(op.WRITE, 0, PAGE), sync(), access(op.READ, 2, PAGE), sync(), *vanish(PAGE)]
     return run(machine, Trace.from_records(agents(design), records, prelude())).latency("op.madvise").max
 
 
@@ -73,7 +72,7 @@ def agents(design: Design, *spaces: int) -> list[Agent]:
 
 def prelude() -> list[tuple[int, ...]]:
     """Anonymous memory, and behind it a shared file."""
-    return mmap_unit(PAGE << o.PAGE_SHIFT, FILE - PAGE, 3) + mmap_unit(FILE << o.PAGE_SHIFT, PAGES, 3, o.SHARED_FILE, 1)
+    return mmap_unit(PAGE << op.PAGE_SHIFT, FILE - PAGE, 3) + mmap_unit(FILE << op.PAGE_SHIFT, PAGES, 3, op.SHARED_FILE, 1)
 
 
 def miss_steps(design: Design, machine: Machine, written: bool) -> list[int]:
@@ -81,8 +80,8 @@ def miss_steps(design: Design, machine: Machine, written: bool) -> list[int]:
 
     It has missed nearby before: page tables of a guest, for instance, are mapped.
     """
-    records = [access(o.WRITE, 0, PAGE + k) for k in range(PAGES)] if written else []
-    records += [access(o.WRITE, 0, PAGE + PAGES), sync(), access(o.READ, 2, PAGE + PAGES), sync(1), access(o.READ, 2, PAGE)]
+    records = [access(op.WRITE, 0, PAGE + k) for k in range(PAGES)] if written else []
+    records += [access(op.WRITE, 0, PAGE + PAGES), sync(), access(op.READ, 2, PAGE + PAGES), sync(1), access(op.READ, 2, PAGE)]
     steps: list[tuple[int, int]] = []
     earliest = engine.earliest
 
@@ -119,29 +118,29 @@ def vanishing(design: Design, machine: Machine) -> Trace:
             first = FILE if k % 4 == 3 else PAGE
             last = first + PAGES - 1
             if written:
-                records += [access(o.WRITE, 0, first), access(o.WRITE, 0, last), compute(rest, 0)]
-            records += [sync(1), access(o.READ, 0, first), compute(delay, 0), access(o.READ, 0, last, 5)]
-            records += [access(o.WRITE if k & 1 else o.READ, 2, last), access(o.READ, 2, first)]
+                records += [access(op.WRITE, 0, first), access(op.WRITE, 0, last), compute(rest, 0)]
+            records += [sync(1), access(op.READ, 0, first), compute(delay, 0), access(op.READ, 0, last, 5)]
+            records += [access(op.WRITE if k & 1 else op.READ, 2, last), access(op.READ, 2, first)]
             records += [compute(delay, 1), *vanish(first), sync(1)]
     return Trace.from_records(agents(design), records, prelude())
 
 
 def vanish(first: int) -> list[tuple[int, ...]]:
     """CPU 1 has the range go away."""
-    return paged_unit(o.MADVISE, first << o.PAGE_SHIFT, PAGES, [(0, o.DONTNEED)], 1)
+    return paged_unit(op.MADVISE, first << op.PAGE_SHIFT, PAGES, [(0, op.DONTNEED)], 1)
 
 
 def copying(design: Design, machine: Machine) -> Trace:
     """After a fork CPU 1 copies a page at its first write, while CPU 0 and the second agent read it, and then write to it too."""
     span = miss_steps(design, machine, True)[-1]
-    records = [access(o.WRITE, 0, PAGE + k) for k in range(COPIES)]
-    records += [(0, 1, 0, o.FORK, 0), sync()]
+    records = [access(op.WRITE, 0, PAGE + k) for k in range(COPIES)]
+    records += [(0, 1, 0, op.FORK, 0), sync()]
     for k in range(COPIES):
         page = PAGE + k
-        records += [access(o.READ, 0, page), access(o.READ, 1, page), sync()]
-        records += [compute(span * k // COPIES, 1), access(o.WRITE, 1, page)]
-        records += [access(o.READ, 2, page, 2), access(o.WRITE, 2, page)]
-        records += [compute(span * k // COPIES + 40 * k, 0), access(o.WRITE, 0, page, 3), sync(3)]
+        records += [access(op.READ, 0, page), access(op.READ, 1, page), sync()]
+        records += [compute(span * k // COPIES, 1), access(op.WRITE, 1, page)]
+        records += [access(op.READ, 2, page, 2), access(op.WRITE, 2, page)]
+        records += [compute(span * k // COPIES + 40 * k, 0), access(op.WRITE, 0, page, 3), sync(3)]
     return Trace.from_records(agents(design, 1), records, prelude())
 
 
@@ -153,26 +152,26 @@ def with_huge_pages(machine: Machine) -> Machine:
 
 def changing(design: Design) -> Trace:
     """Without a race: the second agent goes back to the page that it accessed last, which is another one now, or none, or read-only."""
-    where = PAGE << o.PAGE_SHIFT, 1
+    where = PAGE << op.PAGE_SHIFT, 1
     changes = {
-        "given up": vanish(PAGE), "replaced": [*paged_unit(o.MUNMAP, *where), *mmap_unit(*where, 3)],
-        "not to be written": paged_unit(o.MPROTECT, *where, [(0, 1)]), "to be written": paged_unit(o.MPROTECT, *where, [(0, 3)]),
-        "no longer dirty": paged_unit(o.MADVISE, *where, [(0, o.FREE)], 1), "shared": [(0, 1, 0, o.FORK, 0)],
-        "copied": [access(o.READ, 0, PAGE), access(o.WRITE, 0, PAGE)],
+        "given up": vanish(PAGE), "replaced": [*paged_unit(op.MUNMAP, *where), *mmap_unit(*where, 3)],
+        "not to be written": paged_unit(op.MPROTECT, *where, [(0, 1)]), "to be written": paged_unit(op.MPROTECT, *where, [(0, 3)]),
+        "no longer dirty": paged_unit(op.MADVISE, *where, [(0, op.FREE)], 1), "shared": [(0, 1, 0, op.FORK, 0)],
+        "copied": [access(op.READ, 0, PAGE), access(op.WRITE, 0, PAGE)],
     }  # fmt: skip
     records = []
     for change in changes.values():
-        for kind in (o.READ, o.WRITE):
-            if change[0][3] != o.FORK or kind == o.WRITE:
-                records += [access(o.WRITE, 0, PAGE), access(kind, 2, PAGE), sync(), *change, sync(), access(kind, 2, PAGE), sync()]
-    return Trace.from_records(agents(design, 1), records, mmap_unit(PAGE << o.PAGE_SHIFT, PAGES, 3))
+        for kind in (op.READ, op.WRITE):
+            if change[0][3] != op.FORK or kind == op.WRITE:
+                records += [access(op.WRITE, 0, PAGE), access(kind, 2, PAGE), sync(), *change, sync(), access(kind, 2, PAGE), sync()]
+    return Trace.from_records(agents(design, 1), records, mmap_unit(PAGE << op.PAGE_SHIFT, PAGES, 3))
 
 
 def growing(design: Design) -> Trace:
     """What was a page of a table becomes part of a huge page, under the second agent, and then a page of a table again."""
-    whole = HUGE << o.PAGE_SHIFT, 512
-    records = [access(o.WRITE, 0, HUGE), sync(), access(o.READ, 2, HUGE), sync()]
-    records += [*paged_unit(o.MUNMAP, *whole), *mmap_unit(*whole, 3), *paged_unit(o.MADVISE, *whole, [(0, o.HUGEPAGE)])]
-    records += [access(o.WRITE, 0, HUGE), sync(), access(o.WRITE, 2, HUGE), access(o.READ, 2, HUGE + 5, 3), sync()]
-    records += [access(o.READ, 2, HUGE + 5, 500), *vanish(HUGE + 8), access(o.READ, 1, HUGE + 8), access(o.WRITE, 2, HUGE + 7), sync()]
+    whole = HUGE << op.PAGE_SHIFT, 512
+    records = [access(op.WRITE, 0, HUGE), sync(), access(op.READ, 2, HUGE), sync()]
+    records += [*paged_unit(op.MUNMAP, *whole), *mmap_unit(*whole, 3), *paged_unit(op.MADVISE, *whole, [(0, op.HUGEPAGE)])]
+    records += [access(op.WRITE, 0, HUGE), sync(), access(op.WRITE, 2, HUGE), access(op.READ, 2, HUGE + 5, 3), sync()]
+    records += [access(op.READ, 2, HUGE + 5, 500), *vanish(HUGE + 8), access(op.READ, 1, HUGE + 8), access(op.WRITE, 2, HUGE + 7), sync()]
     return Trace.from_records(agents(design), records, mmap_unit(*whole, 3))

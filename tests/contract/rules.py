@@ -13,8 +13,7 @@ from unittest import mock
 
 import numpy as np
 
-from hwmodel import feed, jit, simulate
-from hwmodel import op as o
+from hwmodel import feed, jit, op, simulate
 from hwmodel import run as driver
 from hwmodel.machine import Machine
 from hwmodel.measure.result import AccountingError
@@ -126,8 +125,8 @@ def accesses_of(trace: Trace) -> int:
     device = np.array([agent.role == "device" for agent in trace.agents])
     total = 0
     for ops in trace.chunks():
-        is_access = ops["kind"] & ~o.CONTINUES <= o.FETCH
-        second_half = (ops["kind"] & o.CONTINUES != 0) & ~device[ops["agent"]]
+        is_access = ops["kind"] & ~op.CONTINUES <= op.FETCH
+        second_half = (ops["kind"] & op.CONTINUES != 0) & ~device[ops["agent"]]
         total += int(ops["count"][is_access & ~second_half].sum())
     return total
 

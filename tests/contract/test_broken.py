@@ -10,8 +10,7 @@ from typing import ClassVar
 
 import pytest
 
-from hwmodel import engine
-from hwmodel import op as o
+from hwmodel import engine, op
 from hwmodel import run as driver
 from hwmodel.config import DesignSpec, Section, setting
 from hwmodel.core.tables import FREE_PAGES
@@ -93,7 +92,7 @@ def test_tlb(plant, name, kernel, broken):
 @pytest.mark.parametrize(("name", "agent"), [*((name, 0) for name in EVERY), *((name, 2) for name in SUBSCRIBING)])
 def test_tlb_that_is_never_filled(plant, name, agent):
     plant(bank, "fill", forgets_nothing)
-    broken, case = subject(name), [races.access(o.READ, agent, races.PAGE)]
+    broken, case = subject(name), [races.access(op.READ, agent, races.PAGE)]
     with pytest.raises(Broken, match="not after") as caught:
         rules.audited(Audit(broken, []), [(broken.machine, Trace.from_records(races.agents(broken), case, races.prelude()))])
     assert caught.value.rule == "it_ends"

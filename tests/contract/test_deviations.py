@@ -2,7 +2,7 @@
 
 import pytest
 
-from hwmodel import op as o
+from hwmodel import op
 from hwmodel.op import mmap_unit, paged_unit
 from hwmodel.trace import Trace
 from tests.contract.audit import Audit
@@ -13,15 +13,15 @@ from tests.designs import design
 
 pytestmark = pytest.mark.jit_off
 PAGE = 0x80000
-WHOLE = (PAGE << o.PAGE_SHIFT, 512)
+WHOLE = (PAGE << op.PAGE_SHIFT, 512)
 
 
 def test_30_a_huge_spte_flushes_nothing():
     # a 4 KiB page becomes part of a huge one: the guest's nested walk on the way to the new spte has cached the old, empty table
     mapped = mmap_unit(*WHOLE, 3)
-    records = [access(o.WRITE, 0, PAGE), sync(), access(o.READ, 2, PAGE), sync()]
-    records += [*paged_unit(o.MUNMAP, *WHOLE), *mapped, *paged_unit(o.MADVISE, *WHOLE, [(0, o.HUGEPAGE)])]
-    records += [access(o.WRITE, 0, PAGE), sync(), access(o.READ, 2, PAGE)]
+    records = [access(op.WRITE, 0, PAGE), sync(), access(op.READ, 2, PAGE), sync()]
+    records += [*paged_unit(op.MUNMAP, *WHOLE), *mapped, *paged_unit(op.MADVISE, *WHOLE, [(0, op.HUGEPAGE)])]
+    records += [access(op.WRITE, 0, PAGE), sync(), access(op.READ, 2, PAGE)]
     kvm = design("kvm_ept")
     case = kvm.machine.with_(**{"kernel.thp": "madvise"}), Trace.from_records(agents(kvm), records, mapped)
     audit = audited(Audit(kvm, ["never_stale"]), [case])

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hwmodel import op as o
-from hwmodel import simulate
+from hwmodel import op, simulate
 from hwmodel.machine import Machine
 from hwmodel.measure.result import Result
 from hwmodel.op import Agent, mmap_unit
@@ -47,17 +46,17 @@ def long_case(design: str, records: int = 2000) -> Case:
 
 def access(kind: int, agent: int, page: int, count: int = 1) -> tuple[int, ...]:
     """One record of accesses to a page."""
-    return page << o.PAGE_SHIFT, count, 0, kind, agent
+    return page << op.PAGE_SHIFT, count, 0, kind, agent
 
 
 def sync(agent: int = 0) -> tuple[int, ...]:
     """Everybody waits for everybody."""
-    return 0, 0, 0, o.SYNC, agent
+    return 0, 0, 0, op.SYNC, agent
 
 
 def compute(cycles: int, agent: int) -> tuple[int, ...]:
     """So many instructions, of a cycle each."""
-    return 0, max(1, cycles), 0, o.COMPUTE, agent
+    return 0, max(1, cycles), 0, op.COMPUTE, agent
 
 
 def lone_agent(design: Design, accesses: int = 400) -> Trace:
@@ -65,8 +64,8 @@ def lone_agent(design: Design, accesses: int = 400) -> Trace:
     rng, records = np.random.default_rng(7), []
     for page in rng.integers(0, 24, accesses).tolist():
         far = PAGE + (page << 18 if page % 3 == 0 else page)
-        records += [access(o.WRITE if rng.random() < 0.4 else o.READ, 0, far), sync()]
-    mapped = mmap_unit(PAGE << o.PAGE_SHIFT, 24, 3)
+        records += [access(op.WRITE if rng.random() < 0.4 else op.READ, 0, far), sync()]
+    mapped = mmap_unit(PAGE << op.PAGE_SHIFT, 24, 3)
     for page in range(3, 24, 3):
-        mapped += mmap_unit(PAGE + (page << 18) << o.PAGE_SHIFT, 1, 3)
+        mapped += mmap_unit(PAGE + (page << 18) << op.PAGE_SHIFT, 1, 3)
     return Trace.from_records([Agent(design.second_role, 0, "alone")], records, mapped)

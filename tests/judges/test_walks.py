@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from hwmodel import machine as machines
-from hwmodel import op as o
+from hwmodel import op
 from hwmodel.op import Agent, mmap_unit
 from hwmodel.simulate import simulate
 from hwmodel.trace import Trace
@@ -52,10 +52,10 @@ def run(preset, reads, huge=False, **settings):
     machine = machines.preset(preset).with_(**{"cpu.count": 1, **COSTS, **settings})
     role = "cpu" if preset == "cpu-only" else "device"
     bases = dict.fromkeys(vpn(l4, l3, l2, 0 if huge else l1) for _, (l4, l3, l2, l1) in reads)
-    size, mapping = (512, o.HUGETLB) if huge else (1, o.PRIVATE)
+    size, mapping = (512, op.HUGETLB) if huge else (1, op.PRIVATE)
     prelude = [record for base in bases for record in mmap_unit(base << 12, size, 3, mapping, populate=True)]
     records = [record for agent, page in reads
-               for record in ((vpn(*page) << 12, 1, 0, o.READ, agent), (0, 0, 0, o.SYNC, agent))]  # fmt: skip
+               for record in ((vpn(*page) << 12, 1, 0, op.READ, agent), (0, 0, 0, op.SYNC, agent))]  # fmt: skip
     agents = [Agent(role, 0, f"agent {i}") for i in range(1 + max(agent for agent, _ in reads))]
     trace = Trace.from_records(agents, records, prelude)
     result = simulate(machine, trace, progress=False)

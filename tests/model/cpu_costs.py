@@ -1,6 +1,6 @@
 """Costs of CPUs and of faults, each booked as often as docs/model.md says (4, 6)."""
 
-from hwmodel import op as o
+from hwmodel import op
 from tests.model.books import case
 from tests.model.hand import (
     CPU,
@@ -31,17 +31,17 @@ FORKED = dict(roles=(CPU, (CPU, 1)))
 KVM, GRU = dict(design="kvm_ept", roles=(CPU, DEVICE)), dict(design="gru", roles=(CPU, DEVICE))
 TWO_VCPUS = dict(design="kvm_ept", roles=(CPU, DEVICE, DEVICE))
 THERE = memory(populate=True)
-CROSSING = [((PAGE << 12) + 4090, 1, 0, o.READ, 0), ((PAGE + 1) << 12, 1, 0, o.READ | o.CONTINUES, 0)]
-CACHED = memory(8, o.PROT_READ, o.SHARED_FILE, PAGE + 100, populate=True)
+CROSSING = [((PAGE << 12) + 4090, 1, 0, op.READ, 0), ((PAGE + 1) << 12, 1, 0, op.READ | op.CONTINUES, 0)]
+CACHED = memory(8, op.PROT_READ, op.SHARED_FILE, PAGE + 100, populate=True)
 """Eight pages of file 1, in the page cache from the beginning."""
 
 
-def big(prot=RW, mapping=o.PRIVATE, **more):
+def big(prot=RW, mapping=op.PRIVATE, **more):
     return memory(512, prot, mapping, HUGE_PAGE, **more)
 
 
 def fetch(page=PAGE, agent=0, count=1):
-    return access(o.FETCH, page, agent, count)
+    return access(op.FETCH, page, agent, count)
 
 
 CPUS = [
@@ -55,7 +55,7 @@ CPUS = [
     case("access", {"device.access": 5}, THERE, read(agent=1, count=3), write(agent=1, count=2), **KVM),
     case("assist", {"cpu.walk": 1}, memory(mapping=SHARED_FILE, populate=True), read(), write(count=3)),
     case("assist", {}, memory(mapping=SHARED_FILE, populate=True), write(count=3)),  # the walk for a write sets the bit
-    case("assist", {"cpu.walk": 1}, memory(), write(), advise(o.FREE), read(), write()),
+    case("assist", {"cpu.walk": 1}, memory(), write(), advise(op.FREE), read(), write()),
     case("assist", {}, memory(mapping=FILE), read(), write()),  # it faults instead
     # a vCPU: the dirty bit of its guest's page table
     case("assist", {"device.walk": 1}, THERE, read(agent=1), write(agent=1, count=3), **KVM),
@@ -130,5 +130,5 @@ FAULTS = [
     case("gup", {}, THERE, write(agent=1), **KVM),  # it is there: the fast look-up will do
     case("gup", {"cpu.gup": 1}, memory(), write(agent=1), latencies={"fault.upm": 1}, **GRU),
     case("gup_fast", {"device.gup": 1}, THERE, write(agent=1), **KVM),
-    case("gup_fast", {}, memory(prot=o.PROT_READ, populate=True), read(agent=1), **KVM),  # the zero page: it may not be written
+    case("gup_fast", {}, memory(prot=op.PROT_READ, populate=True), read(agent=1), **KVM),  # the zero page: it may not be written
 ]

@@ -1,6 +1,6 @@
 """Costs of the GRU and of KVM, each booked as often as docs/model.md says (10, 11)."""
 
-from hwmodel import op as o
+from hwmodel import op
 from tests.model.books import case
 from tests.model.cpu_costs import GRU, KVM, THERE, big
 from tests.model.hand import CPU, DEVICE, HUGE_PAGE, HUGETLB, PAGE, SHARED_FILE, THP, advise, compute, memory, read, sync, write
@@ -48,22 +48,22 @@ GRUS = [
          read(HUGE_PAGE, 1), sync(1), read(HUGE_PAGE + 512, 1), latencies={"fault": 1, "fault.upm": 1}, **GRU),
     case("cch_update", {}, big(), write(HUGE_PAGE), sync(), read(HUGE_PAGE, 1), **GRU, **THP),
     # CPU 1 opens a window before the device misses: the call sleeps until it closes, and a while longer
-    case("wakeup", {"cpu.invalidate": (0, WINDOW), "device.stall_window": (1, WINDOW)}, THERE, advise(o.DONTNEED, agent=1),
+    case("wakeup", {"cpu.invalidate": (0, WINDOW), "device.stall_window": (1, WINDOW)}, THERE, advise(op.DONTNEED, agent=1),
          read(agent=2), read(PAGE + 1, 2), latencies={"fault.upm": (1, WINDOW)}, roles=(CPU, CPU, DEVICE), design="gru",
          tlb__cbrs=1, tgh__invalidate_ns=WINDOW),
-    case("tgh", {"cpu.invalidate": 1}, THERE, advise(o.DONTNEED), compute(1, 1), latencies={"notice": 1, "op.madvise": 1}, **GRU),
-    case("tgh", {"cpu.invalidate": 2}, THERE, advise(o.DONTNEED), compute(1, 1), compute(1, 2), latencies={"notice": 2},
+    case("tgh", {"cpu.invalidate": 1}, THERE, advise(op.DONTNEED), compute(1, 1), latencies={"notice": 1, "op.madvise": 1}, **GRU),
+    case("tgh", {"cpu.invalidate": 2}, THERE, advise(op.DONTNEED), compute(1, 1), compute(1, 2), latencies={"notice": 2},
          roles=(CPU, DEVICE, DEVICE), design="gru", gru__chiplets=3),
-    case("tgh", {"cpu.invalidate": 1}, THERE, advise(o.DONTNEED), compute(1, 1), compute(1, 2), roles=(CPU, DEVICE, DEVICE), design="gru"),
-    case("tgh", {"cpu.invalidate": 1}, THERE, advise(o.DONTNEED), compute(1, 1), roles=(CPU, DEVICE, (CPU, 1), (DEVICE, 1)), design="gru",
+    case("tgh", {"cpu.invalidate": 1}, THERE, advise(op.DONTNEED), compute(1, 1), compute(1, 2), roles=(CPU, DEVICE, DEVICE), design="gru"),
+    case("tgh", {"cpu.invalidate": 1}, THERE, advise(op.DONTNEED), compute(1, 1), roles=(CPU, DEVICE, (CPU, 1), (DEVICE, 1)), design="gru",
          gru__chiplets=2),
-    case("tgh_page", {"cpu.invalidate": 5}, memory(), write(), advise(o.DONTNEED, 5), compute(1, 1), latencies={"notice": 5}, **GRU),
-    case("tgh_page", {"cpu.invalidate": 1023}, memory(1030), advise(o.DONTNEED, 1023), compute(1, 1), **GRU),
-    case("tgh_page", {"cpu.invalidate": 1024}, memory(1030), advise(o.DONTNEED, 1024), compute(1, 1), **GRU),
-    case("tgh_page", {"cpu.invalidate": 1024}, memory(1030), advise(o.DONTNEED, 1025), compute(1, 1), **GRU),  # GRUMAXINVAL
+    case("tgh_page", {"cpu.invalidate": 5}, memory(), write(), advise(op.DONTNEED, 5), compute(1, 1), latencies={"notice": 5}, **GRU),
+    case("tgh_page", {"cpu.invalidate": 1023}, memory(1030), advise(op.DONTNEED, 1023), compute(1, 1), **GRU),
+    case("tgh_page", {"cpu.invalidate": 1024}, memory(1030), advise(op.DONTNEED, 1024), compute(1, 1), **GRU),
+    case("tgh_page", {"cpu.invalidate": 1024}, memory(1030), advise(op.DONTNEED, 1025), compute(1, 1), **GRU),  # GRUMAXINVAL
 ]
 
-INSIDE = [read(agent=1), sync(), *advise(o.DONTNEED), sync(), compute(1, 1)]
+INSIDE = [read(agent=1), sync(), *advise(op.DONTNEED), sync(), compute(1, 1)]
 """CPU 0 takes a page from a vCPU that is in its guest: it is kicked, and then its physical CPU is told to flush."""
 COLD = 1
 """EPT violations of a vCPU's first access: the page, since its guest's tables are there."""
@@ -103,11 +103,13 @@ KVMS = [
     case("ipi_send", {"cpu.ipi_send": 2}, THERE, read(agent=1), read(agent=2), INSIDE[1:], roles=(CPU, DEVICE, DEVICE), design="kvm_ept"),
     case("ipi_send_more", {"cpu.ipi_send": 4}, THERE, read(agent=1), INSIDE[1:], compute(1, 2), compute(1, 3), latencies={"notice": 2},
          roles=(CPU, DEVICE, DEVICE, DEVICE), design="kvm_ept"),
-    case("request", {}, THERE, read(agent=1), sync(), advise(o.DONTNEED, page=PAGE + 1), sync(), compute(1, 1), **KVM),  # no spte is there
-    case("zap", {"cpu.invalidate": 2}, THERE, advise(o.DONTNEED), compute(1, 1), latencies={"notice": 1}, **KVM),
-    case("zap_spte", {"cpu.invalidate": 2}, THERE, read(agent=1), read(PAGE + 1, 1), sync(), advise(o.DONTNEED, 8), latencies={"notice": 2},
+    case("request", {}, THERE, read(agent=1), sync(), advise(op.DONTNEED, page=PAGE + 1), sync(), compute(1, 1), **KVM),  # no spte is there
+    case("zap", {"cpu.invalidate": 2}, THERE, advise(op.DONTNEED), compute(1, 1), latencies={"notice": 1}, **KVM),
+    case("zap_spte", {"cpu.invalidate": 2}, THERE, read(agent=1), read(PAGE + 1, 1), sync(),
+         advise(op.DONTNEED, 8), latencies={"notice": 2},
          **KVM),
-    case("zap_spte", {"cpu.invalidate": 1}, big(), write(HUGE_PAGE), sync(), read(HUGE_PAGE, 1), sync(), advise(o.DONTNEED, 512, HUGE_PAGE),
+    case("zap_spte", {"cpu.invalidate": 1}, big(), write(HUGE_PAGE), sync(), read(HUGE_PAGE, 1), sync(),
+         advise(op.DONTNEED, 512, HUGE_PAGE),
          **KVM, **THP),
-    case("zap_spte", {}, THERE, read(agent=1), sync(), advise(o.DONTNEED, page=PAGE + 1), **KVM),
+    case("zap_spte", {}, THERE, read(agent=1), sync(), advise(op.DONTNEED, page=PAGE + 1), **KVM),
 ]

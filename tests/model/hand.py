@@ -3,7 +3,7 @@
 import functools
 import warnings
 
-from hwmodel import op as o
+from hwmodel import op
 from hwmodel.core.tables import HUGE, LAZY, NONE, PFN, ZERO, A, D, P, W
 from hwmodel.core.tables import X as EXECUTE
 from hwmodel.op import Agent, mmap_unit, paged_unit
@@ -19,7 +19,7 @@ HUGE_PAGE = 0x80000
 LETTERS = {"P": P, "W": W, "A": A, "D": D, "H": HUGE, "Z": ZERO, "N": NONE, "L": LAZY, "X": EXECUTE}
 RW, R, X, RWX, NO = 3, 1, 5, 7, 0
 THP = dict(kernel__thp="always")
-FILE, SHARED_FILE, SHARED, HUGETLB = o.PRIVATE_FILE, o.SHARED_FILE, o.SHARED, o.HUGETLB
+FILE, SHARED_FILE, SHARED, HUGETLB = op.PRIVATE_FILE, op.SHARED_FILE, op.SHARED, op.HUGETLB
 
 
 def machine(design="cpu_only", **settings):
@@ -81,9 +81,9 @@ def references(run, page=PAGE, space=0):
 # records
 
 
-def memory(pages=8, prot=RW, mapping=o.PRIVATE, page=PAGE, file=0, agent=0, populate=False, offset=0):
+def memory(pages=8, prot=RW, mapping=op.PRIVATE, page=PAGE, file=0, agent=0, populate=False, offset=0):
     """A mapping, of a prelude or of the trace; a file's number follows from the kind."""
-    file = file or int(mapping in (o.SHARED, o.PRIVATE_FILE, o.SHARED_FILE))
+    file = file or int(mapping in (op.SHARED, op.PRIVATE_FILE, op.SHARED_FILE))
     return mmap_unit(page << 12, pages, prot, mapping, file, offset, agent=agent, populate=populate)
 
 
@@ -94,54 +94,54 @@ def access(kind, page=PAGE, agent=0, count=1, gap=0):
 
 def read(page=PAGE, agent=0, count=1, gap=0):
     """Reads of a page."""
-    return access(o.READ, page, agent, count, gap)
+    return access(op.READ, page, agent, count, gap)
 
 
 def fetch(page=PAGE, agent=0, count=1, gap=0):
     """Fetches from a page."""
-    return access(o.FETCH, page, agent, count, gap)
+    return access(op.FETCH, page, agent, count, gap)
 
 
 def write(page=PAGE, agent=0, count=1, gap=0):
     """Writes to a page."""
-    return access(o.WRITE, page, agent, count, gap)
+    return access(op.WRITE, page, agent, count, gap)
 
 
 def sync(agent=0):
     """All agents wait for each other."""
-    return 0, 0, 0, o.SYNC, agent
+    return 0, 0, 0, op.SYNC, agent
 
 
 def compute(count, agent=0):
     """So many instructions."""
-    return 0, count, 0, o.COMPUTE, agent
+    return 0, count, 0, op.COMPUTE, agent
 
 
 def advise(advice, pages=1, page=PAGE, agent=0):
     """madvise."""
-    return paged_unit(o.MADVISE, page << 12, pages, [(0, advice)], agent)
+    return paged_unit(op.MADVISE, page << 12, pages, [(0, advice)], agent)
 
 
 def protect(prot, pages=1, page=PAGE, agent=0):
     """mprotect."""
-    return paged_unit(o.MPROTECT, page << 12, pages, [(0, prot)], agent)
+    return paged_unit(op.MPROTECT, page << 12, pages, [(0, prot)], agent)
 
 
 def unmap(pages=1, page=PAGE, agent=0):
     """munmap."""
-    return paged_unit(o.MUNMAP, page << 12, pages, (), agent)
+    return paged_unit(op.MUNMAP, page << 12, pages, (), agent)
 
 
 def remap(to, pages=1, page=PAGE, agent=0, size=0):
     """mremap to another place, of the same size if none is given."""
-    return paged_unit(o.MREMAP, page << 12, pages, [(to << 12, size or pages)], agent)
+    return paged_unit(op.MREMAP, page << 12, pages, [(to << 12, size or pages)], agent)
 
 
 def fork(child=1, agent=0):
     """fork."""
-    return 0, child, 0, o.FORK, agent
+    return 0, child, 0, op.FORK, agent
 
 
 def leave(agent=0):
     """The end of an address space."""
-    return 0, 0, 0, o.EXIT, agent
+    return 0, 0, 0, op.EXIT, agent

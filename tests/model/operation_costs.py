@@ -1,6 +1,6 @@
 """Costs of operations and of the flushes that they need, each booked as often as docs/model.md says (8, 9)."""
 
-from hwmodel import op as o
+from hwmodel import op
 from tests.model.books import case
 from tests.model.cpu_costs import FORKED, GRU, KVM, THERE, big
 from tests.model.hand import (
@@ -35,7 +35,7 @@ FAR = PAGE + (1 << 18)
 
 def brk(pages, agent=0):
     """The break at so many pages from PAGE + 1000 on."""
-    return (PAGE + 1000 + pages) << 12, 0, 0, o.BRK, agent
+    return (PAGE + 1000 + pages) << 12, 0, 0, op.BRK, agent
 
 
 def busy(*agents):
@@ -53,11 +53,11 @@ MAPPING = [
     case("syscall", {"cpu.syscall": 1}, THERE, unmap(8), latencies={"op.munmap": 1}),
     case("syscall", {"cpu.syscall": 3}, [], brk(0), brk(4), brk(1), latencies={"op.brk": 3}),
     case("syscall", {"cpu.syscall": 1}, THERE, protect(R), latencies={"op.mprotect": 1}),
-    case("syscall", {"cpu.syscall": 2}, THERE, advise(o.COLD), advise(o.HUGEPAGE), latencies={"op.madvise": 2}),
+    case("syscall", {"cpu.syscall": 2}, THERE, advise(op.COLD), advise(op.HUGEPAGE), latencies={"op.madvise": 2}),
     case("syscall", {"cpu.syscall": 1}, THERE, remap(PAGE + 100), latencies={"op.mremap": 1}),
     case("syscall", {"cpu.syscall": 2}, THERE, fork(), leave(), latencies={"op.fork": 1, "op.exit": 1}, **FORKED),
     case("syscall", {"cpu.syscall": 1}, THERE, unmap(page=PAGE + 500), latencies={"op.munmap": 1}),  # nothing is there
-    case("syscall", {"cpu.syscall": 3}, [], (0, 3, 0, o.SYSCALL, 0)),
+    case("syscall", {"cpu.syscall": 3}, [], (0, 3, 0, op.SYSCALL, 0)),
     case("syscall", {}, [], sync()),
     case("syscall", {"cpu.driver": 1}, memory(), write(agent=1), latencies={"fault.upm": 1}, **GRU),
     case("vma", {"cpu.vma": 1}, [], memory(), latencies={"op.mmap": 1}),
@@ -69,8 +69,8 @@ MAPPING = [
     case("vma", {"cpu.vma": 1}, memory(), protect(R, 2, PAGE + 3), latencies={"op.mprotect": 1}),
     case("vma", {"cpu.vma": 2}, [*memory(), *memory(page=PAGE + 8, prot=5)], protect(R, 16)),
     case("vma", {}, memory(), protect(RW)),
-    case("vma", {"cpu.vma": 1}, memory(), advise(o.HUGEPAGE), advise(o.HUGEPAGE), latencies={"op.madvise": 1}),
-    case("vma", {}, memory(), advise(o.DONTNEED), advise(o.FREE), advise(o.COLD)),
+    case("vma", {"cpu.vma": 1}, memory(), advise(op.HUGEPAGE), advise(op.HUGEPAGE), latencies={"op.madvise": 1}),
+    case("vma", {}, memory(), advise(op.DONTNEED), advise(op.FREE), advise(op.COLD)),
     case("vma", {"cpu.vma": 2}, memory(), remap(PAGE + 100, 8), latencies={"op.mremap": 2}),  # a new one, and the old one goes
     case("vma", {"cpu.vma": 3}, [*memory(), *memory(page=PAGE + 100)], remap(PAGE + 100, 8)),
     case("vma", {"cpu.vma": 1}, memory(), remap(PAGE, 8, size=10)),
@@ -81,9 +81,9 @@ MAPPING = [
 
 PAGES = [
     case("clear", {"cpu.clear": 3}, memory(), touched(0, 2), read(PAGE + 4), unmap(8), latencies={"op.munmap": 3}),
-    case("clear", {"cpu.clear": 3}, memory(), touched(0, 2), read(PAGE + 4), advise(o.DONTNEED, 8), latencies={"op.madvise": 3}),
-    case("clear", {"cpu.clear": 2}, memory(), touched(0, 2), read(PAGE + 4), advise(o.FREE, 8)),  # but for the zero page
-    case("clear", {"cpu.clear": 2}, memory(), touched(0, 2), read(PAGE + 4), advise(o.COLD, 8)),
+    case("clear", {"cpu.clear": 3}, memory(), touched(0, 2), read(PAGE + 4), advise(op.DONTNEED, 8), latencies={"op.madvise": 3}),
+    case("clear", {"cpu.clear": 2}, memory(), touched(0, 2), read(PAGE + 4), advise(op.FREE, 8)),  # but for the zero page
+    case("clear", {"cpu.clear": 2}, memory(), touched(0, 2), read(PAGE + 4), advise(op.COLD, 8)),
     case("clear", {"cpu.clear": 3}, memory(), touched(0, 2), read(PAGE + 4), protect(R, 8), latencies={"op.mprotect": 3}),
     case("clear", {"cpu.clear": 3}, memory(), touched(0, 2), read(PAGE + 4), remap(PAGE + 100, 8), latencies={"op.mremap": 3}),
     case("clear", {"cpu.clear": 3}, memory(), touched(0, 2), read(PAGE + 4), leave(), latencies={"op.exit": 3}),
@@ -91,10 +91,10 @@ PAGES = [
     case("clear", {"cpu.clear": 1}, big(), write(HUGE_PAGE), protect(R, 512, HUGE_PAGE), **THP),
     case("clear", {"cpu.clear": 1}, big(), write(HUGE_PAGE), remap(HUGE_PAGE + 1024, 512, HUGE_PAGE), **THP),
     case("clear", {"cpu.clear": 1}, big(), touched(0, 1, page=HUGE_PAGE), remap(HUGE_PAGE + 1024, 512, HUGE_PAGE)),  # its table
-    case("clear", {"cpu.clear": 9}, big(), write(HUGE_PAGE), advise(o.DONTNEED, 9, HUGE_PAGE), **THP),
+    case("clear", {"cpu.clear": 9}, big(), write(HUGE_PAGE), advise(op.DONTNEED, 9, HUGE_PAGE), **THP),
     case("clear", {}, memory(), touched(0), fork(), **FORKED),
     case("table_scan", {"cpu.clear": 1}, memory(), touched(0, 2), unmap(8), latencies={"op.munmap": 1}),
-    case("table_scan", {"cpu.clear": 2}, memory(512 + 8), touched(0, 512), advise(o.DONTNEED, 520)),
+    case("table_scan", {"cpu.clear": 2}, memory(512 + 8), touched(0, 512), advise(op.DONTNEED, 520)),
     case("table_scan", {"cpu.clear": 1}, memory(512 + 8), touched(512), protect(R, 520)),  # tables that are not there cost nothing
     case("table_scan", {"cpu.clear": 2}, memory(512 + 8), touched(0, 512), leave()),
     case("table_scan", {"cpu.fork": 2}, memory(512 + 8), touched(0, 512), fork(), **FORKED),
@@ -103,17 +103,17 @@ PAGES = [
     case("free", {"cpu.free": 2}, memory(), touched(0, 2), read(PAGE + 4), unmap(8), latencies={"op.munmap": 2}),
     case("free", {"cpu.free": 1}, big(), write(HUGE_PAGE), unmap(512, HUGE_PAGE), **THP),
     case("free", {"cpu.free": 2}, memory(), touched(0, 2), leave(), latencies={"op.exit": 2}),
-    case("free", {"cpu.free": 1}, memory(mapping=SHARED_FILE), read(), advise(o.DONTNEED)),  # the page cache keeps it
-    case("free", {"cpu.free": 600}, memory(600, populate=True), advise(o.DONTNEED, 600), kernel__gather_pages=512),
-    case("flush_full", {"cpu.flush": 2}, memory(600, populate=True), advise(o.DONTNEED, 600), kernel__gather_pages=512),
-    case("free", {}, memory(), read(), write(), advise(o.FREE), protect(NO)),
+    case("free", {"cpu.free": 1}, memory(mapping=SHARED_FILE), read(), advise(op.DONTNEED)),  # the page cache keeps it
+    case("free", {"cpu.free": 600}, memory(600, populate=True), advise(op.DONTNEED, 600), kernel__gather_pages=512),
+    case("flush_full", {"cpu.flush": 2}, memory(600, populate=True), advise(op.DONTNEED, 600), kernel__gather_pages=512),
+    case("free", {}, memory(), read(), write(), advise(op.FREE), protect(NO)),
     case("table", {"cpu.fault": 3, "cpu.free": 3}, memory(), touched(0), unmap(8), latencies={"op.munmap": 3}),
     case("table", {"cpu.fault": 3}, memory(), touched(0), unmap(7)),  # a VMA is left beside it
     case("table", {"cpu.fault": 5, "cpu.free": 2}, [*memory(), *memory(page=FAR)], touched(0), write(FAR), unmap(8)),
     case("table", {"cpu.fault": 3, "cpu.free": 4}, memory(), touched(0), leave(), latencies={"op.exit": 4}),  # the root too
     case("table", {"cpu.free": 1}, memory(), leave()),
-    case("table", {"cpu.fault": 3}, memory(), touched(0), advise(o.DONTNEED, 8)),
-    case("table", {"cpu.fault": 2, "cpu.clear": 1}, big(), write(HUGE_PAGE), advise(o.FREE, 9, HUGE_PAGE), **THP),
+    case("table", {"cpu.fault": 3}, memory(), touched(0), advise(op.DONTNEED, 8)),
+    case("table", {"cpu.fault": 2, "cpu.clear": 1}, big(), write(HUGE_PAGE), advise(op.FREE, 9, HUGE_PAGE), **THP),
     # to where a table of level 2, and for small pages one of level 1, must be made; the old ones go
     case("table", {"cpu.fault": 2, "cpu.clear": 1, "cpu.free": 1}, big(), write(HUGE_PAGE),
          remap(HUGE_PAGE + (1 << 18), 512, HUGE_PAGE), **THP),
@@ -128,19 +128,19 @@ PAGES = [
 ]
 
 FLUSHES = [
-    case("flush_fixed", {"cpu.flush": 1}, memory(), touched(0, 2), advise(o.DONTNEED, 8), latencies={"op.madvise": 1}),
-    case("flush_page", {"cpu.flush": 3}, memory(), touched(1, 3), advise(o.DONTNEED, 8)),  # from the first to the last
+    case("flush_fixed", {"cpu.flush": 1}, memory(), touched(0, 2), advise(op.DONTNEED, 8), latencies={"op.madvise": 1}),
+    case("flush_page", {"cpu.flush": 3}, memory(), touched(1, 3), advise(op.DONTNEED, 8)),  # from the first to the last
     case("flush_page", {"cpu.flush": 1}, memory(), read(), write()),
     case("flush_page", {"cpu.flush": 3}, memory(), touched(1, 3), protect(R, 8)),
-    case("flush_page", {"cpu.flush": 3}, memory(), touched(1, 3), advise(o.COLD, 8)),
-    case("flush_page", {"cpu.flush": 3}, memory(), touched(1, 3), advise(o.FREE, 8)),
+    case("flush_page", {"cpu.flush": 3}, memory(), touched(1, 3), advise(op.COLD, 8)),
+    case("flush_page", {"cpu.flush": 3}, memory(), touched(1, 3), advise(op.FREE, 8)),
     case("flush_page", {"cpu.flush": 8}, memory(), touched(1, 3), remap(PAGE + 100, 8), unmap(8, PAGE + 50)),  # all of the extent
-    case("flush_page", {"cpu.flush": 1}, big(), write(HUGE_PAGE), advise(o.DONTNEED, 512, HUGE_PAGE), **THP),  # by huge pages
+    case("flush_page", {"cpu.flush": 1}, big(), write(HUGE_PAGE), advise(op.DONTNEED, 512, HUGE_PAGE), **THP),  # by huge pages
     case("flush_page", {"cpu.flush": 1}, big(), write(HUGE_PAGE), protect(R, 512, HUGE_PAGE), **THP),
-    case("flush_page", {"cpu.flush": 33}, memory(64), touched(0, 32), advise(o.DONTNEED, 64), kernel__flush_ceiling_pages=33),
-    case("flush_full", {}, memory(64), touched(0, 32), advise(o.DONTNEED, 64), kernel__flush_ceiling_pages=33),
-    case("flush_full", {"cpu.flush": 1}, memory(64), touched(0, 33), advise(o.DONTNEED, 64), kernel__flush_ceiling_pages=33),
-    case("flush_page", {}, memory(64), touched(0, 33), advise(o.DONTNEED, 64), kernel__flush_ceiling_pages=33),
+    case("flush_page", {"cpu.flush": 33}, memory(64), touched(0, 32), advise(op.DONTNEED, 64), kernel__flush_ceiling_pages=33),
+    case("flush_full", {}, memory(64), touched(0, 32), advise(op.DONTNEED, 64), kernel__flush_ceiling_pages=33),
+    case("flush_full", {"cpu.flush": 1}, memory(64), touched(0, 33), advise(op.DONTNEED, 64), kernel__flush_ceiling_pages=33),
+    case("flush_page", {}, memory(64), touched(0, 33), advise(op.DONTNEED, 64), kernel__flush_ceiling_pages=33),
     case("flush_full", {"cpu.flush": 1}, memory(), touched(0), fork(), latencies={"op.fork": 1}, **FORKED),
     case("flush_full", {"cpu.flush": 1}, big(), write(HUGE_PAGE), fork(), **FORKED, **THP),
     case("flush_fixed", {}, memory(), touched(0), leave()),
@@ -151,12 +151,12 @@ FLUSHES = [
     case("flush_page", {"cpu.flush": 1}, memory(), touched(0), protect(NO, 8), protect(RW, 8)),  # and back: none can hold it
     case("flush_page", {"cpu.flush": 1}, memory(prot=R), read(), protect(X, 8)),  # a right that is given, too
     # others: while an interrupt travels the initiator flushes its own, so that it waits for the other's flush only
-    case("flush_fixed", {"cpu.flush": 1}, memory(), write(), sync(), read(agent=1), busy(), advise(o.DONTNEED),  # the initiator's alone
+    case("flush_fixed", {"cpu.flush": 1}, memory(), write(), sync(), read(agent=1), busy(), advise(op.DONTNEED),  # the initiator's alone
          compute(1, 1), latencies={"shootdown": 1}, **TWO),
     case("flush_full", {"cpu.ipi_respond": 1, "cpu.flush": 1}, memory(), write(), unmap(8), cpu__count=2, kernel__lazy_cpus=1),
 ]
 
-_ALL = [memory(), write(), sync(), *(read(agent=k) for k in (1, 2, 3)), *busy(), advise(o.DONTNEED), *(compute(1, k) for k in (1, 2, 3))]
+_ALL = [memory(), write(), sync(), *(read(agent=k) for k in (1, 2, 3)), *busy(), advise(op.DONTNEED), *(compute(1, k) for k in (1, 2, 3))]
 
 
 def round_of(cost, books, **settings):
@@ -182,15 +182,15 @@ INTERRUPTS = [
 
 SUBSCRIBED = dict(roles=(CPU, DEVICE), design="gru")
 NOTICES = [
-    case("notice", {"cpu.notify": 2}, THERE, advise(o.DONTNEED), compute(1, 1), latencies={"notice": 1}, **SUBSCRIBED),
-    case("notice", {}, THERE, advise(o.DONTNEED)),
+    case("notice", {"cpu.notify": 2}, THERE, advise(op.DONTNEED), compute(1, 1), latencies={"notice": 1}, **SUBSCRIBED),
+    case("notice", {}, THERE, advise(op.DONTNEED)),
     case("notice", {"cpu.notify": 2}, THERE, unmap(8), compute(1, 1), **SUBSCRIBED),
     case("notice", {"cpu.notify": 2}, THERE, protect(R, 8), compute(1, 1), **SUBSCRIBED),
-    case("notice", {"cpu.notify": 2}, THERE, advise(o.FREE), advise(o.COLD), compute(1, 1), **SUBSCRIBED),
+    case("notice", {"cpu.notify": 2}, THERE, advise(op.FREE), advise(op.COLD), compute(1, 1), **SUBSCRIBED),
     case("notice", {"cpu.notify": 4}, THERE, remap(PAGE + 100, 8), compute(1, 1), **SUBSCRIBED),  # the move, then the old range
     case("notice", {"cpu.notify": 2}, memory(), read(), write(), compute(1, 1), **SUBSCRIBED),  # copy on write
     case("notice", {"cpu.notify": 1}, THERE, compute(1, 1), leave(), latencies={"op.exit": 1, "notice": 0}, **SUBSCRIBED),
     case("notice", {"cpu.notify": 2}, THERE, fork(), compute(1, 2), roles=(CPU, (CPU, 1), DEVICE), design="gru"),
     case("notice", {"cpu.notify": 4}, big(), write(HUGE_PAGE), unmap(9, HUGE_PAGE), compute(1, 1), **SUBSCRIBED, **THP),  # a split
-    case("notice", {"cpu.notify": 2}, THERE, advise(o.DONTNEED), compute(1, 1), **KVM),
+    case("notice", {"cpu.notify": 2}, THERE, advise(op.DONTNEED), compute(1, 1), **KVM),
 ]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hwmodel import op as o
+from hwmodel import op
 from tests.model.hand import CPU, DEVICE, PAGE, access, advise, compute, fork, memory, read, run_of, sync, unmap, write
 
 TICKS = dict(cpu__instruction_cycles=1)
@@ -50,7 +50,7 @@ def test_a_service_within_an_agent_s_last_record_prolongs_it():
 
 def test_a_cpu_whose_agent_is_done_is_lazy_from_its_space_s_birth_on():
     """Of the child's two agents one has no record: when the fork is over it is done, and nobody tells its CPU of a flush."""
-    records, roles = [fork(), write(agent=1), *advise(o.DONTNEED, agent=1)], (CPU, (CPU, 1), (CPU, 1))
+    records, roles = [fork(), write(agent=1), *advise(op.DONTNEED, agent=1)], (CPU, (CPU, 1), (CPU, 1))
     run = clocked(memory(), records, roles=roles, kernel__syscall_ns=100)
     assert run.counted("flushes.ranged", "ipis.sent") == {"flushes.ranged": 1}
     run = clocked(memory(), records, sync(), compute(1, 2), roles=roles, kernel__syscall_ns=100)
@@ -58,7 +58,7 @@ def test_a_cpu_whose_agent_is_done_is_lazy_from_its_space_s_birth_on():
 
 
 def test_a_result_says_how_large_its_trace_was():
-    result = clocked(memory(prot=5), access(o.FETCH, count=3), read(count=2), compute(9), unmap(8)).result
+    result = clocked(memory(prot=5), access(op.FETCH, count=3), read(count=2), compute(9), unmap(8)).result
     assert (result.records, result.references) == (4, 5)
     assert result.cycles == 9 + 3  # a cycle for each instruction, fetches too
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hwmodel import op as o
+from hwmodel import op
 from tests.model.hand import (
     CPU,
     FILE,
@@ -37,7 +37,7 @@ TWO = dict(roles=(CPU, CPU), cpu__count=2)
 WRITE_ONLY, WX = 2, 6
 
 
-def big(prot=RWX, mapping=o.PRIVATE, **more):
+def big(prot=RWX, mapping=op.PRIVATE, **more):
     return memory(512, prot, mapping, HUGE_PAGE, **more)
 
 
@@ -82,8 +82,8 @@ def test_what_keeps_it():
     run = run_of(memory(prot=RWX), write(), fork(), write(), roles=(CPU, (CPU, 1)))
     assert flags(run) == "PWADX"  # copied
     assert flags(run_of(memory(prot=RWX), write(), *remap(PAGE + 100)), PAGE + 100) == "PWADX"
-    assert flags(run_of(memory(prot=RWX), write(), *advise(o.FREE)), PAGE) == "PWLX"
-    assert flags(run_of(memory(prot=RWX), write(), *advise(o.COLD)), PAGE) == "PWDX"
+    assert flags(run_of(memory(prot=RWX), write(), *advise(op.FREE)), PAGE) == "PWLX"
+    assert flags(run_of(memory(prot=RWX), write(), *advise(op.COLD)), PAGE) == "PWDX"
     assert flags(run_of(big(), write(HUGE_PAGE), *unmap(1, HUGE_PAGE), **THP), HUGE_PAGE + 1) == "PWADX"  # split
     run = run_of(big(mapping=HUGETLB), write(HUGE_PAGE), fork(), write(HUGE_PAGE + 1), roles=(CPU, (CPU, 1)))
     assert (flags(run, HUGE_PAGE), flags(run, HUGE_PAGE, 1)) == ("PWADHX", "PDHX")
@@ -143,7 +143,7 @@ def test_a_fetch_without_the_right():
 
 def test_a_walk_for_a_fetch_without_the_right():
     """The flush by COLD has emptied the TLB: the walk finds the leaf without the right, and leaves its accessed bit alone."""
-    run = run_of(memory(), write(), *advise(o.COLD), fetch())
+    run = run_of(memory(), write(), *advise(op.COLD), fetch())
     assert flags(run) == "PWD" and run.counted("segv", "cpu.walks") == {"segv": 1, "cpu.walks": 3}
 
 
@@ -159,7 +159,7 @@ def test_halves_of_a_fetch(prot, huge):
     """The pages were read. The fetch misses both in the first level; each half is refused by itself."""
     at = HUGE_PAGE if huge else PAGE
     mapped = big(prot) if huge else memory(prot=prot)
-    halves = [((at << 12) + 4090, 1, 0, o.FETCH, 0), (at + 1 << 12, 1, 0, o.FETCH | o.CONTINUES, 0)]
+    halves = [((at << 12) + 4090, 1, 0, op.FETCH, 0), (at + 1 << 12, 1, 0, op.FETCH | op.CONTINUES, 0)]
     run = run_of(mapped, read(at), read(at + 1), halves, cpu__stlb__huge=True, **(THP if huge else {}))
     assert run.counted("segv") == ({"segv": 2} if prot == R else {})
     assert run.counted("cpu.itlb") == {"cpu.itlb.misses": 1}

@@ -5,7 +5,7 @@ P present, W writable, A accessed, D dirty, H huge, Z the zero page, N no right 
 
 import pytest
 
-from hwmodel import op as o
+from hwmodel import op
 from tests import designs
 from tests.model.hand import (
     CPU,
@@ -40,7 +40,7 @@ from tests.model.hand import (
 BIG = dict(page=HUGE_PAGE, pages=512)
 
 
-def big(prot=RW, mapping=o.PRIVATE, **more):
+def big(prot=RW, mapping=op.PRIVATE, **more):
     return memory(512, prot, mapping, HUGE_PAGE, **more)
 
 
@@ -68,7 +68,7 @@ def test_initial_huge_memory(prot, expected):
 
 @pytest.mark.parametrize("prelude, touch, expected, kind", [
     (memory(), read(), "PAZ", "zero"), (memory(prot=R), read(), "PAZ", "zero"),
-    (memory(prot=X), (PAGE << 12, 1, 0, o.FETCH, 0), "PAZX", "zero"), (memory(), write(), "PWAD", "anon"),
+    (memory(prot=X), (PAGE << 12, 1, 0, op.FETCH, 0), "PAZX", "zero"), (memory(), write(), "PWAD", "anon"),
     (memory(mapping=SHARED), read(), "PWA", "file"), (memory(mapping=SHARED), write(), "PWAD", "file"),
     (memory(mapping=SHARED_FILE), read(), "PWA", "file"), (memory(prot=R, mapping=SHARED_FILE), read(), "PA", "file"),
     (memory(mapping=SHARED_FILE), write(), "PWAD", "file"), (memory(mapping=FILE), read(), "PA", "file"),
@@ -80,7 +80,7 @@ def test_first_touch(prelude, touch, expected, kind):
 
 
 @pytest.mark.parametrize("mapping, prot, touch, expected", [
-    (o.PRIVATE, RW, read(HUGE_PAGE + 7), "PAHZ"), (o.PRIVATE, RW, write(HUGE_PAGE + 7), "PWADH"),
+    (op.PRIVATE, RW, read(HUGE_PAGE + 7), "PAHZ"), (op.PRIVATE, RW, write(HUGE_PAGE + 7), "PWADH"),
     (HUGETLB, RW, read(HUGE_PAGE + 7), "PWAH"), (HUGETLB, RW, write(HUGE_PAGE + 7), "PWADH"), (HUGETLB, R, read(HUGE_PAGE + 7), "PAH"),
 ])  # fmt: skip
 def test_first_touch_of_a_huge_page(mapping, prot, touch, expected):
@@ -197,12 +197,12 @@ def test_a_write_through_a_clean_entry_is_one_assist():
 def test_a_walk_for_a_write_sets_the_dirty_bit_itself():
     """MADV_FREE has flushed the TLB: the read walks, and the write after it asks; a write at once walks and asks for nothing."""
     for touches, assists in (([read(), write()], {"cpu.dirty_assists": 1}), ([write()], {})):
-        run = run_of(memory(), write(), *advise(o.FREE), *touches)
+        run = run_of(memory(), write(), *advise(op.FREE), *touches)
         assert flags(run) == "PWADL" and run.counted("cpu.dirty") == assists
 
 
 def test_a_read_sets_the_accessed_bit_only():
-    run = run_of(memory(mapping=SHARED_FILE), read(), *advise(o.COLD), read())
+    run = run_of(memory(mapping=SHARED_FILE), read(), *advise(op.COLD), read())
     assert flags(run) == "PWA"
 
 
@@ -211,7 +211,7 @@ def test_a_read_sets_the_accessed_bit_only():
 ])  # fmt: skip
 def test_a_device_s_use_of_a_page(design, touch, expected):
     """The driver's look at the page table leaves no trace, get_user_pages for a write makes it dirty; KVM's fast path does for any."""
-    run = run_of(memory(mapping=SHARED_FILE, populate=True), *advise(o.COLD), sync(), touch, roles=(CPU, DEVICE), design=design)
+    run = run_of(memory(mapping=SHARED_FILE, populate=True), *advise(op.COLD), sync(), touch, roles=(CPU, DEVICE), design=design)
     assert flags(run) == expected
 
 
@@ -231,25 +231,25 @@ def test_kvm_s_slow_path_writes_to_a_page_that_may_not_be_written_yet():
 
 
 @pytest.mark.parametrize("prelude, before, advice, expected", [
-    (memory(), write(), o.FREE, "PWL"), (memory(), read(), o.FREE, "PAZ"), (memory(mapping=SHARED_FILE), write(), o.FREE, "PWAD"),
-    (memory(mapping=FILE), read(), o.FREE, "PA"), (memory(), write(), o.COLD, "PWD"), (memory(), read(), o.COLD, "PAZ"),
-    (memory(mapping=SHARED_FILE), write(), o.COLD, "PWD"), (memory(mapping=FILE), read(), o.COLD, "P"),
-    (memory(), write(), o.DONTNEED, ""), (memory(mapping=SHARED_FILE), write(), o.DONTNEED, ""), (memory(), write(), o.HUGEPAGE, "PWAD"),
+    (memory(), write(), op.FREE, "PWL"), (memory(), read(), op.FREE, "PAZ"), (memory(mapping=SHARED_FILE), write(), op.FREE, "PWAD"),
+    (memory(mapping=FILE), read(), op.FREE, "PA"), (memory(), write(), op.COLD, "PWD"), (memory(), read(), op.COLD, "PAZ"),
+    (memory(mapping=SHARED_FILE), write(), op.COLD, "PWD"), (memory(mapping=FILE), read(), op.COLD, "P"),
+    (memory(), write(), op.DONTNEED, ""), (memory(mapping=SHARED_FILE), write(), op.DONTNEED, ""), (memory(), write(), op.HUGEPAGE, "PWAD"),
 ])  # fmt: skip
 def test_advice(prelude, before, advice, expected):
     assert flags(run_of(prelude, before, *advise(advice))) == expected
 
 
 @pytest.mark.parametrize("advice, pages, expected", [
-    (o.FREE, 512, ["PWHL", "PWHL"]), (o.COLD, 512, ["PWDH", "PWDH"]), (o.DONTNEED, 512, ["", ""]),
-    (o.FREE, 9, ["PWL", "PWAD"]), (o.COLD, 9, ["PWD", "PWAD"]), (o.DONTNEED, 9, ["", "PWAD"]),
+    (op.FREE, 512, ["PWHL", "PWHL"]), (op.COLD, 512, ["PWDH", "PWDH"]), (op.DONTNEED, 512, ["", ""]),
+    (op.FREE, 9, ["PWL", "PWAD"]), (op.COLD, 9, ["PWD", "PWAD"]), (op.DONTNEED, 9, ["", "PWAD"]),
 ])  # fmt: skip
 def test_advice_about_huge_pages(advice, pages, expected):
     run = run_of(big(), write(HUGE_PAGE), *advise(advice, pages, HUGE_PAGE), **THP)
     assert [flags(run, HUGE_PAGE + k) for k in (8, 9)] == expected
 
 
-@pytest.mark.parametrize("advice", [o.FREE, o.COLD])
+@pytest.mark.parametrize("advice", [op.FREE, op.COLD])
 def test_hugetlb_is_not_aged(advice):
     assert flags(run_of(big(mapping=HUGETLB), write(HUGE_PAGE), *advise(advice, 512, HUGE_PAGE)), HUGE_PAGE) == "PWADH"
 
@@ -302,7 +302,7 @@ def test_fork_copies_the_zero_page_where_others_are_copied():
     assert (flags(run, PAGE + 1), flags(run, PAGE + 1, 1)) == ("PAZ", "PZ")
 
 
-@pytest.mark.parametrize("mapping", [o.PRIVATE, HUGETLB])
+@pytest.mark.parametrize("mapping", [op.PRIVATE, HUGETLB])
 def test_fork_shares_huge_pages(mapping):
     run = run_of(big(mapping=mapping), write(HUGE_PAGE), fork(), roles=(CPU, (CPU, 1)), **THP)
     assert (flags(run, HUGE_PAGE), flags(run, HUGE_PAGE, 1)) == ("PADH", "PDH")
@@ -334,7 +334,7 @@ def test_a_split_keeps_the_flags():
     assert frame(run, HUGE_PAGE + 511) == frame(run, HUGE_PAGE + 1) + 510
     run = run_of(big(), read(HUGE_PAGE), *unmap(1, HUGE_PAGE), **THP)
     assert [(flags(run, HUGE_PAGE + k), frame(run, HUGE_PAGE + k)) for k in (1, 511)] == [("PAZ", 0)] * 2
-    run = run_of(big(), write(HUGE_PAGE), *advise(o.FREE, 512, HUGE_PAGE), *unmap(1, HUGE_PAGE), **THP)
+    run = run_of(big(), write(HUGE_PAGE), *advise(op.FREE, 512, HUGE_PAGE), *unmap(1, HUGE_PAGE), **THP)
     assert flags(run, HUGE_PAGE + 1) == "PWL"
     run = run_of(big(), write(HUGE_PAGE), *protect(NO, 512, HUGE_PAGE), *unmap(1, HUGE_PAGE), **THP)
     assert flags(run, HUGE_PAGE + 1) == "WADN"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hwmodel import op as o
+from hwmodel import op
 from hwmodel.core.tables import FLAG_MASK, PFN, A, D, P, W
 from tests.model.hand import CPU, DEVICE, PAGE, R, advise, flags, fork, leave, memory, protect, read, references, run_of, sync, write
 from tests.races.scenes import leaf
@@ -31,7 +31,7 @@ def guest_bits(run, page=PAGE, space=0):
     ([read(agent=1), write(agent=1)], "AD", True, 1),
     ([read(agent=1), write(agent=1), write(agent=1)], "AD", True, 1),
     ([write(agent=1), read(agent=1)], "AD", True, 0),
-    ([read(agent=1), write(agent=1), sync(), advise(o.DONTNEED), sync(), read(agent=1)], "AD", False, 1),  # D stays; the zero page
+    ([read(agent=1), write(agent=1), sync(), advise(op.DONTNEED), sync(), read(agent=1)], "AD", False, 1),  # D stays; the zero page
 ])  # fmt: skip
 def test_a_guest_s_dirty_bit(records, bits, writable, assists):
     run = guest(THERE, *records)
@@ -72,7 +72,7 @@ def test_a_fork_copies_no_table_of_the_guest():
 
 
 def test_nothing_but_the_exit_unmaps_them():
-    gone = [*advise(o.DONTNEED, 8), *protect(R, 8)]
+    gone = [*advise(op.DONTNEED, 8), *protect(R, 8)]
     run = guest(THERE, read(agent=1), sync(), gone, sync(), read(agent=1), sync(), leave())
     assert run.counted("kvm.zapped") == {"kvm.zapped": 1 + 5}, "the page's spte, and at the end that of the zero page and the tables'"
     assert not np.any(run.m.frames["refs"]) and run.m.ctl["vma_count"][0] == 0

@@ -5,7 +5,7 @@ A VMA is (first page, last page) from PAGE on. What is one VMA decides what a fo
 
 import pytest
 
-from hwmodel import op as o
+from hwmodel import op
 from tests.model.hand import (
     CPU,
     DEVICE,
@@ -35,7 +35,7 @@ A, B, C = PAGE, PAGE + 4, PAGE + 8
 CHILD = (CPU, 1)
 
 
-def four(page, prot=RW, mapping=o.PRIVATE, **more):
+def four(page, prot=RW, mapping=op.PRIVATE, **more):
     return memory(4, prot, mapping, page, **more)
 
 
@@ -62,7 +62,7 @@ def test_they_were_two_before():
     assert vmas(run_of([], four(A), four(B, 7))) == TWO
 
 
-@pytest.mark.parametrize("then", [[], [protect(R, 5, A), protect(RW, 5, A)], [advise(o.DONTNEED, 8, A), protect(R, 8, A)]])
+@pytest.mark.parametrize("then", [[], [protect(R, 5, A), protect(RW, 5, A)], [advise(op.DONTNEED, 8, A), protect(R, 8, A)]])
 def test_two_anon_vmas_are_never_one_vma(then):
     """The page between them is mapped after both are written: it joins the left one. Whatever comes later, and if all pages are gone."""
     run = run_of([], four(A), memory(3, 7, page=B + 1), write(A), write(B + 2), memory(1, page=B), protect(RW, 3, B + 1), *then)
@@ -144,8 +144,8 @@ def test_memory_that_moved_beside_its_own_rest():
 
 def test_a_stack_grows_with_its_offset():
     """It grew by two pages and got an anon_vma; cut in two and given back its rights it is one VMA."""
-    stack = o.GROWS_DOWN
-    mapped = [(PAGE << 12, 4, 0, o.MMAP, 0), (0, RW | stack, 0, o.ARG, 0)]
+    stack = op.GROWS_DOWN
+    mapped = [(PAGE << 12, 4, 0, op.MMAP, 0), (0, RW | stack, 0, op.ARG, 0)]
     run = run_of([], mapped, read(PAGE - 2), protect(R, 1, PAGE), protect(RW, 1, PAGE))
     assert vmas(run) == [(-2, 4)]
 
@@ -201,7 +201,7 @@ def test_notices_of_a_fork(prelude, touched, notices):
 
 
 def test_a_break_joins_only_what_is_below_it():
-    brk = [(C << 12, 0, 0, o.BRK, 0), (C + 4 << 12, 0, 0, o.BRK, 0)]
+    brk = [(C << 12, 0, 0, op.BRK, 0), (C + 4 << 12, 0, 0, op.BRK, 0)]
     assert vmas(run_of([], brk[0], four(B), brk[1])) == [(4, 12)]
     assert vmas(run_of([], brk[0], four(C + 4), brk[1])) == [(8, 12), (12, 16)]
 
@@ -222,5 +222,5 @@ def test_hugetlb_mappings_are_never_one():
 @pytest.mark.parametrize("touched, expected", [([], ONE), ([write(A), write(B)], TWO)])
 def test_other_advice_gives_no_anon_vma(touched, expected):
     """Of one mapping half is advised first, then the rest; written in between, the halves have an anon_vma each."""
-    assert vmas(run_of([], memory(8), advise(o.NOHUGEPAGE, 4, B), *touched)) == TWO
-    assert vmas(run_of([], memory(8), advise(o.NOHUGEPAGE, 4, B), *touched, advise(o.NOHUGEPAGE, 4, A))) == expected
+    assert vmas(run_of([], memory(8), advise(op.NOHUGEPAGE, 4, B), *touched)) == TWO
+    assert vmas(run_of([], memory(8), advise(op.NOHUGEPAGE, 4, B), *touched, advise(op.NOHUGEPAGE, 4, A))) == expected

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hwmodel import op as o
+from hwmodel import op
 from hwmodel.op import mmap_unit
 from tests import designs
 from tests.model.hand import CPU, DEVICE, NO, PAGE, RW, R, flags, memory, protect, read, run_of, unmap, write
@@ -80,5 +80,5 @@ def test_devices_make_it_grow(design):
 
 
 def test_it_grows_before_the_right_is_looked_at():
-    run = end(stack(), (TOP - 200 << 12, 1, 0, o.FETCH, 0))
+    run = end(stack(), (TOP - 200 << 12, 1, 0, op.FETCH, 0))
     assert vmas(run) == [(TOP - 200, TOP)] and run.counted("segv") == {"segv": 1}

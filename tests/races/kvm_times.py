@@ -20,7 +20,7 @@ hears of it 5 later, while the vCPU flushes (25) and enters (15). Outside it onl
 outside; in its guest the same way out, and an entry, more.
 """
 
-from hwmodel import op as o
+from hwmodel import op
 from tests.races.scenes import CPU, DEVICE, REFERENCE, access, advise, compute, costs, empty, kvm, mapped, play, sync
 
 C = costs(kvm())
@@ -53,14 +53,14 @@ def race(gap, ranges, page=0, before=6, **settings):
     The first 8 of 16 pages are there from the beginning.
     """
     cpus = 1 + max(record[-1] for record in ranges)
-    device = [access(o.READ, cpus, 0, before), sync(cpus), compute(gap, cpus), access(o.READ, cpus, 0, page), compute(STAY, cpus)]
+    device = [access(op.READ, cpus, 0, before), sync(cpus), compute(gap, cpus), access(op.READ, cpus, 0, page), compute(STAY, cpus)]
     starts = [compute(240 if cpu else 200, cpu) for cpu in range(cpus)]
     return play(kvm(**settings), [CPU] * cpus + [DEVICE], [*device, *starts, *ranges], [*mapped(8), *empty(8, 8)])
 
 
 def warm_up(**settings):
     """How long the vCPU's first read took."""
-    return race(1, advise(o.DONTNEED, 0, 7), 6, **settings).latencies()
+    return race(1, advise(op.DONTNEED, 0, 7), 6, **settings).latencies()
 
 
 def check(run, first_read, latencies, events):

@@ -16,9 +16,8 @@ from unittest import mock
 import numpy as np
 
 from hwmodel import machine as machines
-from hwmodel import op as o
+from hwmodel import op, simulate
 from hwmodel import run as driver
-from hwmodel import simulate
 from hwmodel.core.ledger import LATENCIES
 from hwmodel.core.tables import ENGINE, HUGE, PFN, WRITES, P, W
 from hwmodel.jit import JIT_OFF
@@ -94,7 +93,7 @@ def mapped(pages=1, page=0, agent=0):
 
 def file_page():
     """For a prelude: a page of a file, mapped private: read, it is the page cache's own; the first write copies it."""
-    return mmap_unit(PAGE << 12, 1, 3, o.PRIVATE_FILE, file=1)
+    return mmap_unit(PAGE << 12, 1, 3, op.PRIVATE_FILE, file=1)
 
 
 def empty(pages=1, page=0, agent=0):
@@ -109,17 +108,17 @@ def access(kind, agent, gap=0, page=0, count=1):
 
 def advise(advice, gap=0, page=0, pages=1, agent=0):
     """madvise, begun `gap` cycles after the agent's last record."""
-    return paged_unit(o.MADVISE, PAGE + page << 12, pages, [(0, advice)], agent, gap)
+    return paged_unit(op.MADVISE, PAGE + page << 12, pages, [(0, advice)], agent, gap)
 
 
 def sync(agent):
     """All agents wait for each other; the next COMPUTE of each counts from here."""
-    return 0, 0, 0, o.SYNC, agent
+    return 0, 0, 0, op.SYNC, agent
 
 
 def compute(cycles, agent):
     """So many instructions; unlike a gap they also wait for a sync."""
-    return 0, cycles, 0, o.COMPUTE, agent
+    return 0, cycles, 0, op.COMPUTE, agent
 
 
 # runs

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from hwmodel import op as o
+from hwmodel import op
 from hwmodel.op import mmap_unit, paged_unit
 from tests.races.scenes import CPU, DEVICE, PAGE, REFERENCE, access, compute, costs, gru, kvm, mapped, play, sync
 
@@ -41,7 +41,7 @@ class Call:
     unlocks: int = 0
     windows: tuple = (0, 0)  # empty windows before the one and the other
     before: list = field(default_factory=list)  # what is mapped, pages 8 and 9 apart
-    kind: int = o.WRITE
+    kind: int = op.WRITE
     page: int = 0
 
 
@@ -57,7 +57,7 @@ def on(kind, first, pages, *args):
 
 def brk(page):
     """The break moves to a page."""
-    return [(PAGE + page << 12, 0, 0, o.BRK, 0)]
+    return [(PAGE + page << 12, 0, 0, op.BRK, 0)]
 
 
 READ_ONLY = vma(0, 2, 1)
@@ -65,31 +65,31 @@ CALLS = {
     "mmap": Call(vma(0, 2, 3), LOCKED, LOCKED + VMA),
     # what was there is cut off, its window opens and closes, then the new VMA is inserted
     "mmap of what is mapped": Call(vma(0, 2, 3), LOCKED + VMA + SCAN, LOCKED + 2 * VMA + SCAN, (1, 1), READ_ONLY),
-    "mmap that fails": Call(vma(513, 1, 3), LOCKED, before=vma(512, 512, 3, mapping=o.HUGETLB), page=8),
+    "mmap that fails": Call(vma(513, 1, 3), LOCKED, before=vma(512, 512, 3, mapping=op.HUGETLB), page=8),
     "brk": Call(brk(2), LOCKED, LOCKED + VMA, before=brk(0)),
     "brk that fails": Call(brk(9), LOCKED, before=brk(0), page=8),
     "brk that sets": Call(brk(0), BEGIN, page=8),
     "brk that shrinks": Call(brk(1), BEGIN, LOCKED, before=[*brk(0), *brk(4)]),
-    "mprotect that gives": Call(on(o.MPROTECT, 0, 2, (0, 3)), LOCKED, LOCKED + VMA + SCAN, (0, 1), READ_ONLY),
+    "mprotect that gives": Call(on(op.MPROTECT, 0, 2, (0, 3)), LOCKED, LOCKED + VMA + SCAN, (0, 1), READ_ONLY),
     # a VMA after the other; the one that only loses a right is the last
     "mprotect of two": Call(
-        on(o.MPROTECT, 0, 4, (0, 3)), LOCKED + VMA + SCAN, LOCKED + 2 * (VMA + SCAN), (1, 2), [*READ_ONLY, *vma(2, 2, 7)], page=3
+        on(op.MPROTECT, 0, 4, (0, 3)), LOCKED + VMA + SCAN, LOCKED + 2 * (VMA + SCAN), (1, 2), [*READ_ONLY, *vma(2, 2, 7)], page=3
     ),
-    "mprotect that takes": Call(on(o.MPROTECT, 0, 2, (0, 1)), BEGIN, LOCKED + VMA + SCAN, (0, 1), vma(0, 2, 3), o.READ),
-    "mprotect of nothing": Call(on(o.MPROTECT, 0, 2, (0, 3)), BEGIN, page=8),
-    "mremap": Call(on(o.MREMAP, 4, 2, (PAGE << 12, 2)), LOCKED, LOCKED + 2 * VMA + SCAN, (0, 2), vma(4, 2, 3)),
-    "mremap that grows": Call(on(o.MREMAP, 0, 2, (PAGE << 12, 4)), LOCKED, LOCKED + VMA, before=vma(0, 2, 3), page=3),
-    "mremap that shrinks": Call(on(o.MREMAP, 0, 4, (PAGE << 12, 2)), BEGIN, before=vma(0, 4, 3)),
-    "mremap that fails": Call(on(o.MREMAP, 0, 2, (PAGE << 12, 2)), BEGIN, page=8),
-    "munmap": Call(on(o.MUNMAP, 0, 2), BEGIN, before=vma(0, 2, 3), page=8),
+    "mprotect that takes": Call(on(op.MPROTECT, 0, 2, (0, 1)), BEGIN, LOCKED + VMA + SCAN, (0, 1), vma(0, 2, 3), op.READ),
+    "mprotect of nothing": Call(on(op.MPROTECT, 0, 2, (0, 3)), BEGIN, page=8),
+    "mremap": Call(on(op.MREMAP, 4, 2, (PAGE << 12, 2)), LOCKED, LOCKED + 2 * VMA + SCAN, (0, 2), vma(4, 2, 3)),
+    "mremap that grows": Call(on(op.MREMAP, 0, 2, (PAGE << 12, 4)), LOCKED, LOCKED + VMA, before=vma(0, 2, 3), page=3),
+    "mremap that shrinks": Call(on(op.MREMAP, 0, 4, (PAGE << 12, 2)), BEGIN, before=vma(0, 4, 3)),
+    "mremap that fails": Call(on(op.MREMAP, 0, 2, (PAGE << 12, 2)), BEGIN, page=8),
+    "munmap": Call(on(op.MUNMAP, 0, 2), BEGIN, before=vma(0, 2, 3), page=8),
     # a stack may grow where something read-only was
-    "munmap below a stack": Call(on(o.MUNMAP, 0, 2), LOCKED, before=[*READ_ONLY, *vma(2, 2, 3, grows_down=True)], page=1),
+    "munmap below a stack": Call(on(op.MUNMAP, 0, 2), LOCKED, before=[*READ_ONLY, *vma(2, 2, 3, grows_down=True)], page=1),
 }  # fmt: skip
 
 
 def race(design, call, gap):
     """Agent 1 comes to its access at cycle `gap`; a vCPU has been near before, so that its guest's tables are known."""
-    before = [access(o.READ, 1, 0, 9), sync(1)] if design == "kvm" else []
+    before = [access(op.READ, 1, 0, 9), sync(1)] if design == "kvm" else []
     records = [*before, compute(BEGIN, 0), *call.records, access(call.kind, 1, gap, call.page)]
     return play(MACHINES[design], [CPU, CPU if design == "cpu" else DEVICE], records, [*TOP, *call.before])
 
@@ -103,7 +103,7 @@ def test_an_access_waits_for_what_it_needs(name, design, every):
         run = race(design, call, gap)
         assert run.counted("segv") == {}, gap
         assert run.result.ledger.by_agent("order_wait")["agent 1"] == max(0, opens - gap), gap
-        assert run.pte(call.page)[1] or call.kind == o.READ, gap
+        assert run.pte(call.page)[1] or call.kind == op.READ, gap
         if call.unlocks and call.page < 8:
             left = wait_for_lock(design, name, max(gap, opens), opens, unlocks)
             if design == "gru":
@@ -129,7 +129,7 @@ def test_a_fork_holds_up_the_child_only(design, every):
     """The parent's epoch opens when the fork begins, the child's agents wait until it is born."""
     second = CPU if design == "cpu" else DEVICE
     for gap in every(BEGIN - 20, LOCKED + 20):
-        records = [compute(BEGIN, 0), (0, 1, 0, o.FORK, 0), access(o.WRITE, 1, gap, 8), access(o.WRITE, 2, 0, 8)]
+        records = [compute(BEGIN, 0), (0, 1, 0, op.FORK, 0), access(op.WRITE, 1, gap, 8), access(op.WRITE, 2, 0, 8)]
         run = play(MACHINES[design], [CPU, second, (CPU, 1)], records, mapped(2, 8))
         assert run.counted("segv") == {} and run.pte(8, space=1)[1], gap
         assert run.result.ledger.by_agent("order_wait")["agent 1"] == max(0, BEGIN - gap), gap

@@ -6,7 +6,7 @@ again, having read the fault handle, at gap + 110; the zero page is mapped at ga
 
 import pytest
 
-from hwmodel import op as o
+from hwmodel import op
 from tests.races.gru_times import (
     ABSENT,
     ACTIVE,
@@ -35,8 +35,8 @@ RESTART = ALL - C.access_gru
 
 def race(gap, page):
     """CPU 0 gives up a page while the device reads page 1, and reads it again when all is over."""
-    device = [access(o.READ, 1, gap, 1), access(o.READ, 1, LATER, 1)]
-    return play(gru(), [CPU, DEVICE], [*advise(o.DONTNEED, 200, page), *device], [*mapped(), *empty(3, 1)])
+    device = [access(op.READ, 1, gap, 1), access(op.READ, 1, LATER, 1)]
+    return play(gru(), [CPU, DEVICE], [*advise(op.DONTNEED, 200, page), *device], [*mapped(), *empty(3, 1)])
 
 
 # The window on page 0 is open from 215 to 280: any window of the address space stops drop-ins, but only one on the page kills them
@@ -116,10 +116,10 @@ def test_windows_of_two_cpus_wake_a_sleeper_twice(every):
         (295, 400, lambda gap: HIT, {DROPINS: 1}),
     ]
     machine = gru(cpu__count=3, driver__interrupt_cpu=2)
-    ranges = [*advise(o.DONTNEED, 200, 0, agent=0), *advise(o.DONTNEED, 200, 1, agent=1)]
+    ranges = [*advise(op.DONTNEED, 200, 0, agent=0), *advise(op.DONTNEED, 200, 1, agent=1)]
     for first, last, latency, events in cases:
         for gap in every(first, last):
-            run = play(machine, [CPU, CPU, DEVICE], [*ranges, access(o.READ, 2, gap, 2)], mapped(3))
+            run = play(machine, [CPU, CPU, DEVICE], [*ranges, access(op.READ, 2, gap, 2)], mapped(3))
             assert run.counted(*NAMES) == events, gap
             assert run.latencies() == [latency(gap)], gap
             assert run.result.ledger.by_agent("lock_wait") == {"agent 0": 0, "agent 1": 40, "cpu2 (no agent)": 0, "agent 2": 0}
@@ -145,8 +145,8 @@ def test_two_chiplets_are_invalidated_one_after_the_other(every):
     machine = gru(gru__chiplets=2)
     for first, last, latency, events, later in cases:
         for gap in every(first, last):
-            device = [access(o.READ, 2, gap), access(o.READ, 2, LATER)]
-            run = play(machine, [CPU, DEVICE, DEVICE], [*advise(o.DONTNEED, 200), *device], mapped())
+            device = [access(op.READ, 2, gap), access(op.READ, 2, LATER)]
+            run = play(machine, [CPU, DEVICE, DEVICE], [*advise(op.DONTNEED, 200), *device], mapped())
             assert run.counted(*NAMES) == events, gap
             assert run.latencies() == sorted([latency(gap)] + ([later] if later else [])), gap
             assert run.latencies("notice") == [C.notice + 2 * C.tgh]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hwmodel import op as o
+from hwmodel import op
 from tests.races.gru_times import (
     ACTIVE,
     AGAIN,
@@ -44,7 +44,7 @@ from tests.races.scenes import (
 #     310  flushed: the frame is free      310  takes a frame: the one freed last
 
 FREED = 310
-VICTIM = [*advise(o.DONTNEED, 200, 1), access(o.WRITE, 1, 215)]
+VICTIM = [*advise(op.DONTNEED, 200, 1), access(op.WRITE, 1, 215)]
 
 
 def reuse(device, **settings):
@@ -60,7 +60,7 @@ def test_a_reused_frame_is_out_of_the_tlb(every):
     """The device has its entry at 95 and writes again at 105 + `gap`: through the entry until the window opens, never after."""
     for first, last, hits in ((105, 215, 1), (215, 500, 0)):
         for now in every(first, last):
-            run = reuse([access(o.WRITE, 2, 0, 1), access(o.WRITE, 2, now - C.access_gru, 1)])
+            run = reuse([access(op.WRITE, 2, 0, 1), access(op.WRITE, 2, now - C.access_gru, 1)])
             assert run.result.counters["device.tlb.hits"] == hits, now
             assert run.result.counters["device.tlb.misses"] == 2 - hits, now
             assert run.entry(1) == run.pte(1), now
@@ -73,7 +73,7 @@ def test_a_drop_in_that_outlives_the_frame_is_killed(every):
     restart = CHECK + WALK + C.dropin + 200
     assert (FREED - restart, 215 - CHECK) == (35, 170)
     for gap in every(FREED - restart + 1, 215 - CHECK):
-        run = reuse([access(o.WRITE, 2, gap, 1)], driver__restart_ns=200)
+        run = reuse([access(op.WRITE, 2, gap, 1)], driver__restart_ns=200)
         assert run.counted(*NAMES) == {DROPINS: 2, KILLS: 1, UPM: 1}, gap
         slow = C.tfh_read + WALK + C.gup + C.fault + C.zero_page + C.dropin + 200 + C.access_gru
         assert run.latencies() == [restart + AGAIN + WALK + CALL + slow], gap
@@ -101,10 +101,10 @@ def test_a_cpu_copies_the_page_that_the_device_reads(every):
         (290, 325, lambda gap: CHECK + CALL + PRESENT, {DROPINS: 1, ACTIVE: 1}, None),
         (325, 400, lambda gap: HIT, {DROPINS: 1}, None),
     ]
-    start = [access(o.READ, 0), sync(0), compute(200, 0), access(o.WRITE, 0)]
+    start = [access(op.READ, 0), sync(0), compute(200, 0), access(op.WRITE, 0)]
     for first, last, latency, events, later in cases:
         for gap in every(first, last):
-            device = [compute(gap, 1), access(o.READ, 1), access(o.READ, 1, LATER)]
+            device = [compute(gap, 1), access(op.READ, 1), access(op.READ, 1, LATER)]
             run = play(gru(), [CPU, DEVICE], [*start, *device], file_page())
             assert run.counted("faults.") == {"faults.file": 1, "faults.cow": 1}
             assert run.counted(*NAMES) == events, gap
@@ -129,11 +129,11 @@ def test_the_device_copies_the_page_that_a_cpu_reads(every):
     gap, flushed = 10, 270
     copied = gap + CHECK + WALK + CALL + C.tfh_read + WALK + C.gup + C.fault + C.copy_page
     assert copied + C.notice + C.tgh + C.ipi_send + C.ipi_delivery == flushed
-    start = [access(o.READ, 0), sync(0)]
-    device = [compute(gap, 1), access(o.WRITE, 1)]
+    start = [access(op.READ, 0), sync(0)]
+    device = [compute(gap, 1), access(op.WRITE, 1)]
     for first, last, misses in ((1, flushed + 1, 1), (flushed + 1, 400, 2)):  # at the same cycle the CPU reads first
         for now in every(first, last):
-            reads = [compute(now, 0), access(o.READ, 0), compute(LATER, 0)]
+            reads = [compute(now, 0), access(op.READ, 0), compute(LATER, 0)]
             run = play(gru(), [CPU, DEVICE], [*start, *reads, *device], file_page())
             assert run.counted(*NAMES) == {DROPINS: 2, UPM: 1, KILLS: 1}, now
             assert run.latencies() == [415], now

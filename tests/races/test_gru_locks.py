@@ -5,7 +5,7 @@ madvise(HUGEPAGE) is the operation: it writes VMAs, but opens no epoch of the tr
 
 import pytest
 
-from hwmodel import op as o
+from hwmodel import op
 from tests.races.gru_times import (
     ABSENT,
     ACTIVE,
@@ -52,8 +52,8 @@ def test_the_handler_only_tries_the_lock(every):
     ]
     for first, last, latency, events in cases:
         for gap in every(first, last):
-            device = [access(o.READ, 1, gap), access(o.READ, 1)]
-            run = play(gru(), [CPU, DEVICE], [*advise(o.HUGEPAGE, 200), *device], mapped())
+            device = [access(op.READ, 1, gap), access(op.READ, 1)]
+            run = play(gru(), [CPU, DEVICE], [*advise(op.HUGEPAGE, 200), *device], mapped())
             assert run.counted(*NAMES) == events, gap
             assert run.latencies() == [latency(gap)], gap
             if first == 165:
@@ -82,10 +82,10 @@ def test_a_writer_in_line_is_enough(every):
         (345, 420, lambda gap: HIT, {DROPINS: 1}),
     ]
     machine = gru(cpu__count=3, driver__interrupt_cpu=2)
-    ranges = [*advise(o.DONTNEED, 200, 7, agent=0), *advise(o.HUGEPAGE, 240, 0, 8, agent=1)]
+    ranges = [*advise(op.DONTNEED, 200, 7, agent=0), *advise(op.HUGEPAGE, 240, 0, 8, agent=1)]
     for first, last, latency, events in cases:
         for gap in every(first, last):
-            run = play(machine, [CPU, CPU, DEVICE], [*ranges, access(o.READ, 2, gap, 1)], mapped(8))
+            run = play(machine, [CPU, CPU, DEVICE], [*ranges, access(op.READ, 2, gap, 1)], mapped(8))
             assert run.counted(*NAMES) == events, gap
             assert run.latencies() == [latency(gap)], gap
             assert run.booked("lock_wait", "cpu") == 330 - 250 - 20  # less the flush that it answered meanwhile
@@ -101,8 +101,8 @@ def test_a_window_that_waits_for_another_ends_the_running_ahead(late):
     255  CPU 0's next step gives the lock up; in the same cycle page 6 is dropped
     """
     machine = gru(cpu__count=3, driver__interrupt_cpu=2, kernel__shootdown__delivery_ns=100, driver__interrupt_ns=100)
-    ranges = [*advise(o.DONTNEED, 200, 7, agent=0), *advise(o.DONTNEED, 205, 6, agent=1)]
-    reads = [access(o.READ, 2, 0, 6), access(o.READ, 2, 190 + late, 6, 20), access(o.READ, 2, 0, 6)]
+    ranges = [*advise(op.DONTNEED, 200, 7, agent=0), *advise(op.DONTNEED, 205, 6, agent=1)]
+    reads = [access(op.READ, 2, 0, 6), access(op.READ, 2, 190 + late, 6, 20), access(op.READ, 2, 0, 6)]
     run = play(machine, [CPU, CPU, DEVICE], [*reads, *ranges], mapped(8))
     slower = 100 - C.irq_delivery
     latency = CHECK + slower + WALK + CALL + ABSENT  # of the read at 255 + late, the 13th of its record
@@ -121,10 +121,10 @@ def test_a_sleeping_call_holds_the_lock(every):
     370  the call has dropped the entry in and gives up the lock; CPU 1 has it
     """
     machine = gru(cpu__count=3, driver__interrupt_cpu=2)
-    ranges = [*advise(o.DONTNEED, 200, 7, agent=0), *advise(o.HUGEPAGE, 250, 0, 8, agent=1)]
+    ranges = [*advise(op.DONTNEED, 200, 7, agent=0), *advise(op.HUGEPAGE, 250, 0, 8, agent=1)]
     for first, last, granted in ((1, 170, 330), (170, 180, 370)):
         for gap in every(first, last):
-            run = play(machine, [CPU, CPU, DEVICE], [*ranges, access(o.READ, 2, gap, 1)], mapped(8))
+            run = play(machine, [CPU, CPU, DEVICE], [*ranges, access(op.READ, 2, gap, 1)], mapped(8))
             assert run.counted(*NAMES) == {DROPINS: 1} | ({ACTIVE: 1, SLEPT: 1} if granted == 370 else {}), gap
             assert run.result.ledger.by_agent("lock_wait")["agent 1"] == granted - 260 - 20, gap  # less the flush that it answered
 
@@ -138,7 +138,7 @@ HUGE = 512
 def split(records, wakeup=50):
     """CPU 0 makes a huge page, and all begin at the same cycle."""
     machine = gru(kernel__thp="always", kernel__zero_huge_ns=100, kernel__wakeup_ns=wakeup)
-    start = [access(o.WRITE, 0), sync(0), compute(200, 0)]
+    start = [access(op.WRITE, 0), sync(0), compute(200, 0)]
     run = play(machine, [CPU, DEVICE], [*start, *records], empty(HUGE))
     assert run.counted("huge_splits", "faults.huge") == {"huge_splits": 1, "faults.huge": 1}
     return run
@@ -164,8 +164,8 @@ def test_splitting_a_huge_page_under_the_write_lock(every):
     ]
     for first, last, latency, events, later in cases:
         for gap in every(first, last):
-            device = [compute(gap, 1), access(o.READ, 1, 0, 100), access(o.READ, 1, LATER, 100)]
-            run = split([*advise(o.HUGEPAGE, 0, 3, HUGE - 3), *device])
+            device = [compute(gap, 1), access(op.READ, 1, 0, 100), access(op.READ, 1, LATER, 100)]
+            run = split([*advise(op.HUGEPAGE, 0, 3, HUGE - 3), *device])
             assert run.counted(*NAMES) == events, gap
             assert run.latencies() == sorted([latency(gap)] + ([later] if later else [])), gap
             assert run.entry(100)[0] == run.pte(100)[0] == run.pte(0)[0] + 100, gap
@@ -193,7 +193,7 @@ def test_a_split_opens_a_window_within_a_window(wakeup, every):
     ]
     for first, last, latency, events in cases:
         for gap in every(first, last):
-            run = split([*advise(o.DONTNEED, 0, 3), compute(gap, 1), access(o.READ, 1, 0, 100)], wakeup)
+            run = split([*advise(op.DONTNEED, 0, 3), compute(gap, 1), access(op.READ, 1, 0, 100)], wakeup)
             assert run.counted(*NAMES) == events, gap
             assert run.latencies() == [latency(gap)], gap
             assert run.latencies("notice") == [C.notice + C.tgh, C.notice + C.tgh]

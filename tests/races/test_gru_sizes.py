@@ -22,7 +22,7 @@ The device, with two CBRs, reads a hugetlb page at cycle `gap` and a page of 4 K
 
 import pytest
 
-from hwmodel import op as o
+from hwmodel import op
 from hwmodel.op import mmap_unit
 from tests.races.gru_times import CHECK, DROPINS, HIT, LOCKED, NAMES, UPM, WALK, C
 from tests.races.scenes import CPU, DEVICE, LATER, PAGE, REFERENCE, access, gru, mapped, play
@@ -33,7 +33,7 @@ SHORT = WALK - REFERENCE
 
 def hugetlb(populate=True):
     """Two huge pages, from page 0 on."""
-    return mmap_unit(PAGE << 12, 1024, 3, o.HUGETLB, populate=populate)
+    return mmap_unit(PAGE << 12, 1024, 3, op.HUGETLB, populate=populate)
 
 
 @pytest.mark.jit_off
@@ -41,7 +41,7 @@ def hugetlb(populate=True):
 def test_until_the_context_is_updated_every_miss_is_the_users(gap):
     """The third read is of the other huge page: the context has the size now, and the handler drops it in."""
     machine = gru(tlb__cbrs=2, driver__cch_update_ns=UPDATE)
-    device = [access(o.READ, 1, gap), access(o.READ, 1, 0, 1024), access(o.READ, 1, LATER, 512)]
+    device = [access(op.READ, 1, gap), access(op.READ, 1, 0, 1024), access(op.READ, 1, LATER, 512)]
     run = play(machine, [CPU, DEVICE], device, [*hugetlb(), *mapped(1, 1024)])
     assert run.counted(*NAMES) == {DROPINS: 3, UPM: 1, LOCKED: 1}
     assert run.latencies() == [HIT - REFERENCE, 240, 280 - C.access_gru]
@@ -55,7 +55,7 @@ def test_until_the_context_is_updated_every_miss_is_the_users(gap):
 def test_a_call_that_finds_the_size_itself_updates_at_once():
     """The page is not there when the handler looks (one reference, to the root), so that only get_user_pages meets its size."""
     machine = gru(tlb__cbrs=2, driver__cch_update_ns=UPDATE, kernel__zero_huge_ns=ZEROING)
-    run = play(machine, [CPU, DEVICE], [access(o.READ, 1, 1), access(o.READ, 1, LATER, 600)], hugetlb(populate=False))
+    run = play(machine, [CPU, DEVICE], [access(op.READ, 1, 1), access(op.READ, 1, LATER, 600)], hugetlb(populate=False))
     assert run.counted(*NAMES) == {DROPINS: 2, UPM: 2}
     called = CHECK + REFERENCE + C.upm_switch + C.poll + C.syscall + C.tfh_read + REFERENCE + C.gup
     first = called + C.fault + ZEROING + 2 * C.table + UPDATE + C.dropin + C.restart + C.access_gru

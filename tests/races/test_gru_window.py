@@ -15,7 +15,7 @@ The device's read misses at cycle `gap`; `gru_times` has its timeline.
 
 import pytest
 
-from hwmodel import op as o
+from hwmodel import op
 from tests.races.gru_times import (
     ABSENT,
     ACTIVE,
@@ -48,7 +48,7 @@ def test_the_timeline():
 
 def race(advice, gap, count=1):
     """The device reads a page, at once again (it has one CBR, so it stalls), and once more when all is over."""
-    device = [access(o.READ, 1, gap, count=count), access(o.READ, 1), access(o.READ, 1, LATER)]
+    device = [access(op.READ, 1, gap, count=count), access(op.READ, 1), access(op.READ, 1, LATER)]
     return play(gru(), [CPU, DEVICE], [*advise(advice, gap=200), *device], mapped())
 
 
@@ -86,7 +86,7 @@ def test_the_intervals_are_the_timelines():
 
 
 @pytest.mark.jit_off
-@pytest.mark.parametrize(("advice", "cases"), [(o.DONTNEED, DONTNEED), (o.FREE, FREE)], ids=["dontneed", "free"])
+@pytest.mark.parametrize(("advice", "cases"), [(op.DONTNEED, DONTNEED), (op.FREE, FREE)], ids=["dontneed", "free"])
 @pytest.mark.parametrize("case", range(7))
 def test_every_interval(advice, cases, case, every):
     first, last, latency, events, later = cases[case]
@@ -107,7 +107,7 @@ def test_many_accesses_of_a_record_meet_the_window_as_one_does(case):
     """The interrupt, and all that follows, does not wait for the 35 cycles in which the other 7 of 8 accesses are issued."""
     first, last, latency, events, later = FREE[case]
     for gap in (first, last - 1):
-        run = race(o.FREE, gap, 8)
+        run = race(op.FREE, gap, 8)
         assert run.counted(*NAMES) == events, gap
         assert run.latencies() == sorted([latency(gap)] + ([later] if later else [])), gap
         assert run.counted("device.") == {
@@ -122,7 +122,7 @@ def test_a_record_issues_its_accesses_while_the_first_is_served():
     Nobody unmaps: the latency is that of one access, however long the issue takes.
     """
     for count, stall in ((1, 95), (8, 60), (18, 10), (19, 5), (20, 0), (100, 0)):
-        run = play(gru(), [CPU, DEVICE], [access(o.READ, 1, 1, count=count), access(o.READ, 1)], mapped())
+        run = play(gru(), [CPU, DEVICE], [access(op.READ, 1, 1, count=count), access(op.READ, 1)], mapped())
         assert stall == (HIT - count * C.access_gru if count * C.access_gru <= RESTART else 0)
         assert run.latencies() == [HIT] and run.counted(*NAMES) == {DROPINS: 1}, count
         assert run.booked("access") == (count + 1) * C.access_gru, count
@@ -133,13 +133,13 @@ def test_a_record_issues_its_accesses_while_the_first_is_served():
 @pytest.mark.jit_off
 def test_a_stall_in_the_window_is_booked_to_it(every):
     for gap in every(170, 200):
-        run = race(o.DONTNEED, gap)
+        run = race(op.DONTNEED, gap)
         look = gap + CHECK + CALL  # the call finds the window open and sleeps
         assert run.booked("stall_window") == AWAKE - look == 250 - gap
         assert run.booked("stall_trap") == C.irq_delivery + C.restart + C.access_gru
         assert run.booked("stall_gup") == C.gup + C.fault
         assert run.booked("stall_driver") == C.irq_entry + C.tfh_read + CALL + C.tfh_read + WALK + C.dropin
-    assert race(o.DONTNEED, 169).booked("stall_window") == race(o.DONTNEED, 200).booked("stall_window") == 0
+    assert race(op.DONTNEED, 169).booked("stall_window") == race(op.DONTNEED, 200).booked("stall_window") == 0
 
 
 # A window on 1024 pages, of which the device's is not one; none of them was ever touched, so that nothing is cleared:
@@ -171,8 +171,8 @@ def test_a_wide_window_kills_every_drop_in_of_its_space(pages, space, cases, eve
     prelude = [*mapped(), *empty(1040, 1), *mapped(agent=1)]
     for first, last, latency, events, later in cases:
         for gap in every(first, last):
-            device = [access(o.READ, 2 + space, gap), access(o.READ, 2 + space, LATER)]
-            run = play(machine, roles, [*advise(o.DONTNEED, 200, 8, pages), *device], prelude)
+            device = [access(op.READ, 2 + space, gap), access(op.READ, 2 + space, LATER)]
+            run = play(machine, roles, [*advise(op.DONTNEED, 200, 8, pages), *device], prelude)
             assert run.counted(*NAMES) == events, gap
             assert run.latencies() == sorted([latency(gap)] + ([later] if later else [])), gap
             assert run.counted("gru.tgh") == {"gru.tgh": 1} and run.latencies("notice") == [C.notice + C.tgh]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hwmodel import op as o
+from hwmodel import op
 from tests.races.kvm_times import (
     AGAIN,
     BACK,
@@ -41,10 +41,10 @@ from tests.races.scenes import CPU, DEVICE, LATER, access, advise, compute, empt
 @pytest.mark.jit_off
 def test_a_reused_frame_is_out_of_ept_and_tlb(every):
     """The vCPU writes page 1, and once more at `gap`: through its TLB until it is kicked, never after."""
-    victim = [compute(200, 0), *advise(o.DONTNEED, 0, 1), compute(425, 1), access(o.WRITE, 1)]
+    victim = [compute(200, 0), *advise(op.DONTNEED, 0, 1), compute(425, 1), access(op.WRITE, 1)]
     for first, last, hits in ((1, 360, 1), (360, 580, 0)):
         for gap in every(first, last):
-            device = [access(o.WRITE, 2, 0, 1), sync(2), compute(gap, 2), access(o.WRITE, 2, 0, 1), compute(STAY, 2)]
+            device = [access(op.WRITE, 2, 0, 1), sync(2), compute(gap, 2), access(op.WRITE, 2, 0, 1), compute(STAY, 2)]
             run = play(kvm(), [CPU, (CPU, 1), DEVICE], [*device, *victim], [*mapped(3), *empty(agent=1)])
             assert run.counted(ZAPPED, KICKS, "device.tlb.hits") == {ZAPPED: 1, KICKS: 1} | ({"device.tlb.hits": 1} if hits else {})
             assert run.pte(space=1) == (1, True), "the second process has what was frame 1 of the first"
@@ -57,9 +57,9 @@ def test_a_frame_looked_up_before_it_was_freed_is_refused(every):
 
     CPU 0's window opens at 215 and closes at 280; flush at 320, and the vCPU, outside, answers (335 to 355): free at 360.
     """
-    victim = [compute(200, 0), *advise(o.DONTNEED, 0, 1), compute(265, 1), access(o.WRITE, 1)]
+    victim = [compute(200, 0), *advise(op.DONTNEED, 0, 1), compute(265, 1), access(op.WRITE, 1)]
     for gap in every(1, 215 - OUT):
-        device = [access(o.READ, 2, 0, 0), sync(2), compute(gap, 2), access(o.WRITE, 2, 0, 1)]
+        device = [access(op.READ, 2, 0, 0), sync(2), compute(gap, 2), access(op.WRITE, 2, 0, 1)]
         run = play(kvm(kernel__gup_fast_ns=2000), [CPU, (CPU, 1), DEVICE], [*device, *victim], [*mapped(3), *empty(agent=1)])
         assert run.counted(RETRIES, ZAPPED) == {RETRIES: 1}, gap
         assert run.pte(space=1) == (1, True), gap
@@ -84,10 +84,10 @@ def test_a_frame_looked_up_before_it_was_freed_is_refused(every):
 
 
 def test_a_cpu_copies_the_page_that_the_guest_reads(every):
-    start = [access(o.READ, 0), sync(0), access(o.READ, 1), sync(1), compute(200, 0), access(o.WRITE, 0)]
+    start = [access(op.READ, 0), sync(0), access(op.READ, 1), sync(1), compute(200, 0), access(op.WRITE, 0)]
     for first, last in ((1, 440), (440, 540)):  # the old frame, until the kick; then kicked and flushed until gap + 125
         for gap in every(first, last):
-            device = [compute(gap, 1), access(o.READ, 1), compute(LATER, 1), access(o.READ, 1), compute(STAY, 1)]
+            device = [compute(gap, 1), access(op.READ, 1), compute(LATER, 1), access(op.READ, 1), compute(STAY, 1)]
             run = play(kvm(), [CPU, DEVICE], [*start, *device], file_page())
             assert run.counted(ZAPPED, KICKS, RETRIES) == {ZAPPED: 1, KICKS: 1}, gap
             assert run.counted("faults.cow") == {"faults.cow": 1}
@@ -126,11 +126,11 @@ def test_the_guest_copies_the_page_that_a_cpu_reads(has_spte, every):
     if has_spte:
         latency += more + C.invept + COLD - WALK
     page = 0 if has_spte else 6
-    start = [access(o.READ, 0), sync(0), access(o.READ, 1, 0, page), sync(1)]
-    device = [compute(gap, 1), access(o.WRITE, 1), compute(STAY, 1)]
+    start = [access(op.READ, 0), sync(0), access(op.READ, 1, 0, page), sync(1)]
+    device = [compute(gap, 1), access(op.WRITE, 1), compute(STAY, 1)]
     for first, last, misses in ((1, flushed + 1, 1), (flushed + 1, 500, 2)):  # at the same cycle the CPU reads first
         for now in every(first, last):
-            reads = [compute(now, 0), access(o.READ, 0), compute(STAY, 0)]
+            reads = [compute(now, 0), access(op.READ, 0), compute(STAY, 0)]
             run = play(kvm(), [CPU, DEVICE], [*start, *reads, *device], [*file_page(), *mapped(1, 6)])
             assert latency in run.latencies(), now
             events = {RETRIES: 1, EXITS: WARM + 2, SPTES: WARM + 1} | ({ZAPPED: 1} if has_spte else {})

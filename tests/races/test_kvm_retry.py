@@ -15,7 +15,7 @@ The vCPU reads at cycle `gap`; `kvm_times` has its timeline.
 
 import pytest
 
-from hwmodel import op as o
+from hwmodel import op
 from tests.races import kvm_times
 from tests.races.kvm_times import (
     AGAIN,
@@ -84,7 +84,7 @@ def test_a_page_that_is_given_up(closed, every):
     first_read = warm_up(**settings)
     for first, last, latency, events in cases:
         for gap in every(first, last):
-            run = race(gap, advise(o.DONTNEED), **settings)
+            run = race(gap, advise(op.DONTNEED), **settings)
             check(run, first_read, [latency(gap)], events(gap))
             assert run.booked("lock_wait") == 0, gap
             exits = WARM + events(gap)[EXITS]
@@ -100,7 +100,7 @@ def test_zapped_before_the_guest_has_seen_it(every):
     gap + 360  the access
     """
     for gap in every(125, 135):
-        run = race(gap, advise(o.DONTNEED))
+        run = race(gap, advise(op.DONTNEED))
         check(run, warm_up(), [360], {EXITS: 2, SPTES: 2, ZAPPED: 1})
         assert run.booked("lock_wait", "cpu") == gap + MAP + C.map_spte - OPEN
         assert run.booked("entry") == (WARM + 2) * C.entry + C.invept
@@ -123,7 +123,7 @@ def test_a_page_that_stays(every):
     first_read = warm_up()
     for first, last, latency, events in cases:
         for gap in every(first, last):
-            check(race(gap, advise(o.FREE)), first_read, [latency(gap)], events)
+            check(race(gap, advise(op.FREE)), first_read, [latency(gap)], events)
 
 
 def test_the_sequence_number_moves_during_a_long_look_up(every):
@@ -136,7 +136,7 @@ def test_the_sequence_number_moves_during_a_long_look_up(every):
     first_read = warm_up(**settings)
     for first, last in ((5, 45), (45, 70), (70, 110), (110, 155)):
         for gap in every(first, last):
-            run = race(gap, advise(o.DONTNEED), **settings)
+            run = race(gap, advise(op.DONTNEED), **settings)
             check(run, first_read, [refused + AGAIN + FAULT + BACK], {EXITS: 2, SPTES: 1, RETRIES: 1})
             assert run.booked("lock_wait") == 0, gap
             assert run.pte() == run.spte() == run.guest_entry() == (0, False)  # the zero page
@@ -156,7 +156,7 @@ def test_a_page_outside_the_envelope(every):
     first_read = warm_up()
     for first, last, latency, events in cases:
         for gap in every(first, last):
-            check(race(gap, advise(o.DONTNEED), 5), first_read, [latency(gap)], events)
+            check(race(gap, advise(op.DONTNEED), 5), first_read, [latency(gap)], events)
 
 
 def test_two_windows_make_one_envelope(every):
@@ -181,7 +181,7 @@ def test_two_windows_make_one_envelope(every):
         (275, 295, lambda gap: 375 - gap + BACK, one),
         (295, 340, lambda gap: HIT, one),
     ]
-    ranges = [*advise(o.DONTNEED, 0, 0, agent=0), *advise(o.DONTNEED, 0, 7, agent=1)]
+    ranges = [*advise(op.DONTNEED, 0, 0, agent=0), *advise(op.DONTNEED, 0, 7, agent=1)]
     first_read = warm_up()
     for first, last, latency, events in cases:
         for gap in every(first, last):
@@ -207,10 +207,10 @@ def test_refused_before_the_lock_or_under_it(every):
         (140, 160, lambda gap: MAP + AGAIN + FAULT + BACK, lambda gap: 0),
         (160, 210, lambda gap: OUT + AGAIN + FAULT + BACK, lambda gap: 0),  # refused at VIOLATION
     ]
-    start = [access(o.READ, 1, 0, 6), sync(1), access(o.READ, 2, 0, 6), sync(2), compute(200, 0), *advise(o.DONTNEED)]
+    start = [access(op.READ, 1, 0, 6), sync(1), access(op.READ, 2, 0, 6), sync(2), compute(200, 0), *advise(op.DONTNEED)]
     for first, last, latency, waits in cases:
         for gap in every(first, last):
-            devices = [compute(gap, 2), access(o.READ, 2), compute(STAY, 2), compute(other, 1), access(o.READ, 1, 0, 5), compute(STAY, 1)]
+            devices = [compute(gap, 2), access(op.READ, 2), compute(STAY, 2), compute(other, 1), access(op.READ, 1, 0, 5), compute(STAY, 1)]
             run = play(kvm(**LATE), [CPU, DEVICE, DEVICE], [*start, *devices], mapped(8))
             check(run, first_read, [HIT, latency(gap)], refused)
             assert run.result.ledger.by_agent("lock_wait") == {"agent 0": 220 - 215, "agent 1": 0, "agent 2": waits(gap)}, gap
@@ -218,7 +218,7 @@ def test_refused_before_the_lock_or_under_it(every):
 
 def test_a_window_outlives_its_own_end(every):
     """As before, but the vCPU reads page 0: CPU 0's window on it is closed at 295, yet CPU 1's keeps the envelope until 335."""
-    ranges = [*advise(o.DONTNEED, 0, 0, agent=0), *advise(o.DONTNEED, 0, 7, agent=1)]
+    ranges = [*advise(op.DONTNEED, 0, 0, agent=0), *advise(op.DONTNEED, 0, 7, agent=1)]
     first_read = warm_up()
     for gap in every(295 - OUT, 335 - OUT):
         check(race(gap, ranges, 0), first_read, [OUT + AGAIN + FAULT + BACK], {EXITS: 2, SPTES: 1, RETRIES: 1})
@@ -228,7 +228,7 @@ def test_a_window_outlives_its_own_end(every):
 
 def test_only_the_slow_look_up_wants_the_mmap_lock(every):
     """CPU 0 has the mmap lock for writing from 210 to 270: looking up a page that is there takes no lock, the other way waits."""
-    ranges = advise(o.HUGEPAGE, 0, 0, 8)
+    ranges = advise(op.HUGEPAGE, 0, 0, 8)
     first_read = warm_up()
     for gap in every(1, 300):
         check(race(gap, ranges, 5), first_read, [HIT], {EXITS: 1, SPTES: 1})

@@ -14,7 +14,7 @@ CPU 0 calls madvise(DONTNEED) on page 0, which has an spte, at cycle 200:
 
 import pytest
 
-from hwmodel import op as o
+from hwmodel import op
 from tests.races.kvm_times import (
     AGAIN,
     BACK,
@@ -66,7 +66,7 @@ def test_a_running_vcpu_is_kicked(every):
     ]
     for first, last, latencies, events in cases:
         for gap in every(first, last):
-            run = race(gap, advise(o.DONTNEED), 0, before=0)
+            run = race(gap, advise(op.DONTNEED), 0, before=0)
             check(run, first_read, latencies, events)
             flushed = FLUSH if first == 360 else FLUSH + IN_GUEST
             assert (run.booked("kick"), run.booked("ipi_respond")) == (KICK, flushed), gap
@@ -99,7 +99,7 @@ def test_the_kick_goes_to_those_in_the_guest_and_the_flush_waits_for_the_others(
     ]
     for first, last, latency, events, kick in cases:
         for gap in every(first, last):
-            run = race(gap, advise(o.DONTNEED), 5, before=0, **settings)
+            run = race(gap, advise(op.DONTNEED), 5, before=0, **settings)
             check(run, first_read, [latency(gap) if callable(latency) else latency], events)
             assert run.booked("kick") == kick, gap
             assert run.booked("entry") == (WARM + 1) * C.entry + (0 if kick == KICK else C.invept), gap
@@ -125,7 +125,7 @@ def test_zapped_between_the_entry_and_the_walk(every):
     after = third + C.ipi_respond + C.invept + C.entry + COLD_OUT + FLUSH + FAULT + BACK
     for first, last, latency, kick in ((110, 120, before, KICK), (120, 125, after, C.ipi_respond)):
         for gap in every(first, last):
-            run = race(gap, advise(o.DONTNEED))
+            run = race(gap, advise(op.DONTNEED))
             check(run, first_read, [latency], {EXITS: 4, SPTES: 2, ZAPPED: 1, KICKS: 1, RETRIES: 2})
             assert run.booked("kick") == kick, gap
 
@@ -137,10 +137,10 @@ def test_two_vcpus_are_kicked_at_once():
     425  the one in its guest is kicked; the interrupt arrives at 440
     475  it has answered: mmu_lock is free
     """
-    device = [access(o.READ, 1), access(o.READ, 2), sync(1)]
+    device = [access(op.READ, 1), access(op.READ, 2), sync(1)]
     inside = [compute(STAY, 1)]
-    outside = [compute(150, 2), access(o.READ, 2, 0, 5), compute(STAY, 2)]
-    records = [*device, *inside, *outside, compute(200, 0), *advise(o.DONTNEED)]
+    outside = [compute(150, 2), access(op.READ, 2, 0, 5), compute(STAY, 2)]
+    records = [*device, *inside, *outside, compute(200, 0), *advise(op.DONTNEED)]
     run = play(kvm(), [CPU, DEVICE, DEVICE], records, mapped(8))
     assert run.counted(ZAPPED, KICKS) == {ZAPPED: 1, KICKS: 1}
     assert run.result.ledger.by_agent("kick") == {"agent 0": 0, "agent 1": KICK, "agent 2": 0}
@@ -173,7 +173,7 @@ def test_a_huge_spte_goes_at_once_and_comes_back_in_small_ones(every):
     late = out + C.ipi_respond + C.flush_full
     assert KICK + late == 255
     back = C.map_spte + C.table + C.entry + 3 * REFERENCE  # a table for the small sptes, and one more reference to walk it
-    first = [access(o.WRITE, 0, 0, 0), sync(0), access(o.READ, 1, 0, 6), sync(1)]
+    first = [access(op.WRITE, 0, 0, 0), sync(0), access(op.READ, 1, 0, 6), sync(1)]
     cases = [
         (360, 375, {RETRIES: 1}, lambda gap: late + AGAIN + C.gup_fast + FLUSH + back),
         (375, 395, {}, lambda gap: 670 - gap - KICK + FLUSH + back),  # MAP waits for mmu_lock
@@ -183,9 +183,9 @@ def test_a_huge_spte_goes_at_once_and_comes_back_in_small_ones(every):
     ]
     for low, high, retries, latency in cases:
         for gap in every(low, high):
-            device = [compute(gap, 1), access(o.READ, 1, 0, 100), compute(STAY, 1)]
+            device = [compute(gap, 1), access(op.READ, 1, 0, 100), compute(STAY, 1)]
             machine = kvm(kernel__thp="always", kernel__zero_huge_ns=100, kernel__table_scan_ns=35)
-            records = [*first, *device, compute(200, 0), *advise(o.DONTNEED, 0, 3)]
+            records = [*first, *device, compute(200, 0), *advise(op.DONTNEED, 0, 3)]
             run = play(machine, [CPU, DEVICE], records, empty(512))
             assert run.counted(ZAPPED, KICKS, RETRIES, "huge_splits") == {ZAPPED: 1, KICKS: 1, "huge_splits": 1} | retries, gap
             assert latency(gap) in run.latencies(), gap

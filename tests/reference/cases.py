@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 from hwmodel import machine as machines
-from hwmodel import op as o
+from hwmodel import op
 from hwmodel.op import Agent, mmap_unit, paged_unit
 from hwmodel.trace import Trace
 from tests.reference.machine import simulate
@@ -68,15 +68,15 @@ def access(kind, agent=0, page=0, count=1, gap=0):
 
 
 def sync(agent=0):
-    return 0, 0, 0, o.SYNC, agent
+    return 0, 0, 0, op.SYNC, agent
 
 
 def compute(n, agent):
-    return 0, n, 0, o.COMPUTE, agent
+    return 0, n, 0, op.COMPUTE, agent
 
 
 def advise(advice, agent, pages=1):
-    return paged_unit(o.MADVISE, ADDRESS, pages, [(0, advice)], agent)
+    return paged_unit(op.MADVISE, ADDRESS, pages, [(0, advice)], agent)
 
 
 def counted(outcome, row):

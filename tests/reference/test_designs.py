@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from hwmodel import machine as machines
-from hwmodel import op as o
+from hwmodel import op
 from hwmodel.op import mmap_unit
 from tests.reference.cases import ADDRESS, CPU, DEVICE, MAPPED, access, advise, booked, compute, counted, run, sync
 
@@ -18,7 +18,7 @@ def interrupt(c):
 
 
 def test_gru_resolves_a_miss_in_the_interrupt_handler():
-    records = [access(o.WRITE), sync(), access(o.READ, 1, count=4), compute(5, 1)]
+    records = [access(op.WRITE), sync(), access(op.READ, 1, count=4), compute(5, 1)]
     outcome, c = run("gru-2008", [CPU, DEVICE], records, MAPPED)
     # the first access misses; the other three are issued meanwhile
     latency = interrupt(c) + c.dropin + c.restart + c.access_gru
@@ -38,7 +38,7 @@ def upm(c):
 
 
 def test_gru_resolves_a_fault_in_the_users_call():
-    outcome, c = run("gru-2008", [CPU, DEVICE], [access(o.WRITE, 1)], MAPPED, driver__interrupt_cpu=0)
+    outcome, c = run("gru-2008", [CPU, DEVICE], [access(op.WRITE, 1)], MAPPED, driver__interrupt_cpu=0)
     look = c.access_gru + c.irq_delivery + c.irq_entry + c.tfh_read + c.dram  # the root is empty
     latency = look + upm(c) + c.l1 + c.fault + c.zero_page + 3 * c.table + c.dropin + c.restart + c.access_gru  # the root again
     assert outcome.histograms["fault.upm"]["sum"] == latency == outcome.clocks[0]
@@ -49,7 +49,7 @@ def test_gru_resolves_a_fault_in_the_users_call():
 
 
 def test_gru_books_a_stall_by_phases():
-    records = [access(o.WRITE, 1), access(o.WRITE, 1)]
+    records = [access(op.WRITE, 1), access(op.WRITE, 1)]
     outcome, c = run("gru-2008", [CPU, DEVICE], records, MAPPED, tlb__cbrs=1)
     ledger = booked(outcome, 1)
     assert ledger["access"] == 2 * c.access_gru
@@ -62,7 +62,7 @@ def test_gru_books_a_stall_by_phases():
 
 def test_gru_kills_a_drop_in():
     # CPU 1 opens and closes a window between the driver's look-up and the restart
-    records = [access(o.WRITE), sync(), access(o.READ, 2), *advise(o.DONTNEED, 1)]
+    records = [access(op.WRITE), sync(), access(op.READ, 2), *advise(op.DONTNEED, 1)]
     slow = {"driver__dropin_ns": 20_000, "driver__restart_ns": 20_000, "driver__interrupt_ns": 20_000}
     costs = machines.preset("gru-2008").with_(**{k.replace("__", "."): v for k, v in slow.items()}).costs()
     c = SimpleNamespace(**costs)
@@ -82,7 +82,7 @@ def test_gru_kills_a_drop_in():
 
 
 def test_gru_waits_for_a_window_to_end():
-    records = [access(o.WRITE), sync(), access(o.READ, 2), compute(1, 1), *advise(o.DONTNEED, 1)]
+    records = [access(op.WRITE), sync(), access(op.READ, 2), compute(1, 1), *advise(op.DONTNEED, 1)]
     slow = {"tgh__invalidate_ns": 100_000}
     outcome, c = run("gru-2008", [CPU, CPU, DEVICE], records, MAPPED, driver__interrupt_cpu=0, **slow)
     got = counted(outcome, 2)
@@ -95,7 +95,7 @@ def test_gru_waits_for_a_window_to_end():
 
 @pytest.mark.parametrize(("pages", "paid"), [(1, 1), (1023, 1023), (1024, 1024), (1025, 1024), (5000, 1024)])
 def test_gru_pays_for_no_more_pages_than_an_operation_can_name(pages, paid):
-    records = [*advise(o.DONTNEED, 0, pages), compute(1, 1)]
+    records = [*advise(op.DONTNEED, 0, pages), compute(1, 1)]
     outcome, c = run("gru-2008", [CPU, DEVICE], records, mmap_unit(ADDRESS, 5000, 3), tgh__page_ns=7)
     assert counted(outcome, 0)["gru.tgh"] == 1
     assert outcome.histograms["notice"]["sum"] == c.notice + c.tgh + paid * c.tgh_page and c.tgh_page == 16
@@ -105,7 +105,7 @@ def test_gru_pays_for_no_more_pages_than_an_operation_can_name(pages, paid):
 
 
 def test_kvm_cold_walk_in_two_dimensions():
-    records = [access(o.WRITE, 1), sync(), access(o.WRITE, 2)]
+    records = [access(op.WRITE, 1), sync(), access(op.WRITE, 2)]
     outcome, c = run("kvm-ept-2008", [CPU, DEVICE, DEVICE], records, MAPPED)
     got = counted(outcome, 2)
     # 24, less what the nested walk caches save: the guest's tables lie near each other (4 + 1 + 2 + 3, then 4 more)
@@ -120,7 +120,7 @@ def test_kvm_cold_walk_in_two_dimensions():
 
 
 def test_kvm_resolves_a_mapped_page_on_the_fast_path():
-    records = [access(o.WRITE), access(o.WRITE, page=1), sync(), access(o.WRITE, 1), access(o.WRITE, 1, page=1)]
+    records = [access(op.WRITE), access(op.WRITE, page=1), sync(), access(op.WRITE, 1), access(op.WRITE, 1, page=1)]
     outcome, c = run("kvm-ept-2008", [CPU, DEVICE], records, MAPPED)
     latency = outcome.histograms["fault.violation"]["min"]
     # the second page: the guest's pde hits, its nested walk ends at an absent entry, and once more after the violation
@@ -130,7 +130,7 @@ def test_kvm_resolves_a_mapped_page_on_the_fast_path():
 
 def test_kvm_retries_while_an_invalidation_is_in_progress():
     # the guest's tables are mapped; CPU 1 opens a window on the page before the violation is looked at
-    records = [access(o.WRITE), sync(), access(o.WRITE, 2, page=1), sync(), access(o.WRITE, 2), *advise(o.DONTNEED, 1)]
+    records = [access(op.WRITE), sync(), access(op.WRITE, 2, page=1), sync(), access(op.WRITE, 2), *advise(op.DONTNEED, 1)]
     # (the flush's interrupts come too late to matter)
     slow = {"vm__zap_ns": 1762, "kernel__shootdown__delivery_ns": 10**6}
     outcome, c = run("kvm-ept-2008", [CPU, CPU, DEVICE], records, MAPPED, **slow)
@@ -145,9 +145,9 @@ def test_kvm_retries_while_an_invalidation_is_in_progress():
 
 def test_kvm_retries_if_a_window_opened_and_closed():
     # the violation finds the page on the fast path, but the spte may not be installed: the sequence has moved on
-    records = [access(o.WRITE), sync(), access(o.WRITE, 2, page=1), sync(), access(o.WRITE, 2), compute(3600, 1)]
+    records = [access(op.WRITE), sync(), access(op.WRITE, 2, page=1), sync(), access(op.WRITE, 2), compute(3600, 1)]
     slow = {"kernel__gup_fast_ns": 10**5, "kernel__shootdown__delivery_ns": 10**6}
-    outcome, c = run("kvm-ept-2008", [CPU, CPU, DEVICE], [*records, *advise(o.DONTNEED, 1)], MAPPED, **slow)
+    outcome, c = run("kvm-ept-2008", [CPU, CPU, DEVICE], [*records, *advise(op.DONTNEED, 1)], MAPPED, **slow)
     out = 2 * c.l1 + c.exit + c.violation
     assert out < 3600 * c.instruction + c.syscall + c.notice
     latency = out + c.gup_fast + c.entry + out + c.gup + c.fault + c.zero_page + c.map_spte + c.entry + 2 * c.l1
@@ -156,7 +156,7 @@ def test_kvm_retries_if_a_window_opened_and_closed():
 
 
 def test_kvm_kicks_a_vcpu():
-    records = [access(o.WRITE, 1), sync(), compute(10**7, 1), *advise(o.DONTNEED, 0)]
+    records = [access(op.WRITE, 1), sync(), compute(10**7, 1), *advise(op.DONTNEED, 0)]
     outcome, c = run("kvm-ept-2008", [CPU, DEVICE], records, MAPPED)
     got = counted(outcome, 0)
     assert (got["kvm.zapped"], got["kvm.kicks"], got["notices.start"]) == (1, 1, 1)
@@ -173,7 +173,7 @@ def test_kvm_kicks_a_vcpu():
 
 def test_kvm_zaps_everything_when_the_process_exits():
     """Two pages and the four tables of the guest's that translate them."""
-    records = [access(o.WRITE, 1), access(o.WRITE, 1, page=1), sync(), (0, 0, 0, o.EXIT, 0)]
+    records = [access(op.WRITE, 1), access(op.WRITE, 1, page=1), sync(), (0, 0, 0, op.EXIT, 0)]
     outcome, c = run("kvm-ept-2008", [CPU, DEVICE], records, MAPPED)
     assert counted(outcome, 0)["notices.release"] == 1 and counted(outcome, 0)["kvm.zapped"] == 6
     assert booked(outcome, 0)["invalidate"] == c.zap + 6 * c.zap_spte

@@ -1,6 +1,6 @@
 """What a trace says, access by access: for comparison with parsers that are as plain as can be."""
 
-from hwmodel import op as o
+from hwmodel import op
 
 
 def expand(trace):
@@ -8,9 +8,9 @@ def expand(trace):
     streams, others = {}, []
     for chunk in trace.chunks():
         for address, count, _, kind, agent in chunk.tolist():
-            plain = kind & ~o.CONTINUES
-            if kind >= 0 and plain <= o.FETCH:
-                streams.setdefault((agent, plain == o.FETCH), []).extend([(kind, address >> o.PAGE_SHIFT)] * count)
+            plain = kind & ~op.CONTINUES
+            if kind >= 0 and plain <= op.FETCH:
+                streams.setdefault((agent, plain == op.FETCH), []).extend([(kind, address >> op.PAGE_SHIFT)] * count)
             else:
                 others.append((address, count, kind, agent))
     return streams, others
@@ -20,6 +20,6 @@ def expected(accesses, agent_of=lambda space: 0):
     """The same of a plain list of (kind, address, space)."""
     streams = {}
     for kind, address, space in accesses:
-        fetch = kind & ~o.CONTINUES == o.FETCH
-        streams.setdefault((agent_of(space), fetch), []).append((kind, address >> o.PAGE_SHIFT))
+        fetch = kind & ~op.CONTINUES == op.FETCH
+        streams.setdefault((agent_of(space), fetch), []).append((kind, address >> op.PAGE_SHIFT))
     return streams

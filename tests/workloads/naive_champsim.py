@@ -2,7 +2,7 @@
 
 import struct
 
-from hwmodel import op as o
+from hwmodel import op
 
 LAYOUTS = {64: ((2, 4), (4, 8), None), 96: ((3, 7), (7, 11), 11)}
 """By size: words that are stores, words that are loads, the word of the address space."""
@@ -15,8 +15,8 @@ def parse(data, size):
     for at in range(0, len(data) - size + 1, size):
         words = struct.unpack_from(f"<{size // 8}q", data, at)
         branch, taken = data[at + 8], data[at + 9]
-        slots = [(o.FETCH, words[0])]
-        slots += [(o.READ, words[i]) for i in range(*loads)] + [(o.WRITE, words[i]) for i in range(*stores)]
+        slots = [(op.FETCH, words[0])]
+        slots += [(op.READ, words[i]) for i in range(*loads)] + [(op.WRITE, words[i]) for i in range(*stores)]
         if branch > 1 or taken > 1:
             return found, (at, f"branch flags {branch}, {taken} are not 0 or 1"), False
         strange = [address for _, address in slots if not -(1 << 47) <= address < 1 << 47]

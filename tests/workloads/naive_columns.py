@@ -11,7 +11,7 @@ import zipfile
 
 import numpy as np
 
-from hwmodel import op as o
+from hwmodel import op
 
 NAMES = {"address": "address", "kind": "kind", "size": "size", "count": "count", "gap": "gap", "thread": "thread",
          "tid": "thread", "agent": "thread", "space": "space", "pid": "space", "asid": "space", "role": "role"}  # fmt: skip
@@ -21,7 +21,7 @@ WORDS = {
     "role": {"cpu": 0, "device": 1},
 }  # fmt: skip
 OWN = ["kind", "address", "count", "gap", "agent"]
-OWN_KINDS = {name: kind for kind, name in o.NAMES.items()} | {"read+": 64, "write+": 65, "fetch+": 66}
+OWN_KINDS = {name: kind for kind, name in op.NAMES.items()} | {"read+": 64, "write+": 65, "fetch+": 66}
 BLANKS = b" \t\r"
 
 
@@ -117,7 +117,7 @@ def own_csv(data):
     try:
         texts = iter([line.decode("utf-8", "replace").rstrip("\r") for line in lines])
         about = json.loads(next(texts)[2:])
-        agents = [o.Agent(agent["role"], int(agent["space"]), str(agent["name"])) for agent in about["agents"]]
+        agents = [op.Agent(agent["role"], int(agent["space"]), str(agent["name"])) for agent in about["agents"]]
         if about["hwmodel.csv"] > 1 or not 0 < len(agents) <= 128:
             raise ValueError
         dict(about["info"])
@@ -126,7 +126,7 @@ def own_csv(data):
             line = next(texts)
             prelude += [tuple(map(int, record)) for record in dict(json.loads(line[2:]))["prelude"]] if line[:2] == "# " else [()]
             skipped += 1
-        np.array(prelude, o.OP)
+        np.array(prelude, op.OP)
         if next(texts) != ",".join(OWN):
             raise ValueError
         total = int(about["records"])
@@ -144,11 +144,11 @@ def own_csv(data):
         raise RefusedError("more records than it should have")
     if len(records) == total:
         return records, bool(rest.strip())
-    heads = [i for i, record in enumerate(records) if record[3] != o.ARG]
+    heads = [i for i, record in enumerate(records) if record[3] != op.ARG]
     if heads and len(records) - heads[-1] <= 3:
         head = records[heads[-1]]
-        large = 8 <= head[3] < 64 and head[3] != o.BRK and head[1] == -1
-        if len(records) - heads[-1] < 1 + o.ARGS.get(head[3], 0) + large:
+        large = 8 <= head[3] < 64 and head[3] != op.BRK and head[1] == -1
+        if len(records) - heads[-1] < 1 + op.ARGS.get(head[3], 0) + large:
             records = records[: heads[-1]]
     return records, True
 

@@ -2,7 +2,7 @@
 
 import struct
 
-from hwmodel import op as o
+from hwmodel import op
 
 FETCHES = {*range(10, 17), 31, 48, 49}
 PREFETCHES = {*range(2, 10), *range(32, 47), 27}
@@ -17,7 +17,7 @@ def access(kind, address, size, who):
     if not 0 <= address <= (1 << 47) - size:
         raise ValueError(f"non-canonical address {address % (1 << 64):#x}")
     pages = range(address // PAGE + 1, (address + size - 1) // PAGE + 1)
-    return [(kind, address, who), *((kind | o.CONTINUES, page * PAGE, who) for page in pages)]
+    return [(kind, address, who), *((kind | op.CONTINUES, page * PAGE, who) for page in pages)]
 
 
 def parse(data):
@@ -27,9 +27,9 @@ def parse(data):
         kind, size, value = struct.unpack_from("<HHq", data, at)
         try:
             if kind in (0, 1):
-                found += access(o.READ if kind == 0 else o.WRITE, value, max(size, 1), who)
+                found += access(op.READ if kind == 0 else op.WRITE, value, max(size, 1), who)
             elif kind in FETCHES or (kind == 30 and value != pc):
-                found += access(o.FETCH, value, max(size, 1), who)
+                found += access(op.FETCH, value, max(size, 1), who)
                 pc, end = value, value + size
             elif kind == 17:
                 if not 1 <= size <= 8:
@@ -37,7 +37,7 @@ def parse(data):
                 if end + size * 255 >= 1 << 47:
                     raise ValueError(f"non-canonical address {value % (1 << 64):#x}")
                 for length in struct.pack("<q", value)[:size]:
-                    found += access(o.FETCH, end, max(length, 1), who)
+                    found += access(op.FETCH, end, max(length, 1), who)
                     pc, end = end, end + length
             elif kind == 22:
                 who = value

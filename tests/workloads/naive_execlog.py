@@ -2,7 +2,7 @@
 
 import re
 
-from hwmodel import op as o
+from hwmodel import op
 
 USE = re.compile(r"(load|store), 0x([0-9a-f]+)")
 USES = r", (?:load|store), 0x[0-9a-f]{1,16}|,(?! ?(?:load|store),)[^,\r\n\0]*>[^,\r\n\0]*"
@@ -15,8 +15,8 @@ def parse(data):
     lines = data.decode("latin-1").split("\n")
     for number, text in enumerate(lines[:-1], 1):
         line = LINE.fullmatch(text)
-        accesses = line and [(o.FETCH, int(line[2], 16)), *_folded(line[3])]
-        if accesses and all(address < o.USER_END for _, address in accesses):
+        accesses = line and [(op.FETCH, int(line[2], 16)), *_folded(line[3])]
+        if accesses and all(address < op.USER_END for _, address in accesses):
             found += [(kind, address, int(line[1])) for kind, address in accesses]
         elif text.encode("latin-1").strip():
             return found, number, False
@@ -27,8 +27,8 @@ def _folded(text):
     """Loads and stores; a load and a store of one address right behind it are a store."""
     out = []
     for word, address in USE.findall(text):
-        kind, address = (o.READ if word == "load" else o.WRITE), int(address, 16)
-        if kind == o.WRITE and out and out[-1] == (o.READ, address):
+        kind, address = (op.READ if word == "load" else op.WRITE), int(address, 16)
+        if kind == op.WRITE and out and out[-1] == (op.READ, address):
             out.pop()
         out.append((kind, address))
     return out

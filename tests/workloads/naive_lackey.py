@@ -2,10 +2,10 @@
 
 import re
 
-from hwmodel import op as o
+from hwmodel import op
 
 ACCESS = re.compile(rb"(I | L| S| M) ([0-9a-f]{1,12}),([0-9]+)\r?")
-KINDS = {b"I ": o.FETCH, b" L": o.READ, b" S": o.WRITE, b" M": o.WRITE}
+KINDS = {b"I ": op.FETCH, b" L": op.READ, b" S": op.WRITE, b" M": op.WRITE}
 LONGEST = 15 * 4096
 
 
@@ -23,5 +23,5 @@ def parse(data):
         kind, address = KINDS[access[1]], int(access[2], 16)
         found.append((kind, address, 0))
         pages = range((address >> 12) + 1, (address + length - 1 >> 12) + 1)
-        found += [(kind | o.CONTINUES, page << 12, 0) for page in pages]
+        found += [(kind | op.CONTINUES, page << 12, 0) for page in pages]
     return found, None, bool(rest) and b"](59) " not in rest

@@ -2,7 +2,7 @@
 
 import struct
 
-from hwmodel import op as o
+from hwmodel import op
 from workloads.readers.threadlog import (
     ARGUMENT,
     BEGIN,
@@ -20,7 +20,7 @@ from workloads.readers.threadlog import (
     WRITE,
 )
 
-KIND = {READ: o.READ, WRITE: o.WRITE, FETCH: o.FETCH}
+KIND = {READ: op.READ, WRITE: op.WRITE, FETCH: op.FETCH}
 
 
 class BadError(Exception):
@@ -64,13 +64,13 @@ def _access(entries, at, found, state):
             kind, used = WRITE, used + 1
     number = number if number < 1 << 31 else number - (1 << 32)
     count = number >> 16 if kind == FETCH else 1
-    if thread not in state["agents"] or not 1 <= size <= 15 * 4096 or not 0 <= address <= o.USER_END - size or count < 1:
+    if thread not in state["agents"] or not 1 <= size <= 15 * 4096 or not 0 <= address <= op.USER_END - size or count < 1:
         raise BadError
     pages = range((address >> 12) + 1, ((address + size - 1) >> 12) + 1)
     if count > 1 and pages:
         raise BadError
     found += [(KIND[kind], address, state["agents"][thread])] * count
-    found += [(KIND[kind] | o.CONTINUES, page << 12, state["agents"][thread]) for page in pages]
+    found += [(KIND[kind] | op.CONTINUES, page << 12, state["agents"][thread]) for page in pages]
     return used
 
 
@@ -89,7 +89,7 @@ def _other(entries, at, state):
     if kind == CALL and marks & INITIAL and not _maps([entry[0] for entry in args], address):
         raise BadError
     if kind == THREAD:
-        is_new = state["made"] < o.AGENTS
+        is_new = state["made"] < op.AGENTS
         state["agents"][thread] = state["made"] if is_new else state["free"].pop(0)
         state["made"] += is_new
     elif kind == THREAD_END:
@@ -111,4 +111,4 @@ def _maps(args, result):
     if huge:
         pages = -(-pages // 512) * 512
     offset_ok = huge or flags & 0x20 or 0 <= offset >> 12
-    return 0 < length and result >= 0 and pages < 1 << 31 and result + pages * 4096 <= o.USER_END and offset_ok
+    return 0 < length and result >= 0 and pages < 1 << 31 and result + pages * 4096 <= op.USER_END and offset_ok

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hwmodel import op as o
+from hwmodel import op
 from hwmodel.op import Agent, TraceError
 from hwmodel.trace import Trace
 from tests.workloads.naive_champsim import parse
@@ -13,7 +13,7 @@ from workloads.champsim_writer import save_champsim
 from workloads.coalesce import coalesce
 
 CPU = Agent("cpu", 0, "cpu")
-F, R, W = o.FETCH, o.READ, o.WRITE
+F, R, W = op.FETCH, op.READ, op.WRITE
 
 
 def trace_of(records, agents=(CPU,)):
@@ -51,8 +51,8 @@ def test_accesses_go_to_the_first_instruction_with_room(tmp_path):
         ([(F, 0x1000, 1), (W, 0x5000, 1), (R, 0x5000, 1)], "record 2: ChampSim's format has no place for it: more accesses"),
         ([(R, 0x5000, 1)], "record 0: ChampSim's format has no place for it: no instruction before it"),
         ([(F, 0x1000, 1), (R, 0, 1)], "record 1: ChampSim's format has no access at address 0"),
-        ([(F, 0x1000, 1), (o.COMPUTE, 0, 9)], "record 1: ChampSim's format has no compute"),
-        ([(F, 0x1FFF, 1), (F | o.CONTINUES, 0x2000, 1)], "record 1: ChampSim's format has no second half"),
+        ([(F, 0x1000, 1), (op.COMPUTE, 0, 9)], "record 1: ChampSim's format has no compute"),
+        ([(F, 0x1FFF, 1), (F | op.CONTINUES, 0x2000, 1)], "record 1: ChampSim's format has no second half"),
     ],
 )
 def test_what_the_format_does_not_have_is_refused(tmp_path, records, reason):
@@ -63,7 +63,7 @@ def test_what_the_format_does_not_have_is_refused(tmp_path, records, reason):
 
 
 def test_what_is_lost_is_told(tmp_path):
-    records = [(R, 0x5000, 7), (o.COMPUTE, 0, 9), (F, 0x1000, 1), (W, 0x6000, 3), (R | o.CONTINUES, 0x7000, 1)]
+    records = [(R, 0x5000, 7), (op.COMPUTE, 0, 9), (F, 0x1000, 1), (W, 0x6000, 3), (R | op.CONTINUES, 0x7000, 1)]
     rows, lost = written(tmp_path, trace_of(records), lossy=True)
     assert lost == {"compute": 1, "second half": 1, "instructions made up": 2}
     made_up = (F, champsim_writer.INVENTED)
@@ -108,7 +108,7 @@ def test_a_trace_that_the_format_has_is_read_again_as_it_was(tmp_path_factory, i
     records = []
     for ip, loads, stores in instructions:
         records += [(ip, 1, 0, F, 0), *((x, 1, 0, R, 0) for x in loads), *((x, 1, 0, W, 0) for x in stores)]
-    ops = list(coalesce([o.as_records(records)], [0]))
+    ops = list(coalesce([op.as_records(records)], [0]))
     path = tmp_path_factory.mktemp("round") / "x"
     save_champsim(Trace([CPU], lambda: iter(ops)), path)
     again = read(path, format="champsim")

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_traces import records, same, small_trace
 
-from hwmodel import op as o
+from hwmodel import op
 from hwmodel.op import Agent, TraceError, TraceWarning, mmap_unit
 from hwmodel.trace import Trace, validate
 from workloads import read, recorded, save_csv, select, uniform
@@ -39,7 +39,7 @@ def test_a_recording_comes_back(tmp_path):
 
 def test_many_blocks_and_a_long_prelude(tmp_path):
     prelude = [record for i in range(2 * PRELUDE) for record in mmap_unit(2 * BASE + (i << 13), 1, 3)]
-    units = [record for i in range(40_000) for record in o.paged_unit(o.MUNMAP, BASE, 1 << 33)]
+    units = [record for i in range(40_000) for record in op.paged_unit(op.MUNMAP, BASE, 1 << 33)]
     trace = Trace.from_records([CPU], units, prelude)
     save_csv(trace, tmp_path / "x.csv")
     assert same(read(tmp_path / "x.csv"), trace)
@@ -47,7 +47,7 @@ def test_many_blocks_and_a_long_prelude(tmp_path):
 
 @pytest.fixture
 def text(tmp_path):
-    ops = [(BASE, 2, 3, o.WRITE, 0), *o.paged_unit(o.MREMAP, BASE, 1 << 33, [(2 * BASE, 1)])]
+    ops = [(BASE, 2, 3, op.WRITE, 0), *op.paged_unit(op.MREMAP, BASE, 1 << 33, [(2 * BASE, 1)])]
     save_csv(Trace.from_records([CPU], ops, mmap_unit(BASE, 4, 3), {"program": "toy"}), tmp_path / "x.csv")
     return (tmp_path / "x.csv").read_text()
 

@@ -9,7 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from hwmodel import op as o
+from hwmodel import op
 from hwmodel.op import TraceError, TraceWarning
 from hwmodel.trace import validate
 from tests.workloads.naive import expand, expected
@@ -49,10 +49,10 @@ ACCESSES = [
     (16, 1, 0x500000), (WRITE, 0, 0x9000000),
 ]  # fmt: skip
 WANTED = [
-    (0x401FFD, 1, 0, o.FETCH, 0), (0x402000, 1, 0, o.FETCH | o.CONTINUES, 0),
-    (0x7000008, 1, 0, o.READ, 0), (0x7000FFF, 1, 0, o.WRITE, 0), (0x7001000, 1, 0, o.WRITE | o.CONTINUES, 0),
-    (0x7002000, 1, 0, o.WRITE | o.CONTINUES, 0), (0x7003000, 1, 0, o.WRITE | o.CONTINUES, 0),
-    (0x402001, 4, 0, o.FETCH, 0), (0x500000, 1, 0, o.FETCH, 0), (0x9000000, 1, 0, o.WRITE, 0),
+    (0x401FFD, 1, 0, op.FETCH, 0), (0x402000, 1, 0, op.FETCH | op.CONTINUES, 0),
+    (0x7000008, 1, 0, op.READ, 0), (0x7000FFF, 1, 0, op.WRITE, 0), (0x7001000, 1, 0, op.WRITE | op.CONTINUES, 0),
+    (0x7002000, 1, 0, op.WRITE | op.CONTINUES, 0), (0x7003000, 1, 0, op.WRITE | op.CONTINUES, 0),
+    (0x402001, 4, 0, op.FETCH, 0), (0x500000, 1, 0, op.FETCH, 0), (0x9000000, 1, 0, op.WRITE, 0),
 ]  # fmt: skip
 """0x7000FFF + 9000 = 0x7003327; the bundle is of instructions of 4, 3 and 2 bytes from 0x402004 on."""
 
@@ -73,7 +73,7 @@ def records(trace):
 
 
 def operations(trace):
-    return [record for record in records(trace) if record[3] > o.COMPUTE and not record[3] & o.CONTINUES]
+    return [record for record in records(trace) if record[3] > op.COMPUTE and not record[3] & op.CONTINUES]
 
 
 @pytest.mark.as_shipped
@@ -117,13 +117,13 @@ def test_recorded_calls_become_operations(file):
     ]  # fmt: skip
     trace = read(file(pack(*rows)))
     assert operations(trace) == [
-        *o.mmap_unit(0x7F0000000000, 2, 3),
-        *o.paged_unit(o.MPROTECT, 0x7F0000000000, 1, [(0, 1)]),
-        (0, 1, 0, o.SYSCALL, 0),
-        *o.paged_unit(o.MADVISE, 0x7F0000000000, 1, [(0, 4)]),
-        (0, 1, 0, o.SYSCALL, 0),
-        *o.paged_unit(o.MUNMAP, 0x7F0000000000, 2),
-        (0, 0, 0, o.EXIT, 0),
+        *op.mmap_unit(0x7F0000000000, 2, 3),
+        *op.paged_unit(op.MPROTECT, 0x7F0000000000, 1, [(0, 1)]),
+        (0, 1, 0, op.SYSCALL, 0),
+        *op.paged_unit(op.MADVISE, 0x7F0000000000, 1, [(0, 4)]),
+        (0, 1, 0, op.SYSCALL, 0),
+        *op.paged_unit(op.MUNMAP, 0x7F0000000000, 2),
+        (0, 0, 0, op.EXIT, 0),
     ]
     assert trace.info["initial_vmas"]["inferred_from_use"] == 1
     validate(trace)
@@ -136,18 +136,18 @@ def test_older_results_say_only_whether_a_call_succeeded(file):
         *call(11, 0x7F0000000000, 4096, result=1), *call(12, 0, result=1), *END,
     ]  # fmt: skip
     assert operations(read(file(pack(*rows)))) == [
-        (0, 1, 0, o.SYSCALL, 0),
-        *o.mmap_unit(0x7F0000000000, 2, 3),
-        (0, 1, 0, o.SYSCALL, 0),
-        *o.paged_unit(o.MUNMAP, 0x7F0000000000, 1),
-        (0, 1, 0, o.SYSCALL, 0),
+        (0, 1, 0, op.SYSCALL, 0),
+        *op.mmap_unit(0x7F0000000000, 2, 3),
+        (0, 1, 0, op.SYSCALL, 0),
+        *op.paged_unit(op.MUNMAP, 0x7F0000000000, 1),
+        (0, 1, 0, op.SYSCALL, 0),
     ]
 
 
 def test_without_events_calls_are_left_out(file):
     trace = read(file(pack(*begin(), *call(9, *MMAP, result=0x7F0000000000), (WRITE, 8, 0x7F0000000008), *END)), events=False)
     assert operations(trace) == []
-    assert trace.prelude["count"][1] & o.POPULATE
+    assert trace.prelude["count"][1] & op.POPULATE
 
 
 def test_a_call_that_makes_no_sense_is_named(file):
@@ -158,7 +158,7 @@ def test_a_call_that_makes_no_sense_is_named(file):
 def test_a_call_of_any_number_is_one_call(file):
     trace = read(file(pack(*begin(), (MARKER, SYSCALL, -1), (READ, 8, 0x1000), (MARKER, SYSCALL, 1 << 40), (READ, 8, 0x1000), *END)))
     assert [agent.name for agent in trace.agents] == ["thread 0"]
-    assert operations(trace) == [(0, 1, 0, o.SYSCALL, 0)] * 2
+    assert operations(trace) == [(0, 1, 0, op.SYSCALL, 0)] * 2
 
 
 def test_threads_of_a_stream_are_agents(file):
@@ -244,5 +244,5 @@ def compare(path, data):
     threads = trace.info["threads"]
     streams, others = expand(trace)
     assert streams == expected(found, threads.index)
-    assert sum(count for _, count, kind, _ in others if kind == o.SYSCALL) + (231 in calls) + (60 in calls) == len(calls)
+    assert sum(count for _, count, kind, _ in others if kind == op.SYSCALL) + (231 in calls) + (60 in calls) == len(calls)
     validate(trace)

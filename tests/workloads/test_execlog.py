@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.op import TraceError, TraceWarning
 from hwmodel.trace import validate
 from workloads.readers import assembly, lackeylog, read_source
@@ -55,18 +55,18 @@ def test_lines_that_qemu_printed():
     """Derived from them by hand: two agents; sixteen bytes are two accesses."""
     trace = trace_of(PRINTED)
     assert records(trace) == [
-        (0x401083, 3, 0, t.FETCH, 0),
-        (0x4000800868, 1, 0, t.WRITE, 0),
-        (0x407FF8, 1, 0, t.WRITE, 0),
-        (0x4010B6, 11, 0, t.FETCH, 1),
-        (0x407FF8, 1, 0, t.READ, 1),
-        (0x404020, 1, 0, t.READ, 1),
-        (0x404020, 1, 0, t.WRITE, 1),
-        (0x404028, 1, 0, t.READ, 1),
-        (0x404038, 1, 0, t.WRITE, 1),
-        (0x403020, 2, 0, t.READ, 1),
-        (0x404C40, 2, 0, t.WRITE, 1),
-        (0x403000, 1, 0, t.WRITE, 1),
+        (0x401083, 3, 0, op.FETCH, 0),
+        (0x4000800868, 1, 0, op.WRITE, 0),
+        (0x407FF8, 1, 0, op.WRITE, 0),
+        (0x4010B6, 11, 0, op.FETCH, 1),
+        (0x407FF8, 1, 0, op.READ, 1),
+        (0x404020, 1, 0, op.READ, 1),
+        (0x404020, 1, 0, op.WRITE, 1),
+        (0x404028, 1, 0, op.READ, 1),
+        (0x404038, 1, 0, op.WRITE, 1),
+        (0x403020, 2, 0, op.READ, 1),
+        (0x404C40, 2, 0, op.WRITE, 1),
+        (0x403000, 1, 0, op.WRITE, 1),
     ]
     assert [(agent.name, agent.space) for agent in trace.agents] == [("cpu 0", 0), ("cpu 1", 0)]
     assert trace.info["lines"] == 14
@@ -76,32 +76,32 @@ def test_lines_that_qemu_printed():
 def test_a_modified_address_is_one_write_and_registers_are_passed_over():
     line = '7, 0x401000, 0x1, "addq $1, (%rax)", load, 0x5000, store, 0x5000, rax -> 0x00000000000000ff, load, 0x6000, rip -> 0x1\r\n'
     trace = trace_of("\n" + line + "\n")
-    assert records(trace) == [(0x401000, 1, 0, t.FETCH, 0), (0x5000, 1, 0, t.WRITE, 0), (0x6000, 1, 0, t.READ, 0)]
+    assert records(trace) == [(0x401000, 1, 0, op.FETCH, 0), (0x5000, 1, 0, op.WRITE, 0), (0x6000, 1, 0, op.READ, 0)]
     assert trace.agents[0].name == "cpu 7"
 
 
 @pytest.mark.parametrize(
     ("uses", "accesses"),
     [
-        ("load, 0x5000, store, 0x6000", [(0x5000, 1, t.READ), (0x6000, 1, t.WRITE)]),  # movs
-        ("load, 0x5000, store, 0x5008", [(0x5000, 1, t.READ), (0x5008, 1, t.WRITE)]),
-        ("store, 0x5000, store, 0x5000", [(0x5000, 2, t.WRITE)]),
-        ("store, 0x5000, load, 0x5000", [(0x5000, 1, t.WRITE), (0x5000, 1, t.READ)]),  # push (%rsp)
-        ("load, 0x5000, load, 0x6000, store, 0x5000", [(0x5000, 1, t.READ), (0x6000, 1, t.READ), (0x5000, 1, t.WRITE)]),
-        ("load, 0x7fffffffffff", [(0x7FFFFFFFFFFF, 1, t.READ)]),  # the last byte of user memory
-        ("load, 0x401000, store, 0x401000", [(0x401000, 1, t.WRITE)]),
-        ("store, 0x401000", [(0x401000, 1, t.WRITE)]),  # the fetch before it is no load
+        ("load, 0x5000, store, 0x6000", [(0x5000, 1, op.READ), (0x6000, 1, op.WRITE)]),  # movs
+        ("load, 0x5000, store, 0x5008", [(0x5000, 1, op.READ), (0x5008, 1, op.WRITE)]),
+        ("store, 0x5000, store, 0x5000", [(0x5000, 2, op.WRITE)]),
+        ("store, 0x5000, load, 0x5000", [(0x5000, 1, op.WRITE), (0x5000, 1, op.READ)]),  # push (%rsp)
+        ("load, 0x5000, load, 0x6000, store, 0x5000", [(0x5000, 1, op.READ), (0x6000, 1, op.READ), (0x5000, 1, op.WRITE)]),
+        ("load, 0x7fffffffffff", [(0x7FFFFFFFFFFF, 1, op.READ)]),  # the last byte of user memory
+        ("load, 0x401000, store, 0x401000", [(0x401000, 1, op.WRITE)]),
+        ("store, 0x401000", [(0x401000, 1, op.WRITE)]),  # the fetch before it is no load
     ],
 )
 def test_a_load_and_a_store_are_one_only_at_one_address(uses, accesses):
     found = records(trace_of(f'0, 0x401000, 0x1, "x", {uses}\n'))
-    assert found[0] == (0x401000, 1, 0, t.FETCH, 0)
+    assert found[0] == (0x401000, 1, 0, op.FETCH, 0)
     assert [(address, count, kind) for address, count, _, kind, _ in found[1:]] == accesses
 
 
 def test_many_accesses_of_one_instruction():
     uses = "".join(f", store, 0x{0x5000 + 8 * i:x}" for i in range(70))
-    assert records(trace_of(f'0, 0x401000, 0xae0f, "fxsave (%rax)"{uses}\n'))[1] == (0x5000, 70, 0, t.WRITE, 0)
+    assert records(trace_of(f'0, 0x401000, 0xae0f, "fxsave (%rax)"{uses}\n'))[1] == (0x5000, 70, 0, op.WRITE, 0)
 
 
 BAD = {

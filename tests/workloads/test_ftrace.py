@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import workloads
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.op import TraceError, TraceWarning
 from hwmodel.trace import validate
 from workloads.readers import ftrace
@@ -68,7 +68,7 @@ def records(trace):
 
 
 def unit(kind, address, pages, args, agent=0):
-    return t.paged_unit(kind, address, pages, args, agent)
+    return op.paged_unit(kind, address, pages, args, agent)
 
 
 A, B = 0x10000000, 0x20000000
@@ -81,11 +81,11 @@ def test_calls_and_faults_become_the_operations_and_accesses_that_they_were():
     script.call(25, A, 0x4000, 0x8000, 1, result=B).call(12, 0, result=0x600000).call(12, 0x602000, result=0x602000)
     script.call(39, result=7).call(11, B, 0x8000)
     assert records(script.read()) == [
-        *t.mmap_unit(A, 4, RW),
-        (A, 1, 0, t.WRITE, 0), (A + 0x1008, 1, 0, t.READ, 0), (A + 0x2000, 1, 0, t.FETCH, 0), (A + 0x3000, 1, 0, t.WRITE, 0),
-        *unit(t.MPROTECT, A, 1, [(0, 1)]), *unit(t.MADVISE, A, 2, [(0, t.DONTNEED)]), (0, 2, 0, t.SYSCALL, 0),
-        *unit(t.MREMAP, A, 4, [(B, 8)]), (0, 1, 0, t.SYSCALL, 0), (0x602000, 0, 0, t.BRK, 0), (0, 1, 0, t.SYSCALL, 0),
-        *unit(t.MUNMAP, B, 8, []),
+        *op.mmap_unit(A, 4, RW),
+        (A, 1, 0, op.WRITE, 0), (A + 0x1008, 1, 0, op.READ, 0), (A + 0x2000, 1, 0, op.FETCH, 0), (A + 0x3000, 1, 0, op.WRITE, 0),
+        *unit(op.MPROTECT, A, 1, [(0, 1)]), *unit(op.MADVISE, A, 2, [(0, op.DONTNEED)]), (0, 2, 0, op.SYSCALL, 0),
+        *unit(op.MREMAP, A, 4, [(B, 8)]), (0, 1, 0, op.SYSCALL, 0), (0x602000, 0, 0, op.BRK, 0), (0, 1, 0, op.SYSCALL, 0),
+        *unit(op.MUNMAP, B, 8, []),
     ]  # fmt: skip
 
 
@@ -99,8 +99,8 @@ def test_threads_are_agents_of_their_process_and_children_have_a_space():
         ("prog", "cpu", 0), ("prog/8", "cpu", 0), ("prog:9", "cpu", 1),
     ]  # fmt: skip
     assert records(trace) == [
-        (A, 1, 0, t.WRITE, 0), (0, 1, 0, t.SYSCALL, 0), (A + 0x1000, 1, 0, t.WRITE, 1), (0, 1, 0, t.FORK, 0), (A, 1, 0, t.WRITE, 2),
-        (0, 0, 0, t.EXIT, 2), (0, 1, 0, t.SYSCALL, 0), (0, 0, 0, t.SYNC, 0), (A, 1, 0, t.WRITE, 0),
+        (A, 1, 0, op.WRITE, 0), (0, 1, 0, op.SYSCALL, 0), (A + 0x1000, 1, 0, op.WRITE, 1), (0, 1, 0, op.FORK, 0), (A, 1, 0, op.WRITE, 2),
+        (0, 0, 0, op.EXIT, 2), (0, 1, 0, op.SYSCALL, 0), (0, 0, 0, op.SYNC, 0), (A, 1, 0, op.WRITE, 0),
     ]  # fmt: skip
 
 
@@ -124,14 +124,14 @@ def test_an_execve_ends_one_space_and_begins_another():
     trace = script.say("sched_process_exec: filename=x pid=7 old_pid=7").say("sys_exit: NR 59 = 0").fault(B + 0x1000).read()
     assert [agent.space for agent in trace.agents] == [0, 1]
     assert records(trace) == [
-        (A, 1, 0, t.WRITE, 0), (0, 0, 0, t.EXIT, 0), (B, 1, 0, t.WRITE, 1), (B + 0x1000, 1, 0, t.WRITE, 1),
+        (A, 1, 0, op.WRITE, 0), (0, 0, 0, op.EXIT, 0), (B, 1, 0, op.WRITE, 1), (B + 0x1000, 1, 0, op.WRITE, 1),
     ]  # fmt: skip
 
 
 def test_a_munmap_comes_before_what_other_threads_do_until_it_ends():
     script = Script().fault(A).call(56, 0x3D0F00, inside=["task_newtask: pid=8 comm=prog clone_flags=3d0f00 oom_score_adj=0"], result=8)
     script.say(f"sys_enter: NR 11 ({A:x}, 1000, 0, 0, 0, 0)").call(9, 0, 0x1000, RW, ANONYMOUS, 0, 0, result=A, thread=8)
-    assert [record[3] for record in records(script.say("sys_exit: NR 11 = 0").read())][2:] == [t.MUNMAP, t.MMAP, t.ARG]
+    assert [record[3] for record in records(script.say("sys_exit: NR 11 = 0").read())][2:] == [op.MUNMAP, op.MMAP, op.ARG]
 
 
 def test_notices_inside_follow_from_the_call_and_outside_are_replayed():
@@ -140,21 +140,21 @@ def test_notices_inside_follow_from_the_call_and_outside_are_replayed():
     assert [(agent.name, agent.role, agent.space) for agent in trace.agents] == [
         ("prog", "cpu", 0), ("vm", "device", 0), ("host", "cpu", 0),
     ]  # fmt: skip
-    dontneed = [unit(t.MADVISE, B, pages, [(0, t.DONTNEED)], 2) for pages in (3, 1)]
-    advised = unit(t.MADVISE, A, 2, [(0, t.DONTNEED)])
-    assert records(trace) == [(A, 1, 0, t.WRITE, 0), *advised, *dontneed[0], (A, 1, 0, t.WRITE, 0), *dontneed[1]]
+    dontneed = [unit(op.MADVISE, B, pages, [(0, op.DONTNEED)], 2) for pages in (3, 1)]
+    advised = unit(op.MADVISE, A, 2, [(0, op.DONTNEED)])
+    assert records(trace) == [(A, 1, 0, op.WRITE, 0), *advised, *dontneed[0], (A, 1, 0, op.WRITE, 0), *dontneed[1]]
     counts = trace.info["kernel_counts"]
     assert counts["fault"] == {"faults.user": 2, "notices": 1, "notices.pages": 1}
     assert counts["madvise"] == {"calls": 1, "notices": 1, "notices.pages": 2}
     assert counts["outside"] == {"notices": 2, "notices.pages": 4}
     skipped = script.read(outside="skip")
-    assert records(skipped) == [(A, 1, 0, t.WRITE, 0), *advised, (A, 1, 0, t.WRITE, 0)]
-    assert t.MIGRATE in [record[3] for record in records(script.read(outside="migrate"))]
+    assert records(skipped) == [(A, 1, 0, op.WRITE, 0), *advised, (A, 1, 0, op.WRITE, 0)]
+    assert op.MIGRATE in [record[3] for record in records(script.read(outside="migrate"))]
 
 
 def test_what_a_kernel_thread_invalidates_belongs_to_the_program():
     trace = Script().fault(A).unmap(A, A + 0x1000, thread=99).read()
-    assert records(trace)[1:] == unit(t.MADVISE, A, 1, [(0, t.DONTNEED)], 2)
+    assert records(trace)[1:] == unit(op.MADVISE, A, 1, [(0, op.DONTNEED)], 2)
 
 
 def test_flushes_and_interrupts_are_of_the_operation_they_are_for():
@@ -192,11 +192,11 @@ def test_notices_of_the_two_mebibytes_around_a_cut_are_told_apart():
 def test_an_ept_violation_is_an_access_of_the_vcpu(event):
     script = Script().fault(A).say("kvm_page_fault: " + event.format(0x5008))
     trace = script.read(guest_base=B)
-    assert records(trace) == [(A, 1, 0, t.WRITE, 0), (B + 0x5008, 1, 0, t.WRITE, 1)]
+    assert records(trace) == [(A, 1, 0, op.WRITE, 0), (B + 0x5008, 1, 0, op.WRITE, 1)]
     assert trace.agents[1].role == "device" and trace.agents[1].name == ("vcpu3" if "vcpu" in event else "vcpu0")
     slots = f'# hwmodel recording: {{"command": ["x"], "pid": 7, "memslots": [[0, {A}, 8192], [20480, {2 * B}, 4096]]}}\n'
     script.text, alone = slots + script.text, script.text
-    assert records(script.read())[1] == (2 * B + 8, 1, 0, t.WRITE, 1)  # guest address 0x5000 begins the second slot
+    assert records(script.read())[1] == (2 * B + 8, 1, 0, op.WRITE, 1)  # guest address 0x5000 begins the second slot
     script.text = alone
     left_out = script.read()
     assert len(left_out) == 1 and left_out.info["guest_faults_left_out"] == 1
@@ -230,7 +230,7 @@ def test_files_are_in_memory_in_a_space_of_their_own():
     script = Script().call(257, 0, 0, result=5).call(9, 0, 0x4000, 1, 2, 5, 0x3000, result=A).call(9, 0, 0x2000, 1, 2, 5, 0x6000, result=B)
     trace = script.read(files_in_memory=True)
     assert (trace.agents[1].name, trace.agents[1].space) == ("files in memory", 1)
-    assert trace.prelude.tolist() == t.mmap_unit(1 << 32, 5, 1, t.PRIVATE_FILE, 1, 3, agent=1, populate=True)  # pages 3 to 7
+    assert trace.prelude.tolist() == op.mmap_unit(1 << 32, 5, 1, op.PRIVATE_FILE, 1, 3, agent=1, populate=True)  # pages 3 to 7
 
 
 def test_a_recording_of_ours_says_what_was_mapped():
@@ -242,11 +242,11 @@ def test_a_recording_of_ours_says_what_was_mapped():
     script.text = head + script.text + '# hwmodel end: {"exit_status": 3}\n'
     trace = script.read()
     assert trace.prelude[:6].tolist() == [
-        *t.mmap_unit(0x400000, 2, 5, t.PRIVATE_FILE, 1, 1), *t.mmap_unit(0x7FF000000000, 2, RW, grows_down=True),
-        *t.mmap_unit(0x7FF000002000, 1, RW, grows_down=True, populate=True),
+        *op.mmap_unit(0x400000, 2, 5, op.PRIVATE_FILE, 1, 1), *op.mmap_unit(0x7FF000000000, 2, RW, grows_down=True),
+        *op.mmap_unit(0x7FF000002000, 1, RW, grows_down=True, populate=True),
     ]  # fmt: skip
     assert [(agent.name, agent.role) for agent in trace.agents] == [("prog", "cpu"), ("vcpu0", "device")]
-    assert records(trace)[1:] == [(268435456 + 8, 1, 0, t.READ, 1)]
+    assert records(trace)[1:] == [(268435456 + 8, 1, 0, op.READ, 1)]
     assert trace.info["exit_status"] == 3 and trace.info["guest_faults_left_out"] == 1
 
 
@@ -289,13 +289,13 @@ def test_more_processes_than_a_trace_has_are_left_out():
     for pid in range(10, 200):
         script.call(57, result=pid).fault(A, 7, thread=pid)
     trace = script.read()
-    assert len(trace.agents) == t.AGENTS and trace.info["forks_left_out"] == 190 - 127
+    assert len(trace.agents) == op.AGENTS and trace.info["forks_left_out"] == 190 - 127
 
 
 def test_without_events_nothing_faults_and_nothing_is_mapped():
     trace = workloads.read(DATA / "kernel.ftrace.txt", events=False)
     validate(trace)
-    assert set(np.concatenate(list(trace.chunks()))["kind"].tolist()) <= {t.READ, t.WRITE, t.FETCH}
+    assert set(np.concatenate(list(trace.chunks()))["kind"].tolist()) <= {op.READ, op.WRITE, op.FETCH}
 
 
 LINES = (DATA / "kernel.tracecmd.txt").read_text().splitlines(keepends=True)[1:]

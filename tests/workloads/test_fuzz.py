@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hwmodel import op as o
+from hwmodel import op
 from hwmodel.op import TraceError
 from tests import test_trace
 from tests.workloads import (
@@ -259,4 +259,4 @@ def test_a_check_that_is_wrong_is_noticed():
     outcome = fuzzing.read(LACKEY, events=False)
     with pytest.raises(AssertionError):
         check_lackey(LACKEY.replace(b" S 1fff000778,8", b" L 1fff000778,8"), outcome)
-    assert o.PAGE == 4096 and issubclass(TraceError, ValueError)
+    assert op.PAGE == 4096 and issubclass(TraceError, ValueError)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import workloads
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.op import TraceError
 from hwmodel.trace import validate
 from workloads import synthetic
@@ -48,7 +48,7 @@ def test_sizes_are_known(generate):
     trace = small(generate)
     ops = records(trace)
     assert len(trace) == ops.size > 0
-    assert trace.references == t.count_references(ops) > 0
+    assert trace.references == op.count_references(ops) > 0
 
 
 @each(GENERATORS)
@@ -100,7 +100,7 @@ def test_devices_take_part(generate):
     validate(trace)
     devices = {number for number, agent in enumerate(trace.agents) if agent.role == "device"}
     ops = records(trace)
-    assert len(devices) >= 3 and devices <= set(ops["agent"][ops["kind"] <= t.WRITE].tolist())
+    assert len(devices) >= 3 and devices <= set(ops["agent"][ops["kind"] <= op.WRITE].tolist())
 
 
 @each(GENERATORS)
@@ -108,10 +108,10 @@ def test_accesses_are_to_mapped_memory(generate):
     """Of the prelude, if the trace maps nothing itself."""
     trace = small(generate)
     ops = records(trace)
-    if np.isin(ops["kind"], [t.READ, t.WRITE, t.SYNC, t.COMPUTE]).all():
-        begins = trace.prelude["address"][trace.prelude["kind"] == t.MMAP]
-        ends = begins + (trace.prelude["count"][trace.prelude["kind"] == t.MMAP].astype(np.int64) << t.PAGE_SHIFT)
-        addresses = ops["address"][ops["kind"] <= t.WRITE]
+    if np.isin(ops["kind"], [op.READ, op.WRITE, op.SYNC, op.COMPUTE]).all():
+        begins = trace.prelude["address"][trace.prelude["kind"] == op.MMAP]
+        ends = begins + (trace.prelude["count"][trace.prelude["kind"] == op.MMAP].astype(np.int64) << op.PAGE_SHIFT)
+        addresses = ops["address"][ops["kind"] <= op.WRITE]
         assert ((addresses[:, None] >= begins) & (addresses[:, None] < ends)).any(axis=1).all()
 
 

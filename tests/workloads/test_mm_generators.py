@@ -7,8 +7,7 @@ import pytest
 import walker
 
 import workloads
-from hwmodel import Agent, Trace, TraceError
-from hwmodel import op as t
+from hwmodel import Agent, Trace, TraceError, op
 from hwmodel.modelled import check_modelled
 from hwmodel.trace import validate
 from workloads.synthetic.drawing import BASE
@@ -75,7 +74,7 @@ def test_the_same_seed_gives_the_same_trace_however_it_is_cut(name):
     assert (records(make(name, 70_000, seed=3, **rounds)) == whole).all()
     other = records(make(name, 70_000, seed=4, **rounds))
     assert other.size != whole.size or (other != whole).any()
-    assert trace.references == t.count_references(whole) == 70_000
+    assert trace.references == op.count_references(whole) == 70_000
     assert len(trace) == whole.size
 
 
@@ -83,8 +82,8 @@ def test_the_same_seed_gives_the_same_trace_however_it_is_cut(name):
 @pytest.mark.parametrize("accesses", [1, 2, 999])
 def test_a_longer_trace_begins_like_a_shorter_one_that_ends_with_its_last_access(name, accesses):
     short, long = records(make(name, accesses)), records(make(name, 3000))
-    assert t.count_references(short) == accesses
-    assert short[-1]["kind"] <= t.FETCH
+    assert op.count_references(short) == accesses
+    assert short[-1]["kind"] <= op.FETCH
     assert (short[:-1] == long[: short.size - 1]).all()
     assert short[-1]["address"] == long[short.size - 1]["address"] and short[-1]["count"] <= long[short.size - 1]["count"]
 
@@ -107,7 +106,7 @@ HOLDING = ("fork_snapshots", "gather_scatter", "gru_block_copy", "ksm_merging", 
 @pytest.mark.parametrize("name", SMALL)
 def test_what_holds_data_is_in_memory_from_the_start(name):
     prelude = make(name).prelude
-    populated = prelude["count"][np.flatnonzero(prelude["kind"] == t.MMAP) + 1] & t.POPULATE != 0
+    populated = prelude["count"][np.flatnonzero(prelude["kind"] == op.MMAP) + 1] & op.POPULATE != 0
     assert populated.all() if name in HOLDING else not populated.any()
 
 
@@ -125,7 +124,7 @@ BEYOND = {
 
 def check(trace):
     ops = records(trace)
-    check_modelled(trace, ops, np.flatnonzero(ops["kind"] > t.COMPUTE))
+    check_modelled(trace, ops, np.flatnonzero(ops["kind"] > op.COMPUTE))
 
 
 @pytest.mark.parametrize(("name", "settings"), WITHIN)
@@ -195,22 +194,22 @@ def test_what_is_spread_lies_evenly():
 
 
 AGENTS = [Agent("cpu", 0, "a"), Agent("cpu", 1, "b"), Agent("device", 0, "d")]
-OWNED = t.mmap_unit(BASE, 1, 3, agent=0)
-SEEN = t.mmap_unit(BASE, 1, 3, t.XPMEM, 1, BASE >> 12, agent=1)
-LOOK = [(BASE, 1, 0, t.READ, 1)]
+OWNED = op.mmap_unit(BASE, 1, 3, agent=0)
+SEEN = op.mmap_unit(BASE, 1, 3, op.XPMEM, 1, BASE >> 12, agent=1)
+LOOK = [(BASE, 1, 0, op.READ, 1)]
 
 
 @pytest.mark.parametrize(
     ("ops", "why"),
     [
-        ([(BASE, 1, 0, t.READ, 0)], "not mapped"),
-        ([*OWNED, *t.paged_unit(t.MPROTECT, BASE, 1, [(0, 1)]), (BASE, 1, 0, t.WRITE, 0)], "protected"),
+        ([(BASE, 1, 0, op.READ, 0)], "not mapped"),
+        ([*OWNED, *op.paged_unit(op.MPROTECT, BASE, 1, [(0, 1)]), (BASE, 1, 0, op.WRITE, 0)], "protected"),
         ([*OWNED, *OWNED], "mapped already"),
-        ([*t.paged_unit(t.MADVISE, BASE, 1, [(0, 4)])], "an operation on what is not mapped"),
-        ([*OWNED, (0, 0, 0, t.SYNC, 0), *SEEN, *LOOK], "not attached"),
-        ([*OWNED, (0, 0, 0, t.ATTACH, 1), *SEEN, *LOOK], "may come before the owner maps it"),
-        ([*OWNED, (0, 0, 0, t.SYNC, 0), (0, 0, 0, t.ATTACH, 1), *SEEN, *LOOK, *t.paged_unit(t.MUNMAP, BASE, 1)], "still read"),
-        ([*OWNED, *t.paged_unit(t.GUEST, BASE, 1, [(0, t.MUNMAP << 24)], agent=2)], "by the guest"),
+        ([*op.paged_unit(op.MADVISE, BASE, 1, [(0, 4)])], "an operation on what is not mapped"),
+        ([*OWNED, (0, 0, 0, op.SYNC, 0), *SEEN, *LOOK], "not attached"),
+        ([*OWNED, (0, 0, 0, op.ATTACH, 1), *SEEN, *LOOK], "may come before the owner maps it"),
+        ([*OWNED, (0, 0, 0, op.SYNC, 0), (0, 0, 0, op.ATTACH, 1), *SEEN, *LOOK, *op.paged_unit(op.MUNMAP, BASE, 1)], "still read"),
+        ([*OWNED, *op.paged_unit(op.GUEST, BASE, 1, [(0, op.MUNMAP << 24)], agent=2)], "by the guest"),
     ],
 )  # fmt: skip
 def test_the_oracle_sees_what_is_illegal(ops, why):

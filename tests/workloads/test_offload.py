@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.jit import JIT_OFF
 from hwmodel.op import Agent, TraceError
 from hwmodel.trace import Trace, validate
@@ -17,7 +17,7 @@ CPU = Agent("cpu", 0, "cpu0")
 
 
 def records(trace):
-    return np.concatenate([np.empty(0, t.OP), *trace.chunks()])
+    return np.concatenate([np.empty(0, op.OP), *trace.chunks()])
 
 
 def sample(size=20_000, seed=0):
@@ -26,12 +26,12 @@ def sample(size=20_000, seed=0):
     units = []
     for kind, page in zip(random.integers(0, 40, size).tolist(), random.integers(0, 300, size).tolist(), strict=True):
         if kind == 39:
-            units.append(t.paged_unit(t.MADVISE, page << 12, 1, [(0, t.DONTNEED)]))
+            units.append(op.paged_unit(op.MADVISE, page << 12, 1, [(0, op.DONTNEED)]))
         elif kind > 36:
-            units.append([(page << 12 | 4092, 1, 0, 1, 0), ((page + 1) << 12, 1, 0, 1 | t.CONTINUES, 0)])
+            units.append([(page << 12 | 4092, 1, 0, 1, 0), ((page + 1) << 12, 1, 0, 1 | op.CONTINUES, 0)])
         else:
             units.append([(page << 12, 1, 0, kind % 3, int(kind == 35))])
-    pieces = [t.as_records(r for unit in units[i : i + 999] for r in unit) for i in range(0, size, 999)]
+    pieces = [op.as_records(r for unit in units[i : i + 999] for r in unit) for i in range(0, size, 999)]
     return Trace([CPU, Agent("cpu", 0, "cpu1")], functools.partial(iter, pieces))
 
 
@@ -51,8 +51,8 @@ def drawn(number, seed):
 @pytest.mark.parametrize("seed", [0, 5, 5 << 32 | 7])
 def test_who_gets_a_record(by, seed):
     """Reads, writes and an access in two halves, of pages far apart; three in a block."""
-    units = [[((page << 33) + 4092, 1, 0, kind, 0), ((page << 33) + 4096, 1, 0, kind | t.CONTINUES, 0)][: 1 + (page % 5 == 0)]
-             for page in range(60) for kind in (t.READ, t.WRITE)]  # fmt: skip
+    units = [[((page << 33) + 4092, 1, 0, kind, 0), ((page << 33) + 4096, 1, 0, kind | op.CONTINUES, 0)][: 1 + (page % 5 == 0)]
+             for page in range(60) for kind in (op.READ, op.WRITE)]  # fmt: skip
     trace = offload(Trace.from_records([CPU], [record for unit in units for record in unit]), 0.4, 3, by, 3, seed)
     expected = []
     for i, unit in enumerate(units):
@@ -77,13 +77,13 @@ def test_only_agents_change(arguments):
     before, trace = records(sample(3000)), offload(sample(3000), **arguments)
     after = records(trace)
     validate(trace)
-    same = [name for name in t.OP.names if name != "agent"]
+    same = [name for name in op.OP.names if name != "agent"]
     assert (before[same] == after[same]).all()
     moved = before["agent"] != after["agent"]
     assert (before["agent"][moved] == 0).all()
-    assert (after["kind"][moved] & ~t.CONTINUES <= t.WRITE).all()
+    assert (after["kind"][moved] & ~op.CONTINUES <= op.WRITE).all()
     assert (after["agent"][moved] >= 2).all() and (after["agent"][moved] < 2 + arguments["engines"]).all()
-    halves = np.flatnonzero(before["kind"] & t.CONTINUES)
+    halves = np.flatnonzero(before["kind"] & op.CONTINUES)
     assert (after["agent"][halves] == after["agent"][halves - 1]).all()
     if arguments["by"] == "page":
         pages = after["address"][moved] >> 12

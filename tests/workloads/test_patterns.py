@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.op import TraceError
 from hwmodel.trace import validate
 from workloads import phases, pointer_chase, producer_consumer, sequential, strided, uniform, zipf
@@ -36,7 +36,7 @@ def test_streams_walk_side_by_side(stride, streams, workers):
     for worker in itertools.cycle(range(workers)):
         offset = next(parts[worker])
         for base, letter in zip(bases.values(), streams, strict=True):
-            expected.append((base + offset, 1, 0, t.WRITE if letter == "w" else t.READ, worker + 1 if workers == 3 else 0))
+            expected.append((base + offset, 1, 0, op.WRITE if letter == "w" else op.READ, worker + 1 if workers == 3 else 0))
         if len(expected) >= accesses:
             break
     trace = strided(accesses, pages=pages, stride=stride, streams=streams, devices=3 if workers == 3 else 0)
@@ -55,7 +55,7 @@ def test_arrays_do_not_touch():
     bases, prelude = place({"a": 1, "b": APART - 4096, "c": APART, "d": 5 * APART + 1})
     assert list(bases.values()) == [BASE, BASE + APART, BASE + 2 * APART, BASE + 4 * APART]
     assert prelude["count"][::2].tolist() == [1, 511, 512, 5 * 512 + 1]
-    assert [bool(flags & t.POPULATE) for flags in place({"a": 1, "b": 1}, filled=["b"])[1]["count"][1::2]] == [False, True]
+    assert [bool(flags & op.POPULATE) for flags in place({"a": 1, "b": 1}, filled=["b"])[1]["count"][1::2]] == [False, True]
     with pytest.raises(TraceError, match="b: 140737488355328 bytes at 0x1000200000 pass the end of user memory"):
         place({"a": 1, "b": 1 << 47})
 
@@ -63,7 +63,7 @@ def test_arrays_do_not_touch():
 @pytest.mark.jit_off
 def test_a_chase_reads_each_node_once_a_round():
     ops = records(pointer_chase(3 * 128, pages=2, node=64))
-    assert (ops["kind"] == t.READ).all() and (ops["count"] == 1).all()
+    assert (ops["kind"] == op.READ).all() and (ops["count"] == 1).all()
     rounds = ops["address"].reshape(3, 128)
     assert (rounds == rounds[0]).all()
     assert sorted(rounds[0]) == list(range(BASE, BASE + 8192, 64))
@@ -94,19 +94,19 @@ def test_a_ring_is_written_and_read_behind(producer, consumer, numbers, pages, b
 
     expected = []
     for step in range(10 if per_page < 100 else 4):
-        expected += [(0, 0, 0, t.SYNC, numbers[0])] if step else []
+        expected += [(0, 0, 0, op.SYNC, numbers[0])] if step else []
         for at in range(batch * per_page):
-            expected.append((word(step, at), 1, 0, t.WRITE, numbers[0]))
+            expected.append((word(step, at), 1, 0, op.WRITE, numbers[0]))
             if step >= lag:
-                expected.append((word(step - lag, at), 1, 0, t.READ, numbers[1]))
-    accesses = sum(record[3] != t.SYNC for record in expected)
+                expected.append((word(step - lag, at), 1, 0, op.READ, numbers[1]))
+    accesses = sum(record[3] != op.SYNC for record in expected)
     arguments = {"pages": pages, "batch": batch, "lag": lag, "per_page": per_page, "producer": producer, "consumer": consumer}
     trace = producer_consumer(accesses, **arguments)
     assert tuples(trace) == expected
     assert len(trace) == len(expected) and trace.references == accesses
     assert trace.agents[numbers[0]].role == producer and trace.agents[numbers[1]].role == consumer
     unsynced = producer_consumer(accesses, **arguments, sync=False)
-    assert tuples(unsynced) == [record for record in expected if record[3] != t.SYNC] and len(unsynced) == accesses
+    assert tuples(unsynced) == [record for record in expected if record[3] != op.SYNC] and len(unsynced) == accesses
 
 
 @pytest.mark.jit_off
@@ -114,9 +114,9 @@ def test_the_reader_of_a_ring_never_overtakes_and_loses_nothing():
     ops = records(producer_consumer(3000, pages=6, batch=2, lag=2, per_page=3))
     content, written, read = {}, 0, 0
     for address, _, _, kind, _ in ops.tolist():
-        if kind == t.WRITE:
+        if kind == op.WRITE:
             content[address], written = written, written + 1
-        elif kind == t.READ:
+        elif kind == op.READ:
             assert content[address] == read
             read += 1
     assert read > 1000
@@ -132,7 +132,7 @@ def test_blocks_of_a_ring_fit_together():
     trace = producer_consumer(BLOCK + 500, pages=4, batch=1, per_page=7)
     ops = records(trace)
     assert len(trace) == ops.size
-    steps = np.flatnonzero(ops["kind"] == t.SYNC)
+    steps = np.flatnonzero(ops["kind"] == op.SYNC)
     assert steps[0] == 7 and set(np.diff(steps)) == {15}
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hwmodel import op as t
+from hwmodel import op
 from workloads.readers.cachedfiles import BASE, MOST, CachedFiles
 from workloads.readers.initial import Layout
 from workloads.readers.procmaps import parse_maps
@@ -28,10 +28,10 @@ def layout(text, present=()):
 def test_every_kind_of_mapping():
     found = layout(MAPS)
     assert found.units == [
-        t.mmap_unit(A, 3, 5, t.PRIVATE_FILE, 1, 1, agent=3), t.mmap_unit(0x600000, 1, 3, agent=3),
-        t.mmap_unit(0x7F0000000000, 2, 3, t.SHARED_FILE, 2, 3, agent=3), t.mmap_unit(0x7F0000010000, 1, 3, t.SHARED_FILE, 3, agent=3),
-        t.mmap_unit(0x7F0000020000, 1, 0, t.PRIVATE_FILE, 1, 2, agent=3), t.mmap_unit(S, 3, 3, grows_down=True, agent=3),
-        t.mmap_unit(0x7FF000010000, 1, 1, t.PRIVATE_FILE, 4, agent=3),
+        op.mmap_unit(A, 3, 5, op.PRIVATE_FILE, 1, 1, agent=3), op.mmap_unit(0x600000, 1, 3, agent=3),
+        op.mmap_unit(0x7F0000000000, 2, 3, op.SHARED_FILE, 2, 3, agent=3), op.mmap_unit(0x7F0000010000, 1, 3, op.SHARED_FILE, 3, agent=3),
+        op.mmap_unit(0x7F0000020000, 1, 0, op.PRIVATE_FILE, 1, 2, agent=3), op.mmap_unit(S, 3, 3, grows_down=True, agent=3),
+        op.mmap_unit(0x7FF000010000, 1, 1, op.PRIVATE_FILE, 4, agent=3),
     ]  # fmt: skip
     stack = S >> 12
     assert found.covered == [
@@ -44,8 +44,8 @@ def test_what_is_in_memory_is_a_piece_of_its_own():
     (line, *_) = MAPS.splitlines()
     found = layout(line, [(A + 0x1000, 1)])
     pieces = [(A, 1, 1, False), (A + 0x1000, 1, 2, True), (A + 0x2000, 1, 3, False)]  # address, pages, page of the file, in memory?
-    assert found.units == [t.mmap_unit(at, n, 5, t.PRIVATE_FILE, 1, page, agent=3, populate=there) for at, n, page, there in pieces]
-    assert layout(line, [(A - 0x1000, 2)]).units[0] == t.mmap_unit(A, 1, 5, t.PRIVATE_FILE, 1, 1, agent=3, populate=True)
+    assert found.units == [op.mmap_unit(at, n, 5, op.PRIVATE_FILE, 1, page, agent=3, populate=there) for at, n, page, there in pieces]
+    assert layout(line, [(A - 0x1000, 2)]).units[0] == op.mmap_unit(A, 1, 5, op.PRIVATE_FILE, 1, 1, agent=3, populate=True)
     assert layout(line, [(A + 0x3000, 2), (A - 0x1000, 1)]).units == layout(line).units, "beside it"
     assert len(layout(line, [(A, 1), (A + 0x1000, 2)]).units) == 2
     assert layout("").units == Layout().units
@@ -63,12 +63,12 @@ def cached(*mappings):
     """The units of files of which these (file, first page, pages) are mapped."""
     files = CachedFiles()
     for file, first, pages in mappings:
-        files.note(t.as_records(t.mmap_unit(1 << 30, pages, 1, t.PRIVATE_FILE, file, first)))
+        files.note(op.as_records(op.mmap_unit(1 << 30, pages, 1, op.PRIVATE_FILE, file, first)))
     return files.units(5)
 
 
 def unit(at, file, first, pages):
-    return t.mmap_unit(BASE + (at << 12), pages, 1, t.PRIVATE_FILE, file, first, agent=5, populate=True)
+    return op.mmap_unit(BASE + (at << 12), pages, 1, op.PRIVATE_FILE, file, first, agent=5, populate=True)
 
 
 def test_files_in_memory_are_mapped_once():
@@ -80,5 +80,5 @@ def test_files_in_memory_are_mapped_once():
 
 def test_anonymous_memory_is_no_file():
     files = CachedFiles()
-    files.note(t.as_records([*t.mmap_unit(0x1000, 2, 3), *t.mmap_unit(0x5000, 2, 3, t.SHARED, 4), (0, 9, 0, t.READ, 0)]))
+    files.note(op.as_records([*op.mmap_unit(0x1000, 2, 3), *op.mmap_unit(0x5000, 2, 3, op.SHARED, 4), (0, 9, 0, op.READ, 0)]))
     assert files.units(0) == []

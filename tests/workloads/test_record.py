@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.op import TraceError
 from hwmodel.trace import Trace, validate
 from workloads import read, record
@@ -54,7 +54,7 @@ def program(tmp_path_factory):
 
 
 def kinds(trace):
-    return {t.NAMES[kind & ~t.CONTINUES] for chunk in trace.chunks() for kind in set(chunk["kind"].tolist())}
+    return {op.NAMES[kind & ~op.CONTINUES] for chunk in trace.chunks() for kind in set(chunk["kind"].tolist())}
 
 
 @needs_valgrind

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 import workloads
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.op import TraceError, TraceWarning
 from hwmodel.trace import validate
 from workloads import read, record
@@ -127,15 +127,15 @@ def test_threads_are_agents_and_every_access_is_there(folder, tmp_path):
     assert trace.info["exit_status"] == 9
     assert "qemu" in trace.info["recorder"]
     workers = {threads[f"prog/{n}"]: n for n in range(1, 5)}
-    assert uses(trace, t.WRITE) == {(0, 0): 7} | {(agent, n): 1000 + n for agent, n in workers.items()}
+    assert uses(trace, op.WRITE) == {(0, 0): 7} | {(agent, n): 1000 + n for agent, n in workers.items()}
     reads = {(agent, n): 500 + n for agent, n in workers.items()} | {(agent, 5): 30_000 for agent in workers}
-    assert uses(trace, t.READ) == reads  # the forked process is not recorded
+    assert uses(trace, op.READ) == reads  # the forked process is not recorded
     assert trace.info["forks_not_followed"] == 1
     for number in range(6):
         page = PAGES + 4096 * number
-        used = places(trace, lambda address, *rest, page=page: address & ~4095 == page and rest[2] <= t.FETCH)
-        freed = places(trace, lambda address, *rest, page=page: address == page and rest[2] == t.MUNMAP)
-        mapped = places(trace, lambda address, *rest: address == PAGES and rest[2] == t.MMAP)
+        used = places(trace, lambda address, *rest, page=page: address & ~4095 == page and rest[2] <= op.FETCH)
+        freed = places(trace, lambda address, *rest, page=page: address == page and rest[2] == op.MUNMAP)
+        mapped = places(trace, lambda address, *rest: address == PAGES and rest[2] == op.MMAP)
         assert mapped[0] < used[0]
         assert number == 0 or used[-1] < freed[0]
 
@@ -147,7 +147,7 @@ def test_all_that_a_killed_program_did_is_there(folder, word, status):
     validate(trace)
     assert trace.info["exit_status"] == status
     assert "cut_short" not in trace.info
-    assert uses(trace, t.WRITE) == {(0, 0): 7}
+    assert uses(trace, op.WRITE) == {(0, 0): 7}
     assert trace.info["operations"]["exit"] == 1
 
 
@@ -155,14 +155,14 @@ def test_all_that_a_killed_program_did_is_there(folder, word, status):
 def test_an_execve_ends_the_recording(folder):
     trace = record(["./prog", "exec"], tool="qemu", cwd=folder)
     assert trace.info["exit_status"] == 1  # of /bin/false
-    assert uses(trace, t.READ) == {(0, 0): 3}  # what was done behind the execve that failed
+    assert uses(trace, op.READ) == {(0, 0): 3}  # what was done behind the execve that failed
     assert trace.info["operations"]["exit"] == 1
 
 
 @needs_qemu
 def test_a_program_that_closes_descriptors_one_by_one_does_not_hit_ours(folder):
     trace = record(["./prog", "close"], tool="qemu", cwd=folder)
-    assert uses(trace, t.READ) == {(0, 0): 5}
+    assert uses(trace, op.READ) == {(0, 0): 5}
     assert trace.info["exit_status"] == 0
 
 
@@ -171,7 +171,7 @@ def test_a_program_that_closes_all_descriptors_at_once_ends_the_recording(folder
     with pytest.warns(TraceWarning, match=r"\./prog: cut short: ends at byte"):
         trace = record(["./prog", "range"], tool="qemu", cwd=folder)
     validate(trace)
-    assert uses(trace, t.READ)[0, 0] < 10_000
+    assert uses(trace, op.READ)[0, 0] < 10_000
     assert trace.info["cut_short"]
 
 
@@ -179,7 +179,7 @@ def counts(trace):
     """Accesses by kind, halves counted with what they are halves of."""
     found = collections.Counter()
     for chunk in trace.chunks():
-        for kind in (t.READ, t.WRITE, t.FETCH, t.READ | t.CONTINUES, t.WRITE | t.CONTINUES):
+        for kind in (op.READ, op.WRITE, op.FETCH, op.READ | op.CONTINUES, op.WRITE | op.CONTINUES):
             found[kind] += int(chunk["count"].sum(where=chunk["kind"] == kind))
     return found
 
@@ -190,7 +190,7 @@ def test_valgrind_counts_the_same(folder):
     """Fetches, reads, writes and those that cross pages of a program without libraries, to the last one."""
     ours, theirs = (record(["./plain"], tool=tool, cwd=folder) for tool in ("qemu", "lackey"))
     assert counts(ours) == counts(theirs)
-    assert counts(ours)[t.FETCH] > 500_000
+    assert counts(ours)[op.FETCH] > 500_000
     assert min(counts(ours).values()) > 1000
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import hwmodel
 import workloads
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.op import TraceError
 from hwmodel.trace import Trace, validate
 
@@ -37,7 +37,7 @@ def test_a_recording_is_valid_large_and_small(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_counts_of_a_recording_are_true(name):
     trace = workloads.recorded(name)
-    sizes = [(chunk.size, t.count_references(chunk)) for chunk in trace.chunks()]
+    sizes = [(chunk.size, op.count_references(chunk)) for chunk in trace.chunks()]
     assert len(trace) == sum(records for records, _ in sizes)
     assert trace.references == sum(references for _, references in sizes)
 
@@ -49,12 +49,12 @@ def test_the_threads_of_a_recording_are_its_agents_and_shoot_down_each_others_tr
     assert {(agent.role, agent.space) for agent in trace.agents} == {("cpu", 0)}
     ops = np.concatenate(list(trace.chunks()))
     workers = [n for n, agent in enumerate(trace.agents) if agent.name != "git/0"]
-    for kind in (t.MMAP, t.MUNMAP):
+    for kind in (op.MMAP, op.MUNMAP):
         assert set(workers) <= set(ops["agent"][ops["kind"] == kind].tolist())
     for worker in workers:
-        first, last = np.flatnonzero((ops["kind"] == t.MUNMAP) & (ops["agent"] == worker))[[0, -1]]
+        first, last = np.flatnonzero((ops["kind"] == op.MUNMAP) & (ops["agent"] == worker))[[0, -1]]
         between = ops[first:last]
-        others = {other for other in workers if t.count_references(between[between["agent"] == other]) > 100_000}
+        others = {other for other in workers if op.count_references(between[between["agent"] == other]) > 100_000}
         assert others | {worker} == set(workers)
     machine = hwmodel.preset("cpu-only").with_(**{"cpu.count": 5})
     counters = hwmodel.simulate(machine, trace, progress=False).counters

@@ -10,7 +10,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.op import TraceError
 from hwmodel.trace import validate
 from workloads import kernel_counts, read, record_kernel, recordkernel, tracefs
@@ -99,7 +99,7 @@ def test_the_program_s_memory_and_threads_are_there_from_its_first_instruction(p
     assert address == ip  # the loader's first instruction is fetched
     trace = read(out)
     ops = np.concatenate(list(trace.chunks()))
-    assert ops[0]["kind"] == t.FETCH and ops[0]["address"] == int(ip, 16)
+    assert ops[0]["kind"] == op.FETCH and ops[0]["address"] == int(ip, 16)
     assert sum(agent.space == 0 and agent.role == "cpu" for agent in trace.agents) == 2
 
 
@@ -117,7 +117,7 @@ def test_nothing_is_left_behind_where_it_fails(tmp_path, monkeypatch):
 @needs_tracefs
 def test_lost_events_are_told(tmp_path, monkeypatch):
     monkeypatch.setattr(tracefs.Instance, "lost", lambda self: 12)
-    with pytest.warns(t.TraceWarning, match="the kernel lost 12 events"):
+    with pytest.warns(op.TraceWarning, match="the kernel lost 12 events"):
         assert record_kernel(["true"], tmp_path / "events", kvm=False)["lost_events"] == 12
 
 

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from hwmodel import op as o
+from hwmodel import op
 from workloads.reuse import EXACT, Reuse
 
 
 def make(pages, counts=None, kinds=None, agents=None):
-    ops = np.zeros(len(pages), o.OP)
+    ops = np.zeros(len(pages), op.OP)
     ops["address"] = np.asarray(pages) << 12
     ops["count"] = 1 if counts is None else counts
-    ops["kind"] = o.READ if kinds is None else kinds
+    ops["kind"] = op.READ if kinds is None else kinds
     ops["agent"] = 0 if agents is None else agents
     return ops
 
@@ -46,11 +46,11 @@ def test_as_a_list_that_is_searched(most):
     random = np.random.default_rng(most)
     pages = random.integers(0, most, 3000) ** 2
     agents = random.integers(0, 2, 3000)
-    kinds = random.choice([o.READ, o.WRITE, o.FETCH, o.COMPUTE], 3000)
+    kinds = random.choice([op.READ, op.WRITE, op.FETCH, op.COMPUTE], 3000)
     reuse = Reuse(1)
     for part in np.array_split(make(pages, kinds=kinds, agents=agents), 7):
         reuse.add(part)
-    mine = (agents == 1) & (kinds != o.COMPUTE)
+    mine = (agents == 1) & (kinds != op.COMPUTE)
     found = distances(pages[mine].tolist())
     assert np.array_equal(reuse.histogram[:EXACT], histogram(found))
     assert reuse.cold == found.count(None)
@@ -71,7 +71,7 @@ def test_long_distances_are_counted_by_their_power_of_two():
 
 
 def test_both_halves_of_a_crossing_access_are_used():
-    ops = make([1, 2, 1], kinds=[o.READ, o.READ | o.CONTINUES, o.READ])
+    ops = make([1, 2, 1], kinds=[op.READ, op.READ | op.CONTINUES, op.READ])
     reuse = Reuse(0)
     reuse.add(ops)
     assert (reuse.cold, reuse.histogram[1]) == (2, 1)

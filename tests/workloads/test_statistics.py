@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from lru import NEVER, che_miss_ratio, lru_misses, stack_distances
 
-from hwmodel import op as t
+from hwmodel import op
 from workloads import phases, pointer_chase, producer_consumer, sequential, strided, uniform, zipf
 from workloads.synthetic.drawing import BASE
 from workloads.synthetic.patterns import SHUFFLE
@@ -19,7 +19,7 @@ BATCHES = 40
 
 def pages_of(trace):
     ops = np.concatenate(list(trace.chunks()))
-    return ops["address"][ops["kind"] <= t.WRITE] - BASE >> t.PAGE_SHIFT
+    return ops["address"][ops["kind"] <= op.WRITE] - BASE >> op.PAGE_SHIFT
 
 
 def ranks_of(trace, seed=0):

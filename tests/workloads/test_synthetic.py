@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.op import TraceError
 from hwmodel.trace import validate
 from workloads import sequential, uniform, unmap_churn, zipf
@@ -17,7 +17,7 @@ def records(trace, size=1 << 18):
 
 
 def pages_of(ops):
-    return ops["address"] - BASE >> t.PAGE_SHIFT
+    return ops["address"] - BASE >> op.PAGE_SHIFT
 
 
 @pytest.mark.parametrize("generate", GENERATORS)
@@ -28,7 +28,7 @@ def test_the_same_seed_gives_the_same_trace_however_it_is_cut(generate):
     assert (records(generate(BLOCK + 5000, pages=100, seed=3)) == whole).all()
     assert (records(generate(BLOCK + 5000, pages=100, seed=4)) != whole).any()
     assert len(trace) == whole.size
-    assert trace.references == t.count_references(whole) == BLOCK + 5000
+    assert trace.references == op.count_references(whole) == BLOCK + 5000
 
 
 @pytest.mark.parametrize("generate", GENERATORS)
@@ -37,9 +37,9 @@ def test_traces_are_valid_stay_in_the_region_and_mix_reads_and_writes(generate, 
     trace = generate(20_000, pages=64, writes=0.25, cpus=2, devices=devices)
     validate(trace)
     ops = records(trace)
-    accesses = ops[ops["kind"] <= t.WRITE]
+    accesses = ops[ops["kind"] <= op.WRITE]
     assert pages_of(accesses).min() >= 0 and pages_of(accesses).max() < 64
-    assert (accesses["kind"] == t.WRITE).mean() == pytest.approx(0.25, abs=0.02)
+    assert (accesses["kind"] == op.WRITE).mean() == pytest.approx(0.25, abs=0.02)
     assert sorted(set(accesses["agent"].tolist())) == ([2, 3] if devices else [0, 1])
     assert [agent.role for agent in trace.agents] == ["cpu"] * 2 + ["device"] * devices
     assert tuple(trace.prelude[0])[:2] == (BASE, 64)
@@ -81,11 +81,11 @@ def test_sequential_walks():
 def test_churn_operates_every_so_often(every):
     accesses = 2 * BLOCK + 10 if every >= 1000 else 50
     ops = records(unmap_churn(accesses, pages=64, every=every, part=8))
-    starts = np.flatnonzero(ops["kind"] == t.MUNMAP)
+    starts = np.flatnonzero(ops["kind"] == op.MUNMAP)
     assert starts.size == (accesses - 1) // every
-    before = np.cumsum(ops["kind"] <= t.WRITE)[starts]
+    before = np.cumsum(ops["kind"] <= op.WRITE)[starts]
     assert before.tolist() == [every * (i + 1) for i in range(starts.size)]
-    assert (ops["kind"][starts + 1] == t.MMAP).all() and (ops["kind"][starts + 2] == t.ARG).all()
+    assert (ops["kind"][starts + 1] == op.MMAP).all() and (ops["kind"][starts + 2] == op.ARG).all()
     assert (ops["address"][starts + 1] == ops["address"][starts]).all()
     assert (pages_of(ops[starts]) % 8 == 0).all() and (pages_of(ops[starts]) <= 56).all()
     assert (ops["agent"][starts] == 0).all()
@@ -93,8 +93,8 @@ def test_churn_operates_every_so_often(every):
 
 def test_churn_can_give_back_pages_without_unmapping():
     ops = records(unmap_churn(5000, pages=64, every=100, how="dontneed"))
-    assert (ops["kind"] == t.MADVISE).sum() == 49
-    assert not np.isin(ops["kind"], (t.MMAP, t.MUNMAP)).any()
+    assert (ops["kind"] == op.MADVISE).sum() == 49
+    assert not np.isin(ops["kind"], (op.MMAP, op.MUNMAP)).any()
 
 
 @pytest.mark.parametrize(

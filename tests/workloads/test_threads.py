@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.op import TraceError, TraceWarning
 from hwmodel.trace import validate
 from tests.workloads import naive_threads
@@ -91,22 +91,22 @@ def test_a_recording_of_two_threads(tmp_path):
     path.write_bytes(RECORDING)
     trace = read(path)
     assert records(trace) == [
-        (CODE, 3, 0, t.FETCH, 0),
-        (DATA, 1, 0, t.WRITE, 0),
-        (DATA + 8, 1, 0, t.READ, 0),
-        *t.mmap_unit(NEW, 2, 3),
-        (CODE + 0xFFE, 1, 0, t.FETCH, 1),
-        (CODE + 0x1000, 1, 0, t.FETCH | t.CONTINUES, 1),
-        (NEW + 0xFFC, 1, 0, t.READ, 1),
-        (NEW + 0x1000, 1, 0, t.READ | t.CONTINUES, 1),
-        (NEW, 2, 0, t.MUNMAP, 1),
-        (0, 1, 0, t.SYSCALL, 1),
-        (0, 1, 0, t.FORK, 1),
-        (0, 0, 0, t.EXIT, 2),
-        (0, 0, 0, t.EXIT, 0),
+        (CODE, 3, 0, op.FETCH, 0),
+        (DATA, 1, 0, op.WRITE, 0),
+        (DATA + 8, 1, 0, op.READ, 0),
+        *op.mmap_unit(NEW, 2, 3),
+        (CODE + 0xFFE, 1, 0, op.FETCH, 1),
+        (CODE + 0x1000, 1, 0, op.FETCH | op.CONTINUES, 1),
+        (NEW + 0xFFC, 1, 0, op.READ, 1),
+        (NEW + 0x1000, 1, 0, op.READ | op.CONTINUES, 1),
+        (NEW, 2, 0, op.MUNMAP, 1),
+        (0, 1, 0, op.SYSCALL, 1),
+        (0, 1, 0, op.FORK, 1),
+        (0, 0, 0, op.EXIT, 2),
+        (0, 0, 0, op.EXIT, 0),
     ]
     assert [tuple(record) for record in trace.prelude.tolist()] == [
-        *t.mmap_unit(CODE, 2, 5, t.PRIVATE_FILE, 1, 1), *t.mmap_unit(DATA, 2, 3),
+        *op.mmap_unit(CODE, 2, 5, op.PRIVATE_FILE, 1, 1), *op.mmap_unit(DATA, 2, 3),
     ]  # fmt: skip
     assert [(agent.name, agent.space) for agent in trace.agents] == [("prog/0", 0), ("prog/1", 0), ("prog/fork 1", 1)]
     assert trace.info["program"] == "/bin/prog"
@@ -127,12 +127,12 @@ def test_pieces_of_an_access_are_one():
         + entry(WRITE, DATA + 0xFF8, 8) + entry(WRITE, DATA + 0x1000, 8, 0, SAME) + FINISH  # 16 bytes that cross
     )  # fmt: skip
     assert records(trace)[:-1] == [
-        (DATA, 3, 0, t.READ, 0),
-        (DATA + 0x1000, 1, 0, t.WRITE, 0),
-        (DATA, 1, 0, t.READ, 0),
-        (DATA + 0x1008, 1, 0, t.WRITE, 0),
-        (DATA + 0xFF8, 1, 0, t.WRITE, 0),
-        (DATA + 0x1000, 1, 0, t.WRITE | t.CONTINUES, 0),
+        (DATA, 3, 0, op.READ, 0),
+        (DATA + 0x1000, 1, 0, op.WRITE, 0),
+        (DATA, 1, 0, op.READ, 0),
+        (DATA + 0x1008, 1, 0, op.WRITE, 0),
+        (DATA + 0xFF8, 1, 0, op.WRITE, 0),
+        (DATA + 0x1000, 1, 0, op.WRITE | op.CONTINUES, 0),
     ]
 
 
@@ -140,23 +140,23 @@ def test_a_file_is_one_by_its_inode():
     """Two descriptors of one inode are one file; of two inodes, two."""
     maps = [(3, 500), (4, 500), (4, 501)]
     data = b"".join(entry(MAPPED_FILE, inode, 9) + call(9, (0, 4096, 1, 2, fd, 0), NEW) for fd, inode in maps)
-    flags = [arg[1] >> t.FILE_SHIFT for arg in records(trace_of(START + data + FINISH)) if arg[3] == t.ARG]
+    flags = [arg[1] >> op.FILE_SHIFT for arg in records(trace_of(START + data + FINISH)) if arg[3] == op.ARG]
     assert flags == [2, 2, 3]  # 1 is the program
 
 
 def test_without_events_all_that_is_used_is_there():
     data = START + fetch(CODE, 1, 1) + call(9, (0, 8192, 3, 0x22, -1, 0), NEW) + entry(WRITE, NEW, 1) + FINISH
     trace = trace_of(data, events=False)
-    assert records(trace) == [(CODE, 1, 0, t.FETCH, 0), (NEW, 1, 0, t.WRITE, 0)]
-    flags = [7 | t.POPULATE] * 2
-    assert [arg[1] for arg in trace.prelude.tolist() if arg[3] == t.ARG] == flags
+    assert records(trace) == [(CODE, 1, 0, op.FETCH, 0), (NEW, 1, 0, op.WRITE, 0)]
+    flags = [7 | op.POPULATE] * 2
+    assert [arg[1] for arg in trace.prelude.tolist() if arg[3] == op.ARG] == flags
 
 
 def test_an_execve_ends_a_recording_unless_it_fails():
     trace = trace_of(START + entry(EXEC))
-    assert records(trace) == [(0, 0, 0, t.EXIT, 0)]
+    assert records(trace) == [(0, 0, 0, op.EXIT, 0)]
     trace = trace_of(START + entry(EXEC) + call(59, (), -2) + entry(READ, DATA, 1) + FINISH)
-    assert records(trace) == [(0, 1, 0, t.SYSCALL, 0), (DATA, 1, 0, t.READ, 0), (0, 0, 0, t.EXIT, 0)]
+    assert records(trace) == [(0, 1, 0, op.SYSCALL, 0), (DATA, 1, 0, op.READ, 0), (0, 0, 0, op.EXIT, 0)]
 
 
 def test_where_there_is_no_room_threads_share_the_agents_of_those_that_ended():
@@ -164,9 +164,9 @@ def test_where_there_is_no_room_threads_share_the_agents_of_those_that_ended():
         entry(THREAD, n, 0, n) + entry(READ, DATA, 1, n) + entry(THREAD_END, 0, 0, n) for n in range(1, 131)
     )  # fmt: skip
     trace = trace_of(START + born + FINISH)
-    assert len(trace.agents) == t.AGENTS
+    assert len(trace.agents) == op.AGENTS
     assert trace.info["threads_that_share_an_agent"] == 3
-    reads = {record[4]: record[1] for record in records(trace) if record[3] == t.READ}
+    reads = {record[4]: record[1] for record in records(trace) if record[3] == op.READ}
     assert reads == {agent: 2 if agent <= 3 else 1 for agent in range(1, 128)}
     validate(trace)
     alive = b"".join(entry(THREAD, n, 0, n) for n in range(1, 129))
@@ -252,5 +252,5 @@ def test_random_entries_become_what_the_twin_says(chunk, monkeypatch):
         trace = trace_of(data)
         assert (stop, cut) == (None, False)
         assert expand(trace)[0] == expected(found, lambda agent: agent)
-        unmapped = [(row[4], row[0]) for row in records(trace) if row[3] == t.MUNMAP]
+        unmapped = [(row[4], row[0]) for row in records(trace) if row[3] == op.MUNMAP]
         assert unmapped == [(row[3], entries[at + 1][1]) for at, row in enumerate(entries) if row[0] == CALL]

@@ -1,6 +1,6 @@
 """An oracle: LRU set-associative instruction and data TLBs over a unified second level that their misses feed."""
 
-from hwmodel import op as t
+from hwmodel import op
 
 
 class Tlb:
@@ -29,11 +29,11 @@ def misses(records, first=(2, 2), second=(4, 2)):
     """Misses of each level; an operation on memory flushes its address space, here everything."""
     fetches, data, unified = Tlb(*first), Tlb(*first), Tlb(*second)
     for address, count, _, kind, _ in records:
-        if kind & ~t.CONTINUES <= t.FETCH:
+        if kind & ~op.CONTINUES <= op.FETCH:
             for _ in range(count):
-                upper = fetches if kind & ~t.CONTINUES == t.FETCH else data
+                upper = fetches if kind & ~op.CONTINUES == op.FETCH else data
                 upper.hit(address >> 12) or unified.hit(address >> 12)
-        elif kind >= t.MMAP and kind != t.ARG:
+        elif kind >= op.MMAP and kind != op.ARG:
             for tlb in (fetches, data, unified):
                 tlb.flush()
     return fetches.misses, data.misses, unified.misses

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hwmodel import op as t
+from hwmodel import op
 
 SYNC = "sync"
 
@@ -24,7 +24,7 @@ class Log(list):
     def records(self, arrays, item_bytes):
         """What a trace says of this, with the arrays where it says they are."""
         for kind, name, index, agent in self:
-            yield (0, 0, 0, t.SYNC, agent) if kind == SYNC else (arrays[name]["address"] + index * item_bytes[name], 1, 0, kind, agent)
+            yield (0, 0, 0, op.SYNC, agent) if kind == SYNC else (arrays[name]["address"] + index * item_bytes[name], 1, 0, kind, agent)
 
 
 class Array:
@@ -34,11 +34,11 @@ class Array:
         self.log, self.name, self.items = log, name, np.asarray(items).tolist()
 
     def __getitem__(self, index):
-        self.log.append((t.READ, self.name, index, self.log.agent))
+        self.log.append((op.READ, self.name, index, self.log.agent))
         return self.items[index]
 
     def __setitem__(self, index, value):
-        self.log.append((t.WRITE, self.name, index, self.log.agent))
+        self.log.append((op.WRITE, self.name, index, self.log.agent))
         self.items[index] = value
 
     def __len__(self):

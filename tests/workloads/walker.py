@@ -1,8 +1,8 @@
 """An oracle: replays a trace on dictionaries of pages and refuses what its program could not have done."""
 
-from hwmodel import op as t
+from hwmodel import op
 
-NEEDED = {t.READ: t.PROT_READ, t.WRITE: t.PROT_WRITE, t.FETCH: t.PROT_EXEC}
+NEEDED = {op.READ: op.PROT_READ, op.WRITE: op.PROT_WRITE, op.FETCH: op.PROT_EXEC}
 XPMEM, OWN = "xpmem", "own"
 
 
@@ -29,7 +29,7 @@ class Walker:
     def run(self, records):
         records = list(records)
         while records:
-            length = 1 + t.ARGS.get(records[0][3], 0)
+            length = 1 + op.ARGS.get(records[0][3], 0)
             self.step(records[0], records[1] if length > 1 else None)
             del records[:length]
 
@@ -40,24 +40,24 @@ class Walker:
 
     def step(self, record, arg):
         address, count, _, kind, agent = record
-        space, page = self.agents[agent].space, address >> t.PAGE_SHIFT
+        space, page = self.agents[agent].space, address >> op.PAGE_SHIFT
         require(space not in self.exited, "a dead space acts")
-        if kind <= t.FETCH:
+        if kind <= op.FETCH:
             self.access(space, page, kind)
             if self.agents[agent].role == "device" and space in self.guests:
                 require(page in self.guests[space], "the guest has not mapped it")
             return
-        if kind == t.SYNC:
+        if kind == op.SYNC:
             self.barrier += 1
-        elif kind in (t.ATTACH, t.DETACH):
-            require((kind == t.DETACH) == ((space, count) in self.attached), "attached twice or not at all")
+        elif kind in (op.ATTACH, op.DETACH):
+            require((kind == op.DETACH) == ((space, count) in self.attached), "attached twice or not at all")
             self.attached ^= {(space, count)}
-        elif kind == t.FORK:
+        elif kind == op.FORK:
             require(not self.spaces[count], "the child is there already")
             self.spaces[count] = dict(self.spaces[space])
-        elif kind == t.EXIT:
+        elif kind == op.EXIT:
             self.exited.add(space)
-        elif kind != t.SYSCALL:
+        elif kind != op.SYSCALL:
             self.operate(kind, space, range(page, page + count), arg)
 
     def access(self, space, page, kind):
@@ -72,30 +72,30 @@ class Walker:
 
     def operate(self, kind, space, pages, arg):
         mapped = self.spaces[space]
-        if kind == t.MMAP:
-            how = XPMEM if arg[1] >> 3 & 7 == t.XPMEM else OWN
+        if kind == op.MMAP:
+            how = XPMEM if arg[1] >> 3 & 7 == op.XPMEM else OWN
             for i, page in enumerate(pages):
                 require(page not in mapped, "mapped already")
-                mapped[page] = (arg[1] & 7, how, (arg[1] >> t.FILE_SHIFT) - 1, arg[0] + i)
+                mapped[page] = (arg[1] & 7, how, (arg[1] >> op.FILE_SHIFT) - 1, arg[0] + i)
                 self.changed[space, page] = self.barrier
             return
         require(all(page in mapped for page in pages), "an operation on what is not mapped")
-        if kind == t.MUNMAP:
+        if kind == op.MUNMAP:
             for page in pages:
                 require(self.read.get((space, page), -1) < self.barrier, "somebody may still read it")
                 del mapped[page]
                 self.changed[space, page] = self.barrier
-        elif kind == t.MPROTECT:
+        elif kind == op.MPROTECT:
             mapped.update({page: (arg[1], *mapped[page][1:]) for page in pages})
-        elif kind == t.KSM_MERGE:
-            others = range(arg[0] >> t.PAGE_SHIFT, (arg[0] >> t.PAGE_SHIFT) + len(pages))
+        elif kind == op.KSM_MERGE:
+            others = range(arg[0] >> op.PAGE_SHIFT, (arg[0] >> op.PAGE_SHIFT) + len(pages))
             require(all(page in self.spaces[arg[1]] for page in others), "merged with what is not mapped")
-        elif kind == t.GUEST:
-            self.operate_guest(space, pages, arg[1] >> t.GUEST_SHIFT)
+        elif kind == op.GUEST:
+            self.operate_guest(space, pages, arg[1] >> op.GUEST_SHIFT)
         else:
-            require(kind in (t.MADVISE, t.MIGRATE, t.DIRTY_LOG), f"kind {kind}")
+            require(kind in (op.MADVISE, op.MIGRATE, op.DIRTY_LOG), f"kind {kind}")
 
     def operate_guest(self, space, pages, kind):
         guest = self.guests.setdefault(space, set())
-        require(all((page in guest) == (kind != t.MMAP) for page in pages), "mapped twice or not at all by the guest")
+        require(all((page in guest) == (kind != op.MMAP) for page in pages), "mapped twice or not at all by the guest")
         guest ^= set(pages)

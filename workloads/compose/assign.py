@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.trace import Trace
 from workloads.compose.numbering import Numbers, chosen, finished, joined
 
-DEVICE_KINDS = (t.READ, t.WRITE, t.COMPUTE, t.SYNC, t.ATTACH, t.DETACH, t.GUEST)
+DEVICE_KINDS = (op.READ, op.WRITE, op.COMPUTE, op.SYNC, op.ATTACH, op.DETACH, op.GUEST)
 """What a device issues; of these only GUEST has ARG records."""
 
 
@@ -53,11 +53,11 @@ def assign(
     roles, spaces, names = dict(roles or {}), dict(spaces or {}), dict(names or {})
     for agent in (*roles, *spaces, *names):
         if not 0 <= agent < len(trace.agents):
-            raise t.TraceError(f"assign: agent {agent} is not in the trace, which has {len(trace.agents)}")
+            raise op.TraceError(f"assign: agent {agent} is not in the trace, which has {len(trace.agents)}")
     if others not in ("refuse", "drop"):
-        raise t.TraceError(f"assign: others must be 'refuse' or 'drop', not {others!r}")
+        raise op.TraceError(f"assign: others must be 'refuse' or 'drop', not {others!r}")
     agents = [
-        t.Agent(roles.get(i, old.role), spaces.get(i, old.space), names.get(i, old.name)) for i, old in enumerate(trace.agents)
+        op.Agent(roles.get(i, old.role), spaces.get(i, old.space), names.get(i, old.name)) for i, old in enumerate(trace.agents)
     ]
     numbers = Numbers(trace, range(len(agents)), _moved_as_a_whole(trace.agents, agents))
     new = np.array([old.role == "cpu" and now.role == "device" for old, now in zip(trace.agents, agents, strict=True)])
@@ -69,7 +69,7 @@ def assign(
     return finished(Trace(agents, source, prelude, trace.info | {"assign": info}, trace.name, *(sizes or (None, None))))
 
 
-def _moved_as_a_whole(old: Sequence[t.Agent], new: Sequence[t.Agent]) -> dict[int, int]:
+def _moved_as_a_whole(old: Sequence[op.Agent], new: Sequence[op.Agent]) -> dict[int, int]:
     """The spaces all of whose agents move to one other space."""
     targets: dict[int, set[int]] = {}
     for before, after in zip(old, new, strict=True):
@@ -77,14 +77,14 @@ def _moved_as_a_whole(old: Sequence[t.Agent], new: Sequence[t.Agent]) -> dict[in
     return {space: target.pop() for space, target in targets.items() if len(target) == 1}
 
 
-def _settled(prelude: np.ndarray, old: Sequence[t.Agent], new: Sequence[t.Agent]) -> np.ndarray:
+def _settled(prelude: np.ndarray, old: Sequence[op.Agent], new: Sequence[op.Agent]) -> np.ndarray:
     """The prelude of the spaces as they are now: their own, or, of a space that is new, that of its first agent's old one."""
     before = np.array([agent.space for agent in old])[prelude["agent"]]
     had = {agent.space for agent in old}
     pieces = []
     for space in dict.fromkeys(agent.space for agent in new):
         first = next(i for i, agent in enumerate(new) if agent.space == space)
-        piece = t.copy_records(prelude[before == (space if space in had else old[first].space)])
+        piece = op.copy_records(prelude[before == (space if space in had else old[first].space)])
         stayed = np.array([agent.space == space for agent in new])[piece["agent"]]
         piece["agent"] = np.where(stayed, piece["agent"], first)
         pieces.append(piece)
@@ -99,9 +99,9 @@ def _assigned(numbers: Numbers, new: np.ndarray, drop: bool) -> Iterator[np.ndar
         bad = _cannot(chunk, new) if new.any() else np.zeros(chunk.size, bool)
         if bad.any() and not drop:
             at = int(np.flatnonzero(bad)[0])
-            kind, agent = int(chunk["kind"][at]) & ~t.CONTINUES, int(chunk["agent"][at])
+            kind, agent = int(chunk["kind"][at]) & ~op.CONTINUES, int(chunk["agent"][at])
             where = f"{numbers.trace.prefix}record {before + at}"
-            raise t.TraceError(f"{where}: assign: {t.NAMES[kind]} by agent {agent}, which becomes a device")
+            raise op.TraceError(f"{where}: assign: {op.NAMES[kind]} by agent {agent}, which becomes a device")
         before += chunk.size
         rest = chosen(chunk, ~bad) if bad.any() else chunk
         if rest.size:
@@ -110,9 +110,9 @@ def _assigned(numbers: Numbers, new: np.ndarray, drop: bool) -> Iterator[np.ndar
 
 def _cannot(chunk: np.ndarray, new: np.ndarray) -> np.ndarray:
     """bool[n]: the records of new devices that no device issues, whole units of them."""
-    kind = chunk["kind"] & ~t.CONTINUES
+    kind = chunk["kind"] & ~op.CONTINUES
     bad = new[chunk["agent"]] & ~np.isin(kind, DEVICE_KINDS)
-    heads = np.flatnonzero(kind == t.GUEST)
+    heads = np.flatnonzero(kind == op.GUEST)
     bad[heads + 1] = False
     bad[heads[chunk["count"][heads] == -1] + 2] = False
     return bad

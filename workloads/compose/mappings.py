@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hwmodel import op as t
+from hwmodel import op
 
 PROT = 7
-HEAP = t.PROT_READ | t.PROT_WRITE | t.PRIVATE << 3
+HEAP = op.PROT_READ | op.PROT_WRITE | op.PRIVATE << 3
 
 
 @dataclass(frozen=True)
@@ -34,21 +34,21 @@ class Mapping:
     def part(self, first: int, end: int) -> "Mapping":
         """The part within [first, end)."""
         low, high = max(first, self.first), min(end, self.end)
-        return Mapping(low, high, self.flags, self.offset + low - self.first if self.flags >> t.FILE_SHIFT else 0)
+        return Mapping(low, high, self.flags, self.offset + low - self.first if self.flags >> op.FILE_SHIFT else 0)
 
     def is_like(self, other: "Mapping") -> bool:
         """Whether both show the same on the pages that both have."""
-        same_place = self.offset - self.first == other.offset - other.first or not self.flags >> t.FILE_SHIFT
+        same_place = self.offset - self.first == other.offset - other.first or not self.flags >> op.FILE_SHIFT
         return self.flags == other.flags and same_place
 
     @property
     def is_huge(self) -> bool:
         """Whether it has pages of 2 MiB only."""
-        return (self.flags >> 3) & 7 == t.HUGETLB
+        return (self.flags >> 3) & 7 == op.HUGETLB
 
     def unit(self, agent: int) -> list[tuple[int, int, int, int, int]]:
         """The MMAP that makes it."""
-        return t.paged_unit(t.MMAP, self.first << t.PAGE_SHIFT, self.end - self.first, [(self.offset, self.flags)], agent)
+        return op.paged_unit(op.MMAP, self.first << op.PAGE_SHIFT, self.end - self.first, [(self.offset, self.flags)], agent)
 
 
 class Memory:
@@ -109,7 +109,7 @@ class Memory:
 
     def set_break(self, address: int) -> None:
         """Move the program break; the first time it only becomes known."""
-        old, new = self.break_, -(-address // t.PAGE)
+        old, new = self.break_, -(-address // op.PAGE)
         self.break_ = new
         if old is None:
             self.first_break = new
@@ -120,21 +120,21 @@ class Memory:
 
     def apply(self, unit: np.ndarray) -> None:
         """Follow an MMAP, BRK, MUNMAP, MPROTECT or MREMAP."""
-        kind, first, pages = int(unit["kind"][0]), int(unit["address"][0]) >> t.PAGE_SHIFT, t.pages_of(unit, 0)
-        if kind == t.BRK:
+        kind, first, pages = int(unit["kind"][0]), int(unit["address"][0]) >> op.PAGE_SHIFT, op.pages_of(unit, 0)
+        if kind == op.BRK:
             self.set_break(int(unit["address"][0]))
             return
-        if kind == t.MUNMAP:
+        if kind == op.MUNMAP:
             self.remove(first, first + pages)
             return
         operand, address = int(unit["count"][1]), int(unit["address"][1])
-        if kind == t.MMAP:
-            flags = operand & ~t.POPULATE
-            self.add(Mapping(first, first + pages, flags, address if flags >> t.FILE_SHIFT else 0))
-        elif kind == t.MPROTECT:
+        if kind == op.MMAP:
+            flags = operand & ~op.POPULATE
+            self.add(Mapping(first, first + pages, flags, address if flags >> op.FILE_SHIFT else 0))
+        elif kind == op.MPROTECT:
             self.protect(first, first + pages, operand)
-        elif kind == t.MREMAP:
-            self.move(first, pages, address >> t.PAGE_SHIFT, operand)
+        elif kind == op.MREMAP:
+            self.move(first, pages, address >> op.PAGE_SHIFT, operand)
 
     def _touched(self, first: int, end: int) -> tuple[int, int]:
         """The slice of mappings that [first, end) touches."""
@@ -143,7 +143,7 @@ class Memory:
         return low, bisect.bisect_left(self.mappings, end, lo=low, key=_first)
 
 
-CHANGING = (t.MMAP, t.BRK, t.MUNMAP, t.MPROTECT, t.MREMAP)
+CHANGING = (op.MMAP, op.BRK, op.MUNMAP, op.MPROTECT, op.MREMAP)
 """The operations that `Memory.apply` follows."""
 
 
@@ -151,7 +151,7 @@ def units(ops: np.ndarray, kinds: tuple[int, ...]) -> Iterator[tuple[int, np.nda
     """(where it begins, its records) of each unit of some kinds, of checked records."""
     for at in np.flatnonzero(np.isin(ops["kind"], kinds)).tolist():
         end = at + 1
-        while end < ops.size and ops["kind"][end] == t.ARG:
+        while end < ops.size and ops["kind"][end] == op.ARG:
             end += 1
         yield at, ops[at:end]
 

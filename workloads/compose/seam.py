@@ -1,6 +1,6 @@
 """The operations that make of one layout of an address space another."""
 
-from hwmodel import op as t
+from hwmodel import op
 from workloads.compose.mappings import Mapping, Memory
 
 STACK_PAGES = 2048  # Linux lets a stack grow to 8 MiB (RLIMIT_STACK): so far below its mapping its pages may lie
@@ -29,14 +29,14 @@ def seam_units(have: Memory, want: Memory, agent: int, fresh: bool) -> Records:
         in_the_way = mapping.first < end and mapping.end > first  # of the break, or it will be gone with the heap
         for piece in _unlike(mapping, [] if fresh or in_the_way else want.mappings):
             low = _grown(have, piece) if piece.first == mapping.first else piece.first
-            records += t.paged_unit(t.MUNMAP, low << t.PAGE_SHIFT, piece.end - low, agent=agent)
+            records += op.paged_unit(op.MUNMAP, low << op.PAGE_SHIFT, piece.end - low, agent=agent)
             have.remove(low, piece.end)
     for page in moves[1:]:
         before = have.break_
-        records.append((page << t.PAGE_SHIFT, 0, 0, t.BRK, agent))
-        have.set_break(page << t.PAGE_SHIFT)
+        records.append((page << op.PAGE_SHIFT, 0, 0, op.BRK, agent))
+        have.set_break(page << op.PAGE_SHIFT)
         if before is not None and page > before:  # the heap begins empty
-            records += t.paged_unit(t.MUNMAP, before << t.PAGE_SHIFT, page - before, agent=agent)
+            records += op.paged_unit(op.MUNMAP, before << op.PAGE_SHIFT, page - before, agent=agent)
             have.remove(before, page)
     for mapping in want.mappings:
         for piece in _unlike(mapping, have.mappings):
@@ -65,7 +65,7 @@ def _unlike(mapping: Mapping, others: list[Mapping]) -> list[Mapping]:
 
 def _grown(have: Memory, mapping: Mapping) -> int:
     """The first page that a stack may have grown to; the mapping's own if it does not grow."""
-    if not mapping.flags & t.GROWS_DOWN:
+    if not mapping.flags & op.GROWS_DOWN:
         return mapping.first
     below = max((other.end for other in have.mappings if other.end <= mapping.first), default=0)
     return max(below, mapping.first - STACK_PAGES)

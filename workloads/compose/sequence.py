@@ -7,13 +7,13 @@ from typing import Literal
 
 import numpy as np
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.trace import Trace
 from workloads.compose.mappings import CHANGING, Memory, units
 from workloads.compose.numbering import Numbers, finished, joined, renamed, side_by_side, spaces_apart
 from workloads.compose.seam import Records, seam_units
 
-FOLLOWED = (*CHANGING, t.FORK, t.EXIT)
+FOLLOWED = (*CHANGING, op.FORK, op.EXIT)
 
 
 def concatenate(
@@ -54,9 +54,9 @@ def concatenate(
     """
     traces = tuple(traces)
     if not traces:
-        raise t.TraceError("concatenate: no trace")
+        raise op.TraceError("concatenate: no trace")
     if spaces not in ("same", "new"):
-        raise t.TraceError(f"concatenate: spaces must be 'same' or 'new', not {spaces!r}")
+        raise op.TraceError(f"concatenate: spaces must be 'same' or 'new', not {spaces!r}")
     info = {"concatenate": {"spaces": spaces, "fresh": fresh, "traces": [trace.info for trace in traces]}}
     return _sequence("concatenate", traces, spaces, fresh, same_files, info)
 
@@ -70,9 +70,9 @@ def repeat(trace: Trace, times: int, spaces: Literal["same", "new"] = "same", fr
         If `times` is below 1, and what `concatenate` raises.
     """
     if times < 1:
-        raise t.TraceError(f"repeat: times must be at least 1, not {times}")
+        raise op.TraceError(f"repeat: times must be at least 1, not {times}")
     if spaces not in ("same", "new"):
-        raise t.TraceError(f"repeat: spaces must be 'same' or 'new', not {spaces!r}")
+        raise op.TraceError(f"repeat: spaces must be 'same' or 'new', not {spaces!r}")
     info = trace.info | {"repeat": {"times": times, "spaces": spaces, "fresh": fresh}}
     return _sequence("repeat", (trace,) * times, spaces, fresh, True, info)
 
@@ -93,9 +93,9 @@ def _sequence(what: str, traces: Sequence[Trace], spaces: str, fresh: bool, same
     return finished(Trace(agents, source, joined(_first_memory(agents, numbers)), info, name, *known))
 
 
-def _matched(what: str, traces: Sequence[Trace], same_files: bool) -> tuple[list[t.Agent], list[Numbers]]:
+def _matched(what: str, traces: Sequence[Trace], same_files: bool) -> tuple[list[op.Agent], list[Numbers]]:
     """The agents of traces that share them, and each trace's numbers for them."""
-    agents: list[t.Agent] = []
+    agents: list[op.Agent] = []
     numbers: list[Numbers] = []
     known: dict[int, Numbers] = {}
     for place, trace in enumerate(traces):
@@ -111,14 +111,14 @@ def _matched(what: str, traces: Sequence[Trace], same_files: bool) -> tuple[list
             else:
                 free.remove(number)
             mine.append(number)
-        if len(agents) > t.AGENTS:
-            raise t.TraceError(f"{what}: {len(agents)} agents; a trace has at most {t.AGENTS}")
+        if len(agents) > op.AGENTS:
+            raise op.TraceError(f"{what}: {len(agents)} agents; a trace has at most {op.AGENTS}")
         known[id(trace)] = Numbers(trace, mine, {}, (1, 0) if same_files else (len(traces), place))
         numbers.append(known[id(trace)])
     return agents, numbers
 
 
-def _first_memory(agents: Sequence[t.Agent], numbers: Sequence[Numbers]) -> Iterator[np.ndarray]:
+def _first_memory(agents: Sequence[op.Agent], numbers: Sequence[Numbers]) -> Iterator[np.ndarray]:
     """The initial memory of each space, from the first trace that has the space."""
     space_of = np.array([agent.space for agent in agents])
     seen: set[int] = set()
@@ -135,11 +135,11 @@ def _behind(numbers: Sequence[Numbers]) -> Iterator[np.ndarray]:
         first = next(chunks, None)
         if first is not None:
             if place:
-                yield t.as_records([(0, 0, 0, t.SYNC, int(first["agent"][0]))])
+                yield op.as_records([(0, 0, 0, op.SYNC, int(first["agent"][0]))])
             yield from itertools.chain([first], chunks)
 
 
-def _chained(what: str, agents: Sequence[t.Agent], numbers: Sequence[Numbers], fresh: bool) -> Iterator[np.ndarray]:
+def _chained(what: str, agents: Sequence[op.Agent], numbers: Sequence[Numbers], fresh: bool) -> Iterator[np.ndarray]:
     """The traces in the same spaces."""
     state = _State(what, agents)
     for prelude in _first_memory(agents, numbers):
@@ -162,9 +162,9 @@ def _chained(what: str, agents: Sequence[t.Agent], numbers: Sequence[Numbers], f
 class _State:
     """The address spaces so far: what they map, which have begun, which have exited."""
 
-    def __init__(self, what: str, agents: Sequence[t.Agent]) -> None:
+    def __init__(self, what: str, agents: Sequence[op.Agent]) -> None:
         self._what, self._agents = what, agents
-        self._space_of = np.zeros(t.AGENTS, np.int64)
+        self._space_of = np.zeros(op.AGENTS, np.int64)
         self._space_of[: len(agents)] = [agent.space for agent in agents]
         self._memory: dict[int, Memory] = {}
         self._exited: set[int] = set()
@@ -177,9 +177,9 @@ class _State:
             self._memory.setdefault(self._agents[agent].space, Memory())
         for _, unit in units(ops, FOLLOWED):
             space = int(self._space_of[unit["agent"][0]])
-            if unit["kind"][0] == t.FORK:
+            if unit["kind"][0] == op.FORK:
                 self._memory[int(unit["count"][0])] = self._memory[space].copy()
-            elif unit["kind"][0] == t.EXIT:
+            elif unit["kind"][0] == op.EXIT:
                 self._exited.add(space)
                 self._memory[space] = Memory()
             else:
@@ -191,7 +191,7 @@ class _State:
             used = set(self._space_of[ops["agent"]].tolist())
             self._refuse(own, min(used & self._barred), place, "has exited and can't go on")
         if place:
-            for child in set(ops["count"][ops["kind"] == t.FORK].tolist()) & self._begun:
+            for child in set(ops["count"][ops["kind"] == op.FORK].tolist()) & self._begun:
                 self._refuse(own, child, place, "was in use, so nobody can fork into it")
 
     def seam(self, own: Numbers, first: np.ndarray, place: int, fresh: bool) -> np.ndarray:
@@ -204,11 +204,11 @@ class _State:
             wanted.setdefault(int(self._space_of[unit["agent"][0]]), Memory()).apply(unit)
         if self._barred & wanted.keys():
             self._refuse(own, min(self._barred & wanted.keys()), place, "has exited and can't go on")
-        records = [(0, 0, 0, t.SYNC, int(first["agent"][0]))]
+        records = [(0, 0, 0, op.SYNC, int(first["agent"][0]))]
         for space in dict.fromkeys(agent.space for agent in own.trace.agents):
             if (space in self._memory and space not in self._exited) or space in wanted:
                 records += self._change(own, space, wanted.get(space, Memory()), place, fresh)
-        return t.as_records(records)
+        return op.as_records(records)
 
     def _change(self, own: Numbers, space: int, wanted: Memory, place: int, fresh: bool) -> Records:
         cpus = (i for i, agent in enumerate(self._agents) if agent.space == space and agent.role == "cpu")
@@ -221,7 +221,7 @@ class _State:
     def _refuse(self, own: Numbers, space: int, place: int, why: str) -> None:
         names = ", ".join(agent.name for agent in self._agents if agent.space == space)
         trace = f"trace {place}{f' ({own.trace.name})' if own.trace.name else ''}"
-        raise t.TraceError(
+        raise op.TraceError(
             f"{self._what}: at {trace}, address space {space} ({names}) {why}: "
             "give the traces spaces='new', or leave the exits out with select()"
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.arrow import arrow
 from hwmodel.trace.file import told
 from workloads.readers import rows as r
@@ -33,8 +33,8 @@ class ArrayTable:
         self.cut, self.columns = "", list[str]()
         self._source, self._ignore = source, ignore
 
-    def _refuse(self, why: str) -> t.TraceError:
-        return t.TraceError(f"{self._source.name}: {why}")
+    def _refuse(self, why: str) -> op.TraceError:
+        return op.TraceError(f"{self._source.name}: {why}")
 
     def _check_type(self, name: str, column: int, dtype: Any) -> None:
         """A column of integers; kind and role may be words."""
@@ -133,7 +133,7 @@ class _Indexed(ArrayTable):
         with self._source.opener() as raw:
             try:
                 yield from self._blocks(raw)
-            except t.TraceError:
+            except op.TraceError:
                 raise
             except Exception as error:  # as in _Array
                 raise self._refuse(f"{self.damaged} ({told(error)})") from None

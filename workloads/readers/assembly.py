@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from hwmodel import op as t
+from hwmodel import op
 from workloads.coalesce import Coalescer
 from workloads.readers.initial import Coverage, Layout, inferred_units, populated_units
 from workloads.readers.syscalls import Files, Process, Unit
@@ -32,7 +32,7 @@ class Batch:
     """Records that came in and have not gone on; kernels append to `ops` at `filled`."""
 
     def __init__(self) -> None:
-        self.ops = np.empty(BATCH, t.OP)
+        self.ops = np.empty(BATCH, op.OP)
         self.filled = 0
 
     @property
@@ -74,7 +74,7 @@ class Assembly:
     """
 
     def __init__(self, name: str, format: str, events: bool = True, watch: bool = True) -> None:
-        self.agents: list[t.Agent] = []
+        self.agents: list[op.Agent] = []
         self.batch = Batch()
         self.counts: Counter[str] = Counter()  # operations by name
         self.notes: Counter[str] = Counter()  # what else is worth saying
@@ -102,11 +102,11 @@ class Assembly:
     def rename(self, agent: int, title: str) -> None:
         """An agent's name became known."""
         old = self.agents[agent]
-        self.agents[agent] = t.Agent(old.role, old.space, title)
+        self.agents[agent] = op.Agent(old.role, old.space, title)
 
     def is_full(self) -> bool:
         """Whether there is no room for another process or thread."""
-        return len(self.agents) == t.AGENTS
+        return len(self.agents) == op.AGENTS
 
     def start(self, agent: int, layout: Layout) -> None:
         """The memory of an agent's process before its first record, as far as the recording lists it."""
@@ -136,9 +136,9 @@ class Assembly:
         if not self._events:
             return
         agent, batch = unit[0][4], self.batch
-        if unit[0][3] == t.SYSCALL and batch.filled:
+        if unit[0][3] == op.SYSCALL and batch.filled:
             last = batch.ops[batch.filled - 1]
-            if last["kind"] == t.SYSCALL and last["agent"] == agent:
+            if last["kind"] == op.SYSCALL and last["agent"] == agent:
                 last["count"] += 1
                 return
         member = self._member_of[agent]
@@ -151,13 +151,13 @@ class Assembly:
             return -1
         if self.is_full():
             self.notes["forks_left_out"] += 1
-            self.operation([(0, 1, 0, t.SYSCALL, agent)])
+            self.operation([(0, 1, 0, op.SYSCALL, agent)])
             return -1
         parent = self._member_of[agent]
         parent.coverage.follow(self.batch.records)
         child = self._enter(title, parent.calls.child(), parent.coverage.fork(self.batch.filled), parent)
         self.counts["fork"] += 1
-        self.batch.append([(0, self.agents[child].space, 0, t.FORK, agent)])
+        self.batch.append([(0, self.agents[child].space, 0, op.FORK, agent)])
         return child
 
     def exit(self, agent: int) -> None:
@@ -167,7 +167,7 @@ class Assembly:
             member.exited = True
             member.coverage.follow(self.batch.records)
             self.counts["exit"] += 1
-            self.batch.append([(0, 0, 0, t.EXIT, agent)])
+            self.batch.append([(0, 0, 0, op.EXIT, agent)])
 
     def is_short(self, records: int) -> bool:
         """Whether the batch lacks room for so many records: then `flush`."""
@@ -185,7 +185,7 @@ class Assembly:
 
     def finish(self) -> Iterator[np.ndarray]:
         """The rest; processes that have ended without their exit being recorded exit."""
-        if self.is_short(t.AGENTS):
+        if self.is_short(op.AGENTS):
             yield from self.flush()
         for member in self._members:
             if member.calls.ended:
@@ -200,8 +200,8 @@ class Assembly:
         units = [*self._listed, *self._inferred()]
         for member in self._roots():
             if member.calls.initial_break is not None:
-                units.append([(member.calls.initial_break, 0, 0, t.BRK, member.agent)])
-        return t.as_records(record for unit in units for record in unit)
+                units.append([(member.calls.initial_break, 0, 0, op.BRK, member.agent)])
+        return op.as_records(record for unit in units for record in unit)
 
     def about(self, listed: str = "listed") -> dict[str, Any]:
         """After a whole pass: what a trace's `info` says of it."""
@@ -234,8 +234,8 @@ class Assembly:
     def _admit(self, member: _Member, space: int, title: str, role: Any = "cpu") -> int:
         agent = len(self.agents)
         if self.is_full():
-            raise t.TraceError(f"{self._name}: more than {t.AGENTS} threads and processes")
-        self.agents.append(t.Agent(role, space, title))
+            raise op.TraceError(f"{self._name}: more than {op.AGENTS} threads and processes")
+        self.agents.append(op.Agent(role, space, title))
         self._member_of.append(member)
         member.coverage.admit(agent)
         self._coalescer.admit(agent, space)

@@ -6,7 +6,7 @@ been used before; without this the first fault on a window of a file would map o
 
 import numpy as np
 
-from hwmodel import op as t
+from hwmodel import op
 from workloads.readers.syscalls import Unit
 
 BASE = 1 << 32
@@ -23,11 +23,11 @@ class CachedFiles:
 
     def note(self, ops: np.ndarray) -> None:
         """Take note of the file mappings in an OP array of whole units."""
-        for at in np.flatnonzero(ops["kind"] == t.MMAP):
-            pages, arg = t.pages_of(ops, int(at)), ops[at + 1]
-            if int(arg["count"]) >> 3 & 7 in (t.PRIVATE_FILE, t.SHARED_FILE):
+        for at in np.flatnonzero(ops["kind"] == op.MMAP):
+            pages, arg = op.pages_of(ops, int(at)), ops[at + 1]
+            if int(arg["count"]) >> 3 & 7 in (op.PRIVATE_FILE, op.SHARED_FILE):
                 first = int(arg["address"])
-                self.ranges.setdefault(int(arg["count"]) >> t.FILE_SHIFT, []).append((first, first + pages))
+                self.ranges.setdefault(int(arg["count"]) >> op.FILE_SHIFT, []).append((first, first + pages))
 
     def units(self, agent: int) -> list[Unit]:
         """Mappings of all of it by an agent of another address space, everything in memory."""
@@ -36,8 +36,8 @@ class CachedFiles:
             for first, end in _joined(ranges):
                 pages = min(end - first, left)
                 if pages > 0:
-                    units.append(t.mmap_unit(at, pages, t.PROT_READ, t.PRIVATE_FILE, file, first, agent=agent, populate=True))
-                at, left = at + (pages + 1) * t.PAGE, left - pages
+                    units.append(op.mmap_unit(at, pages, op.PROT_READ, op.PRIVATE_FILE, file, first, agent=agent, populate=True))
+                at, left = at + (pages + 1) * op.PAGE, left - pages
         return units
 
 

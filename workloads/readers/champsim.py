@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.jit import entry, part
 from hwmodel.trace import Trace
 from workloads.readers import passes
@@ -87,7 +87,7 @@ def read(source: Source, events: bool = True) -> Trace:
     """
     layout = layout_of(source.head())
     if layout is None:
-        raise t.TraceError(f"{source.name}: instruction 0 at byte 0 makes no sense in either layout of ChampSim's")
+        raise op.TraceError(f"{source.name}: instruction 0 at byte 0 makes no sense in either layout of ChampSim's")
     return passes.two_passes(source, functools.partial(_Run, source, layout, events))
 
 
@@ -97,7 +97,7 @@ class _Run:
     def __init__(self, source: Source, layout: Layout, events: bool, watch: bool) -> None:
         self._source, self._layout = source, layout
         self._run = Assembly(source.name, layout.name, events, watch)
-        self._spaces = np.full(t.AGENTS, NO_SPACE, np.int64)  # of each agent
+        self._spaces = np.full(op.AGENTS, NO_SPACE, np.int64)  # of each agent
         self._state = np.zeros(2, np.int64)  # records in the batch, kernel addresses
         self._instructions = 0
         self.agents, self.cut = self._run.agents, list[str]()
@@ -136,7 +136,7 @@ class _Run:
     def _admit(self, word: int) -> None:
         asid = word & 0xFFFF
         if self._run.is_full():
-            raise t.TraceError(f"{self._source.name}: more than {t.AGENTS} address spaces")
+            raise op.TraceError(f"{self._source.name}: more than {op.AGENTS} address spaces")
         self._spaces[len(self.agents)] = asid
         self._run.process(f"asid {asid}")
 
@@ -149,21 +149,21 @@ class _Run:
             words = [0, *range(*self._layout.loads), *range(*self._layout.stores)]
             strange = [int(row[word]) for word in words if _is_strange(int(row[word]))]
             why = f"non-canonical address {strange[0] & (1 << 64) - 1:#x}" if strange else "its ip is 0"
-        raise t.TraceError(f"{self._source.name}: {where} makes no sense: {why}")
+        raise op.TraceError(f"{self._source.name}: {where} makes no sense: {why}")
 
 
 def _is_strange(address: int) -> bool:
-    return address >= t.USER_END or address < -t.USER_END
+    return address >= op.USER_END or address < -op.USER_END
 
 
 @part
 def _look(words, base, layout):
     """(whether an instruction makes sense: branch flags of 0 or 1, an ip, addresses of either half; whether it has accesses)."""
     ip = words[base]
-    strange, used = ip + t.USER_END, 0
+    strange, used = ip + op.USER_END, 0
     for word in range(base + layout[0], base + layout[3]):
         address = words[word]
-        strange |= address + t.USER_END
+        strange |= address + op.USER_END
         used |= address
     return words[base + FLAGS] & 0xFEFE == 0 and ip != 0 and strange >> USER_BITS == 0, used != 0
 
@@ -200,17 +200,17 @@ def _instructions(words, size, at, ops, state, layout, spaces):
                 reason = NEW_SPACE
                 break
         ip = words[base]
-        if ip >> t.PAGE_SHIFT == page and agent == fetcher:
+        if ip >> op.PAGE_SHIFT == page and agent == fetcher:
             ops[filled - 1].count += 1  # as coalescing would, here cheaper
         else:
-            filled, kernel = _access(ops, filled, kernel, ip, t.FETCH, agent)
-        page = NO_PAGE if used or ip < 0 else ip >> t.PAGE_SHIFT
+            filled, kernel = _access(ops, filled, kernel, ip, op.FETCH, agent)
+        page = NO_PAGE if used or ip < 0 else ip >> op.PAGE_SHIFT
         fetcher = agent
         if used:
             for word in range(base + layout[2], base + layout[3]):
-                filled, kernel = _access(ops, filled, kernel, words[word], t.READ, agent)
+                filled, kernel = _access(ops, filled, kernel, words[word], op.READ, agent)
             for word in range(base + layout[0], base + layout[1]):
-                filled, kernel = _access(ops, filled, kernel, words[word], t.WRITE, agent)
+                filled, kernel = _access(ops, filled, kernel, words[word], op.WRITE, agent)
         at += 1
     state[0], state[1] = filled, kernel
     return at, reason
@@ -219,7 +219,7 @@ def _instructions(words, size, at, ops, state, layout, spaces):
 @part
 def _access(ops, filled, kernel, address, kind, agent):
     """Write an access, to be overwritten if there is none; (the records then filled, the kernel addresses so far)."""
-    t.write(ops[filled], address, 1, 0, kind, agent)
+    op.write(ops[filled], address, 1, 0, kind, agent)
     return filled + (1 if address > 0 else 0), kernel - (address >> 63)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.jit import entry, part
 from workloads.streams import Stream
 
@@ -125,14 +125,14 @@ class Lines:
         if reason == BAD_FIELD:
             fields = text.split(",")
             shown = fields[field].strip() if field < len(fields) else ""
-            raise t.TraceError(f"{where}, column {names[field]!r}: {_short(shown)} makes no sense")
-        raise t.TraceError(f"{where} has {'fewer' if reason == FEW else 'more'} than {len(names)} fields: {_short(text)}")
+            raise op.TraceError(f"{where}, column {names[field]!r}: {_short(shown)} makes no sense")
+        raise op.TraceError(f"{where} has {'fewer' if reason == FEW else 'more'} than {len(names)} fields: {_short(text)}")
 
     def _refill(self) -> bool:
         at, end = int(self._row["at"]), int(self._row["end"])
         left = end - at
         if left == BUFFER:
-            raise t.TraceError(f"{self._name}: line {self.line + 1} is longer than {BUFFER} bytes")
+            raise op.TraceError(f"{self._name}: line {self.line + 1} is longer than {BUFFER} bytes")
         self._bytes[:left] = self._bytes[at:end]
         with memoryview(self._bytes) as view:
             got = self._stream.readinto(view[left:])

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.jit import entry, part
 
 ENTRY = np.dtype((np.record, [("what", "<i2"), ("bytes_", "<i2"), ("addr", "<i8")]))
@@ -53,7 +53,7 @@ def _one(e, ops, s, threads):
     """One entry; a reason to stop at it, or END."""
     kind, size = e.what, int(e.bytes_) & 0xFFFF
     if kind == READ or kind == WRITE:
-        return _access(e.addr, max(size, 1), t.READ if kind == READ else t.WRITE, ops, s)
+        return _access(e.addr, max(size, 1), op.READ if kind == READ else op.WRITE, ops, s)
     if (kind >= INSTR and kind <= INSTR_LAST) or kind == SYSENTER or kind == TAKEN or kind == UNTAKEN:
         return _fetch(e.addr, size, ops, s)
     if kind == MAYBE_FETCH or kind == NO_FETCH:
@@ -100,7 +100,7 @@ def _thread(tid, s, threads):
 @part
 def _fetch(pc, length, ops, s):
     """An instruction."""
-    reason = _access(pc, max(length, 1), t.FETCH, ops, s)
+    reason = _access(pc, max(length, 1), op.FETCH, ops, s)
     if reason == END:
         s.pc = pc
         s.next_pc = pc + length
@@ -114,7 +114,7 @@ def _bundle(lengths, count, ops, s):
         return STRANGE
     if s.pending or s.agent < 0:
         return STOP
-    if s.next_pc + count * 255 >= t.USER_END:
+    if s.next_pc + count * 255 >= op.USER_END:
         return NON_CANONICAL
     reason = END
     for i in range(count):
@@ -128,10 +128,10 @@ def _access(address, size, kind, ops, s):
     """Append an access, one record per page."""
     if s.pending or s.agent < 0:
         return STOP
-    if address >= -t.USER_END and address <= -size:
+    if address >= -op.USER_END and address <= -size:
         s.kernel += 1
         return END
-    if address < 0 or address > t.USER_END - size:
+    if address < 0 or address > op.USER_END - size:
         return NON_CANONICAL
-    s.filled = t.write_access(ops, s.filled, address, size, kind, s.agent)
+    s.filled = op.write_access(ops, s.filled, address, size, kind, s.agent)
     return END

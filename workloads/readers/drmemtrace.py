@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.trace import Trace
 from hwmodel.trace.file import told
 from workloads.readers import drentries as dr
@@ -100,7 +100,7 @@ def _open(source: Source) -> Stream:
         archive = zipfile.ZipFile(raw)
     except Exception as error:  # what garbled bytes may make of an archive, its library reports in many ways
         raw.close()
-        raise t.TraceError(f"{source.name}: damaged or cut short: its table of contents is missing ({told(error)})") from None
+        raise op.TraceError(f"{source.name}: damaged or cut short: its table of contents is missing ({told(error)})") from None
     return Stream(_Chunks(archive, raw), source.name)  # type: ignore[arg-type]
 
 
@@ -229,7 +229,7 @@ class _File:
 
     def _check_version(self, value: int) -> None:
         if value not in VERSIONS:
-            raise t.TraceError(f"{self.source.name}: {self._where()}: format version {value} is not known")
+            raise op.TraceError(f"{self.source.name}: {self._where()}: format version {value} is not known")
         self._version = value
 
     def _admit(self, pid: int) -> None:
@@ -251,7 +251,7 @@ class _File:
             else:
                 self._run.assembly.call(agent, number, self._args, result)
         except ValueError:
-            raise t.TraceError(f"{self.source.name}: {self._where()}: system call {number} makes no sense") from None
+            raise op.TraceError(f"{self.source.name}: {self._where()}: system call {number} makes no sense") from None
 
     def _returned(self, number: int) -> int | None:
         """What a call returned, -1 if it failed, None if that can't be told."""
@@ -275,7 +275,7 @@ class _File:
         why = f"non-canonical address {address:#x}" if reason == dr.NON_CANONICAL else f"unknown type {int(e['what'])}"
         if reason == dr.STRANGE and e["what"] == dr.BUNDLE:
             why = f"a bundle of {int(e['bytes_']) & 0xFFFF} instructions"
-        raise t.TraceError(f"{self.source.name}: {self._where()} makes no sense: {why}")
+        raise op.TraceError(f"{self.source.name}: {self._where()} makes no sense: {why}")
 
 
 class _Run:
@@ -284,7 +284,7 @@ class _Run:
     def __init__(self, whole: Source, sources: list[Source], events: bool, watch: bool) -> None:
         self.assembly = Assembly(whole.name, NAME, events, watch)
         self.agents, self.cut = self.assembly.agents, list[str]()
-        self.threads = np.full(t.AGENTS, UNKNOWN, np.int64)  # the thread id of each agent
+        self.threads = np.full(op.AGENTS, UNKNOWN, np.int64)  # the thread id of each agent
         self._sources = sources
         self._processes: dict[int, int] = {}
         self._left_out: dict[str, int] = {}

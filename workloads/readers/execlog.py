@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.jit import entry, part
 from hwmodel.trace import Trace
 from workloads.readers import passes
@@ -106,8 +106,8 @@ class _Run:
     def _refuse(self, line: bytes, number: int) -> None:
         if DEVICE.search(line):
             what = "is of a whole system: it has physical addresses of data and virtual ones of code"
-            raise t.TraceError(f"{self._source.name}: line {number} {what}")
-        raise t.TraceError(f"{self._source.name}: line {number} is garbled: {shorten(line)}")
+            raise op.TraceError(f"{self._source.name}: line {number} {what}")
+        raise op.TraceError(f"{self._source.name}: line {number} is garbled: {shorten(line)}")
 
 
 class _Log(Log):
@@ -133,7 +133,7 @@ def _lines(text, digits, ops, cursor, agents):
         at, _ = _field(text, digits, at, 8)
         at = _quoted(text, at)
         agent = agents[cpu] if at != BAD else -1
-        if agent < 0 or address < 0 or address >= t.USER_END:
+        if agent < 0 or address < 0 or address >= op.USER_END:
             reason = OTHER
             break
         at, after = _uses(text, digits, ops, at, filled, address, agent)
@@ -157,22 +157,22 @@ def _uses(text, digits, ops, at, filled, address, agent):
     """Append the fetch and the accesses of a line; (where it ends or BAD, records filled, too many if they do not fit)."""
     first = filled
     if filled < ops.size:
-        t.write(ops[filled], address, 1, 0, t.FETCH, agent)
+        op.write(ops[filled], address, 1, 0, op.FETCH, agent)
     filled += 1
     while text[at] == COMMA and filled <= ops.size:
-        kind = t.READ if _is(text, at + 2, LOAD) else t.WRITE
-        behind = at + 2 + (LOAD.size if kind == t.READ else STORE.size)
-        if kind == t.WRITE and not _is(text, at + 2, STORE):
+        kind = op.READ if _is(text, at + 2, LOAD) else op.WRITE
+        behind = at + 2 + (LOAD.size if kind == op.READ else STORE.size)
+        if kind == op.WRITE and not _is(text, at + 2, STORE):
             at = _register(text, at + 1)
         elif text[at + 1] == SPACE:
             at, used = _field(text, digits, behind, 16)
-            if at == BAD or used < 0 or used >= t.USER_END:
+            if at == BAD or used < 0 or used >= op.USER_END:
                 return BAD, filled
-            if kind == t.WRITE and filled > first + 1 and ops[filled - 1].kind == t.READ and ops[filled - 1].address == used:
-                ops[filled - 1].kind = t.WRITE
+            if kind == op.WRITE and filled > first + 1 and ops[filled - 1].kind == op.READ and ops[filled - 1].address == used:
+                ops[filled - 1].kind = op.WRITE
             else:
                 if filled < ops.size:
-                    t.write(ops[filled], used, 1, 0, kind, agent)
+                    op.write(ops[filled], used, 1, 0, kind, agent)
                 filled += 1
         else:
             return BAD, filled

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.trace import Trace
 from workloads.readers import ftracelines as f
 from workloads.readers import passes
@@ -75,10 +75,10 @@ def read_kernel(
         If the file is of another format or a line of it is garbled; names the line.
     """
     if outside not in OUTSIDE_AS:
-        raise t.TraceError(f"outside is one of {', '.join(OUTSIDE_AS)}, not {outside!r}")
+        raise op.TraceError(f"outside is one of {', '.join(OUTSIDE_AS)}, not {outside!r}")
     source = file_source(path, strict)
     if not recognises(source.head()):
-        raise t.TraceError(f"{source.name}: not the kernel's trace events (ftrace, trace-cmd report, perf script)")
+        raise op.TraceError(f"{source.name}: not the kernel's trace events (ftrace, trace-cmd report, perf script)")
     return read(source, events, guest_base, outside, files_in_memory)
 
 
@@ -120,7 +120,7 @@ class Run:
         self._run = Assembly(source.name, "kernel trace events", events, watch)
         self._tasks = Tasks(self._run)
         self._about: dict[str, Any] = {}
-        self._slots: list[tuple[int, int, int]] = [] if guest_base is None else [(0, guest_base, t.USER_END)]
+        self._slots: list[tuple[int, int, int]] = [] if guest_base is None else [(0, guest_base, op.USER_END)]
         self.agents, self.cut = self._run.agents, list[str]()
 
     def chunks(self) -> Iterator[np.ndarray]:
@@ -134,7 +134,7 @@ class Run:
             try:
                 HANDLERS[event.kind](self, event, what)
             except (ValueError, IndexError, OverflowError):
-                raise t.TraceError(f"{self._source.name}: line {self._lines.line}: no kernel does that: {event.numbers}") from None
+                raise op.TraceError(f"{self._source.name}: line {self._lines.line}: no kernel does that: {event.numbers}") from None
             if self._run.is_short(ROOM):
                 yield from self._noted(self._run.flush())
         if not self.agents:
@@ -156,7 +156,7 @@ class Run:
             self._cached.note(prelude)
             if self._cached.ranges:
                 units = self._cached.units(self._run.process("files in memory"))
-                prelude = np.concatenate([prelude, t.as_records(record for unit in units for record in unit)])
+                prelude = np.concatenate([prelude, op.as_records(record for unit in units for record in unit)])
         return prelude, {**self._about, **about}
 
     def _noted(self, chunks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
@@ -179,12 +179,12 @@ class Run:
                     first, pages = value.split()
                     present.append((int(first, 16), int(pages)))
             except (ValueError, TypeError):
-                raise t.TraceError(f"{self._source.name}: line {line}: garbled comment: {comment[:80]!r}") from None
+                raise op.TraceError(f"{self._source.name}: line {line}: garbled comment: {comment[:80]!r}") from None
         self._lines.comments.clear()
         try:
             self._begin_program(maps, present)
         except (ValueError, TypeError, LookupError) as error:
-            raise t.TraceError(f"{self._source.name}: line {self._lines.line}: garbled comments before it: {str(error)[:80]!r}") from None
+            raise op.TraceError(f"{self._source.name}: line {self._lines.line}: garbled comments before it: {str(error)[:80]!r}") from None
 
     def _begin_program(self, maps: list[str], present: list[tuple[int, int]]) -> None:
         if not self._slots:
@@ -208,10 +208,10 @@ class Run:
                 try:
                     self._about |= dict(json.loads(value))
                 except (ValueError, TypeError):
-                    raise t.TraceError(f"{self._source.name}: line {line}: garbled comment: {value[:80]!r}") from None
+                    raise op.TraceError(f"{self._source.name}: line {line}: garbled comment: {value[:80]!r}") from None
         if self._lines.lost and self._watch:
             message = f"{self._source.name}: the kernel lost {self._lines.lost} events: what it did then is missing"
-            warnings.warn(message, t.TraceWarning, stacklevel=2)
+            warnings.warn(message, op.TraceWarning, stacklevel=2)
 
     def _enter(self, event: Event, what: str) -> None:
         task = self._tasks.of(event)
@@ -250,7 +250,7 @@ class Run:
             self._call(task, number, arguments, result)
         agent = self._tasks.agent(task)
         if number in WAITING and self._tasks.has_exited(result) and agent >= 0:  # what its parent does now comes behind its exit
-            self._run.operation([(0, 0, 0, t.SYNC, agent)])
+            self._run.operation([(0, 0, 0, op.SYNC, agent)])
 
     def _call(self, task: Task, number: int, arguments: Sequence[int], result: int) -> None:
         agent = self._tasks.agent(task)
@@ -289,9 +289,9 @@ class Run:
 
     def _fault(self, event: Event, what: str) -> None:
         address, code, user = event.numbers
-        if address >= t.USER_END:
+        if address >= op.USER_END:
             return
-        kind = t.WRITE if code & WRITE_BIT else t.FETCH if code & FETCH_BIT else t.READ
+        kind = op.WRITE if code & WRITE_BIT else op.FETCH if code & FETCH_BIT else op.READ
         task = self._tasks.of(event)
         task.pending.append((address, kind))
         # the kernel's own faults in an execve are the new program's, before the recording says that there is one
@@ -319,23 +319,23 @@ class Run:
             return
         if not _is_range(first, end - first):
             raise ValueError
-        pages = (end - first + t.PAGE - 1) >> t.PAGE_SHIFT
+        pages = (end - first + op.PAGE - 1) >> op.PAGE_SHIFT
         host = self._tasks.host(owner.space)
         self._run.notes["replayed_invalidations"] += 1
-        kind, operand = (t.MADVISE, t.DONTNEED) if self._outside == "dontneed" else (t.MIGRATE, 0)
-        self._run.operation(t.paged_unit(kind, first, pages, [(0, operand)], host))
+        kind, operand = (op.MADVISE, op.DONTNEED) if self._outside == "dontneed" else (op.MIGRATE, 0)
+        self._run.operation(op.paged_unit(kind, first, pages, [(0, operand)], host))
 
     def _guest_fault(self, event: Event, what: str) -> None:
         vcpu, address, code = event.numbers
         hosts = [host + address - guest for guest, host, size in self._slots if guest <= address < guest + size]
         task = self._tasks.of(event)
         agent = -1
-        if hosts and 0 <= hosts[0] < t.USER_END and self._tasks.agent(task) >= 0:
+        if hosts and 0 <= hosts[0] < op.USER_END and self._tasks.agent(task) >= 0:
             agent = self._tasks.vcpu(task.space, f"vcpu{vcpu}")
         if agent < 0:
             self._run.notes["guest_faults_left_out"] += 1
         else:
-            self._run.batch.append([(hosts[0], 1, 0, t.WRITE if code & WRITE_BIT else t.READ, agent)])
+            self._run.batch.append([(hosts[0], 1, 0, op.WRITE if code & WRITE_BIT else op.READ, agent)])
 
     def _counted(self, event: Event, what: str) -> None:
         """An event that is only counted."""
@@ -368,4 +368,4 @@ def _shares(number: int, arguments: list[int]) -> bool:
 
 
 def _is_range(first: int, size: int) -> bool:
-    return size > 0 and not first % t.PAGE and first + size <= t.USER_END
+    return size > 0 and not first % op.PAGE and first + size <= op.USER_END

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.trace import Trace
 from workloads.readers import passes
 from workloads.readers.assembly import Assembly
@@ -155,7 +155,7 @@ class Run:
                 layout = parse_layout(self._debug_lines(), self._run.files)
             except ValueError as error:
                 line = shorten(str(error).encode())
-                raise t.TraceError(f"{self._source.name}: valgrind's list of the program's memory is garbled: {line}") from None
+                raise op.TraceError(f"{self._source.name}: valgrind's list of the program's memory is garbled: {line}") from None
             self._run.start(self._root, layout)
 
     def _interpret(self, line: bytes, log: Log, name: str, calls: Calls) -> Fork | None:
@@ -165,7 +165,7 @@ class Run:
                 raise ValueError
             return calls.line(line.decode("utf-8", "replace")) if self._events else None
         except (ValueError, IndexError):
-            raise t.TraceError(f"{name}: line {log.line} is garbled: {shorten(line)}") from None
+            raise op.TraceError(f"{name}: line {log.line} is garbled: {shorten(line)}") from None
 
     def _fork(self, pid: int, parent: int) -> Iterator[np.ndarray]:
         """The fork and the child's records, or just its exit if it has no log."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.jit import entry, part
 from hwmodel.op import TraceError
 from workloads.readers.assembly import Batch
@@ -12,7 +12,7 @@ from workloads.streams import Stream
 
 BUFFER = 1 << 23  # bytes of text parsed at once
 ROOM = 16  # records a line may need: the longest access spans fewer pages
-LONGEST = (ROOM - 1) * t.PAGE
+LONGEST = (ROOM - 1) * op.PAGE
 SLACK = 64  # zero bytes behind the text, so that the kernel need not look where it ends
 END, FULL, OTHER = 0, 1, 2
 NEWLINE, RETURN, SPACE, COMMA = 10, 13, 32, 44
@@ -152,10 +152,10 @@ def _parse(text, digits, ops, cursor, agent):
             if text[at] == RETURN:
                 at += 1
         whole = kind >= 0 and comma > begin + 3 and text[at] == NEWLINE and at < end
-        if not whole or length < 1 or length > LONGEST or address > t.USER_END - length:
+        if not whole or length < 1 or length > LONGEST or address > op.USER_END - length:
             reason = OTHER
             break
-        filled = t.write_access(ops, filled, address, length, kind, agent)
+        filled = op.write_access(ops, filled, address, length, kind, agent)
         begin = at + 1
         line += 1
     row.at = begin
@@ -169,9 +169,9 @@ def _kind(text, at):
     """The kind of the access in the line at `at`, or -1."""
     first, second, third = text[at], text[at + 1], text[at + 2]
     if first == 73 and second == SPACE and third == SPACE:  # I
-        return t.FETCH
+        return op.FETCH
     if first != SPACE or third != SPACE:
         return -1
     if second == 76:  # L
-        return t.READ
-    return t.WRITE if second == 83 or second == 77 else -1  # S, M
+        return op.READ
+    return op.WRITE if second == 83 or second == 77 else -1  # S, M

@@ -3,12 +3,12 @@
 import re
 from collections.abc import Iterable
 
-from hwmodel import op as t
+from hwmodel import op
 from workloads.readers.initial import Layout
 from workloads.readers.syscalls import Files, Unit
 
 LINE = re.compile(r"([0-9a-f]+)-([0-9a-f]+) ([-r])([-w])([-x])([ps]) ([0-9a-f]+) \S+ (\d+)\s*(.*)$")
-STACK_ROOM = 8 << 20 >> t.PAGE_SHIFT
+STACK_ROOM = 8 << 20 >> op.PAGE_SHIFT
 """Pages that a stack may grow to: the usual limit."""
 
 
@@ -31,18 +31,18 @@ def parse_maps(lines: Iterable[str], present: Iterable[tuple[int, int]], files: 
     ValueError
         With the text of a garbled line.
     """
-    layout, runs = Layout(), sorted((first, first + pages * t.PAGE) for first, pages in present)
+    layout, runs = Layout(), sorted((first, first + pages * op.PAGE) for first, pages in present)
     for line in lines:
         row = LINE.match(line)
         if row is None:
             raise ValueError(line)
         first, end = int(row[1], 16), int(row[2], 16)
-        if end > t.USER_END:  # the vsyscall page
+        if end > op.USER_END:  # the vsyscall page
             continue
-        if first >= end or (first | end) % t.PAGE or int(row[7], 16) + end >= 1 << 62:
+        if first >= end or (first | end) % op.PAGE or int(row[7], 16) + end >= 1 << 62:
             raise ValueError(line)
         stack = row[9] == "[stack]"
-        layout.covered.append(((first >> t.PAGE_SHIFT) - (STACK_ROOM if stack else 0), end >> t.PAGE_SHIFT))
+        layout.covered.append(((first >> op.PAGE_SHIFT) - (STACK_ROOM if stack else 0), end >> op.PAGE_SHIFT))
         for piece, populate in _pieces(first, end, runs):
             layout.units.append(_unit(row, *piece, populate, stack, files, agent))
     return layout
@@ -53,13 +53,13 @@ def _unit(
 ) -> Unit:
     """The MMAP of a piece of a line's memory."""
     prot = sum(bit for bit, letter in zip((1, 2, 4), row.group(3, 4, 5), strict=True) if letter != "-")
-    mapping, number, offset = t.PRIVATE, 0, 0
+    mapping, number, offset = op.PRIVATE, 0, 0
     if row[8] != "0" or row[9].startswith(("[vdso", "[vvar")) or row[6] == "s":
-        mapping = t.SHARED_FILE if row[6] == "s" else t.PRIVATE_FILE
+        mapping = op.SHARED_FILE if row[6] == "s" else op.PRIVATE_FILE
         number = files.number(row[9] or ("map", row[1]))
-        offset = int(row[7], 16) + first - int(row[1], 16) >> t.PAGE_SHIFT
-    pages = (end - first) >> t.PAGE_SHIFT
-    return t.mmap_unit(first, pages, prot, mapping, number, offset, stack, agent, populate)
+        offset = int(row[7], 16) + first - int(row[1], 16) >> op.PAGE_SHIFT
+    pages = (end - first) >> op.PAGE_SHIFT
+    return op.mmap_unit(first, pages, prot, mapping, number, offset, stack, agent, populate)
 
 
 def _pieces(first: int, end: int, runs: list[tuple[int, int]]) -> Iterable[tuple[tuple[int, int], bool]]:

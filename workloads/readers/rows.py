@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.jit import entry, part
 from workloads.readers.assembly import Assembly
 from workloads.streams import Source
@@ -18,19 +18,19 @@ from workloads.streams import Source
 ADDRESS, KIND, SIZE, COUNT, GAP, THREAD, SPACE, ROLE = range(8)
 COLUMNS = ("address", "kind", "size", "count", "gap", "thread", "space", "role")
 SYNONYMS = {"tid": "thread", "agent": "thread", "pid": "space", "asid": "space"}
-DEFAULTS = (0, t.READ, 1, 1, 0, 0, 0, 0)
+DEFAULTS = (0, op.READ, 1, 1, 0, 0, 0, 0)
 NUMBERS = (ADDRESS, SIZE, COUNT, GAP, THREAD, SPACE)
 KINDS = {
-    "r": t.READ, "read": t.READ, "load": t.READ, "w": t.WRITE, "write": t.WRITE, "store": t.WRITE,
-    "i": t.FETCH, "x": t.FETCH, "fetch": t.FETCH, "ifetch": t.FETCH,
-    "compute": t.COMPUTE, "syscall": t.SYSCALL, "sync": t.SYNC,
+    "r": op.READ, "read": op.READ, "load": op.READ, "w": op.WRITE, "write": op.WRITE, "store": op.WRITE,
+    "i": op.FETCH, "x": op.FETCH, "fetch": op.FETCH, "ifetch": op.FETCH,
+    "compute": op.COMPUTE, "syscall": op.SYSCALL, "sync": op.SYNC,
 }  # fmt: skip
 """What `kind` may say, in upper or lower case, besides the number of one of these."""
 ROLES = {"cpu": 0, "device": 1}
 WORDS = {KIND: KINDS, ROLE: ROLES}
 UNKNOWN = -1
 PAGES = 15  # the longest access spans fewer pages than this and one
-LONGEST = PAGES * t.PAGE
+LONGEST = PAGES * op.PAGE
 ROOM = PAGES + 3  # records that a row may need
 MOST_GAP = (1 << 15) - 1
 MOST = (1 << 31) - 1
@@ -93,12 +93,12 @@ def columns_of(names: Sequence[str], ignore: Sequence[str], name: str) -> list[i
         elif column == UNKNOWN:
             known = ", ".join((*COLUMNS, *SYNONYMS))
             shown = repr(text if len(text) <= 60 else f"{text[:57]}...")
-            raise t.TraceError(f"{name}: column {shown} has no meaning here (known: {known}); ignore= leaves columns out")
+            raise op.TraceError(f"{name}: column {shown} has no meaning here (known: {known}); ignore= leaves columns out")
         elif column in found:
-            raise t.TraceError(f"{name}: column {text!r} means the same as {names[found.index(column)]!r}")
+            raise op.TraceError(f"{name}: column {text!r} means the same as {names[found.index(column)]!r}")
         found.append(column)
     if ADDRESS not in found:
-        raise t.TraceError(f"{name}: there is no column 'address'")
+        raise op.TraceError(f"{name}: there is no column 'address'")
     return found
 
 
@@ -116,7 +116,7 @@ class RowsPass:
     def __post_init__(self) -> None:
         self._run = Assembly(self.source.name, self.format, self.events, self.watch)
         self._state = np.zeros(1, STATE)
-        self._known = np.zeros(t.AGENTS, KNOWN)
+        self._known = np.zeros(op.AGENTS, KNOWN)
         self._spaces: dict[int, int] = {}
         self._rows = 0
         self.agents = self._run.agents
@@ -156,12 +156,12 @@ class RowsPass:
         at = int(self._state[0]["at"])
         thread, space, role = (int(block.values[column, at]) for column in (THREAD, SPACE, ROLE))
         if self._run.is_full():
-            raise t.TraceError(f"{self.source.name}: {block.where(at)}: more than {t.AGENTS} threads and processes")
+            raise op.TraceError(f"{self.source.name}: {block.where(at)}: more than {op.AGENTS} threads and processes")
         title = f"{space}/{thread}" if "space" in self._named() else str(thread)
         if space not in self._spaces:
             agent = self._spaces[space] = self._run.process(title)
             old = self.agents[agent]
-            self.agents[agent] = t.Agent("device" if role else "cpu", old.space, title)
+            self.agents[agent] = op.Agent("device" if role else "cpu", old.space, title)
         elif role:
             agent = self._run.device(self._spaces[space], title)
         else:
@@ -186,12 +186,12 @@ class RowsPass:
         }[column]
         if reason == CROSSING:
             why = f"{int(block.values[COUNT, at])} accesses of {value} bytes, which cross a page: they need a row each"
-        raise t.TraceError(f"{self.source.name}: {block.where(at)}, column {COLUMNS[column]!r}: {why}")
+        raise op.TraceError(f"{self.source.name}: {block.where(at)}, column {COLUMNS[column]!r}: {why}")
 
     def _misfit(self, kind: int) -> str:
         if kind in KINDS.values():
-            return f"a {t.NAMES[kind]} by a device"
-        name = t.NAMES.get(kind)
+            return f"a {op.NAMES[kind]} by a device"
+        name = op.NAMES.get(kind)
         return f"{name}: only files that save_csv wrote have operations" if name else f"{kind} is no kind"
 
 
@@ -213,7 +213,7 @@ def _rows(values, rows, ops, state, known, events):
             reason = NEW if agent == UNKNOWN else BAD + ROLE
             break
         kind = values[KIND, i]
-        if known[agent].role == 1 and (kind == t.FETCH or kind == t.SYSCALL):
+        if known[agent].role == 1 and (kind == op.FETCH or kind == op.SYSCALL):
             reason = BAD + KIND
             break
         if s.filled + ROOM > ops.size:
@@ -236,11 +236,11 @@ def _plain_rows(values, rows, ops, s, known):
             while agent < agents - 1 and (known[agent].thread != thread or known[agent].place != space):
                 agent += 1
         mine = known[agent].thread == thread and known[agent].place == space and known[agent].role | values[ROLE, at] == 0
-        within = address >= 0 and address < t.USER_END and size >= 1 and size <= t.PAGE and (address & (t.PAGE - 1)) + size <= t.PAGE
-        access = kind >= 0 and kind <= t.FETCH and count >= 1 and count <= MOST and values[GAP, at] == 0
+        within = address >= 0 and address < op.USER_END and size >= 1 and size <= op.PAGE and (address & (op.PAGE - 1)) + size <= op.PAGE
+        access = kind >= 0 and kind <= op.FETCH and count >= 1 and count <= MOST and values[GAP, at] == 0
         if not (mine and within and access):
             break
-        t.write(ops[filled], address, count, 0, kind, agent)
+        op.write(ops[filled], address, count, 0, kind, agent)
         filled += 1
         at += 1
     s.at, s.filled, s.agent = at, filled, agent
@@ -250,7 +250,7 @@ def _plain_rows(values, rows, ops, s, known):
 def _check(values, i):
     """Which column of a row is wrong, as a reason."""
     address, kind, size, count, gap = values[ADDRESS, i], values[KIND, i], values[SIZE, i], values[COUNT, i], values[GAP, i]
-    if kind < 0 or (kind > t.COMPUTE and kind != t.SYSCALL and kind != t.SYNC):
+    if kind < 0 or (kind > op.COMPUTE and kind != op.SYSCALL and kind != op.SYNC):
         return BAD + KIND
     if count < 1 or count > MOST:
         return BAD + COUNT
@@ -258,13 +258,13 @@ def _check(values, i):
         return BAD + GAP
     if values[ROLE, i] < 0 or values[ROLE, i] > 1:
         return BAD + ROLE
-    if kind > t.FETCH:
+    if kind > op.FETCH:
         return DONE
     if size < 1 or size > LONGEST:
         return BAD + SIZE
-    if address < 0 or address > t.USER_END - size:
+    if address < 0 or address > op.USER_END - size:
         return BAD + ADDRESS
-    crosses = address >> t.PAGE_SHIFT != (address + size - 1) >> t.PAGE_SHIFT
+    crosses = address >> op.PAGE_SHIFT != (address + size - 1) >> op.PAGE_SHIFT
     return CROSSING if crosses and count > 1 else DONE
 
 
@@ -290,18 +290,18 @@ def _agent(values, i, known, s):
 def _emit(values, i, ops, s, agent, events):
     """Write the records of a right row."""
     address, kind, count, gap = values[ADDRESS, i], values[KIND, i], values[COUNT, i], values[GAP, i]
-    if kind == t.SYSCALL or kind == t.SYNC:
+    if kind == op.SYSCALL or kind == op.SYNC:
         if events:
-            s.calls += count if kind == t.SYSCALL else 0
-            _write(ops, s, 0, count if kind == t.SYSCALL else 0, gap, kind, agent)
+            s.calls += count if kind == op.SYSCALL else 0
+            _write(ops, s, 0, count if kind == op.SYSCALL else 0, gap, kind, agent)
         return
-    if kind == t.COMPUTE:
+    if kind == op.COMPUTE:
         _write(ops, s, 0, count, gap, kind, agent)
         return
     _write(ops, s, address, count, gap, kind, agent)
-    page = (address >> t.PAGE_SHIFT) + 1
-    while page << t.PAGE_SHIFT < address + values[SIZE, i]:
-        _write(ops, s, page << t.PAGE_SHIFT, 1, 0, kind | t.CONTINUES, agent)
+    page = (address >> op.PAGE_SHIFT) + 1
+    while page << op.PAGE_SHIFT < address + values[SIZE, i]:
+        _write(ops, s, page << op.PAGE_SHIFT, 1, 0, kind | op.CONTINUES, agent)
         page += 1
 
 
@@ -309,8 +309,8 @@ def _emit(values, i, ops, s, agent, events):
 def _write(ops, s, address, count, gap, kind, agent):
     """Append a record; a gap that does not fit is a COMPUTE before it."""
     if gap > MOST_GAP:
-        t.write(ops[s.filled], 0, gap, 0, t.COMPUTE, agent)
+        op.write(ops[s.filled], 0, gap, 0, op.COMPUTE, agent)
         s.filled += 1
         gap = 0
-    t.write(ops[s.filled], address, count, gap, kind, agent)
+    op.write(ops[s.filled], address, count, gap, kind, agent)
     s.filled += 1

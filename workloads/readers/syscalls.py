@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from hwmodel import op as t
+from hwmodel import op
 
 Unit = list[tuple[int, int, int, int, int]]
 
-ADVICE = frozenset({t.DONTNEED, t.FREE, t.HUGEPAGE, t.NOHUGEPAGE, t.COLD, t.PAGEOUT})
+ADVICE = frozenset({op.DONTNEED, op.FREE, op.HUGEPAGE, op.NOHUGEPAGE, op.COLD, op.PAGEOUT})
 MAP_SHARED, MAP_ANONYMOUS, MAP_GROWSDOWN, MAP_HUGETLB = 0x1, 0x20, 0x100, 0x40000
 HUGE_SIZES = (0, 21)  # bits 26.. of the flags: the default size, 2 MiB
 WORD = (1 << 32) - 1  # an int among the arguments: recordings differ in what they show of its register's upper half
@@ -102,7 +102,7 @@ class Process:
         if unit is None:
             return self.other(agent)
         _check(unit)
-        self._counts[t.NAMES[unit[0][3]]] += 1
+        self._counts[op.NAMES[unit[0][3]]] += 1
         return [(*record[:4], agent) for record in unit]
 
     def identify(self, fd: int, file: object) -> None:
@@ -112,47 +112,47 @@ class Process:
     def other(self, agent: int) -> Unit:
         """A call that changes nothing that is modelled."""
         self._counts["syscall"] += 1
-        return [(0, 1, 0, t.SYSCALL, agent)]
+        return [(0, 1, 0, op.SYSCALL, agent)]
 
     def _mmap(self, args: list[int], result: int) -> Unit | None:
         _, length, prot, flags, fd, offset = args[:6]
         pages, flags, fd = _pages(length), flags & WORD, fd & WORD
-        mapping, file = t.PRIVATE, 0
+        mapping, file = op.PRIVATE, 0
         if flags & MAP_HUGETLB and not flags & MAP_SHARED and flags >> 26 in HUGE_SIZES:
-            mapping, pages = t.HUGETLB, -(-pages // 512) * 512
+            mapping, pages = op.HUGETLB, -(-pages // 512) * 512
         elif flags & MAP_ANONYMOUS and flags & MAP_SHARED:
-            mapping, file = t.SHARED, self._files.new()
+            mapping, file = op.SHARED, self._files.new()
         elif not flags & MAP_ANONYMOUS:
-            mapping = t.SHARED_FILE if flags & MAP_SHARED else t.PRIVATE_FILE
+            mapping = op.SHARED_FILE if flags & MAP_SHARED else op.PRIVATE_FILE
             file = self._files.number(self._paths.get(fd, ("descriptor", fd)))
-        offset = offset >> t.PAGE_SHIFT if file and mapping != t.SHARED else 0
+        offset = offset >> op.PAGE_SHIFT if file and mapping != op.SHARED else 0
         grows = bool(flags & MAP_GROWSDOWN)
-        return t.mmap_unit(result, pages, prot & 7, mapping, file, offset, grows)
+        return op.mmap_unit(result, pages, prot & 7, mapping, file, offset, grows)
 
     def _munmap(self, args: list[int], result: int) -> Unit | None:
-        return t.paged_unit(t.MUNMAP, args[0], _pages(args[1])) if args[1] else None
+        return op.paged_unit(op.MUNMAP, args[0], _pages(args[1])) if args[1] else None
 
     def _mprotect(self, args: list[int], result: int) -> Unit | None:
         address, length, prot = args[:3]
-        return t.paged_unit(t.MPROTECT, address, _pages(length), [(0, prot & 7)]) if length else None
+        return op.paged_unit(op.MPROTECT, address, _pages(length), [(0, prot & 7)]) if length else None
 
     def _madvise(self, args: list[int], result: int) -> Unit | None:
         address, length, advice = args[:3]
         if advice not in ADVICE or not length:
             return None
-        return t.paged_unit(t.MADVISE, address, _pages(length), [(0, advice)])
+        return op.paged_unit(op.MADVISE, address, _pages(length), [(0, advice)])
 
     def _brk(self, args: list[int], result: int) -> Unit | None:
-        if not 0 <= result < t.USER_END:
+        if not 0 <= result < op.USER_END:
             raise ValueError
         before, self.break_ = self.break_, result
         if before is None:
             self.initial_break = before = result
-        return [(result, 0, 0, t.BRK, 0)] if result != before else None
+        return [(result, 0, 0, op.BRK, 0)] if result != before else None
 
     def _mremap(self, args: list[int], result: int) -> Unit | None:
         old, new = _pages(args[1]), _pages(args[2])
-        return t.paged_unit(t.MREMAP, args[0], old, [(result, new)]) if old else None
+        return op.paged_unit(op.MREMAP, args[0], old, [(result, new)]) if old else None
 
     def _name(self, number: int, args: Sequence[int], fd: int, path: str | None) -> None:
         """Remember what a file descriptor stands for."""
@@ -181,11 +181,11 @@ def _check(unit: Unit) -> None:
     """ValueError for a unit that no kernel would have said Success to, or that does not fit in records."""
     (address, pages, _, kind, _), *args = unit
     ranges = [(address, pages if pages != -1 else args[-1][0])]
-    if kind == t.MREMAP:
+    if kind == op.MREMAP:
         ranges.append(args[0][:2])
-    least = 0 if kind == t.BRK else 1
-    inside = all(first >= 0 and count >= least and first + count * t.PAGE <= t.USER_END for first, count in ranges)
-    offset = args[0][0] if kind == t.MMAP else 0
+    least = 0 if kind == op.BRK else 1
+    inside = all(first >= 0 and count >= least and first + count * op.PAGE <= op.USER_END for first, count in ranges)
+    offset = args[0][0] if kind == op.MMAP else 0
     if not inside or not 0 <= offset < 1 << 51 or any(arg[1] >= 1 << 31 for arg in args):
         raise ValueError
 
@@ -193,4 +193,4 @@ def _check(unit: Unit) -> None:
 def _pages(length: int) -> int:
     if length < 0:
         raise ValueError
-    return -(-length // t.PAGE)
+    return -(-length // op.PAGE)

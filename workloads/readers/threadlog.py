@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.jit import entry, part
 from workloads.readers.assembly import Batch
 from workloads.readers.entries import Entries
@@ -16,7 +16,7 @@ SAME, INITIAL, FORKED = 1, 2, 4
 ARGUMENTS = 6
 ENTRY = np.dtype((np.record, [("address", "<i8"), ("number", "<i4"), ("thread", "<u2"), ("kind", "u1"), ("marks", "u1")]))
 ROOM = LINE_ROOM  # records an entry may need
-LONGEST = (ROOM - 1) * t.PAGE
+LONGEST = (ROOM - 1) * op.PAGE
 WORD, VECTOR = 8, 64  # bytes: of the pieces an access may come in; of the longest such access
 NO_MORE, FULL, OTHER = 0, 1, 2
 
@@ -65,9 +65,9 @@ class Log:
             raise self.refusal()
         return int(self.agents[thread])
 
-    def refusal(self) -> t.TraceError:
+    def refusal(self) -> op.TraceError:
         """The error that the entry handed out last makes no sense."""
-        return t.TraceError(f"{self._name}: the entry at byte {self._last} makes no sense")
+        return op.TraceError(f"{self._name}: the entry at byte {self._last} makes no sense")
 
     def stops(self) -> Iterator[np.ndarray | None]:
         """Each entry that is no access, a CALL with its arguments; None where the batch is full (then clear it) and at the end.
@@ -144,16 +144,16 @@ def _parse(entries, ops, cursor, agents, is_last):
             if kind == READ and _is_written(entries, after, end, first, size):
                 kind = np.uint8(WRITE)
                 after += 1
-        crosses = (address ^ (address + size - 1)) >> t.PAGE_SHIFT != 0
-        if size < 1 or size > LONGEST or address < 0 or address > t.USER_END - size or count < 1 or (count > 1 and crosses):
+        crosses = (address ^ (address + size - 1)) >> op.PAGE_SHIFT != 0
+        if size < 1 or size > LONGEST or address < 0 or address > op.USER_END - size or count < 1 or (count > 1 and crosses):
             reason = OTHER
             break
         if kind == FETCH and not crosses:
-            t.write(ops[filled], address, count, 0, t.FETCH, agent)
+            op.write(ops[filled], address, count, 0, op.FETCH, agent)
             filled += 1
         else:
-            to = t.FETCH if kind == FETCH else (t.READ if kind == READ else t.WRITE)
-            filled = t.write_access(ops, filled, address, size, to, agent)
+            to = op.FETCH if kind == FETCH else (op.READ if kind == READ else op.WRITE)
+            filled = op.write_access(ops, filled, address, size, to, agent)
         at = after
     row.at = at
     row.filled = filled

@@ -43,7 +43,7 @@ from typing import Any
 
 import numpy as np
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.op import TraceError
 from hwmodel.trace import Trace
 from workloads.readers import passes
@@ -238,9 +238,9 @@ class Run:
         mapper = Process(self._run.files, Counter())
         mapper.identify(args[4], ("inode", file))
         unit = mapper.call(self._root, MMAP, args, result) or []
-        if [record[3] for record in unit] != [t.MMAP, t.ARG]:
+        if [record[3] for record in unit] != [op.MMAP, op.ARG]:
             raise ValueError
-        first = result >> t.PAGE_SHIFT
+        first = result >> op.PAGE_SHIFT
         self._layout.units.append(unit)
         self._layout.covered.append((first, first + unit[0][1]))
 

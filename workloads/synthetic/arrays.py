@@ -4,7 +4,7 @@ from collections.abc import Container, Mapping
 
 import numpy as np
 
-from hwmodel import op as t
+from hwmodel import op
 from workloads.synthetic.drawing import BASE, PROT
 
 APART = 1 << 21
@@ -35,11 +35,11 @@ def place(sizes: Mapping[str, int], filled: Container[str] = ()) -> tuple[dict[s
     """
     bases, units, at = {}, [], BASE
     for name, size in sizes.items():
-        pages = -(-size >> t.PAGE_SHIFT)
-        if at + (pages << t.PAGE_SHIFT) > t.USER_END:
-            raise t.TraceError(f"{name}: {size} bytes at {at:#x} pass the end of user memory")
+        pages = -(-size >> op.PAGE_SHIFT)
+        if at + (pages << op.PAGE_SHIFT) > op.USER_END:
+            raise op.TraceError(f"{name}: {size} bytes at {at:#x} pass the end of user memory")
         bases[name] = at
-        units += t.mmap_unit(at, pages, PROT, populate=name in filled)
-        at += pages + 1 << t.PAGE_SHIFT
+        units += op.mmap_unit(at, pages, PROT, populate=name in filled)
+        at += pages + 1 << op.PAGE_SHIFT
         at = -(-at // APART) * APART
-    return bases, t.as_records(units)
+    return bases, op.as_records(units)

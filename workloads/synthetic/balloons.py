@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.trace import Trace
 from workloads.synthetic.drawing import check_range, check_usual, deal, generator, issuers, make_agents, touch
 from workloads.synthetic.rounds import MOST_PAGES, barrier, region, round_trace, single, units
@@ -73,7 +73,7 @@ def balloon(
     check_range("chunk", chunk, part, (pages // part - 1) * part)
     check_range("every", every, 1)
     if not 0 < share < 1:
-        raise t.TraceError(f"share must be in (0, 1), not {share}")
+        raise op.TraceError(f"share must be in (0, 1), not {share}")
     agents = make_agents(cpus, devices)
     parts, taken = pages // part, chunk // part
     steps = max(1, int(share * parts) // taken)
@@ -94,9 +94,9 @@ def _rounds(
         moved = order[(held - 1) * taken : held * taken] if grows else order[held * taken : (held + 1) * taken]
         yield barrier()
         if grows:
-            yield units(t.MADVISE, moved * part, part, t.DONTNEED).ravel()
+            yield units(op.MADVISE, moved * part, part, op.DONTNEED).ravel()
         else:
-            yield single(t.SYSCALL, 0, taken)
+            yield single(op.SYSCALL, 0, taken)
             returned = (moved[:, None] * part + np.arange(part)).ravel()
             yield touch(random, returned, 1, deal(vcpus, 0, returned.size))
         used = order[held * taken :]

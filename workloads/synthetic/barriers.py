@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.trace import Trace
 from workloads.synthetic.drawing import PROT, check_range, check_usual, deal, generator, insert, issuers, make_agents, touch
 from workloads.synthetic.rounds import MOST_PAGES, page_of, region, round_trace, spread, unit, units
@@ -81,13 +81,13 @@ def _rounds(
         ops = insert(ops, spread(part, every), reads[:, None])
         trapped = _first_writes(ops, first, part)
         handlers = np.where(ops["agent"][trapped] < cpus, ops["agent"][trapped], 0)  # a device changes no protection
-        yield unit(t.MPROTECT, first, part, t.PROT_READ)
-        yield insert(ops, trapped, units(t.MPROTECT, page_of(ops)[trapped], 1, PROT, agent=handlers))
-        yield unit(t.MPROTECT, first, part, PROT)
+        yield unit(op.MPROTECT, first, part, op.PROT_READ)
+        yield insert(ops, trapped, units(op.MPROTECT, page_of(ops)[trapped], 1, PROT, agent=handlers))
+        yield unit(op.MPROTECT, first, part, PROT)
 
 
 def _first_writes(ops: np.ndarray, first: int, part: int) -> np.ndarray:
     """Where each page of [first, first + part) is written first, ascending."""
     pages = page_of(ops)
-    inside = np.flatnonzero((ops["kind"] == t.WRITE) & (pages >= first) & (pages < first + part))
+    inside = np.flatnonzero((ops["kind"] == op.WRITE) & (pages >= first) & (pages < first + part))
     return np.sort(inside[np.unique(pages[inside], return_index=True)[1]])

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.jit import entry
 from hwmodel.trace import Trace
 from workloads.synthetic.drawing import BASE, PROT, block_trace, check_range, issuers
@@ -50,11 +50,11 @@ def pointer_chase(
         If an argument is out of range; names it.
     """
     check_range("pages", pages, 1, 1 << 28)
-    check_range("node", node, 8, pages << t.PAGE_SHIFT)
+    check_range("node", node, 8, pages << op.PAGE_SHIFT)
     if node % 8:
-        raise t.TraceError(f"node must be a multiple of 8, not {node}")
+        raise op.TraceError(f"node must be a multiple of 8, not {node}")
     check_range("seed", seed, 0)
-    nodes = (pages << t.PAGE_SHIFT) // node
+    nodes = (pages << op.PAGE_SHIFT) // node
     check_range("nodes (pages * 4096 / node)", nodes, 1, 1 << 28)
     agents = issuers(cpus, devices)
     # a random order, followed around, is a random cycle: each cycle is that of `nodes` orders, one for each node to begin with
@@ -62,12 +62,12 @@ def pointer_chase(
     starts = np.arange(agents.size) * nodes // agents.size
     fill = functools.partial(_fill, order, starts, agents)
     info: dict[str, Any] = {"program": "pointer_chase", "pages": pages, "node": node, "seed": seed}
-    prelude = t.as_records(t.mmap_unit(BASE, pages, PROT, populate=True))
+    prelude = op.as_records(op.mmap_unit(BASE, pages, PROT, populate=True))
     return block_trace(fill, accesses=accesses, cpus=cpus, devices=devices, prelude=prelude, info=info)
 
 
 def _fill(order: np.ndarray, starts: np.ndarray, agents: np.ndarray, first: int, size: int) -> np.ndarray:
-    ops = np.empty(size, t.OP)
+    ops = np.empty(size, op.OP)
     _follow(ops, first, order, starts, agents)
     return ops
 
@@ -77,7 +77,7 @@ def _follow(ops, first, order, starts, agents):
     """The reads from `first` on; agent a begins at order[starts[a]]."""
     agent, step = first % agents.size, first // agents.size
     for i in range(ops.size):
-        t.write(ops[i], order[(starts[agent] + step) % order.size], 1, 0, t.READ, agents[agent])
+        op.write(ops[i], order[(starts[agent] + step) % order.size], 1, 0, op.READ, agents[agent])
         agent += 1
         if agent == agents.size:
             agent = 0

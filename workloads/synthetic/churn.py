@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.trace import Trace
 from workloads.synthetic.drawing import BASE, BLOCK, block_records, check_range, check_usual, generator, insert, issuers, make_agents
 
-PROT = t.PROT_READ | t.PROT_WRITE
+PROT = op.PROT_READ | op.PROT_WRITE
 PLACES = 1 << 20  # spawn key: where parts go, apart from the keys of the accesses
 UNMAP, DONTNEED = "unmap", "dontneed"
 
@@ -58,14 +58,14 @@ def unmap_churn(
     check_range("part", part, 1, min(pages, (1 << 31) - 1))
     check_range("every", every, 1)
     if how not in (UNMAP, DONTNEED):
-        raise t.TraceError(f"how must be {UNMAP!r} or {DONTNEED!r}, not {how!r}")
+        raise op.TraceError(f"how must be {UNMAP!r} or {DONTNEED!r}, not {how!r}")
     agents = make_agents(cpus, devices)
     source = functools.partial(_stream, accesses, pages, every, part, how, writes, issuers(cpus, devices), seed)
     info: dict[str, Any] = {"program": "unmap_churn", "pages": pages, "every": every, "part": part, "how": how}
     info |= {"accesses": accesses, "writes": writes, "seed": seed}
     unit = 3 if how == UNMAP else 2
     records = accesses + unit * ((accesses - 1) // every)
-    prelude = t.as_records(t.mmap_unit(BASE, pages, PROT))
+    prelude = op.as_records(op.mmap_unit(BASE, pages, PROT))
     return Trace(agents, source, prelude, info, records=records, references=accesses)
 
 
@@ -84,12 +84,12 @@ def _stream(
 
 def _operations(places: np.ndarray, part: int, how: str) -> np.ndarray:
     """OP[operation, record]: the units that give the parts at `places` back."""
-    unit = t.paged_unit(t.MADVISE, BASE, part, [(0, t.DONTNEED)])
+    unit = op.paged_unit(op.MADVISE, BASE, part, [(0, op.DONTNEED)])
     if how == UNMAP:
-        unit = [*t.paged_unit(t.MUNMAP, BASE, part), *t.mmap_unit(BASE, part, PROT)]
-    units = np.tile(t.as_records(unit), (places.size, 1))
-    addressed = units["kind"] != t.ARG
-    units["address"] += np.where(addressed, (places * part << t.PAGE_SHIFT)[:, None], 0)
+        unit = [*op.paged_unit(op.MUNMAP, BASE, part), *op.mmap_unit(BASE, part, PROT)]
+    units = np.tile(op.as_records(unit), (places.size, 1))
+    addressed = units["kind"] != op.ARG
+    units["address"] += np.where(addressed, (places * part << op.PAGE_SHIFT)[:, None], 0)
     return units
 
 

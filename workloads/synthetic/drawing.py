@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.trace import Trace
 
 BASE = 0x10_0000_0000
 """Where the region of every synthetic workload begins."""
-PROT = t.PROT_READ | t.PROT_WRITE
+PROT = op.PROT_READ | op.PROT_WRITE
 BLOCK = 1 << 16
 """Accesses drawn from one seeded generator: part of what a seed means, so never changed."""
-WHOLE = np.dtype((np.void, t.OP.itemsize))
+WHOLE = np.dtype((np.void, op.OP.itemsize))
 """A record as one piece: NumPy copies records field by field, 15 times slower."""
 
 Draw = Callable[[np.random.Generator, int, int], np.ndarray]
@@ -53,7 +53,7 @@ def stream_trace(
     check_usual(accesses, pages, writes, seed)
     fill = functools.partial(_fill, draw, writes, issuers(cpus, devices), seed)
     info = info | {"pages": pages, "writes": writes, "seed": seed}
-    prelude = t.as_records(t.mmap_unit(BASE, pages, PROT))
+    prelude = op.as_records(op.mmap_unit(BASE, pages, PROT))
     return block_trace(fill, accesses=accesses, cpus=cpus, devices=devices, prelude=prelude, info=info)
 
 
@@ -80,11 +80,11 @@ def block_trace(fill: Fill, *, accesses: int, cpus: int, devices: int, prelude: 
     return Trace(agents, source, prelude, info | {"accesses": accesses}, records=accesses, references=accesses)
 
 
-def make_agents(cpus: int, devices: int) -> list[t.Agent]:
+def make_agents(cpus: int, devices: int) -> list[op.Agent]:
     """CPUs, then devices, of address space 0."""
     _check_agents(cpus, devices)
     names = [("cpu", i) for i in range(cpus)] + [("device", i) for i in range(devices)]
-    return [t.Agent(role, 0, f"{role}{i}") for role, i in names]  # type: ignore[arg-type]
+    return [op.Agent(role, 0, f"{role}{i}") for role, i in names]  # type: ignore[arg-type]
 
 
 def issuers(cpus: int, devices: int) -> np.ndarray:
@@ -96,10 +96,10 @@ def issuers(cpus: int, devices: int) -> np.ndarray:
 def _check_agents(cpus: int, devices: int) -> None:
     check_range("cpus", cpus, 1)
     check_range("devices", devices, 0)
-    check_range("cpus + devices", cpus + devices, 1, t.AGENTS)
+    check_range("cpus + devices", cpus + devices, 1, op.AGENTS)
 
 
-def check_usual(accesses: int, pages: int, writes: float, seed: int, most: int = (t.USER_END - BASE) >> t.PAGE_SHIFT) -> None:
+def check_usual(accesses: int, pages: int, writes: float, seed: int, most: int = (op.USER_END - BASE) >> op.PAGE_SHIFT) -> None:
     """Refuse what every generator has, if it is out of range; `most`: pages."""
     check_range("pages", pages, 1, most)
     check_range("accesses", accesses, 1)
@@ -111,7 +111,7 @@ def check_range(name: str, value: float, low: float, high: float | None = None) 
     """Refuse a parameter out of range, by its name."""
     if value < low or (high is not None and value > high):
         wanted = f"at least {low}" if high is None else f"in [{low}, {high}]"
-        raise t.TraceError(f"{name} must be {wanted}, not {value}")
+        raise op.TraceError(f"{name} must be {wanted}, not {value}")
 
 
 def generator(seed: int, block: int) -> np.random.Generator:
@@ -134,9 +134,9 @@ def deal(agents: np.ndarray, first: int, size: int) -> np.ndarray:
 
 def touch(random: np.random.Generator, pages: np.ndarray, writes: float, agents: np.ndarray | int) -> np.ndarray:
     """The OP records of one access to a random word of each of `pages` of the region."""
-    ops = np.zeros(pages.size, t.OP)
-    ops["address"] = BASE + (pages << t.PAGE_SHIFT)
-    ops["address"] += random.integers(0, t.PAGE // 8, pages.size) * 8  # aligned words: none crosses a page
+    ops = np.zeros(pages.size, op.OP)
+    ops["address"] = BASE + (pages << op.PAGE_SHIFT)
+    ops["address"] += random.integers(0, op.PAGE // 8, pages.size) * 8  # aligned words: none crosses a page
     ops["kind"] = random.random(pages.size) < writes  # WRITE is 1
     ops["agent"] = agents
     ops["count"] = 1
@@ -146,7 +146,7 @@ def touch(random: np.random.Generator, pages: np.ndarray, writes: float, agents:
 def insert(ops: np.ndarray, before: np.ndarray, units: np.ndarray) -> np.ndarray:
     """The records of `ops` with units[i] before the record before[i]; `before` ascends."""
     length = units.shape[1]
-    out = np.empty(ops.size + units.size, t.OP)
+    out = np.empty(ops.size + units.size, op.OP)
     starts = before + length * np.arange(before.size)
     is_access = np.ones(out.size, bool)
     is_access[(starts[:, None] + np.arange(length)).ravel()] = False

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.trace import Trace
 from workloads.synthetic.drawing import BASE, check_range, check_usual, generator, insert, make_agents, touch
 from workloads.synthetic.rounds import MOST_PAGES, region, renew, round_trace, spread
@@ -81,9 +81,9 @@ def _copies(
     for k in itertools.count():
         random = generator(seed, k)
         starts = random.integers(0, pages - length + 1, (every, 1, devices, 2)) + np.array([0, pages])
-        ops = np.zeros((every, length, devices, 2), t.OP)
-        ops["address"] = BASE + (starts + np.arange(length)[:, None, None] << t.PAGE_SHIFT)
-        ops["count"], ops["kind"] = LINES, np.array([t.READ, t.WRITE])
+        ops = np.zeros((every, length, devices, 2), op.OP)
+        ops["address"] = BASE + (starts + np.arange(length)[:, None, None] << op.PAGE_SHIFT)
+        ops["count"], ops["kind"] = LINES, np.array([op.READ, op.WRITE])
         ops["agent"] = cpus + np.arange(devices)[:, None]
         yield _with_cpus(random, ops.ravel(), 2 * pages, share, writes, cpus)
         yield renew(pages + int(random.integers(0, pages // length)) * length, length)

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.trace import Trace
 from workloads.synthetic.drawing import BASE, PROT, check_range, check_usual, generator
 from workloads.synthetic.rounds import FIRST_PAGE, MOST_PAGES, barrier, renew, round_trace, single, unit
@@ -102,13 +102,13 @@ def mpi_halo(
     check_range("halo", halo, 1, pages)
     check_range("ranks", ranks, 2)
     check_range("devices", devices, 0)
-    check_range("ranks * (1 + devices)", ranks * (1 + devices), 1, t.AGENTS)
+    check_range("ranks * (1 + devices)", ranks * (1 + devices), 1, op.AGENTS)
     check_range("per_page", per_page, 1, (1 << 31) - 1)
     check_range("every", every, 0)
     if transport not in ("xpmem", "shared"):
-        raise t.TraceError(f"transport must be 'xpmem' or 'shared', not {transport!r}")
-    agents = [t.Agent("cpu", rank, f"rank{rank}") for rank in range(ranks)]
-    agents += [t.Agent("device", rank, f"gru{rank}.{i}") for rank in range(ranks) for i in range(devices)]
+        raise op.TraceError(f"transport must be 'xpmem' or 'shared', not {transport!r}")
+    agents = [op.Agent("cpu", rank, f"rank{rank}") for rank in range(ranks)]
+    agents += [op.Agent("device", rank, f"gru{rank}.{i}") for rank in range(ranks) for i in range(devices)]
     world = _Ranks(ranks, pages, halo, per_page, every, seed, transport, devices)
     return round_trace(functools.partial(_rounds, world), agents, accesses, info, _prelude(world))
 
@@ -116,14 +116,14 @@ def mpi_halo(
 def _prelude(world: _Ranks) -> list[tuple[int, ...]]:
     records: list[tuple[int, ...]] = []
     for rank in range(world.ranks):
-        records += t.mmap_unit(BASE, world.pages, PROT, agent=rank)
-        records += t.mmap_unit(_address(world.pages), 2 * world.halo, PROT, agent=rank)
+        records += op.mmap_unit(BASE, world.pages, PROT, agent=rank)
+        records += op.mmap_unit(_address(world.pages), 2 * world.halo, PROT, agent=rank)
         if world.transport == "shared":
             left, right = world.neighbours(rank)
             seen, halo = _address(world.seen()), world.halo
-            records += t.mmap_unit(seen, halo, PROT, t.SHARED, left + 1, halo, agent=rank)
-            records += t.mmap_unit(seen + halo * t.PAGE, halo, PROT, t.SHARED, right + 1, 0, agent=rank)
-            records += t.mmap_unit(_address(world.segment()), 2 * halo, PROT, t.SHARED, rank + 1, 0, agent=rank)
+            records += op.mmap_unit(seen, halo, PROT, op.SHARED, left + 1, halo, agent=rank)
+            records += op.mmap_unit(seen + halo * op.PAGE, halo, PROT, op.SHARED, right + 1, 0, agent=rank)
+            records += op.mmap_unit(_address(world.segment()), 2 * halo, PROT, op.SHARED, rank + 1, 0, agent=rank)
     return records
 
 
@@ -156,17 +156,17 @@ def _reallocate(world: _Ranks, rank: int) -> Iterator[np.ndarray]:
 def _attach(world: _Ranks, rank: int) -> np.ndarray:
     """A rank joins its neighbours' notifier lists and maps their borders, both of them."""
     left, right = world.neighbours(rank)
-    pieces = [single(t.ATTACH, rank, space) for space in dict.fromkeys((left, right))]
+    pieces = [single(op.ATTACH, rank, space) for space in dict.fromkeys((left, right))]
     for side, (space, first) in enumerate(((left, world.pages - world.halo), (right, 0))):
         where = world.seen() + side * world.halo
-        flags = PROT | t.XPMEM << 3 | (space + 1) << t.FILE_SHIFT
-        pieces.append(unit(t.MMAP, where, world.halo, flags, FIRST_PAGE + first, rank))
+        flags = PROT | op.XPMEM << 3 | (space + 1) << op.FILE_SHIFT
+        pieces.append(unit(op.MMAP, where, world.halo, flags, FIRST_PAGE + first, rank))
     return np.concatenate(pieces)
 
 
 def _detach(world: _Ranks, rank: int) -> np.ndarray:
-    pieces = [unit(t.MUNMAP, world.seen(), 2 * world.halo, agent=rank)]
-    pieces += [single(t.DETACH, rank, space) for space in dict.fromkeys(world.neighbours(rank))]
+    pieces = [unit(op.MUNMAP, world.seen(), 2 * world.halo, agent=rank)]
+    pieces += [single(op.DETACH, rank, space) for space in dict.fromkeys(world.neighbours(rank))]
     return np.concatenate(pieces)
 
 
@@ -175,7 +175,7 @@ def _compute(world: _Ranks) -> np.ndarray:
     ghosts = np.arange(world.pages, world.seen())
     block = np.arange(world.pages).repeat(2)
     pages = np.concatenate([ghosts, block])
-    kinds = np.concatenate([np.zeros(ghosts.size, np.int8), np.tile([t.READ, t.WRITE], world.pages)])
+    kinds = np.concatenate([np.zeros(ghosts.size, np.int8), np.tile([op.READ, op.WRITE], world.pages)])
     return _records(pages[:, None], kinds[:, None], np.arange(world.ranks), world.per_page)
 
 
@@ -194,16 +194,16 @@ def _publish(world: _Ranks) -> np.ndarray:
 
 def _copy(world: _Ranks, source: np.ndarray, target: np.ndarray) -> np.ndarray:
     pages = np.stack([source, target], 1)[:, None, :]
-    return _records(pages, np.array([t.READ, t.WRITE]), world.copiers().T[:, :, None], LINES)
+    return _records(pages, np.array([op.READ, op.WRITE]), world.copiers().T[:, :, None], LINES)
 
 
 def _records(pages: np.ndarray, kinds: np.ndarray, agents: np.ndarray, count: int) -> np.ndarray:
     pages, kinds, agents = np.broadcast_arrays(pages, kinds, agents)
-    ops = np.zeros(pages.size, t.OP)
-    ops["address"], ops["count"] = BASE + (pages.ravel() << t.PAGE_SHIFT), count
+    ops = np.zeros(pages.size, op.OP)
+    ops["address"], ops["count"] = BASE + (pages.ravel() << op.PAGE_SHIFT), count
     ops["kind"], ops["agent"] = kinds.ravel(), agents.ravel()
     return ops
 
 
 def _address(page: int) -> int:
-    return BASE + page * t.PAGE
+    return BASE + page * op.PAGE

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.trace import Trace
 from workloads.synthetic.drawing import PROT, check_range, check_usual, deal, generator, issuers, make_agents, touch
 from workloads.synthetic.rounds import MOST_PAGES, barrier, region, renew, round_trace, unit
@@ -66,13 +66,13 @@ def huge_pages(
     info = {"program": "huge_pages"} | locals()
     check_usual(accesses, pages, writes, seed, MOST_PAGES)
     if pages % HUGE:
-        raise t.TraceError(f"pages must be a multiple of {HUGE}, not {pages}")
+        raise op.TraceError(f"pages must be a multiple of {HUGE}, not {pages}")
     check_range("part", part, 1, HUGE - 1)
     check_range("every", every, 1)
     if how not in ("unmap", "mprotect", "dontneed"):
-        raise t.TraceError(f"how must be 'unmap', 'mprotect' or 'dontneed', not {how!r}")
+        raise op.TraceError(f"how must be 'unmap', 'mprotect' or 'dontneed', not {how!r}")
     if collapse not in ("advice", "fault"):
-        raise t.TraceError(f"collapse must be 'advice' or 'fault', not {collapse!r}")
+        raise op.TraceError(f"collapse must be 'advice' or 'fault', not {collapse!r}")
     agents = make_agents(cpus, devices)
     rounds = functools.partial(_rounds, pages, part, every, how, collapse, writes, issuers(cpus, devices), seed)
     return round_trace(rounds, agents, accesses, info, region(pages))
@@ -81,7 +81,7 @@ def huge_pages(
 def _rounds(
     pages: int, part: int, every: int, how: str, collapse: str, writes: float, agents: np.ndarray, seed: int
 ) -> Iterator[np.ndarray]:
-    yield unit(t.MADVISE, 0, pages, t.HUGEPAGE)
+    yield unit(op.MADVISE, 0, pages, op.HUGEPAGE)
     for k in itertools.count():
         random = generator(seed, k)
         ops = touch(random, random.integers(0, pages, 2 * every), writes, deal(agents, 2 * k * every, 2 * every))
@@ -98,14 +98,14 @@ def _split(how: str, first: int, part: int) -> np.ndarray:
     if how == "unmap":
         return _renew_huge(first, part)
     if how == "mprotect":
-        return np.concatenate([unit(t.MPROTECT, first, part, t.PROT_READ), unit(t.MPROTECT, first, part, PROT)])
-    return unit(t.MADVISE, first, part, t.DONTNEED)
+        return np.concatenate([unit(op.MPROTECT, first, part, op.PROT_READ), unit(op.MPROTECT, first, part, PROT)])
+    return unit(op.MADVISE, first, part, op.DONTNEED)
 
 
 def _collapse(collapse: str, first: int) -> np.ndarray:
-    return unit(t.MADVISE, first, HUGE, t.COLLAPSE) if collapse == "advice" else _renew_huge(first, HUGE)
+    return unit(op.MADVISE, first, HUGE, op.COLLAPSE) if collapse == "advice" else _renew_huge(first, HUGE)
 
 
 def _renew_huge(first: int, pages: int) -> np.ndarray:
     """New mappings lack the advice of those that they replace."""
-    return np.concatenate([renew(first, pages), unit(t.MADVISE, first, pages, t.HUGEPAGE)])
+    return np.concatenate([renew(first, pages), unit(op.MADVISE, first, pages, op.HUGEPAGE)])

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.trace import Trace
 from workloads.synthetic.drawing import BASE, PROT, check_range, check_usual, deal, generator, touch
 from workloads.synthetic.rounds import MOST_PAGES, barrier, page_of, round_trace, units
@@ -73,14 +73,14 @@ def ksm_merging(
     check_usual(accesses, pages, writes, seed, MOST_PAGES)
     check_range("vms", vms, 1)
     check_range("vcpus", vcpus, 0)
-    check_range("vms * (1 + vcpus)", vms * (1 + vcpus), 1, t.AGENTS)
+    check_range("vms * (1 + vcpus)", vms * (1 + vcpus), 1, op.AGENTS)
     check_range("alike", alike, 0, 1)
     check_range("contents", contents, 1)
     check_range("scan", scan, 1, vms * pages)
     check_range("every", every, 1)
-    agents = [t.Agent("cpu", vm, f"vmm{vm}") for vm in range(vms)]
-    agents += [t.Agent("device", vm, f"vcpu{vm}.{i}") for i in range(vcpus) for vm in range(vms)]
-    prelude = [record for vm in range(vms) for record in t.mmap_unit(BASE, pages, PROT, agent=vm, populate=True)]
+    agents = [op.Agent("cpu", vm, f"vmm{vm}") for vm in range(vms)]
+    agents += [op.Agent("device", vm, f"vcpu{vm}.{i}") for i in range(vcpus) for vm in range(vms)]
+    prelude = [record for vm in range(vms) for record in op.mmap_unit(BASE, pages, PROT, agent=vm, populate=True)]
     rounds = functools.partial(_rounds, pages, alike, contents, scan, every, writes, vms, vcpus, seed)
     return round_trace(rounds, agents, accesses, info, prelude)
 
@@ -96,13 +96,13 @@ def _rounds(
         random = generator(seed, k)
         ops = touch(random, random.integers(0, pages, every), writes, deal(issuers, k * every, every))
         yield ops
-        wrote = ops[ops["kind"] == t.WRITE]
+        wrote = ops[ops["kind"] == op.WRITE]
         scanner.changed[wrote["agent"].astype(np.int64) % vms * pages + page_of(wrote)] = True
         merged = scanner.visit(scan)
         yield barrier()
         if merged.size:
             (page, partner), vm = merged.T % pages, merged.T // pages
-            yield units(t.KSM_MERGE, page, 1, vm[1], BASE + (partner << t.PAGE_SHIFT), vm[0]).ravel()
+            yield units(op.KSM_MERGE, page, 1, vm[1], BASE + (partner << op.PAGE_SHIFT), vm[0]).ravel()
 
 
 class _Scanner:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.trace import Trace
 from workloads.synthetic.drawing import PROT, Draw, check_range, check_usual, deal, generator, insert, issuers, make_agents, touch
 from workloads.synthetic.patterns import popular
@@ -102,7 +102,7 @@ def _boot(pages: int, touched: int, guest: bool, vcpus: np.ndarray, seed: int) -
     for first in range(0, pages, TABLE):
         if guest:
             mapped = min(TABLE, pages - first)
-            yield unit(t.GUEST, first, mapped, t.MMAP << t.GUEST_SHIFT | PROT, agent=int(vcpus[0]))
+            yield unit(op.GUEST, first, mapped, op.MMAP << op.GUEST_SHIFT | PROT, agent=int(vcpus[0]))
         if first < touched:
             yield touch(random, np.arange(first, min(first + TABLE, touched)), 1, vcpus[0])
 
@@ -125,11 +125,11 @@ def _serve(
         yield insert(ops, spread(requests, every), asked)
         yield barrier()
         back, renewed = (int(page) * part for page in random.integers(0, pages // part, 2))
-        yield unit(t.MADVISE, back, part, t.DONTNEED)
+        yield unit(op.MADVISE, back, part, op.DONTNEED)
         if guest:
             vcpu = int(vcpus[k % vcpus.size])
-            yield unit(t.GUEST, renewed, part, t.MUNMAP << t.GUEST_SHIFT, agent=vcpu)
-            yield unit(t.GUEST, renewed, part, t.MMAP << t.GUEST_SHIFT | PROT, agent=vcpu)
+            yield unit(op.GUEST, renewed, part, op.MUNMAP << op.GUEST_SHIFT, agent=vcpu)
+            yield unit(op.GUEST, renewed, part, op.MMAP << op.GUEST_SHIFT | PROT, agent=vcpu)
 
 
 def _requests(random: np.random.Generator, buffers: np.ndarray, vcpus: np.ndarray) -> np.ndarray:
@@ -228,9 +228,9 @@ def _migrations(
             random = generator(seed, key + 1 + k)
             ops = run(random, round(pace * dirty.size))
             yield barrier()
-            yield unit(t.DIRTY_LOG, 0, pages)
+            yield unit(op.DIRTY_LOG, 0, pages)
             yield insert(ops, spread(dirty.size, ops.size), _copied(random, dirty, per_page))
-            dirty = np.flatnonzero(np.bincount(page_of(ops)[ops["kind"] == t.WRITE]))
+            dirty = np.flatnonzero(np.bincount(page_of(ops)[ops["kind"] == op.WRITE]))
             if dirty.size <= stop:
                 break
         yield barrier()

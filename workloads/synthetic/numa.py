@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.trace import Trace
 from workloads.synthetic.drawing import check_range, check_usual, deal, generator, issuers, make_agents, touch
 from workloads.synthetic.rounds import MOST_PAGES, barrier, page_of, region, round_trace, runs, units
@@ -107,7 +107,7 @@ def _rounds(
         home[moving] = to
         for target in range(nodes):
             first, length = runs(moving[to == target])
-            yield units(t.MIGRATE, first, length, target, agent=target if target < cpus else 0).ravel()
+            yield units(op.MIGRATE, first, length, target, agent=target if target < cpus else 0).ravel()
 
 
 def _claimed(pages: np.ndarray, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

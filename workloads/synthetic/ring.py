@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.jit import entry, part
 from hwmodel.trace import Trace
 from workloads.synthetic.drawing import BASE, BLOCK, PROT, check_range, make_agents
@@ -66,15 +66,15 @@ def producer_consumer(
         If an argument is out of range; names it.
     """
     check_range("batch", batch, 1)
-    check_range("pages", pages, 2 * batch, (t.USER_END - BASE) >> t.PAGE_SHIFT)
+    check_range("pages", pages, 2 * batch, (op.USER_END - BASE) >> op.PAGE_SHIFT)
     if pages % batch:
-        raise t.TraceError(f"pages must be a multiple of batch ({batch}), not {pages}")
+        raise op.TraceError(f"pages must be a multiple of batch ({batch}), not {pages}")
     check_range("lag", lag, 1, pages // batch - 1)
-    check_range("per_page", per_page, 1, t.PAGE // 8)
+    check_range("per_page", per_page, 1, op.PAGE // 8)
     check_range("accesses", accesses, 1)
     for name, role in (("producer", producer), ("consumer", consumer)):
         if role not in ROLES:
-            raise t.TraceError(f"{name} must be 'cpu' or 'device', not {role!r}")
+            raise op.TraceError(f"{name} must be 'cpu' or 'device', not {role!r}")
     cpus = max(1, (producer, consumer).count("cpu"))
     agents = make_agents(cpus, (producer, consumer).count("device"))
     writer = 0 if producer == "cpu" else cpus
@@ -82,7 +82,7 @@ def producer_consumer(
     ring = np.array([(pages, batch, lag, per_page, sync, writer, reader)], RING)
     info: dict[str, Any] = {"program": "producer_consumer", "pages": pages, "batch": batch, "lag": lag, "per_page": per_page}
     info |= {"producer": producer, "consumer": consumer, "sync": sync, "accesses": accesses}
-    prelude = t.as_records(t.mmap_unit(BASE, pages, PROT))
+    prelude = op.as_records(op.mmap_unit(BASE, pages, PROT))
     records = accesses + (_steps(accesses, batch * per_page, lag) - 1 if sync else 0)
     return Trace(agents, functools.partial(_stream, ring, accesses), prelude, info, records=records, references=accesses)
 
@@ -95,7 +95,7 @@ def _steps(accesses: int, part: int, lag: int) -> int:
 def _stream(ring: np.ndarray, accesses: int) -> Iterator[np.ndarray]:
     for first in range(0, accesses, BLOCK):
         size = min(BLOCK, accesses - first)
-        ops = np.empty(2 * size, t.OP)  # room for a meeting before every access
+        ops = np.empty(2 * size, op.OP)  # room for a meeting before every access
         yield ops[: _turn(ops, first, size, ring)]
 
 
@@ -110,14 +110,14 @@ def _turn(ops, first, size, ring):
         step = r.lag + (i - alone) // (2 * side) if late else i // side
         at = (i - alone) % (2 * side) if late else i % side
         if at == 0 and step > 0 and r.sync:
-            t.write(ops[filled], 0, 0, 0, t.SYNC, r.producer)
+            op.write(ops[filled], 0, 0, 0, op.SYNC, r.producer)
             filled += 1
         if not late:
-            t.write(ops[filled], _word(r, step, at), 1, 0, t.WRITE, r.producer)
+            op.write(ops[filled], _word(r, step, at), 1, 0, op.WRITE, r.producer)
         elif at & 1 == 0:
-            t.write(ops[filled], _word(r, step, at >> 1), 1, 0, t.WRITE, r.producer)
+            op.write(ops[filled], _word(r, step, at >> 1), 1, 0, op.WRITE, r.producer)
         else:
-            t.write(ops[filled], _word(r, step - r.lag, at >> 1), 1, 0, t.READ, r.consumer)
+            op.write(ops[filled], _word(r, step - r.lag, at >> 1), 1, 0, op.READ, r.consumer)
         filled += 1
     return filled
 
@@ -126,4 +126,4 @@ def _turn(ops, first, size, ring):
 def _word(r, step, at):
     """The address of access `at` of a side to the batch of a step."""
     page = (step * r.batch + at // r.per_page) % r.pages
-    return BASE + (page << t.PAGE_SHIFT) + at % r.per_page * (t.PAGE // 8 // r.per_page * 8)
+    return BASE + (page << op.PAGE_SHIFT) + at % r.per_page * (op.PAGE // 8 // r.per_page * 8)

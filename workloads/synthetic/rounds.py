@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.trace import Trace
 from workloads.synthetic.drawing import BASE, BLOCK, PROT
 
-FIRST_PAGE = BASE >> t.PAGE_SHIFT
+FIRST_PAGE = BASE >> op.PAGE_SHIFT
 MOST_PAGES = 1 << 28
 """Of a region: what is kept for each page stays within memory, and every count within its 31 bits."""
 
@@ -19,15 +19,15 @@ Rounds = Callable[[], Iterator[np.ndarray]]
 
 
 def round_trace(
-    rounds: Rounds, agents: list[t.Agent], accesses: int, info: dict[str, Any], prelude: Iterable[tuple[int, ...]]
+    rounds: Rounds, agents: list[op.Agent], accesses: int, info: dict[str, Any], prelude: Iterable[tuple[int, ...]]
 ) -> Trace:
     """The trace of the rounds up to access number `accesses`, with which it ends."""
-    return Trace(agents, functools.partial(_cut, rounds, accesses), t.as_records(prelude), info)
+    return Trace(agents, functools.partial(_cut, rounds, accesses), op.as_records(prelude), info)
 
 
 def region(pages: int, populate: bool = False) -> list[tuple[int, int, int, int, int]]:
     """The prelude that maps the region of address space 0, anonymous and writable."""
-    return t.mmap_unit(BASE, pages, PROT, populate=populate)
+    return op.mmap_unit(BASE, pages, PROT, populate=populate)
 
 
 def units(
@@ -42,11 +42,11 @@ def units(
 
     The ARG record, where the kind has one, has `operand` as its count and `other` as its address.
     """
-    ops = np.zeros((first.size, 1 + t.ARGS.get(kind, 0)), t.OP)
-    ops["address"][:, 0] = BASE + (first << t.PAGE_SHIFT)
+    ops = np.zeros((first.size, 1 + op.ARGS.get(kind, 0)), op.OP)
+    ops["address"][:, 0] = BASE + (first << op.PAGE_SHIFT)
     ops["count"][:, 0], ops["kind"][:, 0], ops["agent"][:, 0] = pages, kind, agent
     if ops.shape[1] > 1:
-        ops["address"][:, 1], ops["count"][:, 1], ops["kind"][:, 1], ops["agent"][:, 1] = other, operand, t.ARG, agent
+        ops["address"][:, 1], ops["count"][:, 1], ops["kind"][:, 1], ops["agent"][:, 1] = other, operand, op.ARG, agent
     return ops
 
 
@@ -57,7 +57,7 @@ def unit(kind: int, first: int, pages: int, operand: int = 0, other: int = 0, ag
 
 def renew(first: int, pages: int, agent: int = 0) -> np.ndarray:
     """MUNMAP and, right behind it, MMAP of the same pages: program order is kept, so no access finds a hole."""
-    return np.concatenate([unit(t.MUNMAP, first, pages, agent=agent), unit(t.MMAP, first, pages, PROT, agent=agent)])
+    return np.concatenate([unit(op.MUNMAP, first, pages, agent=agent), unit(op.MMAP, first, pages, PROT, agent=agent)])
 
 
 def barrier(agent: int = 0) -> np.ndarray:
@@ -66,12 +66,12 @@ def barrier(agent: int = 0) -> np.ndarray:
     An agent that only operates on memory, now and then, would run ahead of those that use the memory as far as the machine's
     lookahead lets it, and no operation would meet the state of the memory that it is about.
     """
-    return single(t.SYNC, agent)
+    return single(op.SYNC, agent)
 
 
 def single(kind: int, agent: int, count: int = 0) -> np.ndarray:
     """One record without an address."""
-    return t.as_records([(0, count, 0, kind, agent)])
+    return op.as_records([(0, count, 0, kind, agent)])
 
 
 def runs(pages: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -87,13 +87,13 @@ def spread(parts: int, records: int) -> np.ndarray:
 
 def page_of(ops: np.ndarray) -> np.ndarray:
     """The pages of records, counted from BASE."""
-    return (ops["address"] >> t.PAGE_SHIFT) - FIRST_PAGE
+    return (ops["address"] >> op.PAGE_SHIFT) - FIRST_PAGE
 
 
 def _cut(rounds: Rounds, accesses: int) -> Iterator[np.ndarray]:
     left = accesses
     for ops in _join(rounds(), min(accesses, BLOCK)):
-        ends = np.cumsum(np.where(ops["kind"] <= t.FETCH, ops["count"], 0), dtype=np.int64)
+        ends = np.cumsum(np.where(ops["kind"] <= op.FETCH, ops["count"], 0), dtype=np.int64)
         if ends[-1] >= left:
             last = int(np.searchsorted(ends, left))
             ops["count"][last] -= ends[last] - left
@@ -111,5 +111,5 @@ def _join(pieces: Iterator[np.ndarray], enough: int) -> Iterator[np.ndarray]:
         waiting.append(np.ascontiguousarray(piece).view(np.int64))
         size += piece.size
         if size >= enough:
-            yield np.concatenate(waiting).view(t.OP)
+            yield np.concatenate(waiting).view(op.OP)
             waiting, size = [], 0

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.trace import Trace
 from workloads.synthetic.drawing import check_range, check_usual, deal, generator, insert, make_agents, touch
 from workloads.synthetic.rounds import MOST_PAGES, barrier, region, round_trace, single, spread
@@ -71,9 +71,9 @@ def fork_snapshots(
     check_range("per_page", per_page, 1, (1 << 31) - 1)
     check_range("snapshots", snapshots, 1)
     agents = make_agents(cpus, devices)
-    check_range("cpus + devices + snapshots", cpus + devices + snapshots, 1, t.AGENTS)
+    check_range("cpus + devices + snapshots", cpus + devices + snapshots, 1, op.AGENTS)
     reached = min(snapshots, -(-accesses // (every + pages * per_page)))
-    agents += [t.Agent("cpu", 1 + k, f"child{k}") for k in range(reached)]
+    agents += [op.Agent("cpu", 1 + k, f"child{k}") for k in range(reached)]
     rounds = functools.partial(_rounds, pages, reached, every, during, per_page, writes, cpus + devices, seed)
     return round_trace(rounds, agents, accesses, info, region(pages, populate=True))
 
@@ -98,8 +98,8 @@ def _rounds(
             continue
         saved = touch(random, np.arange(pages), 0, parents + k)
         saved["count"] = per_page
-        yield single(t.FORK, 0, 1 + k)
+        yield single(op.FORK, 0, 1 + k)
         yield insert(ops[:alive], spread(pages, alive), saved[:, None])
         yield barrier(parents + k)
-        yield single(t.EXIT, parents + k)
+        yield single(op.EXIT, parents + k)
         yield ops[alive:]

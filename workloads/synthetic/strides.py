@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.jit import entry
 from hwmodel.trace import Trace
 from workloads.synthetic.arrays import place
 from workloads.synthetic.drawing import BASE, block_trace, check_range, issuers
 
-KINDS = {"r": t.READ, "w": t.WRITE}
+KINDS = {"r": op.READ, "w": op.WRITE}
 
 
 def strided(
@@ -52,15 +52,15 @@ def strided(
         If an argument is out of range; names it.
     """
     if not streams or set(streams) - set(KINDS):
-        raise t.TraceError(f"streams must be of the letters r and w, not {streams!r}")
-    check_range("pages", pages, 1, (t.USER_END - BASE >> t.PAGE_SHIFT) // len(streams))
-    check_range("stride", stride, 8, pages << t.PAGE_SHIFT)
+        raise op.TraceError(f"streams must be of the letters r and w, not {streams!r}")
+    check_range("pages", pages, 1, (op.USER_END - BASE >> op.PAGE_SHIFT) // len(streams))
+    check_range("stride", stride, 8, pages << op.PAGE_SHIFT)
     if stride % 8:
-        raise t.TraceError(f"stride must be a multiple of 8, not {stride}")
+        raise op.TraceError(f"stride must be a multiple of 8, not {stride}")
     agents = issuers(cpus, devices)
-    elements = -(-(pages << t.PAGE_SHIFT) // stride)
+    elements = -(-(pages << op.PAGE_SHIFT) // stride)
     check_range("elements (pages * 4096 / stride)", elements, agents.size)
-    arrays = {f"array {i}": pages << t.PAGE_SHIFT for i in range(len(streams))}
+    arrays = {f"array {i}": pages << op.PAGE_SHIFT for i in range(len(streams))}
     bases, prelude = place(arrays, filled=arrays)
     walk = np.array(list(bases.values())), np.array([KINDS[letter] for letter in streams])
     parts = np.arange(agents.size + 1) * elements // agents.size
@@ -72,7 +72,7 @@ def strided(
 def _fill(
     bases: np.ndarray, kinds: np.ndarray, parts: np.ndarray, agents: np.ndarray, stride: int, first: int, size: int
 ) -> np.ndarray:
-    ops = np.empty(size, t.OP)
+    ops = np.empty(size, op.OP)
     _walk(ops, first, stride, bases, kinds, parts, agents)
     return ops
 
@@ -84,7 +84,7 @@ def _walk(ops, first, stride, bases, kinds, parts, agents):
     for i in range(ops.size):
         agent = step % agents.size
         element = parts[agent] + step // agents.size % (parts[agent + 1] - parts[agent])
-        t.write(ops[i], bases[stream] + element * stride, 1, 0, kinds[stream], agents[agent])
+        op.write(ops[i], bases[stream] + element * stride, 1, 0, kinds[stream], agents[agent])
         stream += 1
         if stream == bases.size:
             stream = 0

@@ -7,12 +7,12 @@ from typing import Literal
 
 import numpy as np
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.trace import Trace
 from workloads.synthetic.drawing import check_range, check_usual, deal, generator, issuers, make_agents, touch
 from workloads.synthetic.rounds import MOST_PAGES, barrier, region, round_trace, runs, units
 
-ADVICE = {"pageout": t.PAGEOUT, "cold": t.COLD}
+ADVICE = {"pageout": op.PAGEOUT, "cold": op.COLD}
 NEVER = -1
 
 
@@ -75,7 +75,7 @@ def swap_pressure(
     check_range("drift", drift, 0)
     check_range("every", every, 1)
     if how not in ADVICE:
-        raise t.TraceError(f"how must be 'pageout' or 'cold', not {how!r}")
+        raise op.TraceError(f"how must be 'pageout' or 'cold', not {how!r}")
     agents = make_agents(cpus, devices)
     users = issuers(cpus, devices)
     rounds = functools.partial(_rounds, pages, memory, hot, drift, every, ADVICE[how], writes, users, seed)
@@ -104,7 +104,7 @@ def _rounds(
         used[gone] = NEVER
         first, length = runs(gone)
         yield barrier()
-        yield units(t.MADVISE, first, length, advice).ravel()
+        yield units(op.MADVISE, first, length, advice).ravel()
 
 
 def _oldest(used: np.ndarray, memory: int) -> np.ndarray:

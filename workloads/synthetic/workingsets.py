@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.trace import Trace
 from workloads.synthetic.drawing import BASE, BLOCK, PROT, check_range, check_usual, deal, generator, issuers, make_agents, touch
 
@@ -70,7 +70,7 @@ def phases(
     source = functools.partial(_stream, draw, accesses, pages, outside, writes, issuers(cpus, devices))
     info: dict[str, Any] = {"program": "phases", "pages": pages, "length": length, "smallest": smallest, "largest": largest}
     info |= {"outside": outside, "accesses": accesses, "writes": writes, "seed": seed}
-    prelude = t.as_records(t.mmap_unit(BASE, pages, PROT))
+    prelude = op.as_records(op.mmap_unit(BASE, pages, PROT))
     return Trace(agents, source, prelude, info, records=accesses, references=accesses)
 
 

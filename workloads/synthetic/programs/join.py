@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.jit import entry, part
 from workloads.synthetic.drawing import check_range
 from workloads.synthetic.programs.running import WORD, ProgramTrace, Run, meet, program_trace, put, whose
@@ -164,7 +164,7 @@ def _next(ops, filled, s, deal, items, step):
 def _clear(ops, filled, s, deal, buckets):
     """Empty the next bucket."""
     buckets[s.at] = NOTHING
-    filled = put(ops, filled, s.buckets + s.at * WORD, t.WRITE, whose(deal, s.at))
+    filled = put(ops, filled, s.buckets + s.at * WORD, op.WRITE, whose(deal, s.at))
     return _next(ops, filled, s, deal, buckets.size, BUILD)
 
 
@@ -172,12 +172,12 @@ def _clear(ops, filled, s, deal, buckets):
 def _build(ops, filled, s, deal, build_keys, buckets, links):
     """Put the next row of the build table before its bucket's chain."""
     agent, bucket = whose(deal, s.at), _bucket(s, build_keys[s.at])
-    filled = put(ops, filled, s.build_keys + s.at * WORD, t.READ, agent)
+    filled = put(ops, filled, s.build_keys + s.at * WORD, op.READ, agent)
     links[s.at] = buckets[bucket]
-    filled = put(ops, filled, s.buckets + bucket * WORD, t.READ, agent)
-    filled = put(ops, filled, s.links + s.at * WORD, t.WRITE, agent)
+    filled = put(ops, filled, s.buckets + bucket * WORD, op.READ, agent)
+    filled = put(ops, filled, s.links + s.at * WORD, op.WRITE, agent)
     buckets[bucket] = s.at
-    filled = put(ops, filled, s.buckets + bucket * WORD, t.WRITE, agent)
+    filled = put(ops, filled, s.buckets + bucket * WORD, op.WRITE, agent)
     return _next(ops, filled, s, deal, build_keys.size, PROBE)
 
 
@@ -186,9 +186,9 @@ def _probe(ops, filled, s, deal, probe_keys, buckets):
     """Find the chain of the next row of the probe table."""
     s.agent, s.key = whose(deal, s.at), probe_keys[s.at]
     bucket = _bucket(s, s.key)
-    filled = put(ops, filled, s.probe_keys + s.at * WORD, t.READ, s.agent)
+    filled = put(ops, filled, s.probe_keys + s.at * WORD, op.READ, s.agent)
     s.found = buckets[bucket]
-    filled = put(ops, filled, s.buckets + bucket * WORD, t.READ, s.agent)
+    filled = put(ops, filled, s.buckets + bucket * WORD, op.READ, s.agent)
     s.step = FOLLOW
     return filled
 
@@ -197,12 +197,12 @@ def _probe(ops, filled, s, deal, probe_keys, buckets):
 def _follow(ops, filled, s, build_keys, payloads, probe_keys, links):
     """Follow the chain."""
     while s.found != NOTHING and filled + MOST <= ops.size:
-        filled = put(ops, filled, s.build_keys + s.found * WORD, t.READ, s.agent)
+        filled = put(ops, filled, s.build_keys + s.found * WORD, op.READ, s.agent)
         if build_keys[s.found] == s.key:
-            filled = put(ops, filled, s.payloads + s.found * WORD, t.READ, s.agent)
+            filled = put(ops, filled, s.payloads + s.found * WORD, op.READ, s.agent)
             s.matches += 1
             s.total += payloads[s.found]
-        filled = put(ops, filled, s.links + s.found * WORD, t.READ, s.agent)
+        filled = put(ops, filled, s.links + s.found * WORD, op.READ, s.agent)
         s.found = links[s.found]
     if s.found == NOTHING:
         s.at += 1

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.jit import entry, part
 from workloads.synthetic.drawing import check_range
 from workloads.synthetic.programs.running import WORD, ProgramTrace, Run, meet, program_trace, put, whose
@@ -121,8 +121,8 @@ def _row(ops, filled, s, deal, offsets):
     """Begin a row."""
     s.agent, s.total = whose(deal, s.row), 0.0
     s.entry, s.entry_end = offsets[s.row], offsets[s.row + 1]
-    filled = put(ops, filled, s.offsets + s.row * WORD, t.READ, s.agent)
-    filled = put(ops, filled, s.offsets + (s.row + 1) * WORD, t.READ, s.agent)
+    filled = put(ops, filled, s.offsets + s.row * WORD, op.READ, s.agent)
+    filled = put(ops, filled, s.offsets + (s.row + 1) * WORD, op.READ, s.agent)
     s.step = ENTRY
     return filled
 
@@ -132,9 +132,9 @@ def _entries(ops, filled, s, columns, values, x):
     """Add up the row's entries."""
     while s.entry < s.entry_end and filled + MOST <= ops.size:
         column = int(columns[s.entry])
-        filled = put(ops, filled, s.columns + s.entry * NARROW, t.READ, s.agent)
-        filled = put(ops, filled, s.values + s.entry * WORD, t.READ, s.agent)
-        filled = put(ops, filled, s.x + column * WORD, t.READ, s.agent)
+        filled = put(ops, filled, s.columns + s.entry * NARROW, op.READ, s.agent)
+        filled = put(ops, filled, s.values + s.entry * WORD, op.READ, s.agent)
+        filled = put(ops, filled, s.x + column * WORD, op.READ, s.agent)
         s.total += values[s.entry] * x[column]
         s.entry += 1
     if s.entry == s.entry_end:
@@ -146,7 +146,7 @@ def _entries(ops, filled, s, columns, values, x):
 def _store(ops, filled, s, deal, y):
     """End a row, and the product with the last."""
     y[s.row] = s.total
-    filled = put(ops, filled, s.y + s.row * WORD, t.WRITE, s.agent)
+    filled = put(ops, filled, s.y + s.row * WORD, op.WRITE, s.agent)
     s.row += 1
     s.step = ROW
     if s.row == y.size:

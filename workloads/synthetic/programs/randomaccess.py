@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.jit import entry, part
 from workloads.synthetic.drawing import check_range
 from workloads.synthetic.programs.running import WORD, ProgramTrace, Run, meet, program_trace, put, whose
@@ -113,7 +113,7 @@ def _update(ops, state, deal, table, numbers):
 def _fill(ops, filled, s, deal, table):
     """Fill in the next element, and meet after the last."""
     table[s.at] = s.at
-    filled = put(ops, filled, s.table + s.at * WORD, t.WRITE, whose(deal, s.at))
+    filled = put(ops, filled, s.table + s.at * WORD, op.WRITE, whose(deal, s.at))
     s.at += 1
     if s.at == table.size:
         filled = meet(ops, filled, deal)
@@ -131,8 +131,8 @@ def _updates(ops, filled, s, deal, table, numbers):
         numbers[agent - deal[0].first] = number
         place = number & (table.size - 1)
         table[place] ^= number
-        filled = put(ops, filled, s.table + place * WORD, t.READ, agent)
-        filled = put(ops, filled, s.table + place * WORD, t.WRITE, agent)
+        filled = put(ops, filled, s.table + place * WORD, op.READ, agent)
+        filled = put(ops, filled, s.table + place * WORD, op.WRITE, agent)
         s.at += 1
     if s.at == s.updates:
         s.step = END

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.jit import part
 from hwmodel.trace import Trace
 from workloads.synthetic.arrays import place
@@ -47,9 +47,9 @@ class Run:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Run on, OP array by OP array; at the end `arrays` and `state` have the result."""
-        ops = np.empty(ROOM, t.OP)
+        ops = np.empty(ROOM, op.OP)
         while filled := self._kernel(ops, self.state, self._deal, *self.arrays.values()):
-            yield t.copy_records(ops[:filled])
+            yield op.copy_records(ops[:filled])
 
 
 class ProgramTrace(Trace):
@@ -64,7 +64,7 @@ class ProgramTrace(Trace):
     """
 
     def __init__(
-        self, agents: Iterable[t.Agent], start: Callable[[], Run], prelude: np.ndarray, info: dict[str, Any]
+        self, agents: Iterable[op.Agent], start: Callable[[], Run], prelude: np.ndarray, info: dict[str, Any]
     ) -> None:
         super().__init__(agents, functools.partial(_records, start), prelude, info)
         self._start = start
@@ -128,7 +128,7 @@ def whose(deal, item):
 @part
 def put(ops, filled, address, kind, agent):
     """Append an access; the number of records."""
-    t.write(ops[filled], address, 1, 0, kind, agent)
+    op.write(ops[filled], address, 1, 0, kind, agent)
     return filled + 1
 
 
@@ -137,5 +137,5 @@ def meet(ops, filled, deal):
     """Append the meeting of several agents: what comes after begins when all before it is done. One agent needs none."""
     if deal[0].agents == 1:
         return filled
-    t.write(ops[filled], 0, 0, 0, t.SYNC, deal[0].first)
+    op.write(ops[filled], 0, 0, 0, op.SYNC, deal[0].first)
     return filled + 1

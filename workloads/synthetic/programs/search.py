@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from hwmodel import op as t
+from hwmodel import op
 from hwmodel.jit import entry, part
 from workloads.synthetic.drawing import check_range
 from workloads.synthetic.programs.graphs import adjacency, kronecker_edges, uniform_edges
@@ -84,12 +84,12 @@ def bfs(
     check_range("searches", searches, 1)
     check_range("seed", seed, 0)
     if graph not in GRAPHS:
-        raise t.TraceError(f"graph must be {' or '.join(map(repr, GRAPHS))}, not {graph!r}")
+        raise op.TraceError(f"graph must be {' or '.join(map(repr, GRAPHS))}, not {graph!r}")
     random, vertices = np.random.default_rng(seed), 1 << scale
     offsets, neighbours = adjacency(vertices, *GRAPHS[graph](scale, edge_factor << scale, random))
     roots = random.permutation(np.flatnonzero(np.diff(offsets)))[:searches]
     if not roots.size:
-        raise t.TraceError(f"the graph of seed {seed} has no edges: scale or edge_factor must be larger")
+        raise op.TraceError(f"the graph of seed {seed} has no edges: scale or edge_factor must be larger")
     sizes = {"offsets": offsets.nbytes, "neighbours": neighbours.nbytes, "parent": vertices * WORD, "queue": vertices * WORD}
     start = functools.partial(_start, offsets, neighbours, roots, searches)
     info: dict[str, Any] = {"program": "bfs", "scale": scale, "edge_factor": edge_factor, "graph": graph}
@@ -129,7 +129,7 @@ def _clear(ops, filled, s, deal, parent):
     """No vertex has a parent yet."""
     while s.at < parent.size and filled + MOST <= ops.size:
         parent[s.at] = -1
-        filled = put(ops, filled, s.parent + s.at * WORD, t.WRITE, whose(deal, s.at))
+        filled = put(ops, filled, s.parent + s.at * WORD, op.WRITE, whose(deal, s.at))
         s.at += 1
     if s.at == parent.size and filled + MOST <= ops.size:
         filled = meet(ops, filled, deal)
@@ -141,9 +141,9 @@ def _clear(ops, filled, s, deal, parent):
 def _begin(ops, filled, s, deal, parent, queue, root):
     """The first vertex is its own parent, and all that is in the queue."""
     queue[0] = root
-    filled = put(ops, filled, s.queue, t.WRITE, deal[0].first)
+    filled = put(ops, filled, s.queue, op.WRITE, deal[0].first)
     parent[root] = root
-    filled = put(ops, filled, s.parent + root * WORD, t.WRITE, deal[0].first)
+    filled = put(ops, filled, s.parent + root * WORD, op.WRITE, deal[0].first)
     s.at, s.level_end, s.tail, s.step = 0, 1, 1, VERTEX
     return filled
 
@@ -159,10 +159,10 @@ def _vertex(ops, filled, s, deal, offsets, queue, roots):
         s.level_end = s.tail
         filled = meet(ops, filled, deal)
     s.agent, s.vertex = whose(deal, s.at), queue[s.at]
-    filled = put(ops, filled, s.queue + s.at * WORD, t.READ, s.agent)
+    filled = put(ops, filled, s.queue + s.at * WORD, op.READ, s.agent)
     s.edge, s.edge_end = offsets[s.vertex], offsets[s.vertex + 1]
-    filled = put(ops, filled, s.offsets + s.vertex * WORD, t.READ, s.agent)
-    filled = put(ops, filled, s.offsets + (s.vertex + 1) * WORD, t.READ, s.agent)
+    filled = put(ops, filled, s.offsets + s.vertex * WORD, op.READ, s.agent)
+    filled = put(ops, filled, s.offsets + (s.vertex + 1) * WORD, op.READ, s.agent)
     s.at += 1
     s.step = EDGE
     return filled
@@ -173,13 +173,13 @@ def _edges(ops, filled, s, neighbours, parent, queue):
     """Look at the vertex's edges, and put whoever is met for the first time into the queue."""
     while s.edge < s.edge_end and filled + MOST <= ops.size:
         other = neighbours[s.edge]
-        filled = put(ops, filled, s.neighbours + s.edge * WORD, t.READ, s.agent)
-        filled = put(ops, filled, s.parent + other * WORD, t.READ, s.agent)
+        filled = put(ops, filled, s.neighbours + s.edge * WORD, op.READ, s.agent)
+        filled = put(ops, filled, s.parent + other * WORD, op.READ, s.agent)
         if parent[other] == -1:
             parent[other] = s.vertex
-            filled = put(ops, filled, s.parent + other * WORD, t.WRITE, s.agent)
+            filled = put(ops, filled, s.parent + other * WORD, op.WRITE, s.agent)
             queue[s.tail] = other
-            filled = put(ops, filled, s.queue + s.tail * WORD, t.WRITE, s.agent)
+            filled = put(ops, filled, s.queue + s.tail * WORD, op.WRITE, s.agent)
             s.tail += 1
         s.edge += 1
     if s.edge == s.edge_end:

@@ -179,3 +179,12 @@ def test_every_table_and_frame_of_a_space_that_ends_is_free():
     records = [write(), write(PAGE + (1 << 18)), read(PAGE + 3), fork(), (0, 0, 0, o.EXIT, 1), sync(), (0, 0, 0, o.EXIT, 0)]
     run = run_of([*memory(), *memory(page=PAGE + (1 << 18))], records, roles=(CPU, (CPU, 1)))
     assert tables_in_use(run) == 0 and not np.any(run.m.frames["refs"])
+
+
+def test_a_fault_that_would_choose_another_kind_by_now_is_tried_again():
+    """While CPU 0 zeroes a huge page, from 0 to 1,000, CPU 1 says that there are to be none: the fault begins again, with a small one."""
+    advised = [compute(100, 1), *advise(o.NOHUGEPAGE, 512, HUGE_PAGE, agent=1)]
+    settings = dict(kernel__zero_huge_ns=1000, cpu__instruction_cycles=1)
+    run = run_of(memory(512, page=HUGE_PAGE), write(HUGE_PAGE), advised, roles=(CPU, CPU), **settings, **THP)
+    assert run.counted("faults.huge", "faults.anon", "faults.spurious") == {"faults.anon": 1, "faults.spurious": 1}
+    assert flags(run, HUGE_PAGE) == "PWAD" and run.booked("fault") == 1000

@@ -1,1 +1,1 @@
-"""What every chain of steps stands on: the tables, what is counted, the clocks, the locks, the order of a program, its queue."""
+"""The base of every chain of steps: the tables, the ledger and its counters, clocks, locks, program order, queues of records."""

@@ -1,4 +1,4 @@
-"""Clocks move in three ways only, and each books what it moves: spend, wait, steal (docs/model.md section 2)."""
+"""Clocks move in three ways only, and each books the time by which it moves one: spend, wait, steal (docs/model.md section 2)."""
 
 from hwmodel.core.tables import DONE, NEVER, REQUEST
 from hwmodel.jit import part, routine
@@ -6,7 +6,7 @@ from hwmodel.jit import part, routine
 
 @part
 def spend(m, r, account, cycles):
-    """Row r works; a request's work is done by its server CPU."""
+    """Let row r work for `cycles`, booked to `account`; a request's work is done by its server CPU."""
     row = m.rows[r]
     if row.role == REQUEST:
         if cycles > 0:
@@ -19,14 +19,14 @@ def spend(m, r, account, cycles):
 
 @part
 def time(m, r):
-    """The time that row r has reached in its step."""
+    """Return the time that row r has reached in its step."""
     row = m.rows[r]
     return m.due[r] if row.role == REQUEST else row.clock
 
 
 @part
 def wait(m, r, account, until):
-    """Row r waits; `until` may lie in its past."""
+    """Let row r wait until `until`, which may lie in its past."""
     row = m.rows[r]
     if row.role == REQUEST:
         m.due[r] = max(m.due[r], until)
@@ -39,7 +39,7 @@ def wait(m, r, account, until):
 
 @part
 def block(m, r, account):
-    """Row r waits for an event whose time isn't known yet."""
+    """Block row r until an event whose time is not known yet."""
     row = m.rows[r]
     m.due[r] = NEVER
     if row.role != REQUEST:
@@ -49,7 +49,7 @@ def block(m, r, account):
 
 @routine
 def wake(m, r, until):
-    """The event came: what the row served meanwhile is booked already; a service still running is the overhang."""
+    """Unblock row r at `until`, or when a service that is still running ends; the ledger has the services during the wait already."""
     row = m.rows[r]
     if row.role == REQUEST:
         m.due[r] = until
@@ -68,14 +68,14 @@ def wake(m, r, until):
 
 @routine
 def shift(m, c, start, cycles):
-    """Service took `cycles` of agent c's time from `start` on: inside a wait it costs only the overhang."""
+    """Take `cycles` of agent c's time from `start` on, for a service; inside a wait it costs the agent only the overhang."""
     row = m.rows[c]
     if start < row.done_at:
         row.done_at += cycles  # the record in progress ends later
     if row.blocked:
         if start >= row.wait_from:
             row.served += cycles
-        else:  # it interrupts the work before the wait
+        else:  # the service interrupts the work before the wait
             row.clock += cycles
             row.wait_from = row.clock
         return
@@ -92,7 +92,7 @@ def shift(m, c, start, cycles):
 
 @routine
 def steal(m, c, account, at, cycles):
-    """Service on agent c from `at` on, or when its latest service ends; returns the service's end."""
+    """Serve on agent c from `at` on, or once its latest service ends; return the end of this service."""
     row = m.rows[c]
     start = max(at, row.busy_until)
     row.busy_until = start + cycles
@@ -103,7 +103,7 @@ def steal(m, c, account, at, cycles):
 
 @part
 def own(m, c, since):
-    """A handler with interrupts off takes CPU c."""
+    """Give CPU c to a handler that runs with interrupts masked, from `since` or the end of its latest service on."""
     row = m.rows[c]
     row.own_from, row.owned = max(since, row.busy_until), 1
     if not row.effect:
@@ -112,7 +112,7 @@ def own(m, c, since):
 
 @routine
 def disown(m, c, end):
-    """The handler's last cycle was before `end`."""
+    """Give CPU c back to its own work: the handler's last cycle was before `end`."""
     row = m.rows[c]
     row.busy_until, row.owned = end, 0
     shift(m, c, row.own_from, end - row.own_from)

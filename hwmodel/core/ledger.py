@@ -1,4 +1,4 @@
-"""What is measured: cycle accounts, counters with their definitions, latency kinds; and how a kernel books them.
+"""The measurements: cycle accounts, counters with their definitions, latency kinds; and how a kernel books them.
 
 Accounts partition an agent's time: their sum is its clock, always. Every counter has a written definition, here and nowhere else.
 """
@@ -133,17 +133,17 @@ _LATENCY = {name: i for i, name in enumerate(LATENCIES)}
 
 
 def account(name: str) -> int:
-    """The ledger's column of an account."""
+    """Return the ledger's column of an account."""
     return _ACCOUNT[name]
 
 
 def counter(name: str) -> int:
-    """The column of a counter."""
+    """Return the column of a counter."""
     return _COUNTER[name]
 
 
 def latency(name: str) -> int:
-    """The row of a latency histogram."""
+    """Return the row of a latency histogram."""
     return _LATENCY[name]
 
 
@@ -156,7 +156,7 @@ BUCKETS = LINEAR + (62 - 6 + 1) * 32
 
 @part
 def bucket_of(value):
-    """The bucket of a latency."""
+    """Return the bucket of a latency."""
     if value < LINEAR:
         return value
     e = 5

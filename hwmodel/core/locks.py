@@ -1,6 +1,6 @@
 """Locks held across steps: a writer or readers, and a queue in order of (request time, row) (docs/model.md section 7).
 
-`acquire` is the first thing of a step; a row that must wait repeats the step when it is woken, and has the lock then.
+A step calls `acquire` first; a row that must wait repeats the step when it is woken, and has the lock then.
 """
 
 from hwmodel.core import clock
@@ -14,20 +14,20 @@ LOCK_WAIT = account("lock_wait")
 
 @part
 def grantable(m, lock, mode):
-    """Could a row have the lock, but for the queue?"""
+    """Return whether the lock is compatible with `mode`, ignoring waiters."""
     held = m.locks[lock]
     return held.writer < 0 and (mode == READ or held.readers == 0)
 
 
 @part
 def available(m, lock, mode):
-    """Would it be granted at once?"""
+    """Return whether the lock would be granted at once: nobody waits for it, and it is compatible with `mode`."""
     return m.locks[lock].waiting == 0 and grantable(m, lock, mode)
 
 
 @part
 def hold(m, r, lock, mode):
-    """Row r has the lock."""
+    """Give row r the lock."""
     if mode == WRITE:
         m.locks[lock].writer = r
     else:
@@ -36,7 +36,7 @@ def hold(m, r, lock, mode):
 
 @routine
 def acquire(m, r, lock, mode):
-    """True if row r has the lock; else it is blocked until it has."""
+    """Take the lock for row r and return True; if others hold or await it, block the row until it is granted and return False."""
     row = m.rows[r]
     if row.granted:
         row.granted = 0
@@ -53,7 +53,7 @@ def acquire(m, r, lock, mode):
 
 @routine
 def grant(m, lock, at):
-    """Give the lock to the head of its queue, as long as that is possible."""
+    """Grant the lock to one head of its queue after the other, as long as the head's mode is compatible."""
     while m.locks[lock].waiting > 0:
         head, since = -1, NEVER
         for r in range(m.rows.size):
@@ -72,7 +72,7 @@ def grant(m, lock, at):
 
 @routine
 def release(m, r, lock):
-    """Row r gives the lock up, now."""
+    """Release row r's hold on the lock, now."""
     held = m.locks[lock]
     if held.writer == r:
         held.writer = -1
@@ -83,7 +83,7 @@ def release(m, r, lock):
 
 @routine
 def downgrade(m, r, lock):
-    """The writer becomes a reader, now."""
+    """Turn the writer into a reader, now."""
     held = m.locks[lock]
     held.writer = -1
     held.readers += 1

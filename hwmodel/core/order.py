@@ -1,4 +1,4 @@
-"""The program order of the trace: who waits for an epoch or to open one, the lookahead gate, and who is done (docs/model.md section 3)."""
+"""The program order of the trace: ordering fences (epochs), the lookahead window and its gate, which agents are done (docs/model.md 3)."""
 
 from hwmodel.core import clock
 from hwmodel.core.ledger import account
@@ -11,7 +11,7 @@ ORDER_WAIT, GATE_WAIT, IDLE = account("order_wait"), account("gate_wait"), accou
 
 @part
 def opens(kind):
-    """Does a record of this kind open an epoch?"""
+    """Return whether a record of this kind is an ordering fence: it opens an epoch."""
     return (
         kind == MMAP or kind == BRK or kind == MUNMAP or kind == MPROTECT or kind == MREMAP or kind == FORK or kind == EXIT
         or kind == ATTACH or kind == DETACH or kind == SYNC
@@ -20,7 +20,7 @@ def opens(kind):
 
 @routine
 def floor(m, i):
-    """The lowest block in which another agent, or any outstanding request, still is."""
+    """Return the lowest block in which another agent, or any outstanding request, still is."""
     ctl, lowest = m.ctl[0], NEVER
     for j in range(ctl.agents):
         if j != i and not m.rows[j].unused:
@@ -33,14 +33,14 @@ def floor(m, i):
 
 @routine
 def known(m, i):
-    """Is enough of the trace here to say what agent i does next?"""
+    """Return whether enough of the trace has arrived to decide the next step of agent i."""
     ctl = m.ctl[0]
     return m.rows[i].head < m.rows[i].tail or ctl.total < NEVER or (ctl.fed - 1) >> ctl.shift >= floor(m, i) + 2
 
 
 @routine
 def enter(m, i):
-    """Agent i moves to the block of its next record, waits at the gate for it, or is done."""
+    """Move agent i to the block of its next record, let it wait at the gate for that block, or mark it as done."""
     row, ctl = m.rows[i], m.ctl[0]
     top = floor(m, i) + 1
     if row.head == row.tail and ctl.total < NEVER and top >= (ctl.total - 1) >> ctl.shift:
@@ -55,7 +55,7 @@ def enter(m, i):
 
 @part
 def hold_back(m, i, why, account):
-    """Agent i waits for what `release_waiting` looks for."""
+    """Block agent i for the reason `why`, until `release_waiting` finds that the reason is gone."""
     m.rows[i].why = why
     m.ctl[0].waiting += 1
     clock.block(m, i, account)
@@ -63,7 +63,7 @@ def hold_back(m, i, why, account):
 
 @routine
 def may_open(m, i):
-    """May the opener at agent i's head begin? Every earlier record of its space must be complete, in time too."""
+    """Return whether the opener at agent i's head may begin: all earlier records of its space are complete, in time too; else i waits."""
     row, op = m.rows[i], m.queue[m.rows[i].head]
     space = -1 if op.kind == SYNC else row.space
     if oldest(m, i, space) < op.index:
@@ -78,7 +78,7 @@ def may_open(m, i):
 
 @routine
 def oldest(m, i, space):
-    """The index of the oldest record of a space (-1: of any) that is incomplete, but for agent i's head."""
+    """Return the index of the oldest incomplete record of a space (-1: of any space), agent i's head record excepted."""
     ctl, index = m.ctl[0], NEVER
     for j in range(m.rows.size):
         row = m.rows[j]
@@ -93,7 +93,7 @@ def oldest(m, i, space):
 
 @routine
 def latest_end(m, i, space):
-    """When the latest complete record of the space's other agents ended."""
+    """Return the end of the latest complete record of the space's other agents."""
     end = 0
     for j in range(m.ctl[0].agents):
         if j != i and (space < 0 or m.rows[j].space == space):
@@ -117,7 +117,7 @@ def release_waiting(m):
 
 @routine
 def time_to_go(m, j, why):
-    """When agent j may go on; NEVER: not yet."""
+    """Return the time at which agent j may go on, or NEVER if it may not go on yet."""
     ctl, row = m.ctl[0], m.rows[j]
     space = m.spaces[row.space]
     if why == GATE:

@@ -1,4 +1,4 @@
-"""An agent's records: its head in the queue, and what it means that one is complete."""
+"""An agent's queue of records: its head record, and the completion of a record or of one of its accesses."""
 
 from hwmodel.jit import part
 from hwmodel.op import ARG
@@ -6,7 +6,7 @@ from hwmodel.op import ARG
 
 @part
 def next_record(m, i):
-    """The head record of agent i leaves its queue; what follows is its next."""
+    """Remove the head record of agent i, with its ARG records, from the queue; the next record becomes the head."""
     row = m.rows[i]
     row.head += 1
     while row.head < row.tail and m.queue[row.head].kind == ARG:
@@ -16,7 +16,7 @@ def next_record(m, i):
 
 @part
 def complete(m, i):
-    """The head record of agent i ended at the agent's clock."""
+    """Complete the head record of agent i at the agent's clock."""
     next_record(m, i)
     row = m.rows[i]
     row.done_at = max(row.done_at, row.clock)
@@ -24,7 +24,7 @@ def complete(m, i):
 
 @part
 def complete_access(m, i):
-    """One access of the head record is complete; the last one completes the record."""
+    """Complete one access of the head record; the last access completes the record."""
     row = m.rows[i]
     row.taken += 1
     row.retried = 0

@@ -1,7 +1,7 @@
 """The state of a machine: structured arrays, one for each table of the hardware or the kernel.
 
-Columns are int64: Numba's unsigned plus signed wraps silently. A machine is one NamedTuple of tables; what there is only one of
-stands in the one-row table CTL; costs and geometry are data too, so that changing one compiles nothing.
+Columns are int64: Numba's unsigned plus signed wraps silently. A machine is one NamedTuple of tables; values that exist once
+stand in the one-row table CTL; costs and geometry are data too, so that changing one compiles nothing.
 """
 
 from typing import NamedTuple
@@ -10,11 +10,11 @@ import numpy as np
 
 I64 = np.int64
 NEVER = 1 << 60
-"""A time that does not come."""
+"""A time that never comes."""
 
 
 def table(*columns: str) -> np.dtype:
-    """A row type of int64 columns.
+    """Return a row type of int64 columns.
 
     Raises
     ------
@@ -30,12 +30,12 @@ def table(*columns: str) -> np.dtype:
 CPU, ENGINE, REQUEST = 0, 1, 2
 """Roles of a row: a CPU, a secondary engine, an outstanding request of an engine."""
 
-# What a READY row still owes its head access, if not nothing (0): a walk, a look at the dirty bit, a fault for want of the right to fetch
+# Ordered work pending for the head access of a READY row (0: none): a page walk, a dirty-bit update, a fault as the right to fetch lacks
 WALK, DIRTY, NO_EXECUTE = 1, 2, 3
-# Why a row is blocked, where the engine must look for the end of it (locks and acknowledgements wake by themselves)
+# The reason why a row is blocked, if the engine must look for its end (locks and acknowledgements wake their waiters by themselves)
 NO_REASON, GATE, BIRTH, EPOCH, OPENER = 0, 1, 2, 3, 4
 
-# Phases. The engine's and the kernel's chains; a design's own begin at DESIGN
+# Phases of the engine's and the kernel's chains; a design's own phases begin at DESIGN
 READY, DONE, VACANT = 0, 1, 2
 FAULT, FAULT_LOCKED, COMMIT, COW_SET, COW_END, COW_DONE = 10, 11, 12, 13, 14, 15
 SPLIT, SPLIT_SET, SPLIT_END, SPLIT_DONE = 20, 21, 22, 23
@@ -54,7 +54,7 @@ STEP_NODES, STEP_FRAMES, STEP_LINKS, STEP_ENTRIES, STEP_VMAS = 24, 1560, 1040, 5
 """The most rows of a growing table that one step takes: two huge pages, of a guest's tables, and the frames skipped to align them; the
 reverse map of one; a table's pages."""
 PAGE_NODES, PAGE_FRAMES, PAGE_LINKS = 8, 1040, 520
-"""The most that one page takes that is in memory before time 0; never more than a step does."""
+"""The most rows that one page takes that is mapped before time 0; never more than a step takes."""
 
 CTL = table(
     "cpus", "agents", "outstanding", "spaces",  # rows: cpus, engines up to agents, then outstanding for each engine
@@ -64,7 +64,7 @@ CTL = table(
     "first_segv", "thp", "fault_around", "gather_pages", "ceiling", "stack_limit", "stack_guard",  # pages
     "bau", "per_socket", "mask_engines", "guest_huge", "stlb_huge",
 )  # fmt: skip
-"""What there is one of. thp: 0 never, 1 madvise, 2 always."""
+"""The values that exist once. thp: 0 never, 1 madvise, 2 always."""
 
 COST_NAMES = (
     "instruction access assist exception stlb_hit flush_fixed flush_page flush_full l1 l2 llc dram "
@@ -90,7 +90,7 @@ ROW = table(
     "note_first", "note_last", "note_end", "note_then", "note_from", "note_stage", "note_at",
     "flush_first", "flush_last", "flush_stride", "flush_gen", "flush_full", "flush_then",
     "flush_from", "flush_far", "flush_local", "flush_t1", "flush_stage", "acks", "ack",  # acks: answers to come, of kicks too
-    "op", "op_from", "first", "last", "failed", "closed",  # its operation, the pages that it locks, is its epoch still to open
+    "op", "op_from", "first", "last", "failed", "closed",  # its operation, the pages that it locks, whether its epoch is still to open
     "zap_first", "zap_last", "gone_first", "gone_last", "at", "zap_then", "unmap_then", "keep_lock",  # unmapping
     "piece_first", "piece_last", "cut_then", "piece_next", "prot", "advice",
     "target", "target_last", "child", "mapping", "file", "offset", "grows",
@@ -100,7 +100,7 @@ ROW = table(
     "chiplet", "stalled", "big", "reload",  # engines
     "in_guest", "flush_pending", "snapshot", "gfn", "gfn_write", "gfn_pte", "no_right", "open", "kicked", "walked",  # vCPUs
 )  # fmt: skip
-"""An agent, or one outstanding request of an engine."""
+"""A context row: an agent, or one outstanding request of an engine."""
 
 QUEUED = table("kind", "address", "count", "gap", "index", "epoch")
 """One record of an agent as the engine queues it; ARG records follow their operation."""
@@ -109,24 +109,24 @@ SPACE = table(
 )
 """An address space; its root is -1 after its exit."""
 VMA = table("space", "first", "last", "prot", "mapping", "file", "offset", "advice", "grows", "accounted", "anon", "forked")
-"""Pages [first, last) of a space, sorted by (space, first); anon: the number of its anon_vma (0: none), which a fork made or not."""
+"""Pages [first, last) of a space, sorted by (space, first); anon: the number of its anon_vma (0: none); forked: a fork made that."""
 FRAME = table("refs", "owner", "more", "cached")
-"""A page frame: references; its first mapping (space << 40 | vpn, -1 none) and its further ones (LINK row, -1); in the page cache?"""
+"""A page frame: references; its first mapping (space << 40 | vpn, -1 none) and further ones (LINK row, -1); 1 if in the page cache."""
 LINK = table("owner", "more")
 """A further mapping of a frame."""
 ENTRY = table("pte", "more")
 """A page, or huge page, in the gather of a range operation."""
 BANK = table("offset", "mask", "ways", "tick")
-"""One set-associative structure: its ways are rows [offset, offset + (mask + 1) * ways) of the table of ways."""
+"""One set-associative array: its ways are rows [offset, offset + (mask + 1) * ways) of the table of ways."""
 WAY = table("tag", "pfn", "rights", "used")
 LOCKROW = table("writer", "readers", "waiting")
 
-# pte: flags, and the frame or the next table from PFN on
+# pte: flags, and from bit PFN on the frame or the next table
 P, W, A, D, HUGE, ZERO, NONE, LAZY, TABLE, X = 1, 2, 4, 8, 16, 32, 64, 128, 256, 512
 PFN = 12
 FLAG_MASK = (1 << PFN) - 1
 
-# Rights of a translation in a TLB, beyond reading: writes without asking (the pte is dirty), fetches
+# Rights of a translation in a TLB, beyond reading: writes without a look at the pte (which is dirty), fetches
 WRITES, EXECUTES = 1, 2
 
 
@@ -135,7 +135,7 @@ class Machine(NamedTuple):
 
     ctl: np.ndarray  # CTL[1]
     costs: np.ndarray  # COSTS[1]
-    due: np.ndarray  # int64[row]  when it acts next
+    due: np.ndarray  # int64[row]  the time at which it acts next
     rows: np.ndarray  # ROW[row]  CPUs, engines, requests
     queue: np.ndarray  # QUEUED[n]  records not yet begun; an agent's are [head, tail)
     ledger: np.ndarray  # int64[agent, account]

@@ -1,1 +1,1 @@
-"""Hardware used on either side: each part knows only its tables."""
+"""Hardware that both the primary and the secondary side use: each part knows only its own tables."""

@@ -1,4 +1,4 @@
-"""A bank: sets x ways, least recently used. Every TLB, walk cache and cache of the model is one.
+"""A bank: a set-associative array with least-recently-used replacement. Every TLB, walk cache and cache of the model is one.
 
 A hit sets the way's `used` to the bank's next tick; a fill takes the way that already has the tag, else the one used longest ago
 (an empty way has used 0).
@@ -11,7 +11,7 @@ from hwmodel.jit import part
 
 
 def build(geometry: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Banks of the given (entries, ways), empty; one of 0 entries has no ways, so nothing is ever found in it.
+    """Return empty banks of the given (entries, ways), and their ways; a bank of 0 entries has no ways, so it never hits.
 
     Returns
     -------
@@ -32,7 +32,7 @@ def build(geometry: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
 
 @part
 def find(m, b, index, tag):
-    """The row of the way that holds `tag`, or -1; touches nothing."""
+    """Return the row of the way that holds `tag`, or -1, without marking it as used."""
     bank = m.banks[b]
     at = bank.offset + (index & bank.mask) * bank.ways
     for k in range(at, at + bank.ways):
@@ -43,7 +43,7 @@ def find(m, b, index, tag):
 
 @part
 def look(m, b, index, tag):
-    """The row of the way that holds `tag`, now the most recently used, or -1."""
+    """Return the row of the way that holds `tag`, now marked as the most recently used, or -1."""
     k = find(m, b, index, tag)
     if k >= 0:
         bank = m.banks[b]
@@ -54,7 +54,7 @@ def look(m, b, index, tag):
 
 @part
 def fill(m, b, index, tag, pfn, rights):
-    """Put an entry in, unless the bank is absent."""
+    """Put an entry in, unless the bank is absent (it has no ways)."""
     bank = m.banks[b]
     if bank.ways == 0:
         return
@@ -74,7 +74,7 @@ def fill(m, b, index, tag, pfn, rights):
 
 @part
 def drop(m, b, index, tag):
-    """Forget one entry."""
+    """Drop one entry."""
     k = find(m, b, index, tag)
     if k >= 0:
         m.ways[k].tag, m.ways[k].used = -1, 0
@@ -82,17 +82,17 @@ def drop(m, b, index, tag):
 
 @part
 def empty(m, b):
-    """Forget every entry."""
+    """Drop every entry."""
     bank = m.banks[b]
     if bank.tick > 0:
         for k in range(bank.offset, bank.offset + (bank.mask + 1) * bank.ways):
             m.ways[k].tag, m.ways[k].used = -1, 0
-        bank.tick = 0  # ticks order the ways only; none is left
+        bank.tick = 0  # ticks only order the ways, and none is in use any more
 
 
 @part
 def probe_fill(m, b, line, tag):
-    """Reference a line of a cache: true if it was there; it is afterwards."""
+    """Look up a line of a cache, allocating it on a miss, and return whether it hit."""
     if look(m, b, line, tag) >= 0:
         return True
     fill(m, b, line, tag, 0, 0)

@@ -1,4 +1,4 @@
-"""What walkers share: the caches that their references go through, and paging-structure caches (docs/model.md 4.4, 4.6)."""
+"""Caches that walkers share: those that their references go through, and paging-structure caches (docs/model.md 4.4, 4.6)."""
 
 from hwmodel.jit import part, routine
 from hwmodel.parts import bank
@@ -12,7 +12,7 @@ LLC = 0
 
 @routine
 def refer(m, banks, line, guest):
-    """The latency of a reference to a line of page tables (guest 1: of a guest's) through l1, l2, llc."""
+    """Reference a line of page tables (guest 1: of a guest's) through l1, l2, llc, and return the latency."""
     costs = m.costs[0]
     tag = line << 1 | guest
     if bank.look(m, banks + L1, line, tag) >= 0:
@@ -29,13 +29,13 @@ def refer(m, banks, line, guest):
 
 @part
 def entry_line(table, index):
-    """The line of an entry of a table."""
+    """Return the line that holds an entry of a table."""
     return table << 6 | index >> 3
 
 
 @routine
 def start_level(m, pde, vpn):
-    """The level at which a walk begins; `pde` is the first of three paging-structure caches."""
+    """Return the level at which a walk begins; `pde` is the first of three paging-structure caches."""
     for level in range(1, 4):
         tag = vpn >> (9 * level)
         if bank.look(m, pde + level - 1, tag, tag) >= 0:
@@ -45,7 +45,7 @@ def start_level(m, pde, vpn):
 
 @part
 def fill_structure(m, pde, vpn, level, table):
-    """Remember the table that the entry of `vpn` at `level` (4, 3, 2) names."""
+    """Cache the table to which the entry of `vpn` at `level` (4, 3, 2) points."""
     tag = vpn >> (9 * (level - 1))
     bank.fill(m, pde + level - 2, tag, tag, table, 0)
 

@@ -7,18 +7,18 @@ from hwmodel.core.tables import PFN, TABLE
 from hwmodel.jit import part, routine
 
 REACH = 1 << 36
-"""Pages that a root translates."""
+"""The number of pages that one root translates."""
 
 
 @part
 def index(vpn, level):
-    """The entry of `vpn` in its table of `level`."""
+    """Return the index of the entry of `vpn` in its table of `level`."""
     return (vpn >> (9 * (level - 1))) & 511
 
 
 @routine
 def new_node(m):
-    """An empty table: the one freed last, else the next never used."""
+    """Take an empty table and return it: the one freed last, else the next never used."""
     ctl = m.ctl[0]
     if ctl.node_free >= 0:
         node = ctl.node_free
@@ -31,7 +31,7 @@ def new_node(m):
 
 @part
 def free_node(m, node):
-    """Give an empty table back."""
+    """Put an empty table on the free list."""
     ctl = m.ctl[0]
     m.nodes[node, 0] = ctl.node_free
     ctl.node_free = node
@@ -39,7 +39,7 @@ def free_node(m, node):
 
 @part
 def table_at(m, root, vpn, level):
-    """The node of the table of `level` that `vpn` falls in, or -1."""
+    """Return the node of the table of `level` that `vpn` falls in, or -1."""
     node = root
     for above in range(4, level, -1):
         entry = m.nodes[node, index(vpn, above)]
@@ -51,7 +51,7 @@ def table_at(m, root, vpn, level):
 
 @part
 def leaf_level(m, root, vpn):
-    """1 if `vpn` has a table of level 1, else 2: where its leaf is, or would be looked for (0: no table of level 2)."""
+    """Return the level of the leaf of `vpn`, or of its place: 1 if there is a table of level 1, else 2 (0: no table of level 2)."""
     node = table_at(m, root, vpn, 2)
     if node < 0:
         return 0
@@ -60,7 +60,7 @@ def leaf_level(m, root, vpn):
 
 @part
 def get(m, root, vpn):
-    """The leaf that maps `vpn`, of either size, or 0."""
+    """Return the leaf that maps `vpn`, of either size, or 0."""
     node = table_at(m, root, vpn, 2)
     if node < 0:
         return 0
@@ -72,13 +72,13 @@ def get(m, root, vpn):
 
 @part
 def put(m, root, vpn, level, leaf):
-    """Write the leaf of `vpn` at `level`, whose table is there."""
+    """Write the leaf of `vpn` at `level`, whose table exists."""
     m.nodes[table_at(m, root, vpn, level), index(vpn, level)] = leaf
 
 
 @routine
 def make(m, root, vpn, level):
-    """See that `vpn` has a table of `level`; returns how many tables were made."""
+    """Make the tables of `vpn` down to `level` that are missing, and return how many were made."""
     node, made = root, 0
     for above in range(4, level, -1):
         i = index(vpn, above)
@@ -93,7 +93,7 @@ def make(m, root, vpn, level):
 
 @part
 def reach_end(m, root, vpn):
-    """The first page behind the largest absent subtree that holds `vpn`; `vpn` itself if it has a level-2 entry."""
+    """Return the first page after the largest absent subtree that holds `vpn`, or `vpn` itself if it has a level-2 entry."""
     node = root
     for above in range(4, 1, -1):
         entry = m.nodes[node, index(vpn, above)]
@@ -108,7 +108,7 @@ def reach_end(m, root, vpn):
 
 @routine
 def free_tables(m, root, base, level):
-    """Unhook and free the table of `level` whose first page is `base`, if there is one; returns whether there was."""
+    """Unhook and free the table of `level` whose first page is `base`, if there is one, and return whether there was one."""
     above = table_at(m, root, base, level + 1)
     if above < 0:
         return False

@@ -8,19 +8,19 @@ ASID_SHIFT = 40
 
 @part
 def tag_of(asid, vpn, huge):
-    """The tag of the 4 KiB or 2 MiB page that holds `vpn`."""
+    """Return the tag of the 4 KiB or 2 MiB page that holds `vpn`."""
     return asid << ASID_SHIFT | (vpn >> (9 * huge)) << 1 | huge
 
 
 @part
 def set_of(vpn, huge):
-    """What selects the set."""
+    """Return the index that selects the set."""
     return vpn >> (9 * huge)
 
 
 @part
 def look_split(m, small, asid, vpn):
-    """The way of `vpn` in the bank `small` or in that of huge pages behind it, or -1."""
+    """Return the way of `vpn` in the bank `small` or in the bank of huge pages after it, or -1."""
     k = bank.look(m, small, vpn, tag_of(asid, vpn, 0))
     if k < 0 and m.banks[small + 1].tick > 0:
         k = bank.look(m, small + 1, vpn >> 9, tag_of(asid, vpn, 1))
@@ -29,7 +29,7 @@ def look_split(m, small, asid, vpn):
 
 @part
 def look_joint(m, b, asid, vpn):
-    """The way of `vpn` in a bank that holds both sizes, or -1."""
+    """Return the way of `vpn` in a bank that holds both sizes, or -1."""
     k = bank.look(m, b, vpn, tag_of(asid, vpn, 0))
     if k < 0:
         k = bank.look(m, b, vpn >> 9, tag_of(asid, vpn, 1))
@@ -38,7 +38,7 @@ def look_joint(m, b, asid, vpn):
 
 @routine
 def drop_page(m, small, joint, vpn):
-    """Forget the 4 KiB and the 2 MiB entry of `vpn` in a first level (asid 0) and, if joint >= 0, in the second."""
+    """Drop the 4 KiB and the 2 MiB entry of `vpn` from a first level (asid 0) and, if joint >= 0, from the second."""
     for huge in range(2):
         bank.drop(m, small + huge, set_of(vpn, huge), tag_of(0, vpn, huge))
         if joint >= 0:
@@ -47,7 +47,7 @@ def drop_page(m, small, joint, vpn):
 
 @routine
 def drop_range(m, b, asid, first, last):
-    """Forget every entry of `asid` that intersects pages [first, last), of either size, in a joint bank."""
+    """Drop every entry of `asid` that intersects pages [first, last), of either size, from a joint bank."""
     row = m.banks[b]
     entries = (row.mask + 1) * row.ways
     if last - first > entries:
@@ -67,7 +67,7 @@ def drop_range(m, b, asid, first, last):
 
 @routine
 def drop_asid(m, b, asid):
-    """Forget every entry of `asid`."""
+    """Drop every entry of `asid`."""
     row = m.banks[b]
     for k in range(row.offset, row.offset + (row.mask + 1) * row.ways):
         if m.ways[k].tag >= 0 and m.ways[k].tag >> ASID_SHIFT == asid:

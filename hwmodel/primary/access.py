@@ -22,7 +22,7 @@ WALKING, FAULTING = account("walk"), account("fault")
 
 @part
 def look_up(m, i, kind, vpn, second):
-    """Look for the head access of CPU i: HIT, REFILLED from the second level (look again), or ORDERED (row.want says what)."""
+    """Look up the head access of CPU i: return HIT, REFILLED from the second level (look again), or ORDERED (row.want has the reason)."""
     row, fetch = m.rows[i], kind == FETCH
     small = row.banks + (ITLB if fetch else DTLB)
     k = tlb.look_split(m, small, 0, vpn)
@@ -56,9 +56,9 @@ def look_up(m, i, kind, vpn, second):
 
 @part
 def refill(m, i, small, vpn, s, fetch):
-    """After a first-level miss: fill it from the second level's way s, or ask for a walk.
+    """Fill the first level after a miss, from the second level's way s, or ask for a walk.
 
-    What may not be fetched from stays out of the first level of instructions: a hit there needs no look at rights.
+    A translation without the right to fetch stays out of the first level of instructions: a hit there needs no look at rights.
     """
     if s < 0:
         m.rows[i].want = WALK
@@ -74,7 +74,7 @@ def refill(m, i, small, vpn, s, fetch):
 
 @routine
 def cross(m, i, fetch, kind, vpn, k):
-    """First look-up of the second half of a crossing access: one access, at most one miss at each level (cachegrind's rule)."""
+    """Look up the second half of a crossing access, the first time: one access, at most one miss at each level (cachegrind's rule)."""
     row, counts = m.rows[i], m.counts[i]
     small = row.banks + (ITLB if fetch else DTLB)
     row.retried = 1
@@ -107,7 +107,7 @@ def cross(m, i, fetch, kind, vpn, k):
 
 @part
 def remember(row, fetch, first, second):
-    """What the first half of a crossing access missed; a bit for each stream, data and fetch."""
+    """Remember which levels the first half of a crossing access missed; a bit for each stream, data and fetch."""
     bit = 1 << fetch
     row.missed1 = row.missed1 & ~bit | (bit if first else 0)
     row.missed2 = row.missed2 & ~bit | (bit if second else 0)
@@ -115,14 +115,14 @@ def remember(row, fetch, first, second):
 
 @part
 def count_late_miss(counts, late):
-    """A second-level hit turns out to be a miss."""
+    """Turn a second-level hit that was counted into a miss, if `late`."""
     counts[STLB_HITS] -= late
     counts[STLB_MISSES] += late
 
 
 @part
 def find_first_level(m, small, vpn):
-    """The first-level way of `vpn`, untouched, or -1."""
+    """Return the first-level way of `vpn`, without marking it as used, or -1."""
     k = bank.find(m, small, vpn, tlb.tag_of(0, vpn, 0))
     if k < 0:
         k = bank.find(m, small + 1, vpn >> 9, tlb.tag_of(0, vpn, 1))
@@ -131,7 +131,7 @@ def find_first_level(m, small, vpn):
 
 @routine
 def touch_second(m, i, small, vpn, k):
-    """Reference `vpn` in the second level, putting first-level way k there if it is absent; returns whether it was."""
+    """Reference `vpn` in the second level, putting first-level way k there if `vpn` is absent, and return whether it was."""
     stlb = m.rows[i].banks + STLB
     if tlb.look_joint(m, stlb, 0, vpn) >= 0:
         return False
@@ -150,7 +150,7 @@ def fill_second(m, i, vpn, tag, pfn, rights):
 
 @part
 def fill_levels(m, i, small, vpn, huge, pfn, rights):
-    """A walk's result goes into both levels."""
+    """Fill both levels with the result of a walk."""
     tag = tlb.tag_of(0, vpn, huge)
     fill_second(m, i, vpn, tag, pfn, rights)
     bank.fill(m, small + huge, tlb.set_of(vpn, huge), tag, pfn, rights)
@@ -158,13 +158,13 @@ def fill_levels(m, i, small, vpn, huge, pfn, rights):
 
 @part
 def rights_of(pte):
-    """What a translation from this pte lets through: writes if it is dirty, too, and fetches."""
+    """Return the rights that a translation from this pte has: to write, only if the pte is dirty too, and to fetch."""
     return (WRITES if pte & W and pte & D else 0) | (EXECUTES if pte & X else 0)
 
 
 @routine
 def walk(m, i, kind, vpn):
-    """CPU i's hardware walks the page table; the leaf is filled in, or a page fault begins."""
+    """Walk the page table in CPU i's hardware; fill the TLBs with the leaf, or begin a page fault."""
     row, root = m.rows[i], m.spaces[m.rows[i].space].root
     m.counts[i, WALKS] += 1
     level = start_level(m, row.banks + PDE, vpn)
@@ -195,9 +195,9 @@ def walk(m, i, kind, vpn):
 
 @routine
 def set_dirty(m, i, vpn):
-    """A write through an entry that may not write without asking: set the dirty bit, or fault.
+    """Handle a write through an entry that may not write without asking: set the dirty bit, or fault.
 
-    The entry may lag behind the page table: it becomes the pte's, or goes if that is of the other size.
+    The TLB entry may be older than the pte: it takes the pte's frame and rights, or is dropped if the pte is of the other size.
     """
     row, root = m.rows[i], m.spaces[m.rows[i].space].root
     m.counts[i, ASSISTS] += 1
@@ -222,9 +222,9 @@ def set_dirty(m, i, vpn):
 
 @routine
 def refuse_fetch(m, i, vpn):
-    """A fetch has found a translation without the right in the second level: a page fault, which drops what the TLBs have of the page.
+    """Raise a page fault for a fetch that found a translation without the right in the second level, and drop the page from the TLBs.
 
-    So a translation older than the right is walked for afterwards (Intel SDM vol. 3, 4.10.4.1: a page fault invalidates its address).
+    If the translation is only older than the right, a walk follows (Intel SDM vol. 3, 4.10.4.1: a page fault invalidates its address).
     """
     m.rows[i].want = 0
     tlb.drop_page(m, m.rows[i].banks + DTLB, m.rows[i].banks + STLB, vpn)
@@ -233,7 +233,7 @@ def refuse_fetch(m, i, vpn):
 
 @part
 def raise_fault(m, i, kind, vpn):
-    """The CPU raises a page fault; afterwards the access is tried again."""
+    """Raise a page fault on the CPU; afterwards the access is tried again."""
     row = m.rows[i]
     clock.spend(m, i, FAULTING, m.costs[0].exception)
     row.phase, row.fault_then, row.fault_bad = FAULT, READY, READY

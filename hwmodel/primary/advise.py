@@ -16,7 +16,7 @@ CLEARING, VMAS = account("clear"), account("vma")
 
 @routine
 def next_piece(m, r):
-    """PIECE: the part of the next VMA that the advice is about; behind the last, what is gathered is flushed."""
+    """PIECE: take the part of the next VMA that the advice is about; after the last, flush and free the gather."""
     row = m.rows[r]
     k = vmas.above(m, row.space, row.piece_next)
     if row.piece_next >= row.last or not vmas.is_of(m, k, row.space) or m.vmas[k].first >= row.last:
@@ -24,7 +24,7 @@ def next_piece(m, r):
         return
     v = m.vmas[k]
     if (row.advice == FREE and v.mapping != PRIVATE) or (row.advice == COLD and v.mapping == HUGETLB):
-        row.failed = 1  # EINVAL: the VMAs behind it are left alone
+        row.failed = 1  # EINVAL: the VMAs after it are left alone
         gather.finish(m, r, 0, UNLOCK)
         return
     row.zap_first, row.zap_last = max(v.first, row.piece_next), min(v.last, row.last)
@@ -39,7 +39,7 @@ def next_piece(m, r):
 
 @routine
 def age(m, r):
-    """AGE: one table or huge leaf loses its accessed (and, for FREE, dirty) bits."""
+    """AGE: clear the accessed (and, for FREE, dirty) bits of one table or huge leaf."""
     row = m.rows[r]
     root = m.spaces[row.space].root
     kind, at, end = ranges.piece(m, root, row.at, row.zap_last)
@@ -73,13 +73,13 @@ def age(m, r):
 
 @part
 def is_subject(pte):
-    """Is the leaf one that FREE and COLD are about: a page that is present?"""
+    """Return whether FREE and COLD apply to the leaf: it maps a present page, not the zero page."""
     return pte & P != 0 and pte & ZERO == 0
 
 
 @part
 def aged(pte, advice):
-    """A pte after FREE or COLD."""
+    """Return a pte as FREE or COLD leaves it."""
     if not is_subject(pte):
         return pte
     if advice == FREE:
@@ -89,7 +89,7 @@ def aged(pte, advice):
 
 @part
 def aged_piece(m, r):
-    """AGED: the next piece; COLD and hugetlb pages (zap_page_range_single_batched) are flushed before it."""
+    """AGED: go on to the next piece; COLD and hugetlb pages (zap_page_range_single_batched) are flushed before it."""
     row = m.rows[r]
     if row.advice == COLD or m.vmas[vmas.find(m, row.space, row.zap_first)].mapping == HUGETLB:
         if not gather.finish(m, r, 0, PIECE):
@@ -119,7 +119,7 @@ def advise(m, r):
 
 @routine
 def step(m, r):
-    """One step of madvise."""
+    """Do one step of madvise."""
     phase = m.rows[r].phase
     if phase == PIECE:
         next_piece(m, r)

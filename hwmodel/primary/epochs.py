@@ -1,7 +1,7 @@
-"""When an operation opens its epoch: at the first step after which every access that is legal after the call succeeds (docs/model.md 3.6).
+"""The step at which an operation opens its epoch: the first after which all accesses that the call leaves legal succeed (docs/model.md 3.6).
 
-What only takes rights away opens it at its beginning: an access recorded after it needs nothing of what goes. What gives a right opens it
-where that right is there; what does both, at the later of the two.
+An operation that only takes rights away opens its epoch at its beginning: an access recorded after it needs none of them. An operation
+that gives a right opens it at the step that brings the right; one that does both, at the later of the two.
 """
 
 from hwmodel.jit import part, routine
@@ -11,7 +11,7 @@ from hwmodel.primary import vmas
 
 @routine
 def begin(m, r):
-    """Open the epoch of row r's operation, which begins, unless it gives a right that a later step of it brings."""
+    """Open the epoch of row r's operation, which begins, unless the operation gives a right that a later step of it brings."""
     m.rows[r].closed = 1
     if not gives(m, m.rows[r]):
         open_epoch(m, r)
@@ -28,7 +28,7 @@ def open_epoch(m, r):
 
 @part
 def gives(m, row):
-    """Return whether an access may be legal after the operation that is not legal, or not sure to stay so, at its beginning."""
+    """Return whether some access is legal after the operation and not legal, or not sure to stay so, at its beginning."""
     if row.op == MMAP:
         return True
     if row.op == FORK or row.op == EXIT:
@@ -58,6 +58,6 @@ def adds_right(m, row):
 
 @part
 def is_below_stack(m, space, last):
-    """Return whether the first VMA that ends after `last` grows: it may grow into, or nearer to, what a range that ends there loses."""
+    """Return whether the first VMA that ends after `last` grows: into, or nearer to, the pages that a range ending there loses."""
     k = vmas.above(m, space, last)
     return vmas.is_of(m, k, space) and m.vmas[k].grows != 0

@@ -39,7 +39,7 @@ CPU_FAULT = latency("cpu_fault")
 
 @part
 def call(m, r, vpn, write, then, bad):
-    """Row r's next step faults on `vpn`, then it goes on with `then`, or without a right with `bad`."""
+    """Let row r's next step fault on `vpn`; then the row goes on with `then`, or with `bad` if the access has no right."""
     row = m.rows[r]
     row.phase, row.fault_then, row.fault_bad = FAULT, then, bad
     row.fault_vpn, row.fault_write, row.fault_exec = vpn, write, 0
@@ -47,7 +47,7 @@ def call(m, r, vpn, write, then, bad):
 
 @routine
 def begin(m, r):
-    """FAULT: take the mmap lock if the VMA is write-locked, then choose."""
+    """FAULT: note when the fault begins, take the mmap lock if the VMA is write-locked, then choose the kind of fault."""
     row = m.rows[r]
     row.fault_from, row.fault_lock = clock.time(m, r), 0
     again(m, r)
@@ -55,7 +55,7 @@ def begin(m, r):
 
 @routine
 def again(m, r):
-    """FAULT, also after a split or the wait for the lock."""
+    """FAULT, at its beginning or after a split: take the mmap lock if the VMA is write-locked, then choose the kind of fault."""
     row = m.rows[r]
     if row.fault_lock == 0 and is_write_locked(m, row.space, row.fault_vpn):
         row.phase = FAULT_LOCKED
@@ -67,7 +67,7 @@ def again(m, r):
 
 @part
 def is_write_locked(m, space, vpn):
-    """Is an operation that changes VMAs under way where `vpn` lies (vma_start_write), or anywhere and it lies in none?"""
+    """Return whether an operation that changes VMAs is under way at `vpn` (vma_start_write), or anywhere if `vpn` lies in no VMA."""
     s = m.spaces[space]
     return m.locks[space].writer >= 0 and (
         s.wlock_first <= vpn < s.wlock_last or s.wlock_to <= vpn < s.wlock_to_last or vmas.find(m, space, vpn) < 0
@@ -76,7 +76,7 @@ def is_write_locked(m, space, vpn):
 
 @routine
 def locked(m, r):
-    """FAULT_LOCKED: woken with the lock."""
+    """FAULT_LOCKED: choose the kind of fault, woken with the lock."""
     if locks.acquire(m, r, m.rows[r].space, locks.READ):
         m.rows[r].fault_lock = 1
         choose(m, r)
@@ -84,7 +84,7 @@ def locked(m, r):
 
 @routine
 def choose(m, r):
-    """What kind of fault is it? Its work takes its time; then COMMIT."""
+    """Choose the kind of fault and spend the time of its work; COMMIT comes next."""
     row, costs = m.rows[r], m.costs[0]
     space, vpn, write = row.space, row.fault_vpn, row.fault_write
     k = vmas.find(m, space, vpn)
@@ -111,13 +111,13 @@ def choose(m, r):
 
 @part
 def kind_of(m, v, row, pte):
-    """The kind of row's fault on this pte; 0: its huge page must be split first."""
+    """Return the kind of row's fault on this pte; 0: its huge page must be split first."""
     return of_absent(m, v, row.space, row.fault_vpn, row.fault_write) if pte == 0 else of_present(m, v, pte)
 
 
 @routine
 def of_absent(m, v, space, vpn, write):
-    """The kind of a fault without a pte."""
+    """Return the kind of a fault without a pte."""
     if v.mapping == HUGETLB:
         return HUGE_ANON
     if v.mapping == PRIVATE:
@@ -129,7 +129,7 @@ def of_absent(m, v, space, vpn, write):
 
 @routine
 def huge_possible(m, v, space, vpn):
-    """May an absent page of this VMA be faulted in as a huge page?"""
+    """Return whether an absent page of this VMA may be faulted in as a huge page."""
     thp, base = m.ctl[0].thp, vpn >> 9 << 9
     if v.advice == 2 or thp == 0 or (thp == 1 and v.advice != 1):
         return False
@@ -138,7 +138,7 @@ def huge_possible(m, v, space, vpn):
 
 @routine
 def of_present(m, v, pte):
-    """The kind of a write fault on a read-only pte; 0: its huge page must be split first."""
+    """Return the kind of a write fault on a read-only pte; 0: its huge page must be split first."""
     if vmas.is_shared(v):
         return REUSE
     if pte & HUGE:
@@ -154,7 +154,7 @@ def of_present(m, v, pte):
 
 @routine
 def work_of(m, v, kind, pte, vpn):
-    """The cycles of zeroing, copying and filling the page cache."""
+    """Return the cycles of zeroing, copying and filling the page cache."""
     costs = m.costs[0]
     if kind == ANON:
         return costs.zero_page
@@ -172,13 +172,13 @@ def work_of(m, v, kind, pte, vpn):
 
 @part
 def page_of(v, vpn):
-    """The page of its file that `vpn` of a file mapping is."""
+    """Return the page of its file that a file mapping has at `vpn`."""
     return v.offset + vpn - v.first
 
 
 @part
 def leave(m, r, result, cycles):
-    """The fault returns in this step, which takes `cycles` more."""
+    """Return from the fault in this step, which takes `cycles` more."""
     row = m.rows[r]
     if row.fault_lock:
         row.fault_lock = 0
@@ -202,7 +202,7 @@ def note_segv(m, index):
 
 @part
 def is_stale(m, row):
-    """Has a writer come, the VMA or its right gone, or the pte changed, since FAULT looked, or would it choose another kind now?"""
+    """Return whether the fault must be retried: VMA write-locked, gone or reprotected, pte changed, or fault kind changed since FAULT."""
     if is_write_locked(m, row.space, row.fault_vpn):
         return True
     k, kind, pte = vmas.find(m, row.space, row.fault_vpn), row.fault_kind, row.fault_pte
@@ -213,19 +213,19 @@ def is_stale(m, row):
 
 @part
 def is_copy(kind):
-    """Does a fault of this kind replace a page? It goes on, also if the page need no longer be replaced."""
+    """Return whether a fault of this kind replaces a page; it then goes on even if the page need no longer be replaced."""
     return kind == COW or kind == HUGE_COPY or kind == HUGE_ZERO_COW
 
 
 @part
 def need_of(row):
-    """The right that the access needs."""
+    """Return the right that the access needs."""
     return PROT_WRITE if row.fault_write else PROT_EXEC if row.fault_exec else PROT_READ
 
 
 @routine
 def commit(m, r):
-    """COMMIT: install, unless the pte changed meanwhile; a copy on write tells the notifier first."""
+    """COMMIT: install the page, unless the pte changed meanwhile; a copy on write tells the notifier first."""
     row, kind = m.rows[r], m.rows[r].fault_kind
     if is_stale(m, row):
         m.counts[row.agent, COUNT_SPURIOUS] += 1
@@ -242,7 +242,7 @@ def commit(m, r):
 
 @part
 def cow_range(row):
-    """First page and number of pages that a copy on write replaces."""
+    """Return the first page and the number of pages that a copy on write replaces."""
     if row.fault_kind == COW:
         return row.fault_vpn, 1
     return row.fault_vpn >> 9 << 9, 512
@@ -250,7 +250,7 @@ def cow_range(row):
 
 @routine
 def install(m, r, k):
-    """Put the page of a fault in row k's VMA; returns the cycles of page tables made and of fault-around."""
+    """Put the page of a fault in row k's VMA; return the cycles of page tables made and of fault-around."""
     v = m.vmas[k]
     row, kind, vpn = m.rows[r], m.rows[r].fault_kind, m.rows[r].fault_vpn
     root, counts = m.spaces[row.space].root, m.counts[row.agent]
@@ -288,7 +288,7 @@ def install(m, r, k):
 
 @part
 def map_cached(m, v, space, vpn):
-    """A present and accessed pte of the page-cache page of `vpn`, which counts the mapping."""
+    """Count a mapping of the page-cache page of `vpn` and return a present and accessed pte of the page."""
     pfn = frames.cache(m, v.file, page_of(v, vpn))
     frames.mapped(m, pfn, space, vpn)
     return pfn << PFN | P | A | vmas.execute_bit(v)
@@ -296,10 +296,10 @@ def map_cached(m, v, space, vpn):
 
 @routine
 def map_around(m, v, space, vpn, shared):
-    """Fault-around: map the neighbours that are in the page cache already; returns how many.
+    """Map the neighbours that are in the page cache already (fault-around), and return how many.
 
-    As many pages as a window has, from the VMA's start if that is in the aligned window, else from the window's; not beyond the page
-    table (Linux 6.12 mm/memory.c do_fault_around). On x86 they count as accessed: vm_page_prot has the bit, and nothing clears it
+    The pages are as many as a window has, from the VMA's start if that is in the aligned window, else from the window's; not beyond the
+    page table (Linux 6.12 mm/memory.c do_fault_around). On x86 its pages count as accessed: vm_page_prot has the bit, nothing clears it
     (set_pte_range, arch/x86/include/asm/pgtable_types.h PAGE_READONLY).
     """
     window, root, done = m.ctl[0].fault_around, m.spaces[space].root, 0
@@ -313,7 +313,7 @@ def map_around(m, v, space, vpn, shared):
 
 @routine
 def map_block(m, space, vpn):
-    """A huge leaf of a fresh block, present and accessed."""
+    """Take a fresh block and return a huge leaf of it, present and accessed."""
     first, base = frames.take_block(m), vpn >> 9 << 9
     for k in range(512):
         frames.mapped(m, first + k, space, base + k)
@@ -322,7 +322,7 @@ def map_block(m, space, vpn):
 
 @routine
 def cow_set(m, r):
-    """COW_SET: the new page replaces the old one, then the old translation is flushed everywhere."""
+    """COW_SET: replace the old page by the new one, then flush the old translation everywhere."""
     row, kind, vpn = m.rows[r], m.rows[r].fault_kind, m.rows[r].fault_vpn
     first, pages = cow_range(row)
     row.old_pte = 0
@@ -345,13 +345,13 @@ def cow_set(m, r):
         radix.put(m, root, vpn, 2, map_block(m, row.space, vpn) | W | D | vmas.execute_bit(v))
     vmas.prepare(m, vmas.find(m, row.space, vpn))
     row.old_pte = old
-    zero = 1 if kind == HUGE_ZERO_COW else 0  # flush_tlb_range, of 512 pages; the others flush_tlb_page, which takes a huge entry too
+    zero = 1 if kind == HUGE_ZERO_COW else 0  # flush_tlb_range of 512 pages; other kinds flush_tlb_page, which drops a huge entry too
     shootdown.ask(m, r, first, first + (pages if zero else 1), 1, zero, 0, COW_END)
 
 
 @routine
 def cow_end(m, r):
-    """COW_END: the window closes."""
+    """COW_END: close the window."""
     first, pages = cow_range(m.rows[r])
     if notify.tell(m, r, notify.STOP, first, first + pages, COW_DONE):
         cow_done(m, r)
@@ -359,7 +359,7 @@ def cow_end(m, r):
 
 @routine
 def cow_done(m, r):
-    """COW_DONE: nobody translates to the old page any more: its reference goes."""
+    """COW_DONE: drop the reference on the old page, as nobody translates to that page any more."""
     old = m.rows[r].old_pte
     if old != 0 and not old & ZERO:
         if old & HUGE:
@@ -371,7 +371,7 @@ def cow_done(m, r):
 
 @routine
 def step(m, r):
-    """One step of a fault."""
+    """Do one step of a fault."""
     phase = m.rows[r].phase
     if phase == FAULT:
         if m.rows[r].fault_done:

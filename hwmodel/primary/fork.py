@@ -1,4 +1,4 @@
-"""fork and exit: VMAs and page tables of an address space copied, or gone (docs/model.md 9.6, 9.7; mm/memory.c copy_page_range)."""
+"""fork and exit: VMAs and page tables of an address space copied, or removed (docs/model.md 9.6, 9.7; mm/memory.c copy_page_range)."""
 
 from hwmodel.core import clock
 from hwmodel.core.ledger import account
@@ -23,12 +23,12 @@ from hwmodel.primary import frames, gather, notify, ranges, shootdown, vmas, zap
 
 FORKING, VMAS = account("fork"), account("vma")
 USER_PAGES = 1 << 35
-"""What lies above is no program's: a guest's page tables."""
+"""The end of a program's pages; a guest's page tables lie above it."""
 
 
 @routine
 def dup(m, r):
-    """DUP: the next VMA of the parent is copied; a private one that has anonymous pages, page tables included."""
+    """DUP: copy the next VMA of the parent; of a private one that has anonymous pages, copy the page tables too."""
     row = m.rows[r]
     k = vmas.above(m, row.space, row.at)
     if not vmas.is_of(m, k, row.space) or m.vmas[k].first >= USER_PAGES:  # QEMU marks guest memory MADV_DONTFORK
@@ -53,7 +53,7 @@ def dup(m, r):
 
 @routine
 def copy(m, r):
-    """COPY: one table or huge leaf is write-protected and shared with the child."""
+    """COPY: write-protect one table or huge leaf and share it with the child."""
     row = m.rows[r]
     root, child = m.spaces[row.space].root, m.spaces[row.child].root
     kind, at, end = ranges.piece(m, root, row.at, row.zap_last)
@@ -85,7 +85,7 @@ def copy(m, r):
 
 @part
 def shared(m, row, pte, vpn, pages):
-    """The child's pte, which counts as a mapping of its frames."""
+    """Return the child's pte, counted as a mapping of its frames."""
     if not pte & ZERO:
         for k in range(pages):
             frames.mapped(m, (pte >> PFN) + k, row.child, vpn + k)
@@ -94,7 +94,7 @@ def shared(m, row, pte, vpn, pages):
 
 @routine
 def born(m, parent, child):
-    """The child's address space is complete: its agents may run, its CPUs have it loaded."""
+    """Complete the child's address space: its agents may run, and its CPUs have it loaded."""
     space = m.spaces[child]
     space.born, space.brk = 1, m.spaces[parent].brk
     for c in range(m.ctl[0].agents):
@@ -103,7 +103,7 @@ def born(m, parent, child):
 
 @routine
 def enter_mask(m, c, space):
-    """An agent's CPU (and a vCPU's own) has its space loaded."""
+    """Load `space` into the CPU of an agent of that space (and into a vCPU's own)."""
     row = m.rows[c]
     if row.space == space and (row.role == CPU or m.ctl[0].mask_engines):
         row.in_mask, row.lazy, row.local_gen = 1, row.phase == DONE, m.spaces[space].tlb_gen
@@ -111,7 +111,7 @@ def enter_mask(m, c, space):
 
 @routine
 def exit_zap(m, r):
-    """EXIT_ZAP: clear one table or huge leaf of the dying space; a full gather is flushed, whole, and freed."""
+    """EXIT_ZAP: clear one table or huge leaf of the dying space; flush a full gather, whole, and free it."""
     row = m.rows[r]
     kind, at, end = ranges.piece(m, m.spaces[row.space].root, row.at, radix.REACH)
     row.at = at
@@ -123,7 +123,7 @@ def exit_zap(m, r):
 
 @part
 def exit_tables(m, r):
-    """Page tables but the root go, which lazy CPUs must hear of, too; then what is gathered (exit_mmap, tlb_finish_mmu with fullmm)."""
+    """Free all page tables but the root; lazy CPUs must hear of that too. Then flush the gather (exit_mmap, tlb_finish_mmu, fullmm)."""
     row = m.rows[r]
     freed = zap.free_between(m, row, 0, radix.REACH, 0, NEVER)
     if vmas.intersects(m, row.space, 0, NEVER):
@@ -136,7 +136,7 @@ def exit_tables(m, r):
 
 @routine
 def exit_vmas(m, r):
-    """EXIT_VMAS: VMAs, the root and what is left of mm_cpumask are gone."""
+    """EXIT_VMAS: remove the VMAs, the root and the rest of mm_cpumask."""
     row, costs = m.rows[r], m.costs[0]
     removed = vmas.remove(m, row.space, 0, NEVER)
     radix.free_node(m, m.spaces[row.space].root)
@@ -152,7 +152,7 @@ def exit_vmas(m, r):
 
 @routine
 def step(m, r):
-    """One step of fork or exit."""
+    """Do one step of fork or exit."""
     phase = m.rows[r].phase
     if phase == DUP:
         dup(m, r)

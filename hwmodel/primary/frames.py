@@ -9,20 +9,20 @@ SPACE_SHIFT = 40
 
 @part
 def owner_of(space, vpn):
-    """How the reverse map names a mapping."""
+    """Return the name of a mapping in the reverse map."""
     return space << SPACE_SHIFT | vpn
 
 
 @part
 def reset(m, pfn):
-    """Nothing refers to the frame."""
+    """Clear a frame: nothing refers to it."""
     frame = m.frames[pfn]
     frame.refs, frame.owner, frame.more, frame.cached = 0, -1, -1, 0
 
 
 @part
 def claim(m, top):
-    """Frame numbers below `top` are in use from now on, or were."""
+    """Count the frame numbers below `top` as used, now or earlier, and note if memory is exhausted."""
     ctl = m.ctl[0]
     ctl.frame_top = top
     if top > ctl.frame_limit:
@@ -31,7 +31,7 @@ def claim(m, top):
 
 @routine
 def take(m):
-    """A frame without references: the one freed last, else the next never used."""
+    """Take a frame without references and return it: the one freed last, else the next never used."""
     ctl = m.ctl[0]
     pfn = ctl.frame_free
     if pfn >= 0:
@@ -45,7 +45,7 @@ def take(m):
 
 @routine
 def take_block(m):
-    """The first of 512 aligned frames without references."""
+    """Take 512 aligned frames without references and return the first one."""
     ctl = m.ctl[0]
     first = ctl.block_free
     if first >= 0:
@@ -70,7 +70,7 @@ def push(m, pfn):
 
 @part
 def mapped(m, pfn, space, vpn):
-    """A pte maps the frame: one reference, one entry of the reverse map."""
+    """Count a pte that maps the frame: one reference, one entry of the reverse map."""
     frame = m.frames[pfn]
     frame.refs += 1
     if frame.owner < 0:
@@ -89,7 +89,7 @@ def mapped(m, pfn, space, vpn):
 
 @routine
 def unmapped(m, pfn, space, vpn):
-    """A pte is gone: its entry of the reverse map goes, its reference stays with the caller."""
+    """Remove the entry of a pte that is gone from the reverse map; the pte's reference stays with the caller."""
     frame, owner, ctl = m.frames[pfn], owner_of(space, vpn), m.ctl[0]
     link = frame.more
     if frame.owner == owner:
@@ -111,7 +111,7 @@ def unmapped(m, pfn, space, vpn):
 
 @routine
 def moved(m, pfn, space, vpn, to):
-    """A pte moved within its space: its entry of the reverse map follows."""
+    """Move the reverse map's entry of a pte that moved within its space."""
     frame, owner = m.frames[pfn], owner_of(space, vpn)
     if frame.owner == owner:
         frame.owner = owner_of(space, to)
@@ -149,7 +149,7 @@ def drop_block(m, first):
 
 @part
 def block_is_exclusive(m, first):
-    """Has each frame of a huge page just one reference?"""
+    """Return whether each frame of a huge page has just one reference."""
     for pfn in range(first, first + 512):
         if m.frames[pfn].refs != 1:
             return False
@@ -158,7 +158,7 @@ def block_is_exclusive(m, first):
 
 @routine
 def cached(m, file, page):
-    """The frame of a page of a file, or -1 if the page cache hasn't got it."""
+    """Return the frame of a page of a file, or -1 if the page cache does not hold that page."""
     if m.files[file] < 0:
         return -1
     entry = radix.get(m, m.files[file], page)
@@ -167,7 +167,7 @@ def cached(m, file, page):
 
 @routine
 def cache(m, file, page):
-    """The frame of a page of a file, brought into the page cache if needed."""
+    """Return the frame of a page of a file, brought into the page cache if needed."""
     if m.files[file] < 0:
         m.files[file] = radix.new_node(m)
     pfn = cached(m, file, page)

@@ -1,4 +1,4 @@
-"""The gather: pages whose ptes are gone wait here until every TLB has forgotten them (docs/model.md section 9).
+"""The gather: pages whose ptes are gone wait here until every TLB has dropped them (docs/model.md section 9).
 
 Linux 6.12 mm/mmu_gather.c, include/asm-generic/tlb.h: one range, one stride (tlb_get_unmap_shift), freed pages in order.
 """
@@ -16,20 +16,20 @@ NO_LEVEL = 5
 
 @part
 def open_gather(row):
-    """An empty gather."""
+    """Start an empty gather."""
     row.gather, row.gather_last, row.gathered = -1, -1, 0
     forget_range(row)
 
 
 @part
 def forget_range(row):
-    """Nothing is left to flush."""
+    """Empty the range to flush, with its level and flags."""
     row.gather_min, row.gather_max, row.gather_level, row.freed, row.delayed = NEVER, 0, NO_LEVEL, 0, 0
 
 
 @part
 def cover(row, first, pages):
-    """The ptes of `pages` pages from `first` on changed: they must be flushed."""
+    """Add `pages` pages from `first` on, whose ptes changed, to the range to flush."""
     row.gather_min = min(row.gather_min, first)
     row.gather_max = max(row.gather_max, first + pages)
     row.gather_level = min(row.gather_level, 2 if pages == 512 else 1)
@@ -37,7 +37,7 @@ def cover(row, first, pages):
 
 @part
 def cover_table(row, base, level):
-    """A page table is freed: its first page stands for it in the range; the entry cleared is one of the level above."""
+    """Add a page table that is freed to the range: its first page stands for it; the entry cleared is one of the level above."""
     row.gather_min = min(row.gather_min, base)
     row.gather_max = max(row.gather_max, base + 1)
     row.gather_level = min(row.gather_level, level + 1)
@@ -46,7 +46,7 @@ def cover_table(row, base, level):
 
 @part
 def cover_slot(row, base):
-    """The 512 GiB from page `base` on are empty: the folded fifth level is freed, which is nothing, but its first page is flushed."""
+    """Add the first page of 512 GiB from `base` on that are empty: freeing the folded fifth level frees nothing, but flushes it."""
     row.gather_min = min(row.gather_min, base)
     row.gather_max = max(row.gather_max, base + 1)
     row.freed = 1
@@ -54,13 +54,13 @@ def cover_slot(row, base):
 
 @part
 def stride(row):
-    """Pages between two of a flush: what an entry of the smallest level cleared maps."""
+    """Return the pages from one flush to the next: the reach of an entry of the smallest level cleared."""
     return 1 if row.gather_level == NO_LEVEL else 1 << (9 * (row.gather_level - 1))
 
 
 @routine
 def add(m, row, pte):
-    """A page, or huge page, loses its mapping: it is freed after the flush."""
+    """Put a page, or huge page, that loses its mapping into the gather: it is freed after the flush."""
     ctl = m.ctl[0]
     k = ctl.entry_free
     if k >= 0:
@@ -79,19 +79,19 @@ def add(m, row, pte):
 
 @part
 def is_due(m, row):
-    """Return whether the gather goes before more is cleared: it is full, or a dirty page of a file waits to lose its reverse map."""
+    """Return whether the gather must be flushed before more is cleared: it is full, or a dirty file page waits to lose its reverse map."""
     return row.gathered >= m.ctl[0].gather_pages or row.delayed == 1
 
 
 @part
 def needs_flush(row):
-    """Is there anything to flush?"""
+    """Return whether there is anything to flush."""
     return row.gather_max > row.gather_min or row.freed == 1
 
 
 @routine
 def finish(m, r, full, then):
-    """Flush and free what was gathered, page by page or in full, then go on with `then`; returns whether there is nothing to do first."""
+    """Flush and free the gather, page by page or in full, then go on with `then`; return whether there is nothing to do first."""
     row = m.rows[r]
     row.phase, row.free_then = then, then
     if not needs_flush(row):
@@ -104,7 +104,7 @@ def finish(m, r, full, then):
 
 @routine
 def free_pages(m, r):
-    """FREE: the pages of the gather lose the references that their ptes had."""
+    """FREE_PAGES: drop the references that the ptes of the gathered pages had."""
     row, ctl = m.rows[r], m.ctl[0]
     k = row.gather
     while k >= 0:

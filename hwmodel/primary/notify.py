@@ -1,4 +1,4 @@
-"""mmu-notifier points: a step ends and leaves a notice in its row; the engine delivers it to the design (docs/model.md 8.5).
+"""mmu-notifier points: a step ends and leaves a notice in its row; the engine delivers the notice to the design (docs/model.md 8.5).
 
 Linux 6.12 mm/mmu_notifier.c. A row's notice: pages [note_first, note_last), note_end 0 start, 1 end, 2 release.
 """
@@ -17,7 +17,7 @@ ROUND_TRIP = latency("notice")
 
 @part
 def tell(m, r, kind, first, last, then):
-    """Row r's next step tells the space's subscriber; without one it goes on with `then` at once: returns whether it does."""
+    """Let row r's next step tell the space's subscriber; without one, go on with `then` at once. Return whether row r goes on at once."""
     row = m.rows[r]
     row.phase = then
     if m.spaces[row.space].subscribers == 0:
@@ -29,7 +29,7 @@ def tell(m, r, kind, first, last, then):
 
 @routine
 def send(m, r):
-    """NOTICE: the call begins; it arrives when the row is due again."""
+    """NOTICE: begin the call; the notice arrives when the row is due again."""
     row = m.rows[r]
     row.note_from = clock.time(m, r)
     m.counts[row.agent, STARTS if row.note_end == START else STOPS if row.note_end == STOP else RELEASES] += 1
@@ -39,7 +39,7 @@ def send(m, r):
 
 @part
 def returned(m, r):
-    """The subscriber is done with the notice."""
+    """Go on after a notice with which the subscriber is done."""
     row = m.rows[r]
     row.effect = 1 if row.role == REQUEST else 0
     row.phase = row.note_then

@@ -13,7 +13,7 @@ CLEARING, VMAS = account("clear"), account("vma")
 
 @routine
 def next_piece(m, r):
-    """PROTECT: the part of the next VMA whose rights change; at the end the flush."""
+    """PROTECT: take the part of the next VMA whose rights change; after the last, flush."""
     row = m.rows[r]
     k = find_piece(m, row, row.at)
     if k < 0:
@@ -38,7 +38,7 @@ def find_piece(m, row, at):
 
 @routine
 def cut(m, r):
-    """PROTECT_CUT: the piece becomes a VMA of the new rights; page tables that exist are gone through inside a window."""
+    """PROTECT_CUT: make the piece a VMA with the new rights, then go through the page tables that exist, inside a window."""
     row = m.rows[r]
     first, last = row.zap_first, row.zap_last
     k = vmas.isolate(m, vmas.find(m, row.space, first), first, last)
@@ -55,7 +55,7 @@ def cut(m, r):
 
 @routine
 def first_table(m, root, first, last):
-    """The first page of [first, last) whose 2^18 pages have a table of level 2 (change_pud_range notifies from there)."""
+    """Return the first page of [first, last) whose 2^18 pages have a table of level 2 (change_pud_range notifies from there)."""
     at = first
     while at < last and radix.table_at(m, root, at, 2) < 0:
         at = radix.reach_end(m, root, at)
@@ -64,7 +64,7 @@ def first_table(m, root, first, last):
 
 @routine
 def change(m, r):
-    """CHANGE: one table or huge leaf gets the new rights."""
+    """CHANGE: give one table or huge leaf the new rights."""
     row = m.rows[r]
     root = m.spaces[row.space].root
     kind, at, end = ranges.piece(m, root, row.at, row.zap_last)
@@ -93,9 +93,9 @@ def change(m, r):
 
 @routine
 def changed(m, row, v, vpn, pte, pages):
-    """The leaf with the rights of its VMA, flushed if it was present and any of them, or its presence, is another now.
+    """Return the leaf with the rights of its VMA; add it to the flush range if it was present and a right, or its presence, changes.
 
-    Also a right that is given: what is cached lacks it (arch/x86/include/asm/tlbflush.h pte_flags_need_flush).
+    A right that is given needs a flush too: cached translations lack it (arch/x86/include/asm/tlbflush.h pte_flags_need_flush).
     """
     if row.prot == 0:
         new = pte & ~P | NONE
@@ -112,7 +112,7 @@ def changed(m, row, v, vpn, pte, pages):
 
 @part
 def may_write(m, v, pte):
-    """May a leaf become writable without a fault? (can_change_pte_writable: shared, or an anonymous page nobody shares)"""
+    """Return whether a leaf may become writable without a fault (can_change_pte_writable: shared, or an anonymous page nobody shares)."""
     if vmas.is_shared(v):
         return True
     if pte & ZERO:
@@ -124,7 +124,7 @@ def may_write(m, v, pte):
 
 @routine
 def step(m, r):
-    """One step of mprotect."""
+    """Do one step of mprotect."""
     phase = m.rows[r].phase
     if phase == PROTECT or phase == CHANGED:
         next_piece(m, r)

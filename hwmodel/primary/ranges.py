@@ -1,4 +1,4 @@
-"""What operations on a range have in common: its pieces, a table or a huge page a step, and the splits where its ends cut VMAs."""
+"""Common steps of operations on a range: its pieces, a table or a huge page a step, and the splits where its ends cut VMAs."""
 
 from hwmodel.core.ledger import account
 from hwmodel.core.tables import ADVISE, SPLIT_FIRST, SPLIT_LAST
@@ -13,7 +13,7 @@ NOTHING_LEFT, IN_TABLE, WHOLE_HUGE, CUT_HUGE = 0, 1, 2, 3
 
 @routine
 def piece(m, root, at, last):
-    """What a step on [at, last) works on: its kind, its first page, the end of its table or huge page."""
+    """Return the piece on which a step on [at, last) works: its kind, its first page, the end of its table or huge page."""
     while at < last:
         skip = radix.reach_end(m, root, at)
         if skip <= at:
@@ -28,13 +28,13 @@ def piece(m, root, at, last):
 
 @part
 def split_ends(row, first, last, then):
-    """Row r's next steps split huge pages, or look for them, where VMAs are cut at the ends of [first, last)."""
+    """Let row r's next steps split huge pages, or look for them, where VMAs are cut at the ends of [first, last)."""
     row.piece_first, row.piece_last, row.cut_then, row.phase = first, last, then, SPLIT_FIRST
 
 
 @routine
 def split_boundaries(m, r):
-    """SPLIT_FIRST, SPLIT_LAST; returns whether there is nothing left to split."""
+    """SPLIT_FIRST, SPLIT_LAST: split the huge page that an end of the range cuts; return whether there is nothing left to split."""
     row = m.rows[r]
     if row.phase == SPLIT_FIRST:
         row.phase = SPLIT_LAST
@@ -50,7 +50,7 @@ def split_boundaries(m, r):
 
 @routine
 def is_cut_inside(m, row, page, first):
-    """Return whether a VMA, as it is when cut at `first` already, is to be cut at `page` inside 2 MiB of its own that have a table.
+    """Return whether a VMA, taken as cut at `first` already, is to be cut at `page` inside 2 MiB of its own that have a table.
 
     Linux's split_huge_pmd_if_needed and mm_find_pmd: the table is one of level 2, whatever its entry.
     """

@@ -14,7 +14,7 @@ CLEARING, VMAS = account("clear"), account("vma")
 
 @routine
 def begin(m, r):
-    """MREMAP with the lock held: grow or shrink in place, or move."""
+    """Begin an MREMAP with the lock held: grow or shrink in place, or move."""
     row = m.rows[r]
     first, last, new, new_last = row.first, row.last, row.target, row.target_last
     k = vmas.find(m, row.space, first)
@@ -36,7 +36,7 @@ def begin(m, r):
 
 @part
 def resize(m, r, k):
-    """The old range keeps its place."""
+    """Grow or shrink the old range in place."""
     row = m.rows[r]
     last, new_last = row.last, row.target_last
     if new_last < last:
@@ -53,7 +53,7 @@ def resize(m, r, k):
 
 @part
 def shrink(m, r):
-    """REMAP of less than there is: the tail is unmapped before the rest moves (shrink_vma)."""
+    """REMAP of less than there is: unmap the tail before the rest moves (shrink_vma)."""
     row = m.rows[r]
     last = row.last
     row.last = row.first + row.target_last - row.target
@@ -62,7 +62,7 @@ def shrink(m, r):
 
 @routine
 def insert(m, r):
-    """REMAP: the new VMA; then the window of the old range opens."""
+    """REMAP: insert the new VMA; then open the window of the old range."""
     row = m.rows[r]
     vmas.move(m, vmas.find(m, row.space, row.first), row.first, row.target, row.target_last)
     if not epochs.is_below_stack(m, row.space, row.last):
@@ -74,13 +74,13 @@ def insert(m, r):
 
 @routine
 def move(m, r):
-    """MOVE: one table, or as many ptes as lie in one old and one new table."""
+    """MOVE: move one table, or as many ptes as lie in one old and one new table."""
     row = m.rows[r]
     root = m.spaces[row.space].root
     kind, at, stop = ranges.piece(m, root, row.at, row.last)
     row.at = at
     if kind == ranges.NOTHING_LEFT:
-        if is_hugetlb(m, row):  # one flush at the end, whatever was there (flush_hugetlb_tlb_range)
+        if is_hugetlb(m, row):  # one flush at the end, whether or not anything moved (flush_hugetlb_tlb_range)
             shootdown.ask(m, r, row.first, row.last, 512, 1, 0, MOVE_END)
         else:
             move_end(m, r)
@@ -96,7 +96,7 @@ def move(m, r):
 
 @routine
 def move_table(m, r, root, at, to):
-    """The entry of level 2, table or huge leaf, moves as it is."""
+    """Move the entry of level 2, table or huge leaf, as it is."""
     row = m.rows[r]
     made = radix.make(m, root, to, 2)
     node = radix.table_at(m, root, at, 2)
@@ -115,7 +115,7 @@ def move_table(m, r, root, at, to):
 
 @routine
 def move_ptes(m, r, root, at, stop, to):
-    """The ptes of [at, stop) move one by one; what moved is flushed."""
+    """Move the ptes of [at, stop) one by one, and flush the range if any moved."""
     row = m.rows[r]
     node, leaves, made = radix.table_at(m, root, at, 1), 0, 0
     for vpn in range(at, stop):
@@ -136,13 +136,13 @@ def move_ptes(m, r, root, at, stop, to):
 
 @part
 def is_hugetlb(m, row):
-    """Is the old range one of hugetlb?"""
+    """Return whether the old range is one of hugetlb."""
     return m.vmas[vmas.find(m, row.space, row.first)].mapping == HUGETLB
 
 
 @part
 def move_end(m, r):
-    """MOVE_END: the window closes."""
+    """MOVE_END: close the window."""
     row = m.rows[r]
     if notify.tell(m, r, notify.STOP, row.first, row.last, MOVED):
         unmap_old(m, r)
@@ -150,7 +150,7 @@ def move_end(m, r):
 
 @part
 def unmap_old(m, r):
-    """MOVED: what is left of the old range is unmapped as munmap does."""
+    """MOVED: unmap the rest of the old range as munmap does."""
     row = m.rows[r]
     zap.unmap(m, r, row.first, row.last, UNLOCK)
     if ranges.split_boundaries(m, r):
@@ -159,7 +159,7 @@ def unmap_old(m, r):
 
 @routine
 def step(m, r):
-    """One step of mremap."""
+    """Do one step of mremap."""
     row = m.rows[r]
     if row.phase == REMAP and row.first + row.target_last - row.target < row.last:
         shrink(m, r)

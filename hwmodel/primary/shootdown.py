@@ -17,12 +17,12 @@ FULL, RANGED, PAGES = counter("flushes.full"), counter("flushes.ranged"), counte
 SENT, ACKED = counter("ipis.sent"), counter("ipis.acked")
 SHOOTDOWN = latency("shootdown")
 IN_FLIGHT = -1
-"""In the table of pending interrupts: sent and not yet arrived (its targets are those of the moment of sending)."""
+"""In the table of pending interrupts: sent and not yet arrived (the targets are those at the moment of sending)."""
 
 
 @part
 def ask(m, r, first, last, stride, freed, full, then):
-    """Row r's next step flushes pages [first, last) of its space, then it goes on with `then`."""
+    """Let row r's next step flush pages [first, last) of its space; then the row goes on with `then`."""
     row = m.rows[r]
     row.phase, row.flush_then = FLUSH, then
     row.flush_first, row.flush_last, row.flush_stride = first, last, stride
@@ -31,20 +31,20 @@ def ask(m, r, first, last, stride, freed, full, then):
 
 @part
 def is_target(m, r, c):
-    """Must CPU c hear of row r's flush?"""
+    """Return whether CPU c must hear of row r's flush."""
     row, cpu = m.rows[r], m.rows[c]
     return c != row.cpu and cpu.in_mask == 1 and cpu.space == row.space and (cpu.lazy == 0 or row.tables == 1)
 
 
 @part
 def is_far(m, r, c):
-    """Is CPU c on another socket than row r's?"""
+    """Return whether CPU c is on another socket than row r's."""
     return m.ctl[0].bau == 0 and m.rows[c].socket != m.rows[m.rows[r].cpu].socket
 
 
 @routine
 def start(m, r):
-    """FLUSH: choose full or ranged, flush here, send the interrupts."""
+    """FLUSH: choose a full or a ranged flush, flush on this CPU, send the interrupts."""
     row, ctl, costs = m.rows[r], m.ctl[0], m.costs[0]
     space, counts = m.spaces[row.space], m.counts[row.agent]
     pages = (row.flush_last - row.flush_first) // row.flush_stride
@@ -86,7 +86,7 @@ def start(m, r):
 
 @part
 def overlap_until(m, r, arrival):
-    """The local flush goes on until the interrupts arrive; then the row waits."""
+    """Go on with the local flush until the interrupts arrive; then wait."""
     row = m.rows[r]
     piece = max(0, min(row.flush_local, arrival - clock.time(m, r)))
     clock.spend(m, r, FLUSHING, piece)
@@ -96,7 +96,7 @@ def overlap_until(m, r, arrival):
 
 @routine
 def arrive(m, r):
-    """FLUSH_ARRIVES: the interrupts of one hop class arrive."""
+    """FLUSH_ARRIVES: let the interrupts of one hop class arrive."""
     row, ctl, costs = m.rows[r], m.ctl[0], m.costs[0]
     now = m.due[r]
     for c in range(ctl.agents):
@@ -122,7 +122,7 @@ def arrive(m, r):
 
 @part
 def finish(m, r):
-    """All answered: wait for the last answer and go on."""
+    """Wait for the last answer, all CPUs having answered, and go on."""
     row = m.rows[r]
     clock.wait(m, r, WAITING, row.ack)
     row.phase = row.flush_then
@@ -131,7 +131,7 @@ def finish(m, r):
 
 @routine
 def acked(m, r):
-    """FLUSH_ACKED, for a row that waited for a handler's end: it was woken by the last answer."""
+    """FLUSH_ACKED: go on after the last acknowledgement that a handler's end delayed; its arrival woke the row."""
     row = m.rows[r]
     row.phase = row.flush_then
     end = row.ack if row.role == REQUEST else row.wait_until
@@ -140,9 +140,9 @@ def acked(m, r):
 
 @routine
 def respond(m, c, arrival, r):
-    """CPU c answers the flush of row r."""
+    """Let CPU c answer the flush of row r."""
     row, cpu, costs = m.rows[r], m.rows[c], m.costs[0]
-    cycles = costs.ipi_respond + flush_here(m, c, r, 0)  # what a range costs before its pages is the initiator's
+    cycles = costs.ipi_respond + flush_here(m, c, r, 0)  # the fixed cost of a range is the initiator's only
     after = 0
     if cpu.role == ENGINE and cpu.in_guest:
         after = costs.entry  # the handler runs, and answers, between the exit and the entry
@@ -154,7 +154,7 @@ def respond(m, c, arrival, r):
 
 @routine
 def flush_here(m, c, r, fixed):
-    """CPU c does what the flush of row r asks of it; returns its cycles, `fixed` and those of each page for a range (flush_tlb_func)."""
+    """Do on CPU c the flush that row r asks for; return its cycles, for a range `fixed` and those of each page (flush_tlb_func)."""
     cpu, row, costs = m.rows[c], m.rows[r], m.costs[0]
     space = m.spaces[row.space]
     if not cpu.in_mask:
@@ -182,7 +182,7 @@ def flush_here(m, c, r, fixed):
 
 @routine
 def empty_tlbs(m, c):
-    """CPU c forgets all translations (a vCPU's own are its guest's and stay)."""
+    """Drop all translations of CPU c (a vCPU's own are its guest's and stay)."""
     if m.rows[c].role == CPU:
         for b in range(m.rows[c].banks + ITLB, m.rows[c].banks + PML4E + 1):
             bank.empty(m, b)
@@ -190,7 +190,7 @@ def empty_tlbs(m, c):
 
 @routine
 def answer_pending(m, c, r):
-    """CPU c, no longer owned, answers the flush of row r that waited; wakes the row at the last answer."""
+    """Let CPU c, no longer owned, answer the flush of row r that waited; wake the row at the last answer."""
     row = m.rows[r]
     arrival = m.pending[c, r] - 1
     m.pending[c, r] = 0
@@ -202,7 +202,7 @@ def answer_pending(m, c, r):
 
 @part
 def earliest_pending(m, c):
-    """The row whose interrupt has waited longest on CPU c, or -1."""
+    """Return the row whose interrupt has waited longest on CPU c, or -1."""
     best, since = -1, NEVER
     for r in range(m.rows.size):
         if 0 < m.pending[c, r] < since:

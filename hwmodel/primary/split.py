@@ -1,6 +1,6 @@
 """Splitting a huge leaf into a table, with its notice and its flush (docs/model.md 6.2, 6.3; Linux 6.12 mm/huge_memory.c).
 
-__split_huge_pmd announces before it looks: where a VMA is cut it is called whether or not a huge page is there.
+__split_huge_pmd sends its notice before it looks: where a VMA is cut, Linux calls it whether or not a huge page is there.
 """
 
 from hwmodel.core import clock
@@ -15,7 +15,7 @@ SPLITS = counter("huge_splits")
 
 @part
 def ask(m, r, vpn, then, account):
-    """Row r's next step splits the huge page at `vpn`, then it goes on with `then`; work is booked to `account`."""
+    """Let row r's next step split the huge page at `vpn`; then the row goes on with `then`. The work is booked to `account`."""
     row = m.rows[r]
     row.phase, row.split_then, row.split_account, row.split_vpn = SPLIT, then, account, vpn >> 9 << 9
 
@@ -34,7 +34,7 @@ def split(m, space, vpn):
 
 @routine
 def step(m, r):
-    """One step of a split."""
+    """Do one step of a split."""
     row = m.rows[r]
     base, phase = row.split_vpn, row.phase
     if phase == SPLIT:

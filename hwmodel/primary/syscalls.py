@@ -1,4 +1,4 @@
-"""The operations of a trace: how they begin, their lock, what follows it, and their end (docs/model.md section 9)."""
+"""The operations of a trace: their beginning, their lock, the step that follows the lock, and their end (docs/model.md section 9)."""
 
 from hwmodel.core import clock, locks
 from hwmodel.core.ledger import account, counter, latency, record
@@ -46,14 +46,14 @@ LATENCY = latency("op.mmap")
 
 @part
 def pages_of(m, at, args):
-    """The page count of the operation in queue row `at`, which has `args` ARG records (one more for a large count)."""
+    """Return the page count of the operation in queue row `at`, which has `args` ARG records (one more for a large count)."""
     count = m.queue[at].count
     return m.queue[at + args + 1].address if count < 0 else count
 
 
 @routine
 def begin(m, i):
-    """The head record of agent i, an operation, begins."""
+    """Begin the head record of agent i, an operation."""
     row = m.rows[i]
     op, arg = m.queue[row.head], m.queue[min(row.head + 1, m.queue.size - 1)]
     if op.kind == SYNC:
@@ -89,7 +89,7 @@ def begin(m, i):
 
 @part
 def lock_mode(row):
-    """Which operations change VMAs."""
+    """Return the mode of the mmap lock that an operation needs: WRITE if it changes VMAs."""
     if row.op == MADVISE and row.advice != HUGEPAGE and row.advice != NOHUGEPAGE:
         return locks.READ
     return locks.WRITE
@@ -97,14 +97,14 @@ def lock_mode(row):
 
 @routine
 def lock(m, r):
-    """LOCK: with the lock held, go on with what the operation is."""
+    """LOCK: take the lock, then choose the operation's next phase."""
     row, mode = m.rows[r], lock_mode(m.rows[r])
     if not locks.acquire(m, r, row.space, mode):
         return
     space = m.spaces[row.space]
     if mode == locks.WRITE:
         space.wlock_first, space.wlock_last = row.first, row.last
-        space.wlock_to = space.wlock_to_last = 0  # a writer that downgraded has left its own
+        space.wlock_to = space.wlock_to_last = 0  # a writer that downgraded has left its own range
         if row.op == MREMAP:
             space.wlock_to, space.wlock_to_last = row.target, row.target_last
     row.at, row.phase = row.first, UNLOCK
@@ -136,7 +136,7 @@ def lock(m, r):
 
 @part
 def map_range(m, r):
-    """MMAP with the lock held: what is there goes first."""
+    """Go on with MMAP, the lock held: unmap any mappings in the range first."""
     row = m.rows[r]
     if row.mapping == HUGETLB and (row.first | row.last) & 511:
         row.failed = 1
@@ -148,7 +148,7 @@ def map_range(m, r):
 
 @routine
 def set_break(m, r):
-    """BRK with the lock held: grow by a VMA, shrink by an unmapping."""
+    """Go on with BRK, the lock held: grow by a VMA, shrink by an unmapping."""
     row = m.rows[r]
     space = m.spaces[row.space]
     old, new = space.brk, row.target
@@ -169,7 +169,7 @@ def set_break(m, r):
 
 @routine
 def insert(m, r):
-    """INSERT: the VMA of MMAP or BRK."""
+    """INSERT: insert the VMA of MMAP or BRK."""
     row = m.rows[r]
     k = vmas.insert(m, row.space, row.first, row.last, row.prot, row.mapping, row.file, row.offset, row.grows)
     if row.op == BRK:
@@ -183,7 +183,7 @@ def insert(m, r):
 
 @routine
 def unlock(m, r):
-    """UNLOCK."""
+    """UNLOCK: release the mmap lock; open an epoch that is still closed; a FORK's child is born."""
     row = m.rows[r]
     space = m.spaces[row.space]
     if m.locks[row.space].writer == r:
@@ -197,7 +197,7 @@ def unlock(m, r):
 
 @routine
 def end(m, r):
-    """END: the operation's record is complete."""
+    """END: complete the operation's record."""
     row = m.rows[r]
     m.counts[r, OPS + row.op - MMAP] += 1
     m.counts[r, UNSUPPORTED] += row.failed
@@ -208,12 +208,12 @@ def end(m, r):
 
 @routine
 def step(m, r):
-    """One step of an operation."""
+    """Do one step of an operation."""
     phase = m.rows[r].phase
     if phase == SPLIT_FIRST or phase == SPLIT_LAST:
         if not ranges.split_boundaries(m, r):
             return
-        phase = m.rows[r].phase  # nothing was split: what follows is in the same step
+        phase = m.rows[r].phase  # nothing was split: the next phase is in the same step
     if phase == LOCK:
         lock(m, r)
     elif phase == UNLOCK:

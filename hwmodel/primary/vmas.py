@@ -1,6 +1,6 @@
 """VMAs: a table sorted by (space, first page); inserting, cutting, merging, removing (docs/model.md 5.1).
 
-Which neighbours become one: Linux 6.18 mm/vma.c is_mergeable_vma, is_mergeable_anon_vma, find_mergeable_anon_vma; mm/rmap.c anon_vma_fork.
+Rules of merging: Linux 6.18 mm/vma.c is_mergeable_vma, is_mergeable_anon_vma, find_mergeable_anon_vma; mm/rmap.c anon_vma_fork.
 """
 
 from hwmodel.core.tables import X
@@ -10,7 +10,7 @@ from hwmodel.op import HUGETLB, PRIVATE, PROT_EXEC, PROT_WRITE, SHARED, SHARED_F
 
 @part
 def copy_row(m, to, at):
-    """Row `to` becomes what row `at` is."""
+    """Copy row `at` to row `to`."""
     a, b = m.vmas[to], m.vmas[at]
     a.space, a.first, a.last, a.prot, a.mapping = b.space, b.first, b.last, b.prot, b.mapping
     a.file, a.offset, a.advice, a.grows, a.accounted = b.file, b.offset, b.advice, b.grows, b.accounted
@@ -19,7 +19,7 @@ def copy_row(m, to, at):
 
 @routine
 def above(m, space, page):
-    """The row of the first VMA of `space` that ends after `page`; the row where one would be inserted if there is none."""
+    """Return the row of the first VMA of `space` that ends after `page`, or, if there is none, the row where one would be inserted."""
     low, high = 0, m.ctl[0].vma_count
     while low < high:
         mid = (low + high) >> 1
@@ -33,34 +33,34 @@ def above(m, space, page):
 
 @part
 def is_of(m, k, space):
-    """Is row k a VMA of `space`?"""
+    """Return whether row k is a VMA of `space`."""
     return k < m.ctl[0].vma_count and m.vmas[k].space == space
 
 
 @part
 def find(m, space, page):
-    """The row of the VMA that holds `page`, or -1."""
+    """Return the row of the VMA that holds `page`, or -1."""
     k = above(m, space, page)
     return k if is_of(m, k, space) and m.vmas[k].first <= page else -1
 
 
 @part
 def intersects(m, space, first, last):
-    """Does a VMA of `space` have pages in [first, last)?"""
+    """Return whether a VMA of `space` has pages in [first, last)."""
     k = above(m, space, first)
     return is_of(m, k, space) and m.vmas[k].first < last
 
 
 @part
 def cuts_huge(m, space, page):
-    """Would an end at `page` cut a VMA of huge pages inside one? Linux refuses that."""
+    """Return whether an end at `page` would cut a VMA of huge pages inside one of them, which Linux refuses."""
     k = find(m, space, page)
     return page & 511 != 0 and k >= 0 and m.vmas[k].mapping == HUGETLB
 
 
 @part
 def is_shared(v):
-    """Does a write to this VMA go to the file or the shared memory itself?"""
+    """Return whether a write to this VMA goes to the file or the shared memory itself."""
     return v.mapping == SHARED or v.mapping == SHARED_FILE
 
 
@@ -90,7 +90,7 @@ def close_row(m, k):
 
 @routine
 def cut(m, k, page):
-    """Row k becomes two at `page`, which lies inside it."""
+    """Cut row k in two at `page`, which lies inside it."""
     open_row(m, k)
     copy_row(m, k, k + 1)
     left, right = m.vmas[k], m.vmas[k + 1]
@@ -101,7 +101,7 @@ def cut(m, k, page):
 
 @part
 def goes_on(a, b):
-    """Return whether VMA b is a, but for its rights and its anon_vma, further up: what anon_vma_compatible asks for."""
+    """Return whether VMA b continues VMA a, with any rights and anon_vma: the test of anon_vma_compatible."""
     if a.space != b.space or a.last != b.first or a.mapping != b.mapping or a.mapping == HUGETLB or a.file != b.file:
         return False
     if a.advice != b.advice or a.grows != b.grows or a.accounted != b.accounted:
@@ -111,13 +111,13 @@ def goes_on(a, b):
 
 @part
 def may_share(a, b):
-    """Return whether two VMAs may have one anon_vma: they do, or only one has any, and that comes from no parent."""
+    """Return whether two VMAs may have one anon_vma: both have that one, or only one has any, which comes from no parent."""
     return a.anon == b.anon or (a.anon == 0 and not b.forked) or (b.anon == 0 and not a.forked)
 
 
 @routine
 def merge_at(m, k):
-    """Merge rows k and k + 1 if they may be one VMA; returns whether they were."""
+    """Merge rows k and k + 1 if they may be one VMA, and return whether they were merged."""
     if k < 0 or k + 1 >= m.ctl[0].vma_count:
         return False
     a, b = m.vmas[k], m.vmas[k + 1]
@@ -130,7 +130,7 @@ def merge_at(m, k):
 
 @routine
 def merge(m, k):
-    """Merge row k with its left, then its right neighbour; returns the row it is in then."""
+    """Merge row k with its left, then its right neighbour, and return the row in which the VMA is then."""
     if merge_at(m, k - 1):
         k -= 1
     merge_at(m, k)
@@ -139,7 +139,7 @@ def merge(m, k):
 
 @routine
 def insert(m, space, first, last, prot, mapping, file, offset, grows):
-    """Add a VMA where none is, merged with none; returns its row. The offset of anonymous memory is its first page."""
+    """Add a VMA where none is, merged with none, and return its row. The offset of anonymous memory is its first page."""
     k = above(m, space, first)
     open_row(m, k)
     v = m.vmas[k]
@@ -157,7 +157,7 @@ def is_private(v):
 
 @routine
 def move(m, k, first, target, target_last):
-    """Add a VMA [target, target_last), where none is, that is row k's from page `first` on; returns its row. Linux's copy_vma."""
+    """Add a VMA [target, target_last), where none is, as a copy of row k from page `first` on; return its row. Linux's copy_vma."""
     at = above(m, m.vmas[k].space, target)
     open_row(m, at)
     k += at <= k
@@ -170,7 +170,7 @@ def move(m, k, first, target, target_last):
 
 @routine
 def extend(m, k, last):
-    """Row k ends at `last` now; it merges with what begins there, also if its anon_vma comes from a parent (vma_merge_extend)."""
+    """Extend row k to `last` and merge it with a VMA that begins there, even if its anon_vma comes from a parent (vma_merge_extend)."""
     forked = m.vmas[k].forked
     m.vmas[k].last, m.vmas[k].forked = last, 0
     merge_at(m, k)
@@ -181,7 +181,7 @@ def extend(m, k, last):
 def protect(m, k, prot):
     """Give row k other rights, with its accounting, and merge it (mm/mprotect.c mprotect_fixup).
 
-    Private memory is charged when it becomes writable; anonymous memory that was never touched no more when it ceases to be.
+    Private memory is charged when it becomes writable; anonymous memory that was never touched, no longer once it ceases to be writable.
     """
     v = m.vmas[k]
     if prot & PROT_WRITE:
@@ -201,7 +201,7 @@ def new_anon(m):
 
 @routine
 def prepare(m, k):
-    """Give row k an anon_vma for its first anonymous page: the right or the left neighbour's, if they could be one later, or a new one."""
+    """Give row k an anon_vma for its first anonymous page: of the right or left neighbour, if they could be one VMA later, or a new one."""
     v = m.vmas[k]
     if v.anon:
         return
@@ -222,7 +222,7 @@ def inherit(m, k):
 
 @routine
 def hull(m, space, first, last):
-    """The first and the last page, exclusive, of what VMAs of the space have in [first, last); (first, first) if nothing."""
+    """Return the first and the last page, exclusive, that VMAs of the space have in [first, last); (first, first) if none has any."""
     k = above(m, space, first)
     low = high = first
     if is_of(m, k, space) and m.vmas[k].first < last:
@@ -235,7 +235,7 @@ def hull(m, space, first, last):
 
 @routine
 def remove(m, space, first, last):
-    """Remove the pages [first, last) from the space's VMAs; returns how many VMAs were removed or cut."""
+    """Remove the pages [first, last) from the space's VMAs, and return how many VMAs were removed or cut."""
     changed = 0
     k = above(m, space, first)
     while is_of(m, k, space) and m.vmas[k].first < last:
@@ -253,8 +253,8 @@ def remove(m, space, first, last):
 def grow(m, space, page):
     """Extend the stack VMA above down to `page`, which lies in none, if limit and guard gap allow it; returns its row, or -1.
 
-    Linux 6.12 mm/mmap.c expand_downwards, acct_stack_growth: the limit is on the whole VMA; only what can be accessed, and is no stack
-    itself, is guarded. It has an anon_vma from then on.
+    Linux 6.12 mm/mmap.c expand_downwards, acct_stack_growth: the limit is on the whole VMA; the gap is kept only to a VMA that can be
+    accessed and is no stack itself. The stack has an anon_vma from then on.
     """
     k, ctl = above(m, space, page), m.ctl[0]
     if not is_of(m, k, space) or not m.vmas[k].grows or m.vmas[k].last - page > ctl.stack_limit:
@@ -272,7 +272,7 @@ def grow(m, space, page):
 
 @routine
 def isolate(m, k, first, last):
-    """Cut row k so that its part in [first, last) is a VMA of its own; returns that one's row."""
+    """Cut row k so that its part in [first, last) is a VMA of its own, and return that VMA's row."""
     if m.vmas[k].first < first:
         cut(m, k, first)
         k += 1

@@ -28,7 +28,7 @@ CLEARING, VMAS = account("clear"), account("vma")
 
 @part
 def unmap(m, r, first, last, then):
-    """Row r's next steps unmap [first, last), VMAs included, then it goes on with `then`."""
+    """Let row r's next steps unmap [first, last), VMAs included; then the row goes on with `then`."""
     row = m.rows[r]
     row.zap_first, row.zap_last, row.unmap_then = first, last, then
     ranges.split_ends(row, first, last, CUT)
@@ -36,7 +36,7 @@ def unmap(m, r, first, last, then):
 
 @routine
 def cut(m, r):
-    """CUT: the VMAs are detached; what is left of the work needs the lock for reading only (mmap_write_downgrade)."""
+    """CUT: detach the VMAs; the rest of the work needs the lock for reading only (mmap_write_downgrade)."""
     row = m.rows[r]
     row.gone_first, row.gone_last = vmas.hull(m, row.space, row.zap_first, row.zap_last)
     changed = vmas.remove(m, row.space, row.zap_first, row.zap_last)
@@ -53,7 +53,7 @@ def cut(m, r):
 
 @part
 def open_window(m, r, then):
-    """Row r's next steps clear [zap_first, zap_last) inside a window, then it goes on with `then`."""
+    """Let row r's next steps clear [zap_first, zap_last) inside a window; then the row goes on with `then`."""
     row = m.rows[r]
     row.at, row.zap_then = row.zap_first, then
     notify.tell(m, r, notify.START, row.zap_first, row.zap_last, ZAP)
@@ -61,7 +61,7 @@ def open_window(m, r, then):
 
 @routine
 def zap(m, r):
-    """ZAP: clear one table or huge leaf; a full gather is flushed and freed inside the window."""
+    """ZAP: clear one table or huge leaf; flush and free a full gather inside the window."""
     row = m.rows[r]
     kind, at, end = ranges.piece(m, m.spaces[row.space].root, row.at, row.zap_last)
     row.at = at
@@ -77,7 +77,7 @@ def zap(m, r):
 
 @routine
 def clear_part(m, r, at, end, kind, full, then):
-    """Clear the leaves of [at, end); what must be flushed and freed at once comes next, in full or not, then `then`."""
+    """Clear the leaves of [at, end); if the gather is due, flush and free it next, in full or by range, then go on with `then`."""
     row, base = m.rows[r], at >> 9 << 9
     cleared = clear(m, row, at, end, kind)
     emptied = kind == ranges.IN_TABLE and row.op == MADVISE and reclaims(m, row, base)
@@ -85,13 +85,13 @@ def clear_part(m, r, at, end, kind, full, then):
         gather.finish(m, r, full, then)
     clock.spend(m, r, CLEARING, cleared * m.costs[0].clear + m.costs[0].table_scan)
     if emptied:
-        gather.cover_table(row, base, 1)  # after what must go at once: the table comes with the next flush
+        gather.cover_table(row, base, 1)  # after the flush that was due: the table comes with the next one
         clock.spend(m, r, gather.FREEING, m.costs[0].table)
 
 
 @routine
 def reclaims(m, row, base):
-    """Free the level-1 table of page `base` if a DONTNEED is through with all of it and it is empty; return whether it was freed.
+    """Free the level-1 table of page `base` if a DONTNEED is done with all of it and it is empty; return whether it was freed.
 
     Linux 6.18 mm/pt_reclaim.c, CONFIG_PT_RECLAIM.
     """
@@ -107,7 +107,7 @@ def reclaims(m, row, base):
 
 @routine
 def clear(m, row, at, end, kind):
-    """Clear the leaves of [at, end) into the gather until that is full; returns how many, and moves row.at."""
+    """Clear the leaves of [at, end) into the gather until the gather is full; return how many, and move row.at."""
     root = m.spaces[row.space].root
     if kind == ranges.WHOLE_HUGE:
         pte = radix.get(m, root, at)
@@ -139,7 +139,7 @@ def clear(m, row, at, end, kind):
 
 @part
 def zapped(m, r):
-    """ZAPPED: the window is closed."""
+    """ZAPPED: go on, as the window is closed."""
     row = m.rows[r]
     row.phase = row.zap_then
     if row.phase == FREE_TABLES:
@@ -148,7 +148,7 @@ def zapped(m, r):
 
 @routine
 def free_tables(m, r):
-    """FREE_TABLES: tables that no VMA needs any more go with the same flush (free_pgtables)."""
+    """FREE_TABLES: free the tables that no VMA needs any more, with the same flush (free_pgtables)."""
     row = m.rows[r]
     first, last = row.zap_first, row.zap_last
     k = vmas.above(m, row.space, first)
@@ -162,7 +162,7 @@ def free_tables(m, r):
 
 @routine
 def free_between(m, row, first, last, floor, ceiling):
-    """Free the tables of [first, last) whose whole reach lies between floor and ceiling; returns how many."""
+    """Free the tables of [first, last) whose whole reach lies between floor and ceiling, and return how many."""
     root, freed = m.spaces[row.space].root, 0
     for level in range(1, 4):
         reach = 1 << (9 * level)
@@ -177,7 +177,7 @@ def free_between(m, row, first, last, floor, ceiling):
 
 @part
 def cover_slots(row, floor, ceiling):
-    """Each entry of the root that the VMAs reached and that no other VMA needs (Linux's free_p4d_range, table or not)."""
+    """Add each entry of the root that the VMAs reached and no other VMA needs to the flush (Linux's free_p4d_range, table or not)."""
     for base in range(row.gone_first >> 27 << 27, row.gone_last, 1 << 27):
         if base >= floor and base + (1 << 27) <= ceiling:
             gather.cover_slot(row, base)
@@ -185,7 +185,7 @@ def cover_slots(row, floor, ceiling):
 
 @routine
 def step(m, r):
-    """One step of an unmapping."""
+    """Do one step of an unmapping."""
     phase = m.rows[r].phase
     if phase == CUT:
         cut(m, r)

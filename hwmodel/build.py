@@ -39,7 +39,7 @@ from hwmodel.parts.paging_caches import CPU_BANKS, cache_bank, cpu_banks
 CAPACITY = {"nodes": 256, "frames": 8192, "links": 2048, "entries": 1024, "vmas": 256}
 """Rows of the growing tables at the start; growth changes no result."""
 LATEST, SUM = 1 << 58, 1 << 62
-"""What no time may reach, nor a sum of one time for each row (docs/model.md 1.6): four years of a clock of 2.27 GHz."""
+"""Limits that no time, and no sum of one time for each row, may reach (docs/model.md 1.6): four years of a clock of 2.27 GHz."""
 THP = {"never": 0, "madvise": 1, "always": 2}
 
 
@@ -115,7 +115,7 @@ def set_control(machine: Any, m: Machine, cpus: int, engines: int, outstanding: 
 
 
 def set_rows(machine: Any, m: Machine, agents: tuple[Agent, ...], row_of: np.ndarray) -> None:
-    """Say who each row is."""
+    """Give each row its role, its CPU and banks, and each agent's row its space."""
     ctl = m.ctl[0]
     for r, row in enumerate(m.rows):
         row.role = CPU if r < ctl.cpus else ENGINE if r < ctl.agents else REQUEST
@@ -132,14 +132,14 @@ def set_rows(machine: Any, m: Machine, agents: tuple[Agent, ...], row_of: np.nda
 
 
 def set_spaces(m: Machine, agents: tuple[Agent, ...]) -> None:
-    """Give each address space its root table; which are born by a fork is known from the trace."""
+    """Give each address space its root table, born; the trace says which ones a fork makes."""
     for number, space in enumerate(m.spaces):
         space.root, space.born = number, 1
     m.ctl["node_top"] = m.spaces.size
 
 
 def set_lazy(machine: Any, m: Machine) -> None:
-    """Let the first CPUs without an agent be lazy in space 0."""
+    """Make the first CPUs without an agent lazy in space 0."""
     spare = [row for row in m.rows[: m.ctl[0].cpus] if row.unused]
     for row in m.rows[: m.ctl[0].cpus]:
         if row.unused:
@@ -149,7 +149,7 @@ def set_lazy(machine: Any, m: Machine) -> None:
 
 
 def set_reach(m: Machine, engines: int, cpus: int) -> None:
-    """Say how soon an ordinary step of another row can affect each row: by a notice or an interrupt, or as the design says."""
+    """Set each row's reach: the minimum latency at which an ordinary step of another row affects it, by notice, interrupt or design."""
     costs = m.costs[0]
     interrupt = costs.bau_send + costs.bau if m.ctl[0].bau else costs.ipi_send + costs.ipi_delivery
     for row in m.rows:
@@ -174,7 +174,7 @@ def grow(m: Machine) -> Machine:
 
 
 def longer_files(files: np.ndarray, ops: np.ndarray) -> np.ndarray:
-    """The table of files, long enough for those that these records map."""
+    """Return the table of files, long enough for the files that these records map."""
     at = np.flatnonzero(ops["kind"] == MMAP)
     most = int((ops["count"][at + 1] >> FILE_SHIFT).max(initial=0)) if at.size else 0
     if most < files.size:

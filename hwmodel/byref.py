@@ -1,8 +1,8 @@
 """A NamedTuple of tables handed from kernel to kernel as one pointer.
 
 Numba passes a tuple of arrays by value: each table is seven machine words, at every call of every kernel, which made compiling this
-project's kernels ten times slower than handing on a pointer. An entry wraps its tuples once, with `by_reference`; what kernels see
-looks the same: attributes that are arrays. With the JIT off it is the tuple itself.
+project's kernels ten times slower than handing on a pointer. An entry wraps its tuples once, with `by_reference`; kernels see the same
+attributes, which are arrays. With the JIT off a reference is the tuple itself.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ ext = numba_extension()
 
 
 def by_reference(tables: Any) -> Any:
-    """The same tables; in compiled code, as one pointer into the frame of the entry that wraps them."""
+    """Return the same tables; in compiled code, as one pointer into the frame of the entry that wraps them."""
     return tables
 
 
@@ -38,7 +38,7 @@ class _Attributes(ext.AttributeTemplate):
     key = Reference
 
     def generic_resolve(self, kind: Reference, name: str) -> Any:
-        """The type of a table."""
+        """Return the type of a table."""
         return kind.tables[kind.tables.fields.index(name)] if name in kind.tables.fields else None
 
 

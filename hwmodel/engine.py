@@ -1,4 +1,4 @@
-"""The loop: the row with the smallest (due, id) acts; what only it sees it may do ahead; notices are delivered at one site."""
+"""The loop: the row with the smallest (due, id) acts, and takes private steps ahead; notices are delivered at one site."""
 
 from hwmodel.core import order
 from hwmodel.core.ledger import account, counter
@@ -40,7 +40,7 @@ DEVICE_ACCESSES, DEVICE_HITS = counter("device.accesses"), counter("device.tlb.h
 
 @part
 def drive(m, dev, translate, request, advance, deliver):
-    """Run until the trace ends, or Python must do something; returns why."""
+    """Run until the trace ends or Python must do something, and return the reason."""
     ctl = m.ctl[0]
     while True:
         i = earliest(m)
@@ -49,7 +49,7 @@ def drive(m, dev, translate, request, advance, deliver):
         row, ctl.now = m.rows[i], m.due[i]
         if row.phase == READY:
             ahead(m, dev, i, horizon(m, i), translate)
-            if m.due[i] > ctl.now:  # perhaps no longer first: what comes now may touch what others see
+            if m.due[i] > ctl.now:  # the row may no longer be first, and its next step may touch shared state
                 if ctl.waiting > 0:
                     order.release_waiting(m)
                 if row.clock >= ctl.latest:
@@ -65,7 +65,7 @@ def drive(m, dev, translate, request, advance, deliver):
                 return NEED_ROOM
             chain(m, dev, i, advance, deliver)
         if row.owned and not row.effect:
-            m.due[i] = NEVER  # a message of its own was on the way; now it parks
+            m.due[i] = NEVER  # the row's own message was on the way until now; the row parks
         if ctl.waiting > 0:
             order.release_waiting(m)
         if ctl.exhausted:
@@ -76,7 +76,7 @@ def drive(m, dev, translate, request, advance, deliver):
 
 @part
 def earliest(m):
-    """The row to act: smallest due, then smallest id; -1 if none can."""
+    """Return the row that acts next: smallest due, then smallest id; -1 if none can act."""
     best, due = -1, NEVER
     for j in range(m.due.size):
         if m.due[j] < due:
@@ -86,9 +86,9 @@ def earliest(m):
 
 @part
 def horizon(m, i):
-    """The time up to which row i may run ahead: no other row can affect it earlier.
+    """Return the time up to which row i may run ahead (its lookahead): no other row can affect it earlier.
 
-    While a row with `effect` waits for a lock (`poised`), the step that gives the lock up may be anybody's: nobody runs ahead.
+    While a row with `effect` waits for a lock (`poised`), any row's step may release the lock: no row runs ahead.
     """
     group, reach, limit, mine = m.rows[i].group, m.rows[i].reach, NEVER, NEVER
     for j in range(m.due.size):
@@ -144,7 +144,7 @@ def ahead(m, dev, i, limit, translate):
                 m.ledger[i, STLB] += costs.stlb_hit
             else:
                 if row.want == 0:
-                    row.want = WALK  # an engine's: `request` knows which work
+                    row.want = WALK  # for an engine: `request` knows which work is pending
                 break
         elif kind == COMPUTE or kind == SYSCALL:
             cost = op.count * (costs.instruction if kind == COMPUTE else costs.syscall)
@@ -161,7 +161,7 @@ def ahead(m, dev, i, limit, translate):
 
 @part
 def count_hits(m, i, is_cpu, fetch, n):
-    """Further accesses of a run, on the page just hit."""
+    """Count n further accesses of a run as hits on the page just hit."""
     counts = m.counts[i]
     if is_cpu:
         counts[access.ACCESSES] += n
@@ -173,7 +173,7 @@ def count_hits(m, i, is_cpu, fetch, n):
 
 @part
 def turn(m, dev, i, request):
-    """Row i is first, and what its head record needs is not private."""
+    """Do the ordered step that row i, which is first, needs for its head record."""
     row, ctl = m.rows[i], m.ctl[0]
     if row.head == row.tail or m.queue[row.head].index >= (row.block + 1) << ctl.shift:
         order.enter(m, i)
@@ -200,7 +200,7 @@ def turn(m, dev, i, request):
 
 @part
 def chain(m, dev, i, advance, deliver):
-    """One step of what row i is in the middle of."""
+    """Do one step of the chain that row i is in."""
     row = m.rows[i]
     phase = row.phase
     if phase >= DESIGN or row.role == REQUEST:
@@ -213,7 +213,7 @@ def chain(m, dev, i, advance, deliver):
 
 @routine
 def kernel_step(m, i, phase):
-    """One step of the kernel's own chains."""
+    """Do one step of the kernel's own chains."""
     if phase < SPLIT:
         fault.step(m, i)
     elif phase < NOTICE:
@@ -232,7 +232,7 @@ def kernel_step(m, i, phase):
 
 @part
 def is_short(m):
-    """Might this step need more rows of a table than are free? Python doubles it then."""
+    """Return whether this step might need more rows of a table than are free; Python then doubles the table."""
     ctl = m.ctl[0]
     return (
         ctl.node_top + STEP_NODES > m.nodes.shape[0]
@@ -245,7 +245,7 @@ def is_short(m):
 
 @part
 def all_done(m):
-    """Is every agent done and every request vacant?"""
+    """Return whether every agent is done and every request vacant."""
     for j in range(m.rows.size):
         if m.rows[j].phase != (VACANT if m.rows[j].role == REQUEST else DONE):
             return False

@@ -1,4 +1,4 @@
-"""Records on their way into the engine: each agent's queue, the epochs; and what is mapped before time 0."""
+"""Records on their way into the engine: each agent's queue, the epochs; and the initial mappings, before time 0."""
 
 from hwmodel.byref import by_reference
 from hwmodel.core.order import opens
@@ -22,7 +22,7 @@ from hwmodel.primary import fault, fork, frames, vmas
 
 @entry
 def feed(tables, queue, chunk, row_of):
-    """Move what the agents have left into `queue`, and split a chunk of the trace by agent behind it.
+    """Move the agents' remaining records into `queue`, and append to each agent's part its records of a chunk of the trace.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def feed(tables, queue, chunk, row_of):
 
 @part
 def make_room(m, queue, chunk, row_of):
-    """Move what each agent has left to where its part of `queue` begins: parts are as long as what is left and what comes."""
+    """Compact each agent's unconsumed records into its new segment of `queue`, sized for old plus new records."""
     for i in range(m.ctl[0].agents):
         m.rows[i].room = m.rows[i].tail - m.rows[i].head
     for k in range(chunk.size):
@@ -70,13 +70,13 @@ def make_room(m, queue, chunk, row_of):
 
 @part
 def copy(to, q):
-    """One queued record becomes another."""
+    """Copy one queued record to another."""
     to.kind, to.address, to.count, to.gap, to.index, to.epoch = q.kind, q.address, q.count, q.gap, q.index, q.epoch
 
 
 @entry
 def load_spaces(tables):
-    """Every agent's CPU has its address space loaded from the beginning, unless a fork has yet to make it."""
+    """Load every agent's address space into its CPU from the beginning, unless a fork has yet to make that space."""
     m = by_reference(tables)
     for c in range(m.ctl[0].agents):
         row = m.rows[c]
@@ -86,7 +86,7 @@ def load_spaces(tables):
 
 @entry
 def declare(tables, space, ops, k):
-    """The unit at row k of a prelude: a VMA, or the program break."""
+    """Declare the unit at row k of a prelude (the initial mappings): a VMA, or the program break."""
     m = by_reference(tables)
     op = ops[k]
     if op.kind == BRK:
@@ -108,7 +108,7 @@ def declare(tables, space, ops, k):
 
 @entry
 def populate(tables, space, first, last):
-    """Map pages of [first, last) that a VMA holds, as far as the tables have room; returns the first one not done."""
+    """Map pages of [first, last) that a VMA holds, as far as the tables have room; return the first page not done."""
     m = by_reference(tables)
     root, at = m.spaces[space].root, first
     while at < last and m.ctl[0].exhausted == 0:
@@ -132,7 +132,7 @@ def populate(tables, space, first, last):
 
 @part
 def page_for(m, k, space, vpn):
-    """The pte of a populated page of row k: a private writable one is written, others are as after a read."""
+    """Return the pte of a populated page of row k: a private writable page is written, others are as after a read."""
     v = m.vmas[k]
     private = v.mapping == PRIVATE or v.mapping == PRIVATE_FILE
     if private and v.prot & PROT_WRITE:
@@ -147,7 +147,7 @@ def page_for(m, k, space, vpn):
 
 @part
 def is_full(m):
-    """Might the next page need more rows than are free?"""
+    """Return whether the next page might need more rows than are free."""
     ctl = m.ctl[0]
     return (
         ctl.node_top + PAGE_NODES > m.nodes.shape[0]

@@ -6,7 +6,7 @@
 
 The disk cache lives in a folder named by a hash of every Python file of the three packages, of the versions of Numba,
 llvmlite, NumPy and Python, of the flags and of the CPU: Numba's own cache looks at one file only and serves stale code
-after an edit in a callee of another file. It falls back to `__pycache__`, too: so it is not used at all (`KernelCache`).
+after an edit in a callee of another file. It also falls back to `__pycache__`, so `KernelCache` replaces it altogether.
 A cost or a size is always data, never a global.
 """
 
@@ -45,28 +45,28 @@ try:
         DefaultOptions: ("no_cpython_wrapper", "no_cfunc_wrapper", "forceinline", "_nrt"),
         numba.types: ("unliteral",),
     }  # fmt: skip
-    """What is not part of Numba's interface and used here all the same."""
+    """Names that are not part of Numba's interface and are used here all the same."""
 except ImportError as lacking:
     raise ImportError(f"hwmodel can't use Numba {numba.__version__}; pyproject.toml says which versions it can ({lacking})") from None
 
 Kernel = TypeVar("Kernel", bound=Callable)
 
 CHECKED = os.environ.get("HWMODEL_CHECKED") == "1"
-"""With HWMODEL_CHECKED=1 kernels check array bounds and divisors: so the test suite runs."""
+"""With HWMODEL_CHECKED=1 kernels check array bounds and divisors; the test suite runs that way."""
 JIT_OFF = bool(numba.config.DISABLE_JIT)
 FLAGS = {"nogil": True, "boundscheck": CHECKED, "error_model": "python" if CHECKED else "numpy", "_nrt": False}
 INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-"""For kernels that Python never calls: half the time to compile them went into the means of calling them from there."""
+"""For kernels that Python never calls: half the time to compile them went into the means of calling them from Python."""
 PACKAGES = ("hwmodel", "workloads", "analysis")
 
 
 def lacking() -> list[str]:
-    """What this version of Numba does not have of `PRIVATE`."""
+    """Return the names of `PRIVATE` that this version of Numba does not have."""
     found = []
     for owner, names in PRIVATE.items():
         functions = [getattr(base, name, None) for base in getattr(owner, "__mro__", ()) for name in ("__init__", "compile")]
         codes = [function.__code__ for function in functions if hasattr(function, "__code__")]
-        known = {name for code in codes for name in code.co_names + code.co_varnames}  # what methods set, call or are given
+        known = {name for code in codes for name in code.co_names + code.co_varnames}  # names that methods set, call or are given
         found += [f"{owner.__name__}.{name}" for name in names if not hasattr(owner, name) and name not in known]
     return found
 
@@ -76,7 +76,7 @@ if lacks := lacking():
 
 
 def cache_key() -> str:
-    """The name of the cache folder: changes with anything that may change compiled code."""
+    """Return the name of the cache folder, which changes with anything that may change compiled code."""
     digest = hashlib.sha256()
     for version in (numba.__version__, llvmlite.__version__, numpy.__version__, sys.version, platform.machine()):
         digest.update(version.encode())
@@ -92,7 +92,7 @@ def cache_key() -> str:
 
 
 def cache_dir() -> str:
-    """The folder of this version's compiled kernels; HWMODEL_CACHE moves its parent."""
+    """Return the folder of this version's compiled kernels; HWMODEL_CACHE moves its parent."""
     parent = os.environ.get("HWMODEL_CACHE") or platformdirs.user_cache_dir("hwmodel")
     return os.path.join(parent, cache_key())
 
@@ -112,11 +112,11 @@ class InnerLibrary(JITCodeLibrary):
 
     @property
     def codegen(self) -> SimpleNamespace:
-        """The code generator; there is no machine code yet in which to set an environment."""
+        """Return a code generator that sets no environment: there is no machine code yet in which to set one."""
         return SimpleNamespace(set_env=lambda name, environment: None)
 
     def finalize(self) -> None:
-        """Leave the kernel as it is."""
+        """Leave the kernel as it was lowered."""
         self._finalized = True
 
     def _reached(self) -> dict:
@@ -153,7 +153,7 @@ class InnerCompiler(Compiler):
 
 
 def inner(function: Kernel, **flags: bool) -> Kernel:
-    """Compile a kernel that has no machine code of its own; Python may not call it (but its `py_func`)."""
+    """Compile a kernel that has no machine code of its own; Python may call only its `py_func`."""
     kernel = numba.njit(**FLAGS, **INNER, **flags, pipeline_class=InnerCompiler)(function)
     if not JIT_OFF:
 
@@ -163,7 +163,7 @@ def inner(function: Kernel, **flags: bool) -> Kernel:
         compiled = kernel.compile
         # Numba compiles a callee once for each constant that it is handed: 374 kernels instead of 255
         kernel.compile = lambda signature: compiled(tuple(numba.types.unliteral(kind) for kind in signature))
-        kernel._insert = lambda *overload: None  # nothing to be found by a call from Python
+        kernel._insert = lambda *overload: None  # a call from Python must find nothing
         kernel._compile_for_args = refuse
     return kernel
 
@@ -176,8 +176,8 @@ def part(function: Kernel) -> Kernel:
 def routine(function: Kernel) -> Kernel:
     """Compile a kernel of the rare path, which its callers call.
 
-    Said aloud, because a kernel that does not say takes the flag over from the one that is being compiled when it is first met: all
-    were inlined into each other, 26,000 instructions became 110,000, and most of the time to compile was spent on them.
+    The flag is explicit, because a kernel without it inherits the flag of the kernel that is being compiled when Numba first meets it:
+    all were inlined into each other, 26,000 instructions became 110,000, and most of the time to compile was spent on them.
     """
     return inner(function, forceinline=False)
 
@@ -188,7 +188,7 @@ def _digest(path: str) -> bytes:
 
 
 class KernelCache:
-    """What was compiled of one kernel, on disk: in place of Numba's cache of a dispatcher.
+    """The compiled code of one kernel on disk, in place of Numba's cache of a dispatcher.
 
     Parameters
     ----------
@@ -200,39 +200,39 @@ class KernelCache:
         if function.__closure__:
             raise TypeError(f"{function.__qualname__}: a kernel's values are arguments, not a closure's")
         self._name = f"{function.__module__}.{function.__qualname__}".replace("<", "").replace(">", "")
-        self._source = _digest(function.__code__.co_filename)  # it may lie outside the three packages
+        self._source = _digest(function.__code__.co_filename)  # the file may lie outside the three packages
         self._turns: list[str] = []
         self.cache_path = STORE.folder
 
     def load_overload(self, signature: Any, target: Any) -> Any:
-        """Return what was compiled for a signature, or None; then it is this process's turn to compile it."""
+        """Return the code compiled for a signature, or None; then it is this process's turn to compile it."""
         target.refresh()
         name = self._file(signature, target.codegen())
         found = self._load(name, signature, target)
         if found is None:
             STORE.begin(name)
             self._turns.append(name)
-            found = self._load(name, signature, target)  # another process may have been at it
+            found = self._load(name, signature, target)  # another process may have compiled it meanwhile
         return found
 
     def save_overload(self, signature: Any, compiled: Any) -> None:
-        """Keep what was compiled for a signature."""
+        """Save the code compiled for a signature."""
         if not any(not lifted.can_cache for lifted in compiled.lifted) and not compiled.library.has_dynamic_globals:
             STORE.save(self._file(signature, compiled.codegen), dumps((signature, compiled._reduce())))
 
     def end_turns(self) -> None:
-        """Let other processes compile this kernel: it has been, or can't be."""
+        """Let other processes compile this kernel: it has been compiled, or can't be."""
         while self._turns:
             STORE.end(self._turns.pop())
 
     def stored(self, signature: Any, target: Any) -> Any:
-        """Return what is on disk for a signature, as it was reduced; None: nothing."""
+        """Return the code on disk for a signature, as it was reduced, or None if there is none."""
         data = STORE.load(self._file(signature, target.codegen()))
         kept, reduced = pickle.loads(data) if data else (None, None)
         return reduced if kept == signature else None
 
     def enable(self) -> None:
-        """Do nothing: it always is."""
+        """Do nothing: the cache is always enabled."""
 
     def disable(self) -> None:
         """Do nothing."""
@@ -247,7 +247,7 @@ class KernelCache:
         try:
             kept, reduced = pickle.loads(data)
             return CompileResult._rebuild(target, *reduced) if kept == signature else None
-        except Exception as error:  # whatever it is, compiling it anew helps
+        except Exception as error:  # whatever the error is, compiling the kernel anew helps
             STORE.drop(name, f"can't be loaded ({type(error).__name__})")
             return None
 
@@ -274,7 +274,7 @@ def entry(function: Kernel) -> Kernel:
 
 
 def numba_extension() -> SimpleNamespace:
-    """Numba's extension interface, for `hwmodel.byref`."""
+    """Return Numba's extension interface, for `hwmodel.byref`."""
     from numba.core import cgutils, types
     from numba.core.datamodel import models
     from numba.core.typing.templates import AttributeTemplate

@@ -1,4 +1,4 @@
-"""A run: a machine that takes a trace's records, and goes on until it needs more; several may take the same records."""
+"""A run: a machine that takes a trace's records and goes on until it needs more; several runs may take the same records."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -108,7 +108,7 @@ class Run:
         return result
 
     def _describe(self, r: int) -> AgentInfo:
-        """Say who row r is."""
+        """Return the name, role and address space of row r."""
         for agent, row in zip(self._trace.agents, self._row_of, strict=True):
             if row == r:
                 return AgentInfo(agent.name, agent.role, agent.space)
@@ -116,7 +116,7 @@ class Run:
 
 
 def power_on(machines: Iterable[Any], trace: Trace, **options: Any) -> tuple[Checker, list[Run]]:
-    """Make a run of each machine, and what checks the records for all; options are those of `Run`.
+    """Make a run of each machine, and one checker of the records for all; options are those of `Run`.
 
     Raises TraceError and ConfigError as `simulate` does.
     """
@@ -133,7 +133,7 @@ def engines_of(trace: Trace) -> int:
 
 
 def drive(runs: Iterable[Run], chunks: Iterator[Chunk]) -> Iterator[int]:
-    """Run machines to the end of a trace: all take a chunk of it before the next is read; yields how many records have been read."""
+    """Run machines to the end of a trace: all take a chunk of it before the next is read; yield how many records have been read."""
     fed, going = 0, [run for run in runs if not run.go_on()]
     while going:
         chunk = next(chunks, None)
@@ -157,7 +157,7 @@ def close(m: Machine) -> None:
 
 
 def waiting(m: Machine) -> str:
-    """Say what the rows wait for, for the message of a deadlock."""
+    """Describe the locks and reasons for which the rows wait, for the message of a deadlock."""
     parts = []
     for r, row in enumerate(m.rows):
         if row.lock_mode:

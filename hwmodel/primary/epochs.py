@@ -1,4 +1,4 @@
-"""The step at which an operation opens its epoch: the first after which all accesses that are legal after the call succeed (model.md 3.6).
+"""The step that opens an operation's epoch: the first after which all accesses that are legal after the call succeed (docs/model.md 3.6).
 
 An operation that only takes rights away opens its epoch at its beginning: an access recorded after it needs none of them. An operation
 that gives a right opens it at the step that brings the right; one that does both, at the later of the two.

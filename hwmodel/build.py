@@ -102,7 +102,7 @@ def set_control(machine: Any, m: Machine, cpus: int, engines: int, outstanding: 
     """Fill CTL from the configuration."""
     ctl = m.ctl[0]
     ctl.cpus, ctl.agents, ctl.outstanding, ctl.spaces = cpus, cpus + engines, outstanding, m.spaces.size
-    ctl.shift = machine.get("engine.lookahead_records").bit_length() - 2  # two blocks are the lookahead
+    ctl.shift = machine.get("engine.lookahead_records").bit_length() - 2  # two blocks make the lookahead window
     ctl.total = ctl.first_segv = NEVER
     ctl.latest = min(LATEST, SUM // m.rows.size)
     ctl.node_free = ctl.frame_free = ctl.block_free = ctl.link_free = ctl.entry_free = -1

@@ -36,7 +36,7 @@ def hold(m, r, lock, mode):
 
 @routine
 def acquire(m, r, lock, mode):
-    """Take the lock for row r and return True; if others hold or await it, block the row until it is granted and return False."""
+    """Take the lock for row r and return True; if the lock is not available, block the row until it is granted and return False."""
     row = m.rows[r]
     if row.granted:
         row.granted = 0

@@ -30,7 +30,7 @@ def table(*columns: str) -> np.dtype:
 CPU, ENGINE, REQUEST = 0, 1, 2
 """Roles of a row: a CPU, a secondary engine, an outstanding request of an engine."""
 
-# Ordered work pending for the head access of a READY row (0: none): a page walk, a dirty-bit update, a fault as the right to fetch lacks
+# Ordered work pending for the head access of a READY row (0: none): page walk, dirty-bit update, fault for lack of the right to fetch
 WALK, DIRTY, NO_EXECUTE = 1, 2, 3
 # The reason why a row is blocked, if the engine must look for its end (locks and acknowledgements wake their waiters by themselves)
 NO_REASON, GATE, BIRTH, EPOCH, OPENER = 0, 1, 2, 3, 4
@@ -54,7 +54,7 @@ STEP_NODES, STEP_FRAMES, STEP_LINKS, STEP_ENTRIES, STEP_VMAS = 24, 1560, 1040, 5
 """The most rows of a growing table that one step takes: two huge pages, of a guest's tables, and the frames skipped to align them; the
 reverse map of one; a table's pages."""
 PAGE_NODES, PAGE_FRAMES, PAGE_LINKS = 8, 1040, 520
-"""The most rows that one page takes that is mapped before time 0; never more than a step takes."""
+"""The most rows that one page mapped before time 0 takes; never more than a step takes."""
 
 CTL = table(
     "cpus", "agents", "outstanding", "spaces",  # rows: cpus, engines up to agents, then outstanding for each engine
@@ -78,7 +78,7 @@ COSTS = table(*COST_NAMES)
 
 ROW = table(
     "role", "agent", "space", "unused", "cpu",
-    "group", "reach", "banks", "socket", "access_cost",  # who it is; cpu: the row its kernel code runs on
+    "group", "reach", "banks", "socket", "access_cost",  # its identity; cpu: the row on which its kernel code runs
     "head", "tail", "room", "charged", "taken", "retried", "missed1", "missed2", "want", "block", "why",  # its queue and its head record
     "phase", "effect", "clock", "done_at", "busy_until", "wait_from", "wait_until", "wait_account", "blocked", "served",
     "owned", "own_from", "woken", "wake_at",
@@ -135,7 +135,7 @@ class Machine(NamedTuple):
 
     ctl: np.ndarray  # CTL[1]
     costs: np.ndarray  # COSTS[1]
-    due: np.ndarray  # int64[row]  the time at which it acts next
+    due: np.ndarray  # int64[row]  the time at which the row acts next
     rows: np.ndarray  # ROW[row]  CPUs, engines, requests
     queue: np.ndarray  # QUEUED[n]  records not yet begun; an agent's are [head, tail)
     ledger: np.ndarray  # int64[agent, account]

@@ -224,7 +224,7 @@ def set_dirty(m, i, vpn):
 def refuse_fetch(m, i, vpn):
     """Raise a page fault for a fetch that found a translation without the right in the second level, and drop the page from the TLBs.
 
-    If the translation is only older than the right, a walk follows (Intel SDM vol. 3, 4.10.4.1: a page fault invalidates its address).
+    So a walk replaces a translation that is older than the right (Intel SDM vol. 3, 4.10.4.1: a page fault invalidates its address).
     """
     m.rows[i].want = 0
     tlb.drop_page(m, m.rows[i].banks + DTLB, m.rows[i].banks + STLB, vpn)

@@ -47,7 +47,7 @@ def gives(m, row):
 
 @part
 def adds_right(m, row):
-    """Return whether a VMA in the range of an MPROTECT lacks a right that it asks for."""
+    """Return whether a VMA in the range of an MPROTECT lacks a right that the call asks for."""
     k = vmas.above(m, row.space, row.first)
     while vmas.is_of(m, k, row.space) and m.vmas[k].first < row.last:
         if row.prot & ~m.vmas[k].prot:
@@ -58,6 +58,6 @@ def adds_right(m, row):
 
 @part
 def is_below_stack(m, space, last):
-    """Return whether the first VMA that ends after `last` grows: into, or nearer to, the pages that a range ending there loses."""
+    """Return whether the first VMA that ends after `last` grows: it may grow into, or nearer to, a range ending there that goes."""
     k = vmas.above(m, space, last)
     return vmas.is_of(m, k, space) and m.vmas[k].grows != 0

@@ -55,7 +55,7 @@ def begin(m, r):
 
 @routine
 def again(m, r):
-    """FAULT, at its beginning or after a split: take the mmap lock if the VMA is write-locked, then choose the kind of fault."""
+    """FAULT: take the mmap lock if the VMA is write-locked, then choose the kind of fault; after a split FAULT begins here."""
     row = m.rows[r]
     if row.fault_lock == 0 and is_write_locked(m, row.space, row.fault_vpn):
         row.phase = FAULT_LOCKED
@@ -84,7 +84,7 @@ def locked(m, r):
 
 @routine
 def choose(m, r):
-    """Choose the kind of fault and spend the time of its work; COMMIT comes next."""
+    """Choose the kind of fault and spend the time of its work, then go on to COMMIT."""
     row, costs = m.rows[r], m.costs[0]
     space, vpn, write = row.space, row.fault_vpn, row.fault_write
     k = vmas.find(m, space, vpn)
@@ -299,7 +299,7 @@ def map_around(m, v, space, vpn, shared):
     """Map the neighbours that are in the page cache already (fault-around), and return how many.
 
     The pages are as many as a window has, from the VMA's start if that is in the aligned window, else from the window's; not beyond the
-    page table (Linux 6.12 mm/memory.c do_fault_around). On x86 its pages count as accessed: vm_page_prot has the bit, nothing clears it
+    page table (Linux 6.12 mm/memory.c do_fault_around). On x86 the pages count as accessed: vm_page_prot has the bit, nothing clears it
     (set_pte_range, arch/x86/include/asm/pgtable_types.h PAGE_READONLY).
     """
     window, root, done = m.ctl[0].fault_around, m.spaces[space].root, 0

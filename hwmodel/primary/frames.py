@@ -70,7 +70,7 @@ def push(m, pfn):
 
 @part
 def mapped(m, pfn, space, vpn):
-    """Count a pte that maps the frame: one reference, one entry of the reverse map."""
+    """Record a pte that maps the frame: one reference, one entry of the reverse map."""
     frame = m.frames[pfn]
     frame.refs += 1
     if frame.owner < 0:

@@ -23,7 +23,7 @@ def open_gather(row):
 
 @part
 def forget_range(row):
-    """Empty the range to flush, with its level and flags."""
+    """Clear the range to flush: nothing is left to flush."""
     row.gather_min, row.gather_max, row.gather_level, row.freed, row.delayed = NEVER, 0, NO_LEVEL, 0, 0
 
 
@@ -46,7 +46,7 @@ def cover_table(row, base, level):
 
 @part
 def cover_slot(row, base):
-    """Add the first page of 512 GiB from `base` on that are empty: freeing the folded fifth level frees nothing, but flushes it."""
+    """Add the first page of the empty 512 GiB from `base` on: freeing the folded fifth level frees nothing, but flushes that page."""
     row.gather_min = min(row.gather_min, base)
     row.gather_max = max(row.gather_max, base + 1)
     row.freed = 1
@@ -54,7 +54,7 @@ def cover_slot(row, base):
 
 @part
 def stride(row):
-    """Return the pages from one flush to the next: the reach of an entry of the smallest level cleared."""
+    """Return the stride of the flush in pages: the reach of an entry of the smallest level cleared."""
     return 1 if row.gather_level == NO_LEVEL else 1 << (9 * (row.gather_level - 1))
 
 

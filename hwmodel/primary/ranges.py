@@ -34,7 +34,7 @@ def split_ends(row, first, last, then):
 
 @routine
 def split_boundaries(m, r):
-    """SPLIT_FIRST, SPLIT_LAST: split the huge page that an end of the range cuts; return whether there is nothing left to split."""
+    """SPLIT_FIRST, SPLIT_LAST: split, or look for, the huge page at an end that is cut; return whether none is left to split."""
     row = m.rows[r]
     if row.phase == SPLIT_FIRST:
         row.phase = SPLIT_LAST

@@ -122,7 +122,7 @@ def arrive(m, r):
 
 @part
 def finish(m, r):
-    """Wait for the last answer, all CPUs having answered, and go on."""
+    """Wait until the last answer arrives, all CPUs having answered, and go on."""
     row = m.rows[r]
     clock.wait(m, r, WAITING, row.ack)
     row.phase = row.flush_then

@@ -251,7 +251,7 @@ def remove(m, space, first, last):
 
 @routine
 def grow(m, space, page):
-    """Extend the stack VMA above down to `page`, which lies in none, if limit and guard gap allow it; returns its row, or -1.
+    """Extend the stack VMA above down to `page`, which lies in none, if limit and guard gap allow it; return its row, or -1.
 
     Linux 6.12 mm/mmap.c expand_downwards, acct_stack_growth: the limit is on the whole VMA; the gap is kept only to a VMA that can be
     accessed and is no stack itself. The stack has an anon_vma from then on.

@@ -1,4 +1,4 @@
-"""The designs of secondary MMUs: one module each, found by looking at the files beside this one.
+"""The designs of secondary MMUs: one module each, found by listing the files of this folder.
 
 A design's module has `Spec` and the kernels that docs/model.md sections 10 and 11 describe. Designs never import one
 another.
@@ -17,7 +17,7 @@ def names() -> tuple[str, ...]:
 
 
 def design(name: str) -> ModuleType:
-    """Return the module of a design; imported at first use, since its kernels bring Numba along."""
+    """Return the module of a design, imported at first use: its kernels import Numba."""
     if name not in names():
         raise ConfigError(f"design: there is no {name!r}{suggestion(name, names())} (designs: {', '.join(names())})")
     return importlib.import_module(f"{__name__}.{name}")

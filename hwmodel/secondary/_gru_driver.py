@@ -29,11 +29,11 @@ DROPINS, KILLS = counter("gru.dropins"), counter("gru.kills")
 REPLAYS, TGHS, SEGVS = counter("gru.replays"), counter("gru.tgh"), counter("segv")
 FAULT_TIME, FMM_TIME, UPM_TIME = latency("fault"), latency("fault.fmm"), latency("fault.upm")
 GMS = table("active")
-"""Of an address space: ms_range_active, the windows that are open."""
+"""The driver's count for an address space: ms_range_active, the number of open windows."""
 
 
 class State(NamedTuple):
-    """The chiplets, and what the driver keeps for each address space."""
+    """The chiplets, and the driver's state for each address space."""
 
     banks: np.ndarray  # int64[chiplet]  the bank of its TLB
     members: np.ndarray  # int64[chiplet, space]  engines of the space on the chiplet
@@ -42,26 +42,26 @@ class State(NamedTuple):
 
 @part
 def asid_lock(m, space):
-    """The lock that serialises the invalidations of a space (ms_asid_lock)."""
+    """Return the lock that serialises the invalidations of a space (ms_asid_lock)."""
     return m.ctl[0].spaces + space
 
 
 @part
 def context_lock(m, engine):
-    """The lock of a context (ts_ctxlock)."""
+    """Return the lock of a context (ts_ctxlock)."""
     return 2 * m.ctl[0].spaces + engine - m.ctl[0].cpus
 
 
 @part
 def find(m, dev, row, vpn, write):
-    """The way that lets `row` access `vpn`, or -1: a write needs an entry that was dropped in for writing."""
+    """Return the way that lets `row` access `vpn`, or -1; a write needs an entry that was dropped in for writing."""
     k = tlb.look_joint(m, dev.banks[row.chiplet], row.space, vpn)
     return -1 if k >= 0 and write and not m.ways[k].rights & WRITES else k
 
 
 @routine
 def step(m, dev, r):
-    """One step of the hardware or of the driver."""
+    """Do request r's next step, of the hardware or of the driver."""
     phase = m.rows[r].phase
     if phase == IRQ:
         start_handler(m, r, m.due[r])
@@ -83,13 +83,13 @@ def step(m, dev, r):
 
 @part
 def charge(m, q, account, cycles):
-    """The handler works on the CPU that it owns."""
+    """Book the handler's work to the CPU that the handler owns."""
     m.ledger[q.cpu, account] += cycles
 
 
 @routine
 def start_handler(m, r, arrived):
-    """IRQ: the handler takes the CPU and every fault of the chiplet that waits there; gru_intr."""
+    """IRQ: start the handler on its CPU, with every fault of the chiplet that waits there (gru_intr)."""
     q, costs = m.rows[r], m.costs[0]
     clock.own(m, q.cpu, arrived)
     m.counts[q.agent, INTR] += 1
@@ -103,7 +103,7 @@ def start_handler(m, r, arrived):
 
 @part
 def take_member(m, s, at):
-    """The next fault of the handler's batch is read at `at`; returns whether there is one."""
+    """Schedule the read of the next fault of the handler's batch at `at`; return whether there is one."""
     for j in range(m.ctl[0].agents, m.rows.size):
         q = m.rows[j]
         if q.member and q.cpu == s:
@@ -114,7 +114,7 @@ def take_member(m, s, at):
 
 @routine
 def next_fault(m, r, at):
-    """The handler goes on with its next fault, or gives the CPU back."""
+    """Continue the handler with its next fault, or give the CPU back."""
     s = m.rows[r].cpu
     if take_member(m, s, at):
         return
@@ -125,7 +125,7 @@ def next_fault(m, r, at):
 
 @routine
 def serve_pending(m, s):
-    """What waited for the handler's end is served in order of arrival; the next GRU interrupt takes the CPU again."""
+    """Serve all that waited for the handler's end, in order of arrival, until the next GRU interrupt takes the CPU again."""
     while True:
         best = shootdown.earliest_pending(m, s)
         since = m.pending[s, best] - 1 if best >= 0 else NEVER
@@ -147,7 +147,7 @@ def serve_pending(m, s):
 
 @part
 def read_fault(m, r):
-    """TFH: from here on an invalidate kills the drop-in."""
+    """TFH: read the fault; from here on an invalidation kills the drop-in."""
     q, costs = m.rows[r], m.costs[0]
     m.counts[q.agent, INTR_TFH] += 1
     q.killed, q.reading, q.huge, q.phase = 0, 1, 0, CHECK
@@ -157,7 +157,7 @@ def read_fault(m, r):
 
 @part
 def check(m, dev, r):
-    """CHECK: gru_try_dropin in interrupt context: mmap lock, ms_range_active, the page table without a lock."""
+    """CHECK: try the drop-in in interrupt context (gru_try_dropin): mmap lock, ms_range_active, the page table without a lock."""
     q, now = m.rows[r], m.due[r]
     counts = m.counts[q.agent]
     if m.rows[q.agent].reload or not locks.available(m, q.space, locks.READ):
@@ -183,7 +183,7 @@ def check(m, dev, r):
 
 @routine
 def walk(m, q):
-    """Look the page up without a lock, through the server's caches (atomic_pte_lookup); returns its cycles and whether the pte will do."""
+    """Look the page up without a lock, through the server's caches (atomic_pte_lookup); return the cycles and whether the pte suffices."""
     node, level, cycles = m.spaces[q.space].root, 4, 0
     while True:
         at = radix.index(q.vpn, level)
@@ -198,7 +198,7 @@ def walk(m, q):
 
 @part
 def needs_big(m, r):
-    """Is this a page of a hugetlb VMA, dropped in whole, and its size not yet in the context's mask?"""
+    """Return whether this is a page of a hugetlb VMA, which is dropped in whole, and its size is not yet in the context's mask."""
     q = m.rows[r]
     k = vmas.find(m, q.space, q.vpn)
     q.huge = 1 if k >= 0 and m.vmas[k].mapping == HUGETLB and q.pte & HUGE else 0
@@ -207,7 +207,7 @@ def needs_big(m, r):
 
 @part
 def switch(m, r):
-    """SWITCH: the fault is left to the user, who polls; the handler goes on."""
+    """SWITCH: leave the fault to the user, who polls; the handler continues."""
     q, costs, now = m.rows[r], m.costs[0], m.due[r]
     m.counts[q.agent, SWITCHES] += 1
     q.reading, q.phase = 0, CALL
@@ -218,7 +218,7 @@ def switch(m, r):
 
 @part
 def drop_in(m, dev, r):
-    """DROPIN: tfh_write_restart, without waiting for the hardware; the handler goes on."""
+    """DROPIN: write the entry (tfh_write_restart) without waiting for the hardware; the handler continues."""
     q, costs, now = m.rows[r], m.costs[0], m.due[r]
     m.counts[q.agent, DROPINS] += 1
     charge(m, q, DRIVER, costs.dropin)
@@ -228,7 +228,7 @@ def drop_in(m, dev, r):
 
 @part
 def miss_again(m, r, name):
-    """The instruction faults once more."""
+    """Make the instruction fault once more, counted as `name`."""
     q = m.rows[r]
     m.counts[q.agent, name] += 1
     q.phase = IRQ
@@ -237,7 +237,7 @@ def miss_again(m, r, name):
 
 @part
 def restart(m, dev, r):
-    """RESTART: the hardware takes the entry, unless the kill bit is set."""
+    """RESTART: put the entry into the TLB, unless the kill bit is set."""
     q = m.rows[r]
     q.reading = 0
     if q.killed:
@@ -252,7 +252,7 @@ def restart(m, dev, r):
 
 @part
 def replay(m, dev, r):
-    """ACCESS: the restarted instruction looks up again."""
+    """ACCESS: look up again for the restarted instruction."""
     q = m.rows[r]
     if find(m, dev, q, q.vpn, q.write) < 0:
         miss_again(m, r, REPLAYS)
@@ -265,7 +265,7 @@ def replay(m, dev, r):
 
 @part
 def complete(m, r):
-    """The request's record is complete; a stalled context goes on."""
+    """Complete the request's record; a stalled context continues."""
     q, now = m.rows[r], m.due[r]
     e = m.rows[q.agent]
     e.done_at = max(e.done_at, now)
@@ -277,7 +277,7 @@ def complete(m, r):
 
 @routine
 def call_os(m, dev, r, phase):
-    """The user's ioctl: gru_handle_user_call_os and gru_try_dropin in process context."""
+    """Do one step of the user's ioctl: gru_handle_user_call_os and gru_try_dropin in process context."""
     q, costs, counts = m.rows[r], m.costs[0], m.counts[m.rows[r].agent]
     if phase == CALL:
         counts[CALLS] += 1
@@ -319,7 +319,7 @@ def call_os(m, dev, r, phase):
 
 @part
 def reload(m, r):
-    """The context gets the page size that a handler owes it (ts_force_cch_reload)."""
+    """Give the context the page size that a handler owes it (ts_force_cch_reload)."""
     context = m.rows[m.rows[r].agent]
     if context.reload:
         context.reload = 0
@@ -328,7 +328,7 @@ def reload(m, r):
 
 @part
 def sleep(m, r):
-    """wait_event on ms_wait_queue: until a window of the space ends."""
+    """Sleep on ms_wait_queue (wait_event) until a window of the space ends."""
     q = m.rows[r]
     m.counts[q.agent, SLEEPS] += 1
     q.reading, q.phase, q.sleeping, m.due[r] = 0, WINDOW, 1, NEVER
@@ -336,7 +336,7 @@ def sleep(m, r):
 
 @part
 def look_up(m, r):
-    """UCHECK: the look without a lock comes first here, too (gru_vtop); get_user_pages if that will not do."""
+    """UCHECK: look the page up without a lock first, here too (gru_vtop); use get_user_pages if that does not suffice."""
     q = m.rows[r]
     cycles, found = walk(m, q)
     clock.spend(m, r, DRIVER, cycles)
@@ -347,7 +347,7 @@ def look_up(m, r):
 
 @part
 def take_page(m, r):
-    """The page is found: it is dropped in, as soon as its size is among those that the context may have."""
+    """Schedule the drop-in of the page found; first add its size to the context's mask if it is not there."""
     q = m.rows[r]
     q.phase = UDROP
     if needs_big(m, r):
@@ -357,7 +357,7 @@ def take_page(m, r):
 
 @part
 def get_user_page(m, r):
-    """GUP: the page as the CPU's page table has it, after a fault if need be; it is not pinned."""
+    """GUP: take the page from the CPU's page table, after a fault if need be; the page is not pinned."""
     q, root = m.rows[r], m.spaces[m.rows[r].space].root
     q.pte = radix.get(m, root, q.vpn)
     if not q.pte & P or (q.write and not q.pte & W):
@@ -371,7 +371,7 @@ def get_user_page(m, r):
 
 @part
 def leave_call(m, r):
-    """UEXIT: locks are given up; the hardware restarts the instruction, or the access had no right."""
+    """UEXIT: release the locks; restart the instruction, or complete an access that had no right."""
     q = m.rows[r]
     locks.release(m, r, context_lock(m, q.agent))
     locks.release(m, r, q.space)

@@ -17,18 +17,18 @@ from hwmodel.config import (
 CONTEXTS = 16
 """Contexts of a chiplet (gruhandles.h, GRU_NUM_CCH)."""
 CBRS = 128
-"""CBRs of a chiplet, shared out among its contexts (gruhandles.h, GRU_NUM_CBE)."""
+"""CBRs of a chiplet, divided among its contexts (gruhandles.h, GRU_NUM_CBE)."""
 INDEX_AND_WAY = 1 << 12
-"""Entries that the 12 bits of `indexway` in a TFH can name (gruhandles.h): the TLB has no more."""
+"""The most entries of a TLB: those that the 12 bits of `indexway` in a TFH can name (gruhandles.h)."""
 
 
 MOST_PAGES = 1024
-"""Pages of the largest TGH operation, which purges everything of its address space, as one for more does: the driver clamps the
-number (gruhandles.h GRUMAXINVAL; grutlbpurge.c gru_flush_tlb_range)."""
+"""Pages of the largest TGH operation, which purges its whole address space. The driver clamps larger numbers to this one
+(gruhandles.h GRUMAXINVAL; grutlbpurge.c gru_flush_tlb_range)."""
 
 
 class Tlb(Section):
-    """The TLB of a chiplet and what a context may have in flight."""
+    """The TLB of a chiplet, and the number of instructions that a context may have in flight."""
 
     entries: int = size(
         4096, "entries", "entries of a chiplet's TLB", "E", le=INDEX_AND_WAY, low=256, high=INDEX_AND_WAY
@@ -40,13 +40,13 @@ class Tlb(Section):
 
 
 class Gru(Section):
-    """How many GRUs there are."""
+    """The number of GRU chiplets."""
 
     chiplets: int = setting(2, "count", "GRU chiplets, each with its own TLB and invalidations", "V", ge=1, le=1024)
 
 
 class Driver(Section):
-    """What a TLB miss costs: the interrupt and each step of the driver."""
+    """The costs of a TLB miss: the interrupt and each step of the driver."""
 
     interrupt_cpu: int = setting(
         -1, "CPU", "the CPU that takes the interrupts; -1: that of the context's owner", "E", ge=-1
@@ -77,7 +77,7 @@ class Driver(Section):
 
 
 class Tgh(Section):
-    """What an invalidation costs."""
+    """The costs of an invalidation."""
 
     invalidate_ns: Nanoseconds = cost_ns(
         3000, "tgh", "one TGH invalidate operation on one chiplet", "E", low=1000, high=10_000
@@ -86,7 +86,7 @@ class Tgh(Section):
 
 
 class Instruction(Section):
-    """What an access costs that needs no driver."""
+    """The cost of an access that needs no driver."""
 
     access_ns: Nanoseconds = cost_ns(
         88, "access_gru", "one access of an instruction stream, in its turn", "E", low=50, high=700
@@ -109,7 +109,7 @@ class Spec(DesignSpec):
     instruction: Instruction = Instruction()
 
     def check(self, common: Any) -> None:
-        """Raise `SettingError` if the interrupts would go to a CPU that isn't there."""
+        """Raise `SettingError` if the interrupts would go to a CPU that does not exist."""
         if self.driver.interrupt_cpu >= common.cpu.count:
             raise SettingError(
                 "driver.interrupt_cpu", f"there is no CPU {self.driver.interrupt_cpu}: cpu.count is {common.cpu.count}"
@@ -130,7 +130,7 @@ class Spec(DesignSpec):
                 f"({CONTEXTS} each), but there are {engines} engines"
             )
         odd = self.tlb.cbrs % 2
-        if contexts * (self.tlb.cbrs + odd) > CBRS:  # they are given out in pairs (gruhandles.h, GRU_CBR_AU_SIZE)
+        if contexts * (self.tlb.cbrs + odd) > CBRS:  # CBRs are given out in pairs (gruhandles.h, GRU_CBR_AU_SIZE)
             raise ConfigError(
                 f"tlb.cbrs: {self.tlb.cbrs} for each of {contexts} contexts of a chiplet are more than its {CBRS}"
                 f"{', which are given out in pairs' if odd else ''}"

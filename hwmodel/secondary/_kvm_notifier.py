@@ -1,6 +1,6 @@
 """KVM as a subscriber of mmu notifiers: an invalidation zaps sptes and kicks vCPUs (docs/model.md 11.4; virt/kvm/kvm_main.c).
 
-Also what both sides of the race share: the mmu lock, the sequence number, the envelope of open invalidations.
+The state that both sides of the race share is here too: the mmu lock, the sequence number, the envelope of open invalidations.
 """
 
 from hwmodel.core import clock, locks
@@ -21,19 +21,19 @@ VM = table("ept", "guest", "seq", "in_progress", "low", "high")
 
 @part
 def mmu_lock(m, space):
-    """KVM's lock of a VM."""
+    """Return the mmu lock of the VM of a space."""
     return m.ctl[0].spaces + space
 
 
 @part
 def is_invalidating(vm, gfn):
-    """Is an invalidation open whose envelope holds `gfn`?"""
+    """Return whether an invalidation is open and the envelope holds `gfn`."""
     return vm.in_progress > 0 and vm.low <= gfn < vm.high
 
 
 @routine
 def empty_guest(m, i):
-    """All translations of vCPU i go (INVEPT); cached lines of tables stay."""
+    """Drop all translations of vCPU i (INVEPT); cached lines of tables stay."""
     banks = m.rows[i].banks
     for b in range(banks, banks + PML4E + 1):
         bank.empty(m, b)
@@ -43,7 +43,7 @@ def empty_guest(m, i):
 
 @routine
 def receive(m, dev, r):
-    """One step of kvm_mmu_notifier_invalidate_range_start, _end, or release."""
+    """Do one step of kvm_mmu_notifier_invalidate_range_start, _end, or release."""
     row, vm, costs = m.rows[r], dev.vms[m.rows[r].space], m.costs[0]
     row.effect = 0
     if row.note_stage == 0:
@@ -69,7 +69,7 @@ def receive(m, dev, r):
 
 @part
 def zap(m, vm, r):
-    """Clear the sptes of the range; vCPUs in their guest must be kicked, others flush when they enter."""
+    """Clear the sptes of the range; vCPUs in their guest must be kicked, the others flush when they enter."""
     row, costs = m.rows[r], m.costs[0]
     if vm.in_progress == 0:
         vm.low, vm.high = row.note_first, row.note_last
@@ -88,7 +88,7 @@ def zap(m, vm, r):
 
 @part
 def request_flush(m, r):
-    """Ask every vCPU of row r's VM to flush before it enters its guest; those inside it must be kicked. Returns how many were asked."""
+    """Ask every vCPU of row r's VM to flush before it enters its guest; return how many were asked. Those inside must be kicked."""
     row, asked = m.rows[r], 0
     for c in range(m.ctl[0].cpus, m.ctl[0].agents):
         vcpu = m.rows[c]
@@ -104,7 +104,7 @@ def request_flush(m, r):
 
 @routine
 def clear(m, ept, first, last):
-    """Clear every leaf spte that intersects [first, last); returns how many there were."""
+    """Clear every leaf spte that intersects [first, last); return how many there were."""
     at, zapped = first, 0
     while at < last:
         skip = radix.reach_end(m, ept, at)
@@ -121,7 +121,7 @@ def clear(m, ept, first, last):
 
 @part
 def kick(m, r):
-    """KICK: kvm_flush_remote_tlbs sends its interrupts, with the mmu lock held."""
+    """KICK: send the interrupts of kvm_flush_remote_tlbs, with the mmu lock held."""
     row, costs = m.rows[r], m.costs[0]
     m.counts[row.agent, SENT] += row.acks
     m.counts[row.agent, KICKS] += 1
@@ -132,7 +132,7 @@ def kick(m, r):
 
 @part
 def kicked(m, r):
-    """KICKED: the vCPUs leave their guest, flush, and go back; the last answer ends the wait."""
+    """KICKED: make the vCPUs leave their guest, flush and go back; the last answer ends the wait."""
     row, costs, now = m.rows[r], m.costs[0], m.due[r]
     ack = 0
     for c in range(m.ctl[0].cpus, m.ctl[0].agents):

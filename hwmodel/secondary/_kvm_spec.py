@@ -22,7 +22,7 @@ class Guest(Section):
 
 
 class Nested(Section):
-    """The walk caches of the second dimension, of each vCPU; one of 0 entries is not there."""
+    """Each vCPU's walk caches for the second dimension; a cache of 0 entries does not exist."""
 
     tlb_entries: int = optional_size(16, "entries", "nested TLB: guest-physical page to host page", "M")
     tlb_ways: int = associativity(16, "E")
@@ -35,7 +35,7 @@ class Nested(Section):
 
 
 class Vm(Section):
-    """What exits, EPT violations and zaps cost."""
+    """The costs of exits, EPT violations and zaps."""
 
     exit_cycles: Cycles = cost_cycles(505, "exit", "VM exit, hardware part", "M", low=380, high=800)
     entry_cycles: Cycles = cost_cycles(504, "entry", "VM entry, hardware part", "M", low=380, high=800)
@@ -59,7 +59,7 @@ class Vm(Section):
 
 
 class Spec(DesignSpec):
-    """The settings of the KVM EPT design; a vCPU has the TLBs and walk caches of `cpu` beside these.
+    """The settings of the KVM EPT design; a vCPU also has the TLBs and walk caches of `cpu`.
 
     Attributes
     ----------

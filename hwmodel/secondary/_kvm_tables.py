@@ -6,14 +6,14 @@ from hwmodel.parts import radix
 from hwmodel.primary import fault, frames, vmas
 
 GUEST_TABLES = (1 << 35) + (1 << 27)
-"""First host page of the memslot with the guest's own page tables, above all that a trace can name: level 1, then 2, 3, 4, each as one
-linear table."""
+"""First host page of the memslot with the guest's own page tables, above every page that a trace can name: level 1, then 2, 3, 4, each
+as one linear table."""
 LEVEL_PAGES = (1 << 26, 1 << 17, 1 << 8, 1)
 
 
 @part
 def table_page(vpn, level):
-    """The guest-physical page of the guest's table of `level` for `vpn`."""
+    """Return the guest-physical page of the guest's table of `level` for `vpn`."""
     page = GUEST_TABLES + (vpn >> (9 * level))
     if level > 1:
         page += LEVEL_PAGES[0]
@@ -26,7 +26,7 @@ def table_page(vpn, level):
 
 @routine
 def set_spte(m, ept, gfn, pte):
-    """Make the spte of a page as the CPU's pte has it, of its size; returns how many tables that took."""
+    """Set the spte of a page to the page, size and write permission of the CPU's pte; return how many tables were made."""
     level = 2 if pte & HUGE else 1
     made = radix.make(m, ept, gfn, level)
     if level == 2:
@@ -37,7 +37,7 @@ def set_spte(m, ept, gfn, pte):
 
 @part
 def drop_table(m, ept, gfn):
-    """Free the table of level 1 that makes way for a huge spte."""
+    """Free the table of level 1 that a huge spte replaces."""
     node = radix.table_at(m, ept, gfn, 1)
     if node >= 0:
         for k in range(512):
@@ -47,7 +47,7 @@ def drop_table(m, ept, gfn):
 
 @routine
 def back(m, vm, space, gfn):
-    """See that a page of the guest's tables is in memory and in the EPT: the guest's kernel built them before the run, so that is free."""
+    """Put a page of the guest's tables into memory and the EPT, at no cost: the guest's kernel built these tables before the run."""
     root, k = m.spaces[space].root, vmas.find(m, space, gfn)
     pte = radix.get(m, root, gfn)
     if pte == 0:
@@ -66,7 +66,7 @@ def back(m, vm, space, gfn):
 
 @part
 def use_table(m, node, at):
-    """The table that entry `at` of a guest's table names; the walk sets the entry's A, which is all that a table's entry can tell."""
+    """Return the table that entry `at` of a guest's table names, made if missing; the walk sets A, the only bit of such an entry."""
     if m.nodes[node, at] == 0:
         m.nodes[node, at] = radix.new_node(m) << PFN | TABLE
     return m.nodes[node, at] >> PFN
@@ -74,7 +74,7 @@ def use_table(m, node, at):
 
 @part
 def use_leaf(m, node, at, write):
-    """Set A, and D for a write, in a leaf of the guest's; returns (whether it is dirty now, whether it was)."""
+    """Set A, and D for a write, in a leaf of the guest's tables; return (whether it is dirty now, whether it was before)."""
     entry = m.nodes[node, at]
     m.nodes[node, at] = entry | A | (D if write else 0)
     return write or entry & D != 0, entry & D != 0

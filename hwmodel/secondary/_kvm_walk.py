@@ -13,9 +13,9 @@ WALK_REFS, ASSISTS = counter("device.walk_refs"), counter("device.dirty_assists"
 
 @routine
 def walk_guest(m, dev, i, kind, vpn, held):
-    """The page of `vpn` as `nested` returns it, W only if the guest's leaf is dirty; or -1 after a violation.
+    """Return the page of `vpn` as `nested` does, with W only if the guest's leaf is dirty; or -1 after a violation.
 
-    `held`: a write that found an entry in the first-level TLB, which may not write; it is an assist if the dirty bit is what it lacks.
+    `held`: a write found an entry without write permission in the first-level TLB; an assist if the guest's dirty bit was not set.
     """
     row, last, write = m.rows[i], 2 if m.ctl[0].guest_huge else 1, kind == WRITE
     level, known = start_level(m, row.banks + PDE, vpn), -1
@@ -45,7 +45,7 @@ def walk_guest(m, dev, i, kind, vpn, held):
 
 @part
 def reference(m, i, line, guest):
-    """One reference of a walk of vCPU i."""
+    """Book one reference of vCPU i's walk."""
     row = m.rows[i]
     m.counts[i, WALK_REFS] += 1
     row.walked += refer(m, row.banks, line, guest)
@@ -53,7 +53,7 @@ def reference(m, i, line, guest):
 
 @routine
 def nested(m, dev, i, gfn, write):
-    """The host page of `gfn` (pfn << PFN, with W and HUGE as its spte), or -1 and a violation to resolve."""
+    """Return the host page of `gfn` (pfn << PFN, with W and HUGE of its spte), or -1 and note the violation to resolve."""
     row = m.rows[i]
     k = tlb.look_joint(m, row.banks + NTLB, 0, gfn)
     if k >= 0 and (not write or m.ways[k].rights & WRITES):

@@ -1,4 +1,4 @@
-"""No secondary MMU: the CPUs and the kernel alone, the base line of every comparison."""
+"""No secondary MMU: the CPUs and the kernel alone, the baseline of every comparison."""
 
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from hwmodel.primary import access
 
 
 class Spec(DesignSpec):
-    """Nothing to set beside the common sections."""
+    """No settings other than the common sections."""
 
     def check_engines(self, engines: int) -> None:
         """Raise `ConfigError` if there are device agents: nothing could translate for them."""
@@ -22,7 +22,7 @@ class Spec(DesignSpec):
 
 
 class State(NamedTuple):
-    """Nothing: kernels want a table."""
+    """No state, but one table: the kernels need one."""
 
     nothing: np.ndarray  # int64[1]
 
@@ -43,32 +43,32 @@ def build(machine: Any, m: Any, first_bank: int) -> State:
 
 
 def reach(costs: Any) -> tuple[int, int]:
-    """Return how soon, in cycles, a step of another row can affect (an engine's look-ups or clock, a CPU's) through the design."""
+    """Return the fewest cycles until a step of another row can affect (an engine's look-ups or clock, a CPU's) through the design."""
     return NEVER, NEVER
 
 
 @part
 def translate(m, dev, i, kind, vpn, now):
-    """Never called: there are no engines."""
+    """Return ORDERED; never called, since there are no engines."""
     return access.ORDERED
 
 
 @part
 def request(m, dev, i, kind, vpn):
-    """Never called: there are no engines."""
+    """Do nothing; never called, since there are no engines."""
 
 
 @part
 def advance(m, dev, r):
-    """Never called: there are no requests."""
+    """Do nothing; never called, since there are no requests."""
 
 
 @part
 def deliver(m, dev, r):
-    """Never called: there are no subscribers."""
+    """Do nothing; never called, since there are no subscribers."""
 
 
 @entry
 def run(m, dev):
-    """Drive the machine with this design; returns why the engine stopped."""
+    """Drive the machine with this design; return why the engine stopped."""
     return drive(by_reference(m), by_reference(dev), translate, request, advance, deliver)

@@ -1,4 +1,4 @@
-"""SGI GRU (drivers/misc/sgi-gru): a TLB per chiplet and nothing behind it, so every miss is served by a CPU.
+"""SGI GRU (drivers/misc/sgi-gru): a TLB per chiplet, with no second level and no walker, so a CPU serves every miss.
 
 The driver is that of Linux 2.6.33 to 6.x, variant A: drop-in by the interrupt handler (docs/model.md section 10).
 """
@@ -71,9 +71,9 @@ def build(machine: Any, m: Any, first_bank: int) -> State:
 
 
 def reach(costs: Any) -> tuple[int, int]:
-    """Return how soon, in cycles, a step of another row can affect (an engine's look-ups or clock, a CPU's) through the design.
+    """Return the fewest cycles until a step of another row can affect (an engine's look-ups or clock, a CPU's) through the design.
 
-    A miss interrupts a CPU. What changes a chiplet's TLB is of its group, or has `effect`.
+    A miss interrupts a CPU. A row that changes a chiplet's TLB is in the chiplet's group, or has `effect`.
     """
     return NEVER, costs.irq_delivery
 
@@ -89,7 +89,7 @@ def server_of(machine: Any, m: Any, space: int) -> int:
 
 @part
 def translate(m, dev, i, kind, vpn, now):
-    """A look-up for engine i's head access."""
+    """Look up engine i's current access in its chiplet's TLB."""
     row = m.rows[i]
     if find(m, dev, row, vpn, kind == WRITE) < 0:
         return access.ORDERED
@@ -100,7 +100,7 @@ def translate(m, dev, i, kind, vpn, now):
 
 @routine
 def request(m, dev, i, kind, vpn):
-    """Engine i misses: a free CBR takes the rest of the record and the context issues on, or it stalls."""
+    """Give the rest of engine i's record, whose access missed, to a free CBR and issue on; stall if no CBR is free."""
     row, costs, counts = m.rows[i], m.costs[0], m.counts[i]
     first = m.ctl[0].agents + (i - m.ctl[0].cpus) * m.ctl[0].outstanding
     for r in range(first, first + m.ctl[0].outstanding):
@@ -124,7 +124,7 @@ def request(m, dev, i, kind, vpn):
 
 @part
 def advance(m, dev, r):
-    """One step of request r; process context must wait while an interrupt handler has its server CPU."""
+    """Do one step of request r; process context must wait while an interrupt handler has its server CPU."""
     q, now = m.rows[r], m.due[r]
     settle(m, q.agent, now)
     if (q.phase < DESIGN or q.phase >= PROCESS or q.phase == IRQ) and m.rows[q.cpu].owned:
@@ -141,7 +141,7 @@ def advance(m, dev, r):
 
 @routine
 def settle(m, e, now):
-    """Book a stalled engine's time up to now to the phase of its oldest outstanding request."""
+    """Book a stalled engine's time up to now by the phase of its oldest outstanding request."""
     row, ctl = m.rows[e], m.ctl[0]
     if not row.stalled or now <= row.clock:
         return
@@ -156,7 +156,7 @@ def settle(m, e, now):
 
 @part
 def stall_of(q):
-    """The account of a stall on this request."""
+    """Return the account of a stall on this request."""
     if q.sleeping and not q.waiting:
         return STALL_WINDOW
     if q.waiting or q.phase == IRQ or q.phase == RESTART or q.phase == ACCESS:
@@ -166,7 +166,7 @@ def stall_of(q):
 
 @part
 def deliver(m, dev, r):
-    """A notice arrives in row r: gru_mmu_invalidate_range_start, _end, or release."""
+    """Do one step of the notice in row r: gru_mmu_invalidate_range_start, _end, or release."""
     row = m.rows[r]
     gms = dev.gms[row.space]
     if row.note_end == notify.START:
@@ -193,7 +193,7 @@ def deliver(m, dev, r):
 
 @routine
 def invalidate(m, dev, r):
-    """One TGH operation on the next chiplet where the space has a context."""
+    """Do one TGH operation on the next chiplet where the space has a context."""
     row, costs = m.rows[r], m.costs[0]
     c = next_chiplet(dev, row.space, row.note_at)
     pages = row.note_last - row.note_first
@@ -213,7 +213,7 @@ def invalidate(m, dev, r):
 
 @part
 def next_chiplet(dev, space, c):
-    """The first chiplet after c with a context of the space, or -1."""
+    """Return the first chiplet after c with a context of the space, or -1."""
     for k in range(c + 1, dev.members.shape[0]):
         if dev.members[k, space] > 0:
             return k
@@ -222,7 +222,7 @@ def next_chiplet(dev, space, c):
 
 @part
 def kill(m, c, notice):
-    """Drop-ins in flight for the range are cancelled by the hardware."""
+    """Cancel the drop-ins in flight for the range on chiplet c, as the hardware does."""
     first, last = notice.note_first, notice.note_last
     for j in range(m.ctl[0].agents, m.rows.size):
         q = m.rows[j]
@@ -234,7 +234,7 @@ def kill(m, c, notice):
 
 @part
 def wake_sleepers(m, space, now):
-    """wake_up_all, whatever the count of open windows is."""
+    """Wake all sleepers of the space (wake_up_all), whatever its count of open windows."""
     for j in range(m.ctl[0].agents, m.rows.size):
         q = m.rows[j]
         if q.sleeping and q.space == space and m.due[j] == NEVER and not q.waiting:
@@ -243,12 +243,12 @@ def wake_sleepers(m, space, now):
 
 @part
 def forget(m, dev, space):
-    """The address space is gone."""
+    """Drop the TLB entries of an address space that is gone."""
     for c in range(dev.banks.size):
         tlb.drop_asid(m, dev.banks[c], space)
 
 
 @entry
 def run(m, dev):
-    """Drive the machine with this design; returns why the engine stopped."""
+    """Drive the machine with this design; return why the engine stopped."""
     return drive(by_reference(m), by_reference(dev), translate, request, advance, deliver)

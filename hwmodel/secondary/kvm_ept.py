@@ -1,4 +1,4 @@
-"""KVM with EPT (virt/kvm, arch/x86/kvm/mmu): hardware walks guest and host tables, only a missing host entry exits."""
+"""KVM with EPT (virt/kvm, arch/x86/kvm/mmu): hardware walks guest and host tables, only a missing host entry causes an exit."""
 
 from typing import Any, NamedTuple
 
@@ -33,18 +33,18 @@ FAULT_TIME, VIOLATION_TIME = latency("fault"), latency("fault.violation")
 
 
 class State(NamedTuple):
-    """What KVM keeps."""
+    """KVM's state."""
 
     vms: np.ndarray  # VM[space]
 
 
 def outstanding(machine: Any) -> int:
-    """Return how many requests an engine may have outstanding: a vCPU's faults are synchronous."""
+    """Return how many requests an engine may have outstanding: none, since a vCPU's faults are synchronous."""
     return 0
 
 
 def geometry(machine: Any, engines: int) -> list[tuple[int, int]]:
-    """Return (entries, ways) of the banks of the vCPUs: those of a CPU, and for nested translations."""
+    """Return (entries, ways) of the banks of the vCPUs: those of a CPU, and those for nested translations."""
     nested = [(machine.get(f"nested.{n}_entries"), machine.get(f"nested.{n}_ways")) for n in ("tlb", "pde", "pdpte", "pml4e")]
     return (cpu_banks(machine) + nested) * engines
 
@@ -64,7 +64,7 @@ def build(machine: Any, m: Any, first_bank: int) -> State:
 
 
 def reach(costs: Any) -> tuple[int, int]:
-    """Return how soon, in cycles, a step of another row can affect (an engine's look-ups or clock, a CPU's) through the design.
+    """Return the fewest cycles until a step of another row can affect (an engine's look-ups or clock, a CPU's) through the design.
 
     An invalidation kicks vCPUs by interrupts, also where flushes go by BAU messages.
     """
@@ -72,13 +72,13 @@ def reach(costs: Any) -> tuple[int, int]:
 
 
 def extra_vma() -> tuple[int, int]:
-    """Return (first, last) page of the memslot that each VM has beside the trace's memory: its guest's page tables."""
+    """Return the pages [first, last) of the memslot that each VM has besides the trace's memory: its guest's page tables."""
     return GUEST_TABLES, GUEST_TABLES + sum(LEVEL_PAGES)
 
 
 @part
 def translate(m, dev, i, kind, vpn, now):
-    """A look-up for vCPU i's head access."""
+    """Look up vCPU i's current access in its TLBs."""
     row, counts = m.rows[i], m.counts[i]
     small = row.banks + DTLB
     k = tlb.look_split(m, small, 0, vpn)
@@ -105,7 +105,7 @@ def translate(m, dev, i, kind, vpn, now):
 
 @routine
 def request(m, dev, i, kind, vpn):
-    """WALK2D: the guest's tables, each of whose pages the nested walk finds, then the page itself."""
+    """WALK2D: walk the guest's tables, finding each one's page by a nested walk, and then the page itself."""
     row = m.rows[i]
     now = row.clock
     m.counts[i, WALKS] += 1
@@ -128,13 +128,13 @@ def request(m, dev, i, kind, vpn):
 
 @part
 def advance(m, dev, i):
-    """One step of vCPU i's violation."""
+    """Do one step of vCPU i's violation."""
     violate(m, dev, i, m.rows[i].phase)
 
 
 @routine
 def violate(m, dev, i, phase):
-    """One step of vCPU i's violation: kvm_tdp_mmu_page_fault."""
+    """Do one step of vCPU i's violation: kvm_tdp_mmu_page_fault."""
     row, costs = m.rows[i], m.costs[0]
     if phase == VIOLATION:
         begin(m, dev, i)
@@ -163,7 +163,7 @@ def violate(m, dev, i, phase):
 
 @part
 def begin(m, dev, i):
-    """VIOLATION: the snapshot, the unlocked check, and the fast look at the CPU's page table."""
+    """VIOLATION: take the snapshot, make the unlocked check, and look at the CPU's page table on the fast path."""
     row, root, vm = m.rows[i], m.spaces[m.rows[i].space].root, dev.vms[m.rows[i].space]
     row.snapshot, row.no_right = vm.seq, 0
     if is_invalidating(vm, row.gfn):
@@ -180,7 +180,7 @@ def begin(m, dev, i):
 
 @part
 def look(m, i):
-    """SLOW2: the page as the CPU's page table has it, after a fault if need be."""
+    """SLOW2: take the page from the CPU's page table, after a fault if need be."""
     row, root = m.rows[i], m.spaces[m.rows[i].space].root
     pte = radix.get(m, root, row.gfn)
     if row.phase == NO_RIGHT:
@@ -198,13 +198,13 @@ def look(m, i):
 
 @part
 def is_stale(row, vm):
-    """Has an invalidation come between (mmu_invalidate_retry_gfn)?"""
+    """Return whether an invalidation has come since the snapshot (mmu_invalidate_retry_gfn)."""
     return vm.seq != row.snapshot or is_invalidating(vm, row.gfn)
 
 
 @part
 def take_lock(m, dev, i):
-    """MAP: what is stale already need not wait for the mmu lock; with the lock MAPPED looks again."""
+    """MAP: take the mmu lock, or retry without it if the page is stale already; MAPPED checks again with the lock held."""
     row = m.rows[i]
     if not row.granted and is_stale(row, dev.vms[row.space]):
         m.counts[i, RETRIES] += 1
@@ -215,7 +215,7 @@ def take_lock(m, dev, i):
 
 @part
 def map_page(m, dev, i):
-    """MAPPED: install the spte, unless an invalidation came between."""
+    """MAPPED: install the spte, unless an invalidation has come since the snapshot."""
     row, vm, costs = m.rows[i], dev.vms[m.rows[i].space], m.costs[0]
     if is_stale(row, vm):
         m.counts[i, RETRIES] += 1
@@ -230,7 +230,7 @@ def map_page(m, dev, i):
 
 @part
 def enter(m, i):
-    """ENTER: back to the guest, with the TLB flush that was asked for meanwhile."""
+    """ENTER: go back to the guest, with the TLB flush that was requested meanwhile."""
     row, costs = m.rows[i], m.costs[0]
     row.in_guest, row.phase = 1, READY
     if row.flush_pending:
@@ -245,11 +245,11 @@ def enter(m, i):
 
 @part
 def deliver(m, dev, r):
-    """A notice arrives in row r."""
+    """Do one step of the notice in row r."""
     receive(m, dev, r)
 
 
 @entry
 def run(m, dev):
-    """Drive the machine with this design; returns why the engine stopped."""
+    """Drive the machine with this design; return why the engine stopped."""
     return drive(by_reference(m), by_reference(dev), translate, request, advance, deliver)

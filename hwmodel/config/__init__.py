@@ -1,4 +1,4 @@
-"""What a user declares: frozen, validated sections with units in the names, and presets that name their sources."""
+"""Configuration: frozen, validated sections with units in the names, and presets that name their sources."""
 
 from hwmodel.config.errors import ConfigError, SettingError
 from hwmodel.config.section import (

@@ -1,6 +1,6 @@
 """The sections that every machine has, whatever its design: clock, engine, CPUs, memory, kernel.
 
-The defaults are the machine of 2008 (presets/parts/primary-2008.toml), which says for each where it comes from.
+The defaults are those of the machine of 2008; presets/parts/primary-2008.toml names the source of each.
 """
 
 from typing import Literal, Self
@@ -29,7 +29,7 @@ class Clock(Section):
 
 
 class Engine(Section):
-    """How the trace is run."""
+    """The engine that runs the trace."""
 
     lookahead_records: int = setting(
         65536, "records", "how far agents that nothing synchronises may drift apart in the trace", "E",
@@ -43,7 +43,7 @@ class Engine(Section):
 
 
 class Itlb(Section):
-    """The first-level TLB of instructions: 4 KiB entries and, beside them, 2 MiB entries."""
+    """The first-level TLB of instructions: 4 KiB entries and, separately, 2 MiB entries."""
 
     entries: int = size(128, "entries", "entries for 4 KiB pages", "S")
     ways: int = associativity(4, "S")
@@ -52,7 +52,7 @@ class Itlb(Section):
 
 
 class Dtlb(Section):
-    """The first-level TLB of data: 4 KiB entries and, beside them, 2 MiB entries."""
+    """The first-level TLB of data: 4 KiB entries and, separately, 2 MiB entries."""
 
     entries: int = size(64, "entries", "entries for 4 KiB pages", "S")
     ways: int = associativity(4, "S")
@@ -70,7 +70,7 @@ class Stlb(Section):
 
 
 class WalkCaches(Section):
-    """The paging-structure caches: entries of page tables above the last level; one of 0 entries is not there."""
+    """The paging-structure caches: entries of page tables above the last level; a cache of 0 entries does not exist."""
 
     pde_entries: int = optional_size(32, "entries", "cached level-2 entries (2 MiB each)", "M")
     pde_ways: int = associativity(4, "M")
@@ -81,7 +81,7 @@ class WalkCaches(Section):
 
 
 class Flush(Section):
-    """What a local TLB flush costs."""
+    """The costs of a local TLB flush."""
 
     fixed_cycles: Cycles = cost_cycles(
         1100, "flush_fixed", "a ranged flush on the CPU that asks for it, before its pages", "V", low=500, high=1300
@@ -118,8 +118,8 @@ class Cpu(Section):
     flush: Flush = Flush()
 
 
-# Page walks share the caches with the program, whose own lines are not modelled: a level is given the lines of page
-# tables that it can keep.
+# Page walks share the caches with the program, whose own lines are not modelled: the size of a level
+# is therefore the number of page-table lines that it can keep.
 
 
 class L1(Section):
@@ -159,10 +159,10 @@ class Memory(Section):
 
 
 class Shootdown(Section):
-    """How a TLB flush reaches other CPUs.
+    """The way of a TLB flush to other CPUs.
 
-    What a first target on the socket adds to the initiator's time is send + delivery + respond + ack, less what the target's flush
-    is shorter than its own, cpu.flush.fixed_cycles: the two flush at the same time.
+    A first target on the socket adds send + delivery + respond + ack to the initiator's time, less cpu.flush.fixed_cycles, by which
+    the target's flush is shorter than the initiator's: the two flush at the same time.
     """
 
     kind: Literal["ipi", "bau"] = setting("ipi", "kind", "interrupts, or the broadcast unit of SGI UV", "E")
@@ -185,7 +185,7 @@ class Shootdown(Section):
 
 
 class Kernel(Section):
-    """The kernel: its rules and what its work costs."""
+    """The kernel: its rules and the costs of its work."""
 
     policy: Literal["linux-6"] = setting("linux-6", "policy", "whose rules faults and range operations follow", "E")
     thp: Literal["never", "madvise", "always"] = setting("never", "mode", "transparent huge pages", "M")

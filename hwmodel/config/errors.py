@@ -1,4 +1,4 @@
-"""How a refused setting is told: one line, the dotted name first, then the reason."""
+"""The errors of refused settings: one line each, the dotted name first, then the reason."""
 
 import difflib
 from collections.abc import Iterable
@@ -6,15 +6,15 @@ from collections.abc import Iterable
 from pydantic import ValidationError
 
 LONGEST = 60
-"""Characters of a refused value that are shown."""
+"""The most characters of a refused value that are shown."""
 
 
 class ConfigError(ValueError):
-    """A setting, a preset or a configuration file that can't be used; one line that names it."""
+    """A setting, a preset or a configuration file that can't be used; the message is one line that names it."""
 
 
 class SettingError(ValueError):
-    """What a validator inside a section raises: a setting of that section and why it is refused.
+    """The error of a validator inside a section: a setting of that section and the reason for its refusal.
 
     The section doesn't know under which name it is used, so `{}` in `reason` stands for its dotted prefix.
     """
@@ -25,7 +25,7 @@ class SettingError(ValueError):
 
 
 def explained(error: ValidationError) -> ConfigError:
-    """Return pydantic's complaint as one line that begins with the dotted name."""
+    """Return pydantic's error as a `ConfigError`: one line that begins with the dotted name."""
     problems = error.errors()
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return ConfigError(_line(problems[0]) + more)
@@ -44,7 +44,7 @@ def _line(problem) -> str:
 
 
 def shown(value: object) -> str:
-    """Return a refused value as a message shows it: in full if it is short."""
+    """Return a refused value as a message shows it: in full if it is short, otherwise cut."""
     try:
         text = repr(value)
     except ValueError:  # a number of thousands of digits
@@ -53,9 +53,9 @@ def shown(value: object) -> str:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return "; did you mean x?" for the closest known name, or nothing."""
+    """Return "; did you mean x?" for the closest known name, or an empty text."""
     known = tuple(known)
     close = difflib.get_close_matches(name, known, n=1)
-    # Someone who gives only the last part of a dotted name ("entries") means one that ends so.
+    # A user who gives only the last part of a dotted name ("entries") means a name that ends in it.
     close = close or [other for other in known if other.endswith(f".{name}")]
     return f"; did you mean {close[0]}?" if close else ""

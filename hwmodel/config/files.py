@@ -1,7 +1,7 @@
 """Configuration files: the presets that come with the project and a user's own, read into dotted settings.
 
 A file is TOML: `name`, `design`, `description`, `extends` (presets or parts, later ones win), and the settings, each
-a plain value or an inline table with `value` and, of it, `source`, `confidence`, `low`, `high`.
+a plain value or an inline table with `value` and its `source`, `confidence`, `low`, `high`.
 """
 
 import math
@@ -20,12 +20,12 @@ from hwmodel.output import encodable
 KEYS = ("value", "source", "confidence", "low", "high")
 HEAD = ("name", "design", "description", "extends")
 LONGEST = 1 << 20
-"""Bytes of a file; presets have at most 15,000."""
+"""The most bytes of a file; presets have at most 15,000."""
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A value as a file or a user gives it, and what is known about it."""
+    """A value as a file or a user gives it, with its source, confidence and range."""
 
     value: Any
     source: str
@@ -36,7 +36,7 @@ class Given:
 
 @dataclass(slots=True)
 class Draft:
-    """What a file and those it extends say, not yet checked."""
+    """The contents of a file and of the files it extends, not yet checked."""
 
     name: str = ""
     design: str = ""
@@ -44,7 +44,7 @@ class Draft:
     settings: dict[str, Given] = field(default_factory=dict)
 
     def take(self, other: "Draft") -> None:
-        """Let `other` win wherever it says something."""
+        """Let the values that `other` gives override this draft's."""
         self.design = other.design or self.design
         self.description = other.description or self.description
         self.settings.update(other.settings)
@@ -55,25 +55,25 @@ def _folder() -> Traversable:
 
 
 def names(folder: Traversable | None = None) -> tuple[str, ...]:
-    """Return the names of the presets; of the parts they are made of with `folder=parts()`."""
+    """Return the names of the presets, or, with `folder=parts()`, of the parts that presets share."""
     files = (folder or _folder()).iterdir()
     return tuple(sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml")))
 
 
 def parts() -> Traversable:
-    """Return the folder of what presets share."""
+    """Return the folder of the parts that presets share."""
     return _folder() / "parts"
 
 
 def packaged(name: str) -> Draft:
-    """Return what the preset `name` says."""
+    """Return the draft of the preset `name`."""
     if name not in names():
         raise ConfigError(f"there is no preset {name!r}{suggestion(name, names())} (presets: {', '.join(names())})")
     return _draft(_folder() / f"{name}.toml", f"{name}.toml")
 
 
 def own(path: Path) -> Draft:
-    """Return what a user's file says."""
+    """Return the draft of a user's file."""
     name = encodable(path.name or str(path))
     try:
         return _draft(path, name)
@@ -89,7 +89,7 @@ def _draft(file: Traversable, name: str) -> Draft:
         draft.take(_base(base, name))
     said = {key: _text(head, key, name) for key in ("name", "design", "description")}
     draft.take(Draft(**said, settings=dict(_settings(table, "", name))))
-    draft.name = said["name"]  # a name is a file's own
+    draft.name = said["name"]  # a name is not inherited from the files it extends
     return draft
 
 
@@ -101,7 +101,7 @@ def _text(head: dict[str, Any], key: str, name: str) -> str:
 
 def _table(file: Traversable, name: str) -> dict[str, Any]:
     try:
-        with file.open("rb") as opened:  # a device may have no end
+        with file.open("rb") as opened:  # bounded: a device may have no end
             data = opened.read(LONGEST + 1)
     except OSError as error:
         raise ConfigError(f"{name}: {error.strerror}") from None
@@ -151,7 +151,7 @@ def _given(dotted: str, entry: dict[str, Any], name: str) -> Given:
 
 
 def _doubt(given: Given) -> str | None:
-    """What is wrong with what is said about a value; the value itself is checked with its setting."""
+    """Return why a value's source, confidence or range is refused, or None; the value itself is checked with its setting."""
     if not isinstance(given.source, str) or not given.source:
         return f"source: must be a text, not {given.source!r}"
     if not isinstance(given.confidence, str) or given.confidence not in CONFIDENCE:

@@ -1,4 +1,4 @@
-"""The base of everything that is declared: frozen sections whose fields know their unit, source and range."""
+"""The base of all settings: frozen sections whose fields declare their unit, source and range."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -11,9 +11,9 @@ from pydantic.fields import FieldInfo
 from hwmodel.config.errors import SettingError, shown
 
 FREE = "free"
-"""How a cost of nothing is written: a plain 0 is more often a slip than a wish."""
+"""The value of a cost of nothing: a plain 0 is more often a mistake than intended."""
 LARGEST_COST = 10**9
-"""A cost is at most a second, in ns: sums of cycles then stay far from 63 bits."""
+"""The largest cost, in ns (a second) or cycles: sums of cycles then stay far below 63 bits."""
 CONFIDENCE = {
     "V": "read in the primary source",
     "S": "read in a secondary source",
@@ -21,7 +21,7 @@ CONFIDENCE = {
     "E": "engineering estimate, not published",
     "U": "set by the user",
 }
-"""What the confidence letters mean; presets use the first four."""
+"""The meanings of the confidence letters; presets use the first four."""
 
 Scalar = int | float | str | bool
 """The value of a setting."""
@@ -64,38 +64,38 @@ def setting(
     Parameters
     ----------
     default : int, float, str or bool
-        Its value where no preset or file gives one.
+        The value where no preset or file gives one.
     unit : str
         Unit of the value.
     description : str
-        What it is, in a line.
+        A description in one line.
     confidence : str
-        How sure the default is: a letter of `CONFIDENCE`.
+        The confidence in the default: a letter of `CONFIDENCE`.
     source : str
-        Where the default comes from.
+        The source of the default.
     low, high : float, optional
         The range in which the truth is believed to lie.
     cost : str, optional
-        The cost `C.<cost>` of docs/model.md section 13 that this setting gives: the only place that says so.
+        The cost `C.<cost>` of docs/model.md section 13 that this setting gives: the only place that states it.
     **limits
-        What pydantic's `Field` checks: `ge`, `le`.
+        Limits that pydantic's `Field` checks: `ge`, `le`.
     """
     about: dict[str, Any] = dict(unit=unit, source=source, confidence=confidence, low=low, high=high, cost=cost)
     return Field(default, description=description, json_schema_extra=about, **limits)
 
 
 def size(default: int, unit: str, description: str, confidence: str, **about: Any) -> Any:
-    """Declare the size of a table, `...entries` or `...lines`, that `...ways` beside it divides: see `setting`."""
+    """Declare the size of a table, `...entries` or `...lines`, divided by the `...ways` of the same prefix: see `setting`."""
     return setting(default, unit, description, confidence, **{"ge": 1, "le": 1 << 24, **about})
 
 
 def optional_size(default: int, unit: str, description: str, confidence: str, **about: Any) -> Any:
-    """Declare a `size` that may be 0: there is no such table, whatever its ways."""
+    """Declare a `size` that may be 0: the table then does not exist, whatever its ways."""
     return size(default, unit, description, confidence, **{"ge": 0, **about})
 
 
 def associativity(default: int, confidence: str, **about: Any) -> Any:
-    """Declare the `...ways` of the `...entries` or `...lines` beside it: see `setting`."""
+    """Declare the `...ways` of the `...entries` or `...lines` of the same prefix: see `setting`."""
     return setting(default, "ways", "associativity", confidence, **{"ge": 1, **about})
 
 
@@ -125,9 +125,9 @@ def power_of_two(name: str, value: int) -> None:
 class Section(BaseModel):
     """A group of settings; a field is a setting or another section.
 
-    Every field named `...ways` belongs to the `...entries` or `...lines` beside it: the ways divide them and leave
-    a number of sets that is a power of two, since the set is taken from the low bits of an address. Of a table that
-    may have no entries, the ways then say nothing.
+    Every field named `...ways` belongs to the `...entries` or `...lines` of the same prefix: the ways divide their number,
+    and the number of sets must be a power of two, since the set is taken from the low bits of an address. The ways of a
+    table without entries have no effect.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
@@ -150,7 +150,7 @@ class Section(BaseModel):
 
 
 class DesignSpec(Section):
-    """The base of a design's `Spec`: its sections, and what only it can check."""
+    """The base of a design's `Spec`: the design's sections, and the checks that need them."""
 
     def check(self, common: Any) -> None:
         """Raise `SettingError` if the common sections contradict this design's settings."""
@@ -161,7 +161,7 @@ class DesignSpec(Section):
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """What a field says about its setting."""
+    """The declaration of a setting, from its field."""
 
     default: Scalar
     unit: str
@@ -174,7 +174,7 @@ class Declared:
 
 
 def declared(section: type[Section], prefix: str = "") -> Iterator[tuple[str, Declared]]:
-    """Yield dotted name and declaration of every setting, in the order they are written."""
+    """Yield dotted name and declaration of every setting, in the order of declaration."""
     for name, field in section.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
             yield from declared(field.annotation, f"{prefix}{name}.")
@@ -188,7 +188,7 @@ def _declared(field: FieldInfo) -> Declared:
 
 
 def flat(section: Section, prefix: str = "") -> Iterator[tuple[str, Scalar]]:
-    """Yield dotted name and value of every setting, in the order they are declared."""
+    """Yield dotted name and value of every setting, in the order of declaration."""
     for name in type(section).model_fields:
         value = getattr(section, name)
         if isinstance(value, Section):
@@ -198,7 +198,7 @@ def flat(section: Section, prefix: str = "") -> Iterator[tuple[str, Scalar]]:
 
 
 def nested(values: Mapping[str, Scalar]) -> dict[str, Any]:
-    """Return dotted names as tables in tables, the way pydantic and TOML want them."""
+    """Return dotted names as tables in tables, as pydantic and TOML expect them."""
     tables: dict[str, Any] = {}
     for dotted, value in values.items():
         *path, last = dotted.split(".")

@@ -1,4 +1,4 @@
-"""A trace: agents and their records (`stream`), the check of them (`check`), the file they are kept in (`file`).
+"""A trace: agents and their records (`stream`), the check of the records (`check`), the file that stores them (`file`).
 
 The record itself is in `hwmodel.op`.
 """

@@ -11,9 +11,9 @@ from hwmodel.jit import entry, part
 AGENT = np.dtype((np.record, [
     ("space", "i8"),       # its address space
     ("is_device", "i8"),   # 1: may not change mappings
-    ("fetch_page", "i8"),  # page of the latest fetch if a second half may follow it, else NO_PAGE
-    ("data_page", "i8"),   # the same of the latest read or write
-    ("data_kind", "i8"),   # READ or WRITE: what that was
+    ("fetch_page", "i8"),  # page of the latest fetch if its second half may follow, else NO_PAGE
+    ("data_page", "i8"),   # the same for the latest read or write
+    ("data_kind", "i8"),   # READ or WRITE: kind of the latest read or write
 ]))  # fmt: skip
 NO_PAGE = -2
 FRESH, ALIVE, EXITED = 0, 1, 2  # states of an address space
@@ -46,11 +46,11 @@ REASONS = (
 
 
 class Described(Protocol):
-    """What the check asks of a trace."""
+    """The properties of a trace that the check needs."""
 
     @property
     def agents(self) -> tuple[t.Agent, ...]:
-        """Return the agents: those of a recording may become more as it is read."""
+        """Return the agents; a recording may gain agents as it is read."""
 
     @property
     def prelude(self) -> np.ndarray:
@@ -58,11 +58,11 @@ class Described(Protocol):
 
     @property
     def prefix(self) -> str:
-        """Return how an error message about the trace begins."""
+        """Return the beginning of an error message about the trace."""
 
 
 class Validator:
-    """Checks the chunks of a trace in order; keeps what must be known across chunks.
+    """A checker of a trace's chunks, in order; it keeps the state that crosses chunks.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ class Validator:
         self._check_prelude(trace.prelude)
 
     def check(self, ops: np.ndarray) -> None:
-        """Check the next OP array of the trace; raises TraceError at the first invalid record."""
+        """Check the next OP array of the trace; raise TraceError at the first invalid record."""
         if len(self._trace.agents) != self._agents.size:
             self._admit()
         at, reason = _check(ops, self._agents, self._spaces)
@@ -93,7 +93,7 @@ class Validator:
         self.records += ops.size
 
     def _admit(self) -> None:
-        """Take in agents that are new: a recording learns of a forked child as it goes."""
+        """Add the agents that are new: a recording learns of a forked child while it is read."""
         new = self._trace.agents[self._agents.size :]
         rows = [(agent.space, agent.role == "device", NO_PAGE, NO_PAGE, t.READ) for agent in new]
         self._agents = np.concatenate([self._agents, np.array(rows, AGENT)]).view(AGENT)
@@ -102,7 +102,7 @@ class Validator:
         for at in np.flatnonzero(~np.isin(prelude["kind"], (t.MMAP, t.BRK, t.ARG)))[:1]:
             kind = prelude["kind"][at]
             raise t.TraceError(f"{self._trace.prefix}prelude record {at}: only mmap and brk are allowed, not kind {kind}")
-        roles, self._agents["is_device"] = self._agents["is_device"].copy(), 0  # a device's memory may exist before it
+        roles, self._agents["is_device"] = self._agents["is_device"].copy(), 0  # the prelude may map a device's memory
         at, reason = _check(prelude, self._agents, self._spaces)
         self._agents["is_device"] = roles
         if reason:
@@ -111,7 +111,7 @@ class Validator:
         self._check_breaks(prelude)
 
     def _check_breaks(self, prelude: np.ndarray) -> None:
-        """A program break that moves meets no mapping: it could neither grow over one, nor free its pages before the first record."""
+        """Refuse a break that moves over a mapping: it could neither grow over one, nor free its pages before the first record."""
         breaks: dict[int, int] = {}
         mapped: dict[int, list[tuple[int, int]]] = {}
         for at in np.flatnonzero(np.isin(prelude["kind"], (t.MMAP, t.BRK))):
@@ -127,8 +127,8 @@ class Validator:
             breaks[space] = new
 
     def _check_populated(self, prelude: np.ndarray) -> None:
-        """Pages that are in memory from the beginning are so in one mapping: nothing unmaps them before the first record."""
-        populated: dict[int, list[tuple[int, int]]] = {}  # by address space: sorted, apart
+        """Refuse a mapping over pages that are in memory from the beginning: nothing unmaps them before the first record."""
+        populated: dict[int, list[tuple[int, int]]] = {}  # by address space: sorted, disjoint
         for at in np.flatnonzero(prelude["kind"] == t.MMAP):
             first = int(prelude["address"][at]) >> t.PAGE_SHIFT
             end = first + t.pages_of(prelude, int(at))
@@ -152,7 +152,7 @@ class Validator:
 
 @entry
 def _check(ops, agents, spaces):
-    """(index, reason) of the first invalid record; reason 0: none is."""
+    """Return (index, reason) of the first invalid record; reason 0: none is invalid."""
     i = 0
     while i < ops.size:
         op = ops[i]
@@ -182,7 +182,7 @@ def _check(ops, agents, spaces):
 
 @part
 def _access(op, agent, kind):
-    """Why a read, write or fetch is invalid; notes what a second half needs."""
+    """Return why a read, write or fetch is invalid (or _OK); note its page and kind for a second half."""
     if op.count < 1:
         return _COUNT
     if op.address < 0 or op.address >= t.USER_END:
@@ -206,7 +206,7 @@ def _access(op, agent, kind):
 
 @part
 def _issuer(op, agent):
-    """Why a record other than an access is invalid: kind and role."""
+    """Return why the kind or the role of a record other than an access is invalid, or _OK."""
     kind = op.kind
     if kind == t.ARG:
         return _STRAY
@@ -220,7 +220,7 @@ def _issuer(op, agent):
 
 @part
 def _unit(ops, i):
-    """(records of the unit at `i`, why it is incomplete)."""
+    """Return (records of the unit at `i`, why the unit is incomplete or _OK)."""
     op = ops[i]
     length = 1 + t.args_of(op.kind)
     if t.is_paged(op.kind) and op.count == -1:
@@ -235,7 +235,7 @@ def _unit(ops, i):
 
 @part
 def _operation(ops, i, agent, agents, spaces):
-    """Why a complete unit that is no access is invalid; notes forks and exits."""
+    """Return why a complete unit that is no access is invalid (or _OK); note forks and exits."""
     op = ops[i]
     kind = op.kind
     if t.is_paged(kind):
@@ -259,7 +259,7 @@ def _operation(ops, i, agent, agents, spaces):
 
 @part
 def _range(address, pages):
-    """Why [address, address + pages) is no user range."""
+    """Return why `pages` pages from `address` are no user range, or _OK."""
     if address < 0 or address >= t.USER_END:
         return _CANONICAL
     if address & (t.PAGE - 1):
@@ -271,7 +271,7 @@ def _range(address, pages):
 
 @part
 def _operand(op, pages, arg, agents):
-    """Why the first ARG record of a unit is invalid."""
+    """Return why the first ARG record of a unit is invalid, or _OK."""
     kind = op.kind
     if kind == t.MMAP:
         return _mapping(op, pages, arg, agents)
@@ -294,7 +294,7 @@ def _operand(op, pages, arg, agents):
 
 @part
 def _guest(arg, pages):
-    """Why what a guest does is invalid."""
+    """Return why the operation of a guest is invalid, or _OK."""
     kind, operand = arg.count >> t.GUEST_SHIFT, arg.count & ((1 << t.GUEST_SHIFT) - 1)
     if kind == t.MREMAP:
         return _GUEST if operand != 0 or _range(arg.address, pages) != _OK else _OK
@@ -305,7 +305,7 @@ def _guest(arg, pages):
 
 @part
 def _mapping(op, pages, arg, agents):
-    """Why the flags of an MMAP are invalid."""
+    """Return why the flags of an MMAP are invalid, or _OK."""
     mapping, file = (arg.count >> 3) & 7, arg.count >> t.FILE_SHIFT
     if arg.count < 0 or mapping > t.XPMEM:
         return _PROT
@@ -324,7 +324,7 @@ def _mapping(op, pages, arg, agents):
 
 @part
 def _fork(op, agents, spaces):
-    """Why the child of a fork is invalid."""
+    """Return why the child of a fork is invalid, or _OK; note the new space."""
     child = op.count
     if not _is_space(child, agents):
         return _NO_SPACE
@@ -336,7 +336,7 @@ def _fork(op, agents, spaces):
 
 @part
 def _is_space(space, agents):
-    """Whether an agent has this address space."""
+    """Return whether an agent has this address space."""
     for agent in range(agents.size):
         if agents[agent].space == space:
             return True

@@ -23,26 +23,26 @@ SUFFIX = ".hwtrace"
 VERSION = 1
 GROUP = 1 << 18
 MOST = (1 << 31) - 1
-"""References of a record, at most."""
+"""The most references of a record."""
 KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a disk", stat.S_IFSOCK: "a socket"}
 KEY = b"hwmodel.trace"
 SUM = b"hwmodel.trace.crc32"
-"""The checksum of what is under KEY, in decimal: Parquet has checksums of its pages only. Older files lack it."""
+"""The key of the checksum of the text under KEY, in decimal: Parquet has checksums of its pages only. Older files lack this key."""
 
 
 class Whole(Described, Protocol):
-    """What a file keeps of a trace."""
+    """The properties of a trace that a file stores."""
 
     @property
     def info(self) -> dict[str, Any]:
-        """Return where the trace is from; JSON-able."""
+        """Return where the trace is from, as values that JSON can hold."""
 
     def chunks(self, records: int) -> Iterator[np.ndarray]:
-        """Iterate over the records, `records` or fewer at a time."""
+        """Iterate over the records, at most `records` at a time."""
 
 
 class Opened(NamedTuple):
-    """What a file says of its trace: the arguments of `Trace`, in order."""
+    """A trace as its file describes it: the arguments of `Trace`, in order."""
 
     agents: tuple[t.Agent, ...]
     source: Callable[[], Iterator[np.ndarray]]
@@ -54,14 +54,14 @@ class Opened(NamedTuple):
 
 
 def save(trace: Whole, path: str | os.PathLike[str]) -> None:
-    """Write a trace file; it is complete or not there.
+    """Write a trace file, completely or not at all.
 
     Parameters
     ----------
     trace : Whole
-        A `Trace`. Checked record by record on the way. Agents, prelude and info are written last, so a source may complete them.
+        A `Trace`; each record is checked before it is written. Agents, prelude and info are written last, so a source may complete them.
     path : path
-        By custom ends in ``.hwtrace``. An existing file is replaced at the end; a pipe or a device is written as it comes.
+        Ends in ``.hwtrace`` by convention. An existing file is replaced at the end; a pipe or a device is written directly.
 
     Raises
     ------
@@ -85,14 +85,14 @@ def load(path: str | os.PathLike[str]) -> Opened:
     Returns
     -------
     Opened
-        With `name` the file's path; its records are not checked yet.
+        Its `name` is the file's path; the records are not checked yet.
 
     Raises
     ------
     TraceError
         If it is no trace file, is damaged, or was written by a newer version. Damaged records raise when read.
     FileNotFoundError
-        If there is none.
+        If there is no such file.
     """
     name = os.fspath(path)
     with _open(name) as file:
@@ -113,7 +113,7 @@ def load(path: str | os.PathLike[str]) -> Opened:
 
 
 def check_regular(name: str) -> None:
-    """Raise OSError, with the reason, if there is no file of this name that can be read as often as a trace is."""
+    """Raise OSError, with the reason, if no file of this name can be read several times, as a trace is."""
     try:
         mode = os.stat(name).st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -126,7 +126,7 @@ def check_regular(name: str) -> None:
 
 
 def is_trace_file(path: str | os.PathLike[str]) -> bool:
-    """Whether a Parquet file is a trace, or damaged; False: it is in order and something else."""
+    """Return whether a Parquet file is a trace, or damaged; False: the file is intact and something else."""
     try:
         with _open(os.fspath(path)) as file:
             return KEY in (file.metadata.metadata or {})
@@ -135,17 +135,17 @@ def is_trace_file(path: str | os.PathLike[str]) -> bool:
 
 
 class _Counted(io.RawIOBase):
-    """A file that knows its position, which Parquet asks for and a pipe does not tell."""
+    """A file that counts its position, which Parquet needs and a pipe does not give."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._at = file, 0
 
     def writable(self) -> bool:
-        """Say yes."""
+        """Return True."""
         return True
 
     def write(self, data: Any) -> int:
-        """Write bytes."""
+        """Write bytes and advance the position."""
         self._at += self._file.write(data)
         return len(data)
 
@@ -160,7 +160,7 @@ def _write(trace: Whole, file: Any, path: pathlib.Path) -> None:
     options: dict[str, Any] = {
         "compression": "zstd",
         "compression_level": 9,
-        "use_dictionary": ["kind"],  # Parquet has no bytes: a plain kind takes four
+        "use_dictionary": ["kind"],  # Parquet has no 1-byte integers: a plain kind takes 4 bytes
         "data_page_size": 1 << 24,
         "write_page_checksum": True,
     }
@@ -175,7 +175,7 @@ def _write(trace: Whole, file: Any, path: pathlib.Path) -> None:
             _difference(ops, _no_last())
             arrays = [pa.array(np.ascontiguousarray(ops[column])) for column in t.COLUMNS]
             writer.write_table(pa.Table.from_arrays(arrays, schema=schema), row_group_size=ops.size)
-        Validator(trace)  # the prelude may be new
+        Validator(trace)  # checks the prelude again: the source may have replaced it
         text = _json(_describe(trace, validator.records, references), path)
         writer.add_key_value_metadata({KEY: text, SUM: _sum(text.encode())})
 
@@ -202,12 +202,12 @@ def _open(name: str) -> Any:
     check_regular(name)
     try:
         return arrow().parquet.ParquetFile(name, page_checksum_verification=True)
-    except Exception as error:  # as in _read
+    except Exception as error:  # garbled bytes are reported in many ways, as in _read
         raise t.TraceError(f"{name}: not a trace file, or cut short ({told(error)})") from None
 
 
 def _described(file: Any, name: str) -> tuple[bytes, str | None]:
-    """(the JSON text that describes the trace, its checksum or None)."""
+    """Return (the JSON text that describes the trace, its checksum or None)."""
     keys = file.metadata.metadata or {}
     if KEY not in keys:
         raise t.TraceError(f"{name}: a Parquet file, but not a trace")
@@ -219,7 +219,7 @@ def _sum(text: bytes) -> str:
 
 
 def _opened(meta: dict[str, Any], rows: int, name: str) -> Opened:
-    """Return the trace that a description describes."""
+    """Return the trace of a file's description."""
     agents = [t.Agent(agent["role"], _number(agent, "space"), str(agent["name"])) for agent in meta["agents"]]
     records = _number(meta, "records")
     if records != rows:
@@ -231,7 +231,7 @@ def _opened(meta: dict[str, Any], rows: int, name: str) -> Opened:
 
 
 def _number(table: dict[str, Any], field: str, end: int | None = None) -> int:
-    """A whole number of a description: from 0, and below `end` if there is one."""
+    """Return a whole number of a description, which must be at least 0, and below `end` if given."""
     value = table[field]
     if type(value) is not int or value < 0 or (end is not None and value >= end):
         bound = "not negative" if end is None else f"in [0, {end})"
@@ -247,7 +247,7 @@ def _read(name: str, records: int, references: int) -> Iterator[np.ndarray]:
                 for ops, found in _whole_units(_batches(file, group)):
                     left, uncounted = left - ops.size, uncounted - found
                     yield ops
-            except Exception as error:  # what garbled bytes may make of a file, its library reports in many ways
+            except Exception as error:  # the library reports garbled bytes in many ways
                 raise t.TraceError(f"{name}: damaged in row group {group} ({told(error)})") from None
     if left:
         raise t.TraceError(f"{name}: damaged: {records - left} records, but it should have {records}")
@@ -256,9 +256,9 @@ def _read(name: str, records: int, references: int) -> Iterator[np.ndarray]:
 
 
 def _batches(file: Any, group: int) -> Iterator[tuple[np.ndarray, int]]:
-    """The records of a row group, of which other writers may make as large a one as they like; with each array its references."""
+    """Yield a row group's records in arrays, each with its number of references; other writers' row groups may be of any size."""
     last = _no_last()
-    if file.metadata.row_group(group).num_rows <= 2 * GROUP:  # at once is 5 % faster
+    if file.metadata.row_group(group).num_rows <= 2 * GROUP:  # reading it at once is 5 % faster
         batches = file.read_row_group(group, use_threads=False).to_batches()
     else:
         batches = file.iter_batches(GROUP, row_groups=[group], use_threads=False)
@@ -272,7 +272,7 @@ def _batches(file: Any, group: int) -> Iterator[tuple[np.ndarray, int]]:
 
 
 def _whole_units(batches: Iterator[tuple[np.ndarray, int]]) -> Iterator[tuple[np.ndarray, int]]:
-    """The same records; no array ends within a unit: operands that begin the next one belong to this. They are no references."""
+    """Yield the same records in whole units: operands that begin the next array are moved to this one. They are no references."""
     held: list[np.ndarray] = []
     references = 0
     for ops, found in batches:
@@ -288,7 +288,7 @@ def _whole_units(batches: Iterator[tuple[np.ndarray, int]]) -> Iterator[tuple[np
 
 
 def told(error: Exception) -> str:
-    """What an error says, in one short line."""
+    """Return the message of an error in one line of at most 120 characters."""
     return (str(error).strip("'\"").splitlines() or [type(error).__name__])[0][:120]
 
 
@@ -298,7 +298,7 @@ def _no_last() -> np.ndarray:
 
 @part
 def _stream(kind):
-    """Addresses are near the previous one of the same stream: fetches, data, operations."""
+    """Return the stream of a kind (fetches, data, operations): an address is near the previous one of its stream."""
     kind = kind & ~t.CONTINUES
     return 0 if kind == t.FETCH else 1 if kind <= t.COMPUTE else 2
 
@@ -316,7 +316,7 @@ def _difference(ops, last):
 
 @entry
 def _assemble(ops, address, count, gap, kind, agent, last):
-    """Put columns together to records, and undo `_difference`; returns their references."""
+    """Put columns together to records and undo `_difference`; return the number of their references."""
     references = 0
     for i in range(ops.size):
         row, stream = agent[i] & (t.AGENTS - 1), _stream(kind[i])  # a damaged file must not index outside

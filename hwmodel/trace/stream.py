@@ -16,22 +16,22 @@ from hwmodel.trace.check import Validator
 
 
 class Trace:
-    """Records of one or more agents, streamed as often as one likes in constant memory.
+    """Records of one or more agents, streamed any number of times in constant memory.
 
     Parameters
     ----------
     agents : iterable of Agent
-        Agent i is the one whose records have ``agent == i``.
+        Agent i issues the records with ``agent == i``.
     source : callable
         Returns a fresh iterator of OP arrays, of any sizes; no array ends within a unit.
     prelude : OP[n], optional
         MMAP and BRK units of the memory that exists before the first record.
     info : dict, optional
-        Where the trace is from; JSON-able.
+        Where the trace is from, as values that JSON can hold.
     name : str
         The file, for error messages.
     records, references : int, optional
-        Their numbers where known; otherwise the first use counts them in a pass of its own.
+        The numbers of records and of references where known; otherwise the first use counts them in a separate pass.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Trace:
         self._forked: frozenset[int] | None = None
 
     def __len__(self) -> int:
-        """Records, ARG records included and the prelude left out."""
+        """Return the number of records, with the ARG records and without the prelude."""
         return self._sizes()[0]
 
     def __repr__(self) -> str:
@@ -62,22 +62,22 @@ class Trace:
 
     @property
     def prefix(self) -> str:
-        """How an error message about it begins."""
+        """Return the beginning of an error message about the trace."""
         return f"{self.name}: " if self.name else ""
 
     @property
     def references(self) -> int:
-        """Reads, writes and fetches: the sum of the counts of their records."""
+        """Return the number of reads, writes and fetches: the sum of the counts of their records."""
         return self._sizes()[1]
 
     @property
     def known_size(self) -> tuple[int, int] | None:
-        """(records, references) if they are known without a pass over the trace."""
+        """Return (records, references) if they are known without a pass over the trace, else None."""
         return self._size
 
     @property
     def forked(self) -> frozenset[int]:
-        """The address spaces that FORK records make: known from the pass that counts the records, or from one of its own."""
+        """Return the address spaces that FORK records make, from the pass that counts the records or from a separate one."""
         if self._forked is None:
             self._look()
         return self._forked or frozenset()
@@ -88,12 +88,12 @@ class Trace:
         Parameters
         ----------
         records : int
-            No array has more records, unless one unit has.
+            The most records of an array, except where one unit has more.
 
         Yields
         ------
         OP[n], n > 0
-            Never ends within a unit; not to be written to.
+            Never ends within a unit; must not be written to.
         """
         if records < 1:
             raise TraceError(f"a chunk has at least 1 record, not {records}")
@@ -105,12 +105,12 @@ class Trace:
                 start = end
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a trace file (`.hwtrace`: Parquet), checked, all of it or nothing; see `hwmodel.trace.file.save`."""
+        """Write a trace file (`.hwtrace`: Parquet), checked, completely or not at all; see `hwmodel.trace.file.save`."""
         file.save(self, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Trace":
-        """Open a trace file; its records are read when iterated over; see `hwmodel.trace.file.load`."""
+        """Open a trace file, whose records are read when iterated over; see `hwmodel.trace.file.load`."""
         return cls(*file.load(path))
 
     @classmethod
@@ -122,7 +122,7 @@ class Trace:
         info: dict[str, Any] | None = None,
         name: str = "",
     ) -> "Trace":
-        """A trace in memory: an OP array, or (address, count, gap, kind, agent) tuples; neither copied nor checked."""
+        """Return a trace of an OP array, or of (address, count, gap, kind, agent) tuples, in memory; neither copied nor checked."""
         ops = as_records(records)
         prelude = None if prelude is None else as_records(prelude)
         return cls(agents, functools.partial(_one, ops), prelude, info, name, ops.size, count_references(ops))
@@ -133,7 +133,7 @@ class Trace:
         return self._size or (0, 0)
 
     def _look(self) -> None:
-        """Read the whole trace, once, for what is not known of it."""
+        """Read the whole trace once, for its numbers of records and references and the spaces it forks."""
         records = references = 0
         children: set[int] = set()
         for chunk in self._source():
@@ -157,7 +157,7 @@ def validate(trace: Trace) -> None:
 
 
 def _unit_boundary(ops: np.ndarray, start: int, end: int) -> int:
-    """The last index <= end where a unit that begins after `start` begins; the first one after it if there is none."""
+    """Return the last index <= end where a unit that begins after `start` begins; if none, the first such index after `end`."""
     if end >= ops.size:
         return ops.size
     cut = end

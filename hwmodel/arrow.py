@@ -1,13 +1,13 @@
-"""pyarrow: the one home of its import, which is slow and so waits until it is needed."""
+"""The only import of pyarrow: the import is slow, and so is delayed until pyarrow is needed."""
 
 from typing import Any
 
 
 def arrow() -> Any:
-    """Return the library, with its CSV and its Parquet.
+    """Return pyarrow, with its CSV and Parquet modules.
 
-    It imports pandas itself as soon as it meets an array, in compiled code that drops a KeyboardInterrupt: the run would go on after a
-    Ctrl-C. So pandas is there before.
+    pyarrow itself imports pandas at its first array, in compiled code that drops a KeyboardInterrupt: the run would go on after a
+    Ctrl-C. So pandas is imported before.
     """
     import pandas  # noqa: F401
     import pyarrow.csv

@@ -1,6 +1,6 @@
-"""The range of times (docs/model.md 1.6): what takes a clock past it is refused, by name, before a sum can be wrong.
+"""The range of times (docs/model.md 1.6): a setting or record that takes a clock past it is refused by name, before a sum can be wrong.
 
-The engine looks at the clocks after every step. What one step adds is a cost times a number of things; here both are bounded, so that the
+The engine checks the clocks after every step. One step adds a cost times a number of things; both are bounded here, so that the
 product of any step fits in 63 bits.
 """
 
@@ -15,9 +15,9 @@ from hwmodel.op import COMPUTE, CONTINUES, FETCH, READ, SYSCALL, WRITE
 from hwmodel.trace import Trace
 
 MOST_COUNT = (1 << 31) - 1
-"""What a record's count can be."""
+"""The largest count of a record."""
 STEP = 1 << 61
-"""What one step may add, to a clock that is below 2^58, without leaving 63 bits."""
+"""Cycles that no step may reach: added to a clock below 2^58, fewer stay within 63 bits."""
 
 
 def setting_of(cost: str) -> str:
@@ -36,7 +36,7 @@ def highest(m: Machine) -> tuple[str, int]:
 
 
 def check_machine(m: Machine) -> None:
-    """Refuse flushes of which one for each row would take a CPU past every time."""
+    """Refuse flush costs at which one flush for each row would take a CPU past the range of times."""
     costs, ctl = m.costs[0], m.ctl[0]
     _, cost = highest(m)
     pages = int(ctl.ceiling) * int(costs.flush_page)
@@ -47,7 +47,7 @@ def check_machine(m: Machine) -> None:
 
 
 def check_tables(m: Machine) -> None:
-    """Refuse tables of so many rows that one step on all of them, each at the highest cost, would leave 63 bits."""
+    """Refuse tables so long that one step on all their rows, each at the highest cost, could leave 63 bits."""
     name, cost = highest(m)
     most = max(512 * m.nodes.shape[0], m.vmas.size)
     if most * cost >= STEP:
@@ -55,7 +55,7 @@ def check_tables(m: Machine) -> None:
 
 
 def check_records(m: Machine, trace: Trace, ops: np.ndarray, row_of: np.ndarray, before: int) -> None:
-    """Refuse records that alone take a clock past the latest time: their count times the cost of what they count."""
+    """Refuse records that alone take a clock past the latest time: their count times the cost of each thing counted."""
     latest, costs = int(m.ctl[0].latest), m.costs[0]
     if MOST_COUNT * highest(m)[1] < latest:
         return
@@ -73,7 +73,7 @@ def check_records(m: Machine, trace: Trace, ops: np.ndarray, row_of: np.ndarray,
 
 
 def too_late(m: Machine) -> ConfigError:
-    """Return the refusal of a run whose clock has passed the latest time."""
+    """Return the error of a run whose clock has passed the latest time."""
     ctl, (name, cost) = m.ctl[0], highest(m)
     rows = m.rows[: ctl.agents]
     row = rows[int(np.argmax(np.maximum(rows["clock"], rows["busy_until"])))]
@@ -85,5 +85,5 @@ def too_late(m: Machine) -> ConfigError:
 
 
 def told(time: int) -> str:
-    """Return a time in cycles, as a power of two where it is one."""
+    """Return the text of a time in cycles, as a power of two where it is one."""
     return f"2^{time.bit_length() - 1} cycles" if time & (time - 1) == 0 else f"{time} cycles"

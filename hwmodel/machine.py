@@ -37,11 +37,11 @@ class Provenance:
     value : int, float, str or bool
         The value.
     unit, source, confidence : str
-        Its unit; who says so; a letter of `hwmodel.config.CONFIDENCE`.
+        The value's unit; its source; a letter of `hwmodel.config.CONFIDENCE`.
     low, high : float or None
         The range in which the truth is believed to lie, where one is known.
     description : str
-        What the setting is.
+        A description of the setting.
     """
 
     value: Scalar
@@ -57,12 +57,12 @@ class Provenance:
 class Machine:
     """A checked configuration of the primary MMU, the kernel and one design of secondary MMU.
 
-    Machines compare equal when name, design and all settings do; where the values come from makes no difference.
+    Machines compare equal when name, design and all settings do; the sources of the values make no difference.
 
     Attributes
     ----------
     name, design, description : str
-        Name of the preset or file; of the design's module; a line about it.
+        Name of the preset or file; name of the design's module; one line about the machine.
     common : Common
         The sections that every machine has.
     spec : DesignSpec
@@ -98,15 +98,15 @@ class Machine:
         return owner
 
     def flat(self) -> dict[str, Scalar]:
-        """Return every setting by dotted name: the common ones, then the design's, as they are declared."""
+        """Return every setting by dotted name: the common ones, then the design's, in the order of declaration."""
         return {**dict(flat(self.common)), **dict(flat(self.spec))}
 
     def provenance(self) -> dict[str, Provenance]:
-        """Return where every setting comes from, in the order of `flat`."""
+        """Return the provenance of every setting, in the order of `flat`."""
         return dict(self.origins)
 
     def rows(self) -> list[tuple[str, Scalar, str, str, str, str]]:
-        """Return (name, value, unit, confidence, source, description) of every setting, to be shown."""
+        """Return (name, value, unit, confidence, source, description) of every setting, for display."""
         return [(n, p.value, p.unit, p.confidence, p.source, p.description) for n, p in self.origins.items()]
 
     def costs(self) -> dict[str, int]:
@@ -130,7 +130,7 @@ class Machine:
         Returns
         -------
         Machine
-            This machine is unchanged.
+            A new machine; this one is unchanged.
         """
         mine = {n: Given(p.value, p.source, p.confidence, p.low, p.high) for n, p in self.origins.items()}
         given = {name: Given(value, "set by user") for name, value in changes.items()}
@@ -148,7 +148,7 @@ class Machine:
         other : Machine
             The other machine.
         prefixes : iterable of str
-            Which settings to look at, by the beginning of their names; "" looks at all.
+            The beginnings of the names to compare; "" compares all.
 
         Returns
         -------
@@ -160,7 +160,7 @@ class Machine:
         return {n: (mine.get(n), theirs.get(n)) for n in names if mine.get(n) != theirs.get(n)}
 
     def same_primary(self, other: "Machine") -> "Machine":
-        """Return this machine with the clock, engine, CPUs, memory and kernel of `other`: designs on equal terms."""
+        """Return this machine with the clock, engine, CPUs, memory and kernel of `other`, to compare designs on equal terms."""
         kept = {name: about for name, about in self.origins.items() if not name.startswith(PRIMARY)}
         taken = {name: about for name, about in other.origins.items() if name.startswith(PRIMARY)}
         _check(self.spec, other.common)
@@ -188,7 +188,7 @@ def presets() -> tuple[str, ...]:
 
 @functools.cache
 def preset(name: str) -> Machine:
-    """Return a machine that comes with the project; `presets()` lists them.
+    """Return one of the machines that come with the project; `presets()` lists their names.
 
     Parameters
     ----------
@@ -198,7 +198,7 @@ def preset(name: str) -> Machine:
     Returns
     -------
     Machine
-        Every setting is set by the preset and says where it comes from.
+        The preset sets every setting and names its source.
     """
     draft = files.packaged(name)
     return _built(name, draft.design, draft.description, draft.settings)
@@ -231,7 +231,7 @@ def load(path: str | Path) -> Machine:
 
 @functools.cache
 def _declared(design: str) -> dict[str, Declared]:
-    """Every setting of a machine of this design, in order."""
+    """Return the declaration of every setting of a machine of this design, in order."""
     return {**dict(declared(Common)), **dict(declared(secondary.design(design).Spec))}
 
 
@@ -272,7 +272,7 @@ def _provenance(value: Scalar, about: Declared, given: Given | None) -> Provenan
 
 
 def _plain(value: Any) -> Any:
-    """NumPy's scalars, as sweeps bring them, as Python's."""
+    """Return a value; a NumPy scalar, as sweeps pass, becomes Python's."""
     return value.item() if isinstance(value, np.generic) else value
 
 

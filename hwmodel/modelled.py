@@ -1,4 +1,4 @@
-"""What the engine models: each chunk of a trace is checked here, once for all machines that run it."""
+"""The check that the engine models a trace: each chunk is checked once, for all machines that run the trace."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -28,7 +28,7 @@ from hwmodel.trace.check import Validator
 
 NOT_YET = (PUNCH, SWAP_FREE, MIGRATE, KSM_MERGE, ATTACH, DETACH, GUEST, DIRTY_LOG)
 NOT_YET_ADVICE = {PAGEOUT: "PAGEOUT", COLLAPSE: "COLLAPSE"}
-"""Operations and advice that traces may carry and that the engine does not model."""
+"""Operations and advice that traces may contain and that the engine does not model."""
 
 
 class Chunk(NamedTuple):
@@ -39,7 +39,7 @@ class Chunk(NamedTuple):
     ops : OP[n]
         Whole units, contiguous.
     operations : int64[n]
-        Where what is no access and no computation is: operations with their ARG records, and a few second halves.
+        Indices of the records that are no access and no computation: operations, their ARG records, and a few second halves.
     first : int
         The number of the first record in its trace.
     """
@@ -50,7 +50,7 @@ class Chunk(NamedTuple):
 
 
 class Checker:
-    """Checks the chunks of a trace in order: that they are valid, and that the engine models what they do.
+    """A checker of a trace's chunks, in order: they must be valid, and the engine must model their operations.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class Checker:
     Raises
     ------
     TraceError
-        At a record that is not; the message names the file, the record (from 0) and the reason.
+        At a record that is invalid or not modelled; the message names the file, the record (from 0) and the reason.
     """
 
     def __init__(self, trace: Trace) -> None:
@@ -77,12 +77,12 @@ class Checker:
         return Chunk(np.ascontiguousarray(ops), at, first)
 
     def chunks(self, records: int) -> Iterator[Chunk]:
-        """Read the trace, `records` or fewer at a time, and check what is read."""
+        """Read the trace, at most `records` records at a time, and check each chunk."""
         return map(self.check, self._trace.chunks(records))
 
 
 def check_modelled(trace: Trace, ops: np.ndarray, at: np.ndarray, before: int = 0) -> None:
-    """Refuse operations that traces may carry and the engine does not model; `at`: where the operations of `ops` are."""
+    """Refuse operations that traces may contain and the engine does not model; `at`: the indices of the operations in `ops`."""
     for index in at[np.isin(ops["kind"][at], (MMAP, MADVISE, *NOT_YET))]:
         reason = not_modelled(ops, int(index))
         if reason:
@@ -90,7 +90,7 @@ def check_modelled(trace: Trace, ops: np.ndarray, at: np.ndarray, before: int = 
 
 
 def not_modelled(ops: np.ndarray, at: int) -> str:
-    """What of the operation at `at` the engine does not model; empty if it models all of it."""
+    """Return the part of the operation at `at` that the engine does not model; empty if the engine models all of it."""
     kind = int(ops["kind"][at])
     arg = int(ops["count"][at + 1]) if kind in (MADVISE, MMAP) else 0
     if kind == MADVISE:

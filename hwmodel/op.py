@@ -20,8 +20,8 @@ PUNCH     address = file offset and           count = file
           count, both in pages
 SWAP_FREE address; count = pages              none
 MIGRATE   address; count = pages              count = the memory node they move to
-KSM_MERGE address; count = pages              address, count = where, and in which address space,
-                                              the pages with the same contents are
+KSM_MERGE address; count = pages              address, count = address and address space of the
+                                              pages with the same contents
 ATTACH    count = the address space whose     none
 DETACH    notifier list is joined or left
 GUEST     address; count = pages              count = kind << 24 | operand; address = MREMAP's new one
@@ -29,14 +29,14 @@ DIRTY_LOG address; count = pages              none
 SYSCALL   count = consecutive system calls    none
 ========  ==================================  ===========================================================
 
-SWAP_FREE gives back the swap slots of pages that are swapped out. GUEST is what a guest does to its own page tables: `kind`
+SWAP_FREE frees the swap slots of pages that are swapped out. GUEST is a guest's operation on its own page tables: `kind`
 is MMAP, MUNMAP, MPROTECT or MREMAP, `operand` the protection of the first and third. DIRTY_LOG write-protects the sptes of a
-range, as the hypervisor does before each pass of a live migration. An MMAP of XPMEM shows another process's pages: `file` is
+range, as the hypervisor does before each pass of a live migration. An MMAP of XPMEM maps another process's pages: `file` is
 that address space + 1, the offset its first page there.
 
-A page count that does not fit in 31 bits is -1 and one more ARG, the last, has it as its address. `gap` counts the
-instructions since the agent's previous record that no record stands for. CONTINUES is or-ed into READ, WRITE or FETCH:
-the second half of an access that crosses into the next page.
+A page count that does not fit in 31 bits is written as -1, and one more ARG, the last, holds the count as its address.
+`gap` counts the instructions since the agent's previous record that have no record. CONTINUES is or-ed into READ, WRITE
+or FETCH for the second half of an access that crosses into the next page.
 """
 
 from collections.abc import Iterable
@@ -68,7 +68,7 @@ NAMES = {
 VMA_CHANGING = frozenset({MMAP, BRK, MUNMAP, MPROTECT, MREMAP, FORK, EXIT, ATTACH, DETACH})
 """The kinds that open an epoch of their address space."""
 ARGS = {MMAP: 1, MPROTECT: 1, MADVISE: 1, MREMAP: 1, PUNCH: 1, MIGRATE: 1, KSM_MERGE: 1, GUEST: 1}
-"""ARG records that follow a kind; a kind that is not here has none."""
+"""The number of ARG records after a kind; a kind that is not listed has none."""
 PAGED = frozenset({MMAP, MUNMAP, MPROTECT, MADVISE, MREMAP, PUNCH, SWAP_FREE, MIGRATE, KSM_MERGE, GUEST, DIRTY_LOG})
 """The kinds whose count is a number of pages."""
 
@@ -78,15 +78,15 @@ USER_END = 1 << 47
 """User addresses lie in [0, USER_END)."""
 PROT_READ, PROT_WRITE, PROT_EXEC = 1, 2, 4
 PRIVATE, SHARED, PRIVATE_FILE, SHARED_FILE, HUGETLB, XPMEM = 0, 1, 2, 3, 4, 5
-"""Mappings of MMAP: anonymous private or shared, a file private or shared, private huge pages of 2 MiB, another process's."""
+"""Mappings of MMAP: anonymous private or shared, a file private or shared, private huge pages of 2 MiB, another process's memory."""
 GROWS_DOWN = 1 << 6
 POPULATE = 1 << 7
 """In a prelude: every page of the mapping is in memory, and mapped, from the beginning."""
 FILE_SHIFT = 8
 GUEST_SHIFT = 24
-"""Where the kind begins in the operand of GUEST."""
+"""The lowest bit of the kind in the operand of GUEST."""
 DONTNEED, FREE, HUGEPAGE, NOHUGEPAGE, COLD, PAGEOUT, COLLAPSE = 4, 8, 14, 15, 20, 21, 25
-"""The advice numbers of MADVISE; others change nothing here and are recorded as SYSCALL."""
+"""The advice numbers of MADVISE; other advice has no effect in the model and is recorded as SYSCALL."""
 SPACES = AGENTS = 128
 """Address spaces and agents of a trace are numbered from 0 and are fewer than this."""
 
@@ -101,7 +101,7 @@ class TraceWarning(UserWarning):
 
 @dataclass(frozen=True)
 class Agent:
-    """Who issues records: a CPU thread or a device.
+    """An issuer of records: a CPU thread or a device.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ class Agent:
 
 
 def as_agents(agents: Iterable[Agent]) -> tuple[Agent, ...]:
-    """Return the agents of a trace; raises TraceError if there is none or if there are too many."""
+    """Return the agents of a trace; raise TraceError if there is none or if there are too many."""
     agents = tuple(agents)
     if not 0 < len(agents) <= AGENTS:
         raise TraceError(f"a trace has 1 to {AGENTS} agents, not {len(agents)}")
@@ -134,7 +134,7 @@ def as_agents(agents: Iterable[Agent]) -> tuple[Agent, ...]:
 
 
 def as_records(records: np.ndarray | Iterable[tuple[int, ...]]) -> np.ndarray:
-    """The OP array of (address, count, gap, kind, agent) tuples; an OP array is returned as it is."""
+    """Return the OP array of (address, count, gap, kind, agent) tuples, or an OP array as it is."""
     if isinstance(records, np.ndarray):
         if records.dtype != OP or records.ndim != 1:
             raise TraceError(f"records must be an OP[n] array, not {records.dtype}{list(records.shape)}")
@@ -143,12 +143,12 @@ def as_records(records: np.ndarray | Iterable[tuple[int, ...]]) -> np.ndarray:
 
 
 def copy_records(ops: np.ndarray) -> np.ndarray:
-    """A copy of an OP array. NumPy's own goes field by field: 3.5 ms for what is 0.1 ms as plain words."""
+    """Return a copy of an OP array. NumPy's own copy goes field by field: 3.5 ms, where plain words take 0.1 ms."""
     return np.ascontiguousarray(ops).view(np.int64).copy().view(OP)
 
 
 def count_references(ops: np.ndarray) -> int:
-    """Reads, writes and fetches in an OP array."""
+    """Return the number of reads, writes and fetches in an OP array."""
     return int(ops["count"].sum(where=(ops["kind"] & ~CONTINUES) <= FETCH, dtype=np.int64))
 
 
@@ -163,7 +163,7 @@ def mmap_unit(
     agent: int = 0,
     populate: bool = False,
 ) -> list[tuple[int, int, int, int, int]]:
-    """The records of one MMAP, as tuples.
+    """Return the records of one MMAP, as tuples.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ def mmap_unit(
     grows_down : bool
         A stack.
     agent : int
-        Who maps.
+        The agent that maps.
     populate : bool
         In a prelude: the pages are mapped from the beginning.
     """
@@ -191,7 +191,7 @@ def mmap_unit(
 def paged_unit(
     kind: int, address: int, pages: int, args: Iterable[tuple[int, int]] = (), agent: int = 0, gap: int = 0
 ) -> list[tuple[int, int, int, int, int]]:
-    """The records of one operation on `pages` pages, as tuples; `args` are the (address, count) of its ARG records."""
+    """Return the records of one operation on `pages` pages, as tuples; `args` are the (address, count) of its ARG records."""
     fits = pages < 1 << 31
     unit = [(address, pages if fits else -1, gap, kind, agent)]
     unit += [(first, second, 0, ARG, agent) for first, second in args]
@@ -199,14 +199,14 @@ def paged_unit(
 
 
 def pages_of(ops: np.ndarray, at: int) -> int:
-    """The page count of the operation at index `at` of an OP array."""
+    """Return the page count of the operation at index `at` of an OP array."""
     count = int(ops["count"][at])
     return count if count != -1 else int(ops["address"][at + 1 + ARGS.get(int(ops["kind"][at]), 0)])
 
 
 @part
 def args_of(kind):
-    """ARG records that follow `kind`, without the one of a large page count."""
+    """Return the number of ARG records after `kind`, without the one of a large page count."""
     if kind == MMAP or kind == MPROTECT or kind == MADVISE or kind == MREMAP or kind == PUNCH:
         return 1
     return 1 if kind == MIGRATE or kind == KSM_MERGE or kind == GUEST else 0
@@ -214,7 +214,7 @@ def args_of(kind):
 
 @part
 def is_paged(kind):
-    """Whether `count` is a page count, -1 if an ARG record has it."""
+    """Return whether `count` is a page count (-1 if an ARG record holds the page count)."""
     if kind == MMAP or kind == MUNMAP or kind == MPROTECT or kind == MADVISE or kind == MREMAP or kind == PUNCH:
         return True
     return kind == SWAP_FREE or kind == MIGRATE or kind == KSM_MERGE or kind == GUEST or kind == DIRTY_LOG
@@ -222,7 +222,7 @@ def is_paged(kind):
 
 @part
 def page_count(ops, i):
-    """The page count of the operation at `i`."""
+    """Return the page count of the operation at `i`."""
     op = ops[i]
     return op.count if op.count != -1 else ops[i + 1 + args_of(op.kind)].address
 
@@ -239,7 +239,7 @@ def write(to, address, count, gap, kind, agent):
 
 @part
 def write_access(ops, filled, address, size, kind, agent):
-    """Write an access of `size` bytes at ops[filled]: a record for each page; the records then filled."""
+    """Write an access of `size` bytes at ops[filled], a record for each page; return the number of records then filled."""
     write(ops[filled], address, 1, 0, kind, agent)
     filled += 1
     page = (address >> PAGE_SHIFT) + 1

@@ -1,8 +1,8 @@
-"""Files that are there whole or not at all, whatever ends the process that writes them: the one home of writing files.
+"""Files that exist complete or not at all, whatever ends the process that writes them; all files are written here.
 
-What is written goes into a file without a name (Linux's O_TMPFILE) and takes the place of the old file at the end: of a killed process
-nothing is left. Where there are no such files it has a name, `PREFIX` and random digits, and a lock for as long as its writer
-lives; the next writer in that folder removes those of the dead.
+Data goes into a file without a name (Linux's O_TMPFILE), which replaces the old file at the end: a killed process leaves nothing.
+Where there are no such files, the new file has a name, `PREFIX` and random digits, and a lock for as long as its writer lives;
+the next writer in that folder removes the files of dead writers.
 """
 
 import contextlib
@@ -26,22 +26,22 @@ OPEN_FILES = re.compile(r"/proc/\d+(/task/\d+)?/fd")
 
 @contextlib.contextmanager
 def whole(path: Path, mode: int = 0o666, told: Callable[[str], object] = lambda name: None) -> Iterator[BinaryIO]:
-    """Open a file that takes the place of `path` at the end; after an error, or a kill, `path` is as it was.
+    """Open a file that replaces `path` at the end; after an error, or a kill, `path` is unchanged.
 
     Parameters
     ----------
     path : path
-        At a symbolic link, what it points to is replaced. A file that was there keeps its mode and, where that is allowed, its owner.
-        A pipe, a terminal or another device is not replaced but written, as it comes.
+        Of a symbolic link, the target is replaced. An existing file keeps its mode and, where that is allowed, its owner.
+        A pipe, a terminal or another device is not replaced but written directly.
     mode : int
-        Of a file that was not there, less the umask.
+        The mode of a new file, less the umask.
     told : callable
-        Given the name of a file beside `path`, before that is made: for whoever would remove it should this process be killed.
+        Called with the name of a file beside `path` before that file is made, so that it can be removed should this process be killed.
 
     Raises
     ------
     OSError
-        If it can't be written; names `path`.
+        If `path` can't be written; the message names `path`.
     """
     name = os.fspath(path)
     target = _target(name)
@@ -72,12 +72,12 @@ def whole(path: Path, mode: int = 0o666, told: Callable[[str], object] = lambda 
 
 
 def is_replaced(path: Path) -> bool:
-    """Whether `path` is, or would be, a file that `whole` replaces and that can be read afterwards; raises OSError as `whole` does."""
+    """Return whether `path` is, or would be, a file that `whole` replaces and can be read afterwards; raise OSError as `whole` does."""
     return _target(os.fspath(path)) is not None
 
 
 def check(path: Path) -> None:
-    """Raise OSError if `path` can't be written: before the work, not after it."""
+    """Raise OSError if `path` can't be written; called before the work, not after it."""
     name = os.fspath(path)
     if os.path.isdir(name) or not os.path.basename(name):
         raise IsADirectoryError(f"{name or 'an empty name'}: a folder, not a file to write")
@@ -89,7 +89,7 @@ def check(path: Path) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Raise OSError if no file can be written to a folder that may have to be made."""
+    """Raise OSError if no file can be written to a folder, which may have to be made."""
     name = os.fspath(folder)
     if not name:
         raise FileNotFoundError("the name of the folder to write to is empty")
@@ -103,17 +103,17 @@ def check_folder(folder: Path) -> None:
 
 
 def encodable(text: str) -> str:
-    """Return a text that any file can hold: a byte of a path that is no character, Python's half of one, is written `\\udcff`."""
+    """Return a text that any file can hold: a path's byte that is no character (in Python a lone surrogate) is written `\\udcff`."""
     return text.encode(errors="backslashreplace").decode()
 
 
 class _Output(io.FileIO):
-    """A file whose errors say which one it is: a full disk names none."""
+    """A file whose errors name it: the system's error of a full disk names no file."""
 
     shown = ""
 
     def write(self, data) -> int:  # type: ignore[no-untyped-def, override]
-        """Write bytes."""
+        """Write bytes; name the file in an error."""
         return _named_by(self.shown, super().write, data)
 
 
@@ -124,7 +124,7 @@ def _file(descriptor: int, name: str) -> io.BufferedWriter:
 
 
 def _named_by(name, function, *arguments):  # type: ignore[no-untyped-def]
-    """Call a function; an error of the system's names what the user named."""
+    """Call a function; let an error of the system name the file as the user named it."""
     try:
         return function(*arguments)
     except OSError as error:
@@ -134,7 +134,7 @@ def _named_by(name, function, *arguments):  # type: ignore[no-untyped-def]
 
 
 def _target(name: str) -> str | None:
-    """The file to replace, behind all links; None: it is written as it is, for it is no regular file or one that a process has open."""
+    """Return the file to replace, after all links; None: no regular file, or one that a process has open, is written directly."""
     try:
         mode = os.stat(name).st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -147,12 +147,12 @@ def _target(name: str) -> str | None:
 
 
 def _folder(name: str, target: str) -> str:
-    """The folder of a target, as the user named it where that can be."""
+    """Return the folder of a target, as the user named it where possible."""
     return os.path.dirname(target) if os.path.islink(name) else os.path.dirname(name) or os.curdir
 
 
 def _is_open_file(name: str) -> bool:
-    """Whether a path leads to an open file of a process: /dev/stdout, /dev/fd/63."""
+    """Return whether a path leads to an open file of a process: /dev/stdout, /dev/fd/63."""
     while os.path.islink(name):
         folder = os.path.dirname(name)
         if OPEN_FILES.fullmatch(os.path.realpath(folder)):
@@ -162,10 +162,10 @@ def _is_open_file(name: str) -> bool:
 
 
 def _temporary(folder: str, mode: int, told: Callable[[str], object]) -> tuple[int, str | None]:
-    """(descriptor, name or None) of a new file, locked."""
+    """Return (descriptor, name or None) of a new file, locked."""
     _remove_left(folder)
     if UNNAMED and os.path.isdir("/proc/self/fd"):
-        with contextlib.suppress(OSError):  # this file system has none, or it fails below too
+        with contextlib.suppress(OSError):  # the file system has no unnamed files, or a named one fails below too
             descriptor = os.open(folder, UNNAMED | os.O_RDWR, mode)
             _lock(descriptor)
             return descriptor, None
@@ -173,13 +173,13 @@ def _temporary(folder: str, mode: int, told: Callable[[str], object]) -> tuple[i
         name = _name(folder, told)
         descriptor = os.open(name, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode)
         _lock(descriptor)
-        if os.fstat(descriptor).st_nlink:  # nobody took it for a dead writer's before it was locked
+        if os.fstat(descriptor).st_nlink:  # no other writer removed it as a dead writer's before it was locked
             return descriptor, name
         os.close(descriptor)
 
 
 def _linked(descriptor: int, folder: str, told: Callable[[str], object]) -> str:
-    """Give a file without a name one, for a moment; it."""
+    """Give a file without a name a temporary one; return that name."""
     name = _name(folder, told)
     os.link(f"/proc/self/fd/{descriptor}", name, src_dir_fd=descriptor)  # given a src_dir_fd, Python follows the link
     return name
@@ -197,7 +197,7 @@ def _lock(descriptor: int) -> None:
 
 
 def _remove_left(folder: str) -> None:
-    """Remove what writers that are dead have left in a folder."""
+    """Remove the files that dead writers have left in a folder."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for path in [entry.path for entry in entries if entry.name.startswith(PREFIX) and entry.is_file(follow_symlinks=False)]:
             with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""The memory of a trace before its first record: what is mapped, what of it is populated, which address spaces are yet to come."""
+"""The memory of a trace before its first record: mappings, populated pages, and address spaces that are not born yet."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from hwmodel.trace import Trace
 
 
 def mark_unborn(m: Machine, trace: Trace) -> None:
-    """Mark the address spaces that the trace forks: they do not exist before."""
+    """Mark the address spaces that the trace forks: they do not exist before the fork."""
     for child in trace.forked if m.spaces.size > 1 else ():
         if child < m.spaces.size:
             m.spaces["born"][child] = 0
@@ -21,7 +21,7 @@ def mark_unborn(m: Machine, trace: Trace) -> None:
 
 
 def apply_prelude(m: Machine, trace: Trace, design: Any, engines: int) -> Machine:
-    """Declare what is mapped before time 0, and map what the prelude populates."""
+    """Declare the mappings that exist before time 0, and map the pages that the prelude populates."""
     ops = np.ascontiguousarray(trace.prelude)
     m = m._replace(files=longer_files(m.files, ops))
     if engines and hasattr(design, "extra_vma"):
@@ -48,7 +48,7 @@ def populate(m: Machine, space: int, ops: np.ndarray, k: int) -> Machine:
 
 
 def declare_extra(m: Machine, trace: Trace, first: int, last: int) -> Machine:
-    """Give each address space with engines, born or not, the memory that the design needs beside the trace's own."""
+    """Give each address space with engines, born or not, the memory that the design needs besides the trace's own."""
     ops = np.zeros(3, trace.prelude.dtype)
     ops["kind"], ops["address"], ops["count"] = (MMAP, ARG, ARG), (first << 12, 0, last - first), (-1, 3, 0)
     for space in range(m.spaces.size):

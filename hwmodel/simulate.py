@@ -1,4 +1,4 @@
-"""`simulate`: a machine runs a trace."""
+"""`simulate`: run a trace on a machine."""
 
 import sys
 import time
@@ -31,11 +31,11 @@ def simulate(
     machine : hwmodel.machine.Machine
         From `hwmodel.preset`.
     trace : Trace
-        Device agents are the machine's engines, CPU agents run on CPUs of their own.
+        Its device agents are the machine's engines; each CPU agent runs on a CPU of its own.
     progress : bool, optional
         Show a progress bar; by default on a terminal or in a notebook, for runs of a second or more.
     strict : bool
-        Refuse a trace with an access that has no right, instead of counting it as `segv` and warning.
+        Refuse a trace with an access that it has no right to make, instead of counting it as `segv` and warning.
     runahead : bool
         Let agents take private steps ahead of the others: faster, with the same result.
     chunk : int
@@ -65,7 +65,7 @@ def simulate(
 
 
 def bar(progress: bool | None, size: tuple[int, int] | None) -> Any:
-    """A progress bar over the records; by default only where somebody looks, and after a second."""
+    """Return a progress bar over the records; by default shown only on a terminal or in a notebook, and after a second."""
     from tqdm import tqdm
 
     records = size[0] if size else None
@@ -74,7 +74,7 @@ def bar(progress: bool | None, size: tuple[int, int] | None) -> Any:
 
 
 def report_segv(run: Run, trace: Trace, strict: bool) -> None:
-    """Warn of accesses without a right, or refuse them."""
+    """Warn of accesses without a right, or, if `strict`, raise TraceError."""
     first = int(run.m.ctl[0].first_segv)
     if first < NEVER:
         message = f"{trace.prefix}record {first}: the first access without a right to it (counted as segv, not retried)"

@@ -1,7 +1,7 @@
-"""Compiled kernels on disk: files that nobody else can have written, each with a checksum.
+"""Compiled kernels on disk, in files that no other user can have written, each with a checksum.
 
-What is loaded is run. So a folder that another user owns or may write is not used, nor is a file that is not as it was written. Where no
-folder can be used nothing is kept, and that is said, once: no other folder takes its place.
+A loaded kernel is run, so a folder that another user owns or may write is not used, nor is a file that has changed since it was written.
+Where the folder can't be used, nothing is kept, and one warning says so: no other folder takes its place.
 """
 
 import fcntl
@@ -26,7 +26,7 @@ class Store:
     Parameters
     ----------
     folder : str
-        Made, for this user only, when something is kept; so is its parent.
+        Made, for this user only, when a file is first kept; so is the folder's parent.
     """
 
     def __init__(self, folder: str) -> None:
@@ -35,7 +35,7 @@ class Store:
         self._turns: int | None = None
 
     def load(self, name: str) -> bytes | None:
-        """Return what was saved under a name; None: nothing, or it can't be trusted."""
+        """Return the data saved under a name; None if there are none, or if they can't be trusted."""
         path = self._path(name)
         try:
             if not self._is_ours():
@@ -57,7 +57,7 @@ class Store:
         return None
 
     def save(self, name: str, data: bytes) -> None:
-        """Keep data under a name, if that can be."""
+        """Keep data under a name, if possible."""
         path = self._path(name)
         try:
             if self._is_made():
@@ -68,7 +68,7 @@ class Store:
             self._do_without(path, error)
 
     def drop(self, name: str, why: str) -> None:
-        """Remove a file that is of no use."""
+        """Remove a file that can't be used, with a warning that says why."""
         path = self._path(name)
         warnings.warn(f"{path} {why}: it is removed and compiled anew", RuntimeWarning, stacklevel=2)
         try:
@@ -79,26 +79,26 @@ class Store:
             self._do_without(path, error)
 
     def has(self, prefix: str) -> bool:
-        """Whether a name that begins so has been saved."""
+        """Return whether a name that begins with `prefix` has been saved."""
         try:
             return any(name.startswith(prefix) and name.endswith(SUFFIX) for name in os.listdir(self.folder))
         except OSError:
             return False
 
     def begin(self, name: str) -> None:
-        """Wait while another process makes what will have this name; `end` must follow."""
+        """Wait while another process makes the file of this name; `end` must follow."""
         try:
             if self._is_made():
                 if self._turns is None:
                     self._turns = os.open(os.path.join(self.folder, "turns"), os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
                 until = time.monotonic() + PATIENCE
-                while not self._has_turn(name) and time.monotonic() < until:  # the other one may have been stopped
+                while not self._has_turn(name) and time.monotonic() < until:  # not for ever: the other process may have been stopped
                     time.sleep(PAUSE)
         except OSError as error:
             self._do_without(self.folder, error)
 
     def end(self, name: str) -> None:
-        """Let other processes make it."""
+        """Let other processes make the file of this name."""
         if self._turns is not None:
             fcntl.lockf(self._turns, fcntl.LOCK_UN, 1, _place(name))
 
@@ -115,24 +115,24 @@ class Store:
         return os.path.join(self.folder, name + SUFFIX)
 
     def _head(self, name: str, data: bytes) -> bytes:
-        """What stands before the data: a checksum of them, and of the place where they belong."""
+        """Return the bytes before the data: a checksum of the data and of the place where they belong."""
         place = f"{os.path.basename(self.folder)}/{name}".encode()
         return MAGIC + hashlib.sha256(place + b"\0" + data).digest()
 
     def _is_ours(self) -> bool:
-        """Whether what is in the folder can be trusted; raises OSError if there is no folder."""
+        """Return whether the files of the folder can be trusted; raise OSError if there is no folder."""
         if not self._loads:
             return False
         parent = os.path.dirname(self.folder)
         for path, about in ((parent, os.stat(parent)), (self.folder, os.stat(self.folder))):
-            shared = path == parent and about.st_mode & stat.S_ISVTX  # /tmp: others can't touch what is ours in it
+            shared = path == parent and about.st_mode & stat.S_ISVTX  # /tmp: other users can't touch our files in it
             if reason := "" if shared else _whose(about):
                 self._loads = False
                 self._say(f"{path} {reason}")
         return self._loads
 
     def _is_made(self) -> bool:
-        """Whether something can be kept, in a folder that is made if it is not there; raises OSError if it can't be."""
+        """Return whether files can be kept; make the folder if it does not exist; raise OSError if that fails."""
         if self._loads and self._saves:
             os.makedirs(os.path.dirname(self.folder), 0o700, exist_ok=True)
             os.makedirs(self.folder, 0o700, exist_ok=True)
@@ -148,12 +148,12 @@ class Store:
 
 
 def _whose(about: os.stat_result) -> str:
-    """Why a file or folder is not this user's alone; empty if it is."""
+    """Return why a file or folder is not this user's alone; empty if it is."""
     if about.st_uid != os.geteuid():
         return f"belongs to another user (number {about.st_uid})"
     return "may be written by other users (chmod go-w takes that from them)" if about.st_mode & OTHERS else ""
 
 
 def _place(name: str) -> int:
-    """The byte of the file of turns that stands for a name."""
+    """Return the byte of the file of turns that stands for a name."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big")

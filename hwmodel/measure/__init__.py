@@ -1,1 +1,1 @@
-"""What a run has measured: counters, the ledger of cycles, latencies; and the check that the books balance."""
+"""The measurements of a run: counters, the ledger of cycles, latencies; and the check that the books balance."""

@@ -1,4 +1,4 @@
-"""The identities that every run must satisfy, whatever the design: what `Result.check` checks."""
+"""The identities that every run must satisfy, whatever the design; `Result.check` checks them."""
 
 import numpy as np
 
@@ -10,13 +10,13 @@ SUMS = (
     (("cpu.stlb.hits", "cpu.stlb.misses"), ("cpu.itlb.misses", "cpu.dtlb.misses")),
     (("device.tlb.hits", "device.tlb.misses"), ("device.accesses",)),
 )
-"""Counters whose sums agree, for each agent."""
+"""Counters whose sums must be equal, for each agent."""
 TOTALS = ((("notices.start",), ("notices.end",)), (("ipis.sent",), ("ipis.acked",)))
-"""Counters whose sums agree over all agents."""
+"""Counters whose sums over all agents must be equal."""
 
 
 def violations(counters: Counters, ledger: Ledger, clocks: np.ndarray, histograms: np.ndarray) -> list[str]:
-    """Return what does not balance: one line for each identity and agent, none if all is well."""
+    """Return the identities that do not hold: one line for each identity and agent, none if all hold."""
     return [*_negative(counters, ledger), *_clocks(ledger, clocks), *_counters(counters), *_histograms(histograms)]
 
 

@@ -1,4 +1,4 @@
-"""`Latency`: one log-linear histogram, read."""
+"""`Latency`: the distribution that one log-linear histogram holds."""
 
 import math
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ HALF = 32
 
 
 def bucket_bounds(bucket: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
-    """The lowest and the highest value that a bucket counts.
+    """Return the lowest and the highest value that a bucket counts.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def bucket_bounds(bucket: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True, eq=False)
 class Latency:
-    """A distribution of latencies, in cycles; `.ns` is the same one in nanoseconds.
+    """A distribution of latencies, in cycles; `.ns` is the same distribution in nanoseconds.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class Latency:
     ns_per_cycle : float
         1000 / the machine's clock in MHz.
     unit : "cycles" or "ns"
-        Of everything the object returns.
+        The unit of every latency that the object returns.
 
     Notes
     -----
@@ -60,31 +60,31 @@ class Latency:
 
     @property
     def ns(self) -> "Latency":
-        """The same distribution in nanoseconds."""
+        """Return the same distribution in nanoseconds."""
         return Latency(self.kind, self.row, self.ns_per_cycle, "ns")
 
     @property
     def count(self) -> int:
-        """How many were measured."""
+        """Return the number of latencies measured."""
         return int(self.row[0])
 
     @property
     def mean(self) -> float:
-        """Their mean."""
+        """Return the mean latency."""
         return self._scaled(int(self.row[1]) / self.count) if self.count else math.nan
 
     @property
     def min(self) -> float:
-        """The shortest."""
+        """Return the shortest latency."""
         return self._scaled(int(self.row[2])) if self.count else math.nan
 
     @property
     def max(self) -> float:
-        """The longest."""
+        """Return the longest latency."""
         return self._scaled(int(self.row[3])) if self.count else math.nan
 
     def percentile(self, percent: float) -> float:
-        """The latency that `percent` of the measured ones do not exceed.
+        """Return the latency that `percent` of the measured ones do not exceed.
 
         Parameters
         ----------
@@ -94,8 +94,8 @@ class Latency:
         Returns
         -------
         float
-            As HdrHistogram has it: of the bucket that holds the ceil(percent / 100 x count)-th shortest one (at least
-            the first), the highest value that counts in it; never more than the maximum. In cycles it is an integer.
+            As HdrHistogram defines it: the highest value of the bucket that holds the ceil(percent / 100 x count)-th
+            shortest latency (at least the first); never more than the maximum. In cycles it is an integer.
 
         Raises
         ------
@@ -111,14 +111,14 @@ class Latency:
         return self._scaled(min(int(bucket_bounds(bucket)[1]), int(self.row[3])))
 
     def buckets(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The buckets in use.
+        """Return the buckets in use.
 
         Returns
         -------
         low, high : float64[n]
-            What each counts is in [low, high).
+            Each bucket counts the values in [low, high).
         count : int64[n]
-            How many; none is 0.
+            The number of values in each bucket; none is 0.
         """
         used = np.flatnonzero(self.row[HEAD : HEAD + BUCKETS])
         low, high = bucket_bounds(used)

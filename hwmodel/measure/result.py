@@ -1,4 +1,4 @@
-"""`Result`: what one run measured: counters, cycle ledger, latencies; and the check that the books balance."""
+"""`Result`: the measurements of one run: counters, cycle ledger, latencies; and the check that the books balance."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,12 +26,12 @@ class AccountingError(RuntimeError):
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
 class Result:
-    """What one run measured.
+    """The measurements of one run.
 
     Parameters
     ----------
     machine : Machine
-        What ran.
+        The machine that ran.
     trace_info : dict
         Where the trace is from.
     agents : sequence of AgentInfo
@@ -45,9 +45,9 @@ class Result:
     histograms : int64[latency, HEAD + BUCKETS]
         In cycles; read through `latency`.
     wall_seconds : float
-        How long the run took.
+        The duration of the run on the host.
     records, references : int
-        Size of the trace: records, and the reads, writes and fetches they stand for.
+        Size of the trace: records, and the reads, writes and fetches that the records stand for.
 
     Raises
     ------
@@ -97,21 +97,21 @@ class Result:
 
     @property
     def cycles(self) -> int:
-        """The latest clock: how long the traced program took."""
+        """Return the latest clock, in cycles: the duration of the traced program."""
         return int(self.clocks.max(initial=0))
 
     @property
     def ns_per_cycle(self) -> float:
-        """Nanoseconds of one cycle of the machine's clock."""
+        """Return the nanoseconds of one cycle of the machine's clock."""
         return 1000 / self.machine.get("clock.mhz")
 
     @property
     def ns(self) -> float:
-        """The latest clock in nanoseconds."""
+        """Return the latest clock in nanoseconds."""
         return self.cycles * self.ns_per_cycle
 
     def latency(self, kind: str) -> Latency:
-        """The distribution of one kind of latency.
+        """Return the distribution of one kind of latency.
 
         Parameters
         ----------
@@ -129,14 +129,14 @@ class Result:
         return Latency(kind, self.histograms[kinds.index(kind)], self.ns_per_cycle)
 
     def frame(self) -> "pd.DataFrame":
-        """Everything in one row.
+        """Return the whole result in one row.
 
         Returns
         -------
         DataFrame
             Columns: the machine; size of the trace; each counter by its name; each account as ``ledger.NAME_cycles``;
             each latency as ``NAME.count``, ``NAME.mean_ns``, ``NAME.p50_ns``, ``NAME.p99_ns``, ``NAME.max_ns``.
-            ``attrs["configuration"]`` has every setting of the machine, ``attrs["trace"]`` what is known of the trace.
+            ``attrs["configuration"]`` has every setting of the machine, ``attrs["trace"]`` the trace's info.
         """
         import pandas as pd
 

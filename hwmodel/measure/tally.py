@@ -20,9 +20,9 @@ class AgentInfo:
     Parameters
     ----------
     name : str
-        The agent's, or for example "cpu3 (no agent)".
+        The agent's name, or for example "cpu3 (no agent)".
     role : "cpu" or "device"
-        Which side its cycles count for.
+        The side for which its cycles count.
     space : int
         Number of its address space; -1 without an agent.
     """
@@ -42,7 +42,7 @@ class Tally(Mapping[str, int]):
     names : tuple of str
         The columns.
     array : int64[agent, name]
-        Kept as a read-only copy, `array`.
+        The numbers, kept as a read-only copy, `array`.
     unit : str
         Appended to the column names of `frame`.
     """
@@ -64,7 +64,7 @@ class Tally(Mapping[str, int]):
         return len(self.names)
 
     def total(self, name: str, role: str | None = None) -> int:
-        """One column, added up.
+        """Return the sum of one column.
 
         Parameters
         ----------
@@ -82,17 +82,17 @@ class Tally(Mapping[str, int]):
         return sum(int(n) for n, agent in zip(column, self.agents, strict=True) if role in (None, agent.role))
 
     def by_agent(self, name: str) -> dict[str, int]:
-        """One column: label of the agent (its name, numbered if several have it) to value."""
+        """Return one column: label of the agent (its name, numbered if several agents have it) to value."""
         return dict(zip(self.labels, self._of(name).tolist(), strict=True))
 
     @property
     def labels(self) -> list[str]:
-        """The rows' names, made unique."""
+        """Return the rows' names, made unique."""
         often = Counter(agent.name for agent in self.agents)
         return [f"{a.name} #{i}" if often[a.name] > 1 else a.name for i, a in enumerate(self.agents)]
 
     def frame(self) -> "pd.DataFrame":
-        """A DataFrame, int64[agent, name]; its columns carry the unit, if there is one."""
+        """Return a DataFrame, int64[agent, name]; its column names end in the unit, if there is one."""
         import pandas as pd
 
         columns = [f"{name}_{self.unit}" if self.unit else name for name in self.names]
@@ -125,7 +125,7 @@ class Ledger(Tally):
 
 
 def frozen(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Return a read-only int64 copy; raises ValueError if it has another shape."""
+    """Return a read-only int64 copy; raise ValueError if the array has another shape."""
     array = np.array(array, np.int64)
     if array.shape != shape:
         raise ValueError(f"a result needs an array of shape {shape}, not {array.shape}")

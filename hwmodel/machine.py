@@ -272,7 +272,7 @@ def _provenance(value: Scalar, about: Declared, given: Given | None) -> Provenan
 
 
 def _plain(value: Any) -> Any:
-    """Return a value; a NumPy scalar, as sweeps pass, becomes Python's."""
+    """Return a value, a NumPy scalar (sweeps bring them) converted to Python's type."""
     return value.item() if isinstance(value, np.generic) else value
 
 

@@ -115,7 +115,7 @@ class Store:
         return os.path.join(self.folder, name + SUFFIX)
 
     def _head(self, name: str, data: bytes) -> bytes:
-        """Return the bytes before the data: a checksum of the data and of the place where they belong."""
+        """Return the bytes before the data: a checksum of the data and of the folder and name of their file."""
         place = f"{os.path.basename(self.folder)}/{name}".encode()
         return MAGIC + hashlib.sha256(place + b"\0" + data).digest()
 

@@ -1,4 +1,4 @@
-"""What a user does with runs: compare machines, sweep settings, draw pictures; and the command line."""
+"""Tools for runs: compare machines, sweep settings, draw pictures; and the command line."""
 
 from analysis.comparison import Comparison, compare
 from analysis.inspection import Inspection, inspect

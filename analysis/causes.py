@@ -1,6 +1,6 @@
-"""Why a replay's counts differ from the kernel's, where that is known; what is not is said to be unexplained.
+"""Why a replay's counts differ from the kernel's, where the cause is known; other differences are called unexplained.
 
-A cause that can be counted in the recording explains a number; one that cannot is named as possible.
+A cause that can be counted in the recording explains a number; a cause that cannot is named as possible.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,23 +24,23 @@ MIGRATED = "perhaps: threads that had changed CPUs; the model's never do"
 
 
 def of(operation: str, count: str, difference: int, kernel: Mapping[str, int], trace: "Trace") -> str:
-    """The causes of a difference, model - kernel.
+    """Return the causes of a difference, model - kernel.
 
     Parameters
     ----------
     operation, count : str
-        The row.
+        The row of the replay's table.
     difference : int
-        What is to be explained; 0: nothing is.
+        The difference to explain; 0 needs no cause.
     kernel : mapping
         The kernel's counts for the operation.
     trace : Trace
-        The recording; its info says what it was read as.
+        The recording; its info has the reader's counts.
 
     Returns
     -------
     str
-        Causes separated by semicolons; empty without a difference.
+        Causes separated by semicolons; empty if there is no difference.
     """
     if not difference:
         return ""
@@ -56,7 +56,7 @@ def of(operation: str, count: str, difference: int, kernel: Mapping[str, int], t
 
 
 def of_interrupts(kernel: int, result: "Result", trace: "Trace") -> str:
-    """The causes of a difference in interrupts."""
+    """Return the cause of a difference in the number of interrupts."""
     difference = result.counters["ipis.sent"] - kernel
     if not difference:
         return ""
@@ -67,7 +67,7 @@ def of_interrupts(kernel: int, result: "Result", trace: "Trace") -> str:
 
 
 def _counted(operation: str, count: str, kernel: Mapping[str, int], trace: "Trace") -> Iterator[tuple[str, int]]:
-    """Causes whose part of the difference the recording tells."""
+    """Yield the causes that the recording counts, each with its part of the difference."""
     if count == "operations":
         recorded = trace.info.get("operations")
         name = {"clone": "fork"}.get(operation, operation)
@@ -80,8 +80,8 @@ def _counted(operation: str, count: str, kernel: Mapping[str, int], trace: "Trac
 
 
 def _possible(operation: str, count: str, rest: int) -> str:
-    """A cause that would have this sign, but that the recording does not count."""
-    fewer = operation in ("clone", "mprotect")  # a notice for each VMA; an munmap that cuts one announces the 2 MiB around the cut
+    """Return a cause that would have this sign but that the recording does not count; empty if there is none."""
+    fewer = operation in ("clone", "mprotect")  # one notice per VMA; a munmap that cuts a VMA announces the 2 MiB around the cut
     if count == "notices" and ((fewer and rest < 0) or (operation == "munmap" and rest > 0)):
         return APART
     if count == "full flushes" and operation == "exit" and rest > 0:

@@ -246,7 +246,7 @@ def _machine(name: str) -> Machine:
 
 
 def _trace(name: str, partial: bool = False) -> Any:
-    """A trace, all of it checked: nothing has run or been compiled when a record is bad, or a file is cut short and not to be."""
+    """Return a trace, completely checked: nothing runs or is compiled if a record is bad, or a file is cut short and not `partial`."""
     from hwmodel.trace import validate
 
     trace = _opened(name, partial)
@@ -275,7 +275,7 @@ def _changed(machines: dict[str, Machine], changes: Sequence[str]) -> dict[str, 
     for name, value in _assignments(changes):
         having = [key for key, machine in machines.items() if name in machine.flat()]
         if not having:
-            next(iter(machines.values())).with_(**{name: value})  # raises: it knows what was meant
+            next(iter(machines.values())).with_(**{name: value})  # raises, and suggests the closest setting
         machines = {key: m.with_(**{name: value}) if key in having else m for key, m in machines.items()}
     return machines
 
@@ -297,21 +297,21 @@ def _assignment(text: str, several: bool = False) -> tuple[str, Any]:
 
 
 def _value(text: str) -> Any:
-    """A number, true, false, or else the text itself."""
+    """Return a number, true, false, or else the text itself."""
     try:
         return tomllib.loads(f"value = {' '.join(text.split())}")["value"]
-    except (ValueError, RecursionError):  # not TOML, or such that its reader gives up
+    except (ValueError, RecursionError):  # not TOML, or its reader gives up
         return text.strip()
 
 
 def _console(out: str | None = None) -> Terminal:
-    """Where results are printed: standard output, unless a file is written that may be just that (/dev/stdout, a pipe)."""
+    """Return standard output for results, or standard error if the file being written may be standard output (/dev/stdout, a pipe)."""
     return Terminal(stderr=out is not None and not output.is_replaced(out))
 
 
 def _end(error: BaseException) -> int:
-    """The exit status after an error that ends the process; 0 where the reader of our output has seen enough (`| head`)."""
-    if not isinstance(error.__context__ if isinstance(error, SystemExit) else error, BrokenPipeError):  # typer makes it an exit
+    """Return the exit status after an error that ends the process; 0 if the reader of our output has closed it (`| head`)."""
+    if not isinstance(error.__context__ if isinstance(error, SystemExit) else error, BrokenPipeError):  # typer turns it into SystemExit
         raise error
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hwmodel.trace import Trace
 
 PRIMARY = ("clock.", "engine.", "cpu.", "memory.", "kernel.")
-"""Prefixes of the settings that a fair comparison has in common."""
+"""Prefixes of the settings that are equal in a fair comparison."""
 
 
 def compare(
@@ -32,14 +32,14 @@ def compare(
     Parameters
     ----------
     machines : mapping of str to Machine, or iterable of Machine
-        What to compare, by the name to show it under; an iterable's machines are shown under their own.
+        The machines to compare, by the name to show; machines of an iterable are shown under their own names.
     trace : Trace
-        What they run. If it has no device agent, machines that can have engines get it offloaded
+        The trace that they run. If it has no device agent, machines that can have engines get an offloaded copy
         (`workloads.offload`), and the comparison says so.
     same_primary : str or Machine, optional
         Give every machine the clock, CPUs, memory and kernel of this one; a string names one of `machines`.
     share : float
-        Part of the data accesses that an engine gets where the trace has to be offloaded.
+        Part of the data accesses that an engine gets if the trace has to be offloaded.
     progress : bool, optional
         Show progress bars; by default as `hwmodel.simulate` decides.
 
@@ -50,7 +50,7 @@ def compare(
     Raises
     ------
     ConfigError
-        If names repeat, `same_primary` is unknown, or a machine can't run the trace. Nothing has run then.
+        If names repeat, `same_primary` is unknown, or a machine can't run the trace. No machine has run then.
     TraceError
         If the trace is invalid.
     """
@@ -66,7 +66,7 @@ def compare(
 
 
 def by_name(machines: Mapping[str, Machine] | Iterable[Machine]) -> dict[str, Machine]:
-    """The machines by the names they are shown under; raises ConfigError if there is none or if names repeat."""
+    """Return the machines by the names they are shown under; raise ConfigError if there is none or if names repeat."""
     if isinstance(machines, Mapping):
         named = dict(machines)
     else:
@@ -80,7 +80,7 @@ def by_name(machines: Mapping[str, Machine] | Iterable[Machine]) -> dict[str, Ma
 
 
 def equal_terms(machines: dict[str, Machine], base: str | Machine | None) -> tuple[dict[str, Machine], str]:
-    """The machines with the primary MMU of `base`, and the name of that; unchanged without one."""
+    """Return the machines with the primary MMU of `base`, and the name of `base`; unchanged without `base`."""
     if base is None:
         return machines, ""
     if isinstance(base, str):
@@ -97,9 +97,9 @@ class Comparison:
     Parameters
     ----------
     results : dict of str to Result
-        By the name they are shown under, in order.
+        By the name each is shown under, in order.
     notes : tuple of str
-        What was done to machines or trace, a line each.
+        Changes made to machines or trace, a line each.
     """
 
     results: dict[str, "Result"]
@@ -107,14 +107,14 @@ class Comparison:
 
     @functools.cached_property
     def table(self) -> "pd.DataFrame":
-        """One row for each machine.
+        """Return one row for each machine.
 
         Returns
         -------
         DataFrame
             Columns: design, clock_mhz, every metric of ``analysis.METRICS``, then where the cycles went:
             ``engine.ACCOUNT_ns_per_access`` (of the device accesses), ``cpu.ACCOUNT_ns_per_access`` (of the CPUs').
-            ``attrs["configuration"]`` has the settings of each machine, ``attrs["trace"]`` what is known of the trace.
+            ``attrs["configuration"]`` has the settings of each machine, ``attrs["trace"]`` the trace's info.
         """
         import pandas as pd
 
@@ -135,12 +135,12 @@ class Comparison:
 
     @functools.cached_property
     def accounts(self) -> "pd.DataFrame":
-        """Where the cycles went, tidy: machine, side, account, waiting, cycles, ns, ns_per_access of that side."""
+        """Return where the cycles went, tidy: machine, side, account, waiting, cycles, ns, ns_per_access of that side."""
         return accounts_frame(self.results)
 
     @functools.cached_property
     def differences(self) -> "pd.DataFrame":
-        """Every setting of clock, engine, CPUs, memory and kernel in which the machines differ; a column for each."""
+        """Return every setting of clock, engine, CPUs, memory and kernel in which the machines differ; a column for each machine."""
         import pandas as pd
 
         settings = {name: result.machine.flat() for name, result in self.results.items()}
@@ -152,7 +152,7 @@ class Comparison:
 
     @functools.cached_property
     def settings(self) -> "pd.DataFrame":
-        """Every setting of every machine, tidy: machine, setting, value, unit, confidence, source."""
+        """Return every setting of every machine, tidy: machine, setting, value, unit, confidence, source."""
         import pandas as pd
 
         rows = [(name, *row[:5]) for name, result in self.results.items() for row in result.machine.rows()]
@@ -160,14 +160,14 @@ class Comparison:
 
     @property
     def subtitle(self) -> str:
-        """What was run, in a line."""
+        """Return one line about the run: trace, number of references, offloaded share."""
         size = self._any.references or accesses(self._any)
         offloads = [result.trace_info["offload"] for result in self.results.values() if "offload" in result.trace_info]
         given = f", {100 * offloads[0]['share']:g} % of the data accesses given to an engine" if offloads else ""
         return f"{runs.title(self._any)}: {size / 1e6:,.1f} M references{given}"
 
     def warnings(self) -> list[str]:
-        """What a reader of the figures must know: accesses without a right, operations that were not carried out."""
+        """Return warnings for readers of the figures: accesses without a right, operations that were not carried out."""
         found = []
         for name, result in self.results.items():
             counts = result.counters
@@ -179,7 +179,7 @@ class Comparison:
 
     @property
     def sheet(self) -> tables.Sheet:
-        """Return what tables for people show."""
+        """Return the contents of the tables for people."""
         return tables.Sheet(
             list(self.results), self.subtitle, self.notes, self.warnings(), self.table, self.accounts, self.differences
         )
@@ -189,14 +189,14 @@ class Comparison:
         files.write_all({path: self._csv})
 
     def to_markdown(self, path: str | os.PathLike[str] | None = None) -> str:
-        """The comparison as a Markdown page; written too if a path is given."""
+        """Return the comparison as a Markdown page; write the page too if a path is given."""
         text = tables.markdown(self.sheet)
         if path is not None:
             files.write_all({path: lambda target: files.text(target, text)})
         return text
 
     def plot(self) -> Any:
-        """Where the time goes, and how long misses take.
+        """Draw where the time goes, and how long misses take.
 
         Returns
         -------
@@ -213,12 +213,12 @@ class Comparison:
         Parameters
         ----------
         out : path
-            The folder; made if it is not there. Files of the same names are replaced once all are complete.
+            The folder; created if it does not exist. Files of the same names are replaced once all are complete.
 
         Returns
         -------
         list of str
-            compare.csv, compare.md, settings.csv, costs.png, latency.png: their paths.
+            Paths of compare.csv, compare.md, settings.csv, costs.png, latency.png.
         """
         from analysis import plots
 
@@ -245,7 +245,7 @@ class Comparison:
 
 
 def _in_order(accounts: "pd.DataFrame") -> list[str]:
-    """The columns of the accounts: the engine's, then the CPUs', each as the ledger has them."""
+    """Return the columns of the accounts: the engine's, then the CPUs', each in the ledger's order."""
     from hwmodel.core.ledger import ACCOUNTS
 
     present = set(zip(accounts["side"], accounts["account"], strict=True))

@@ -31,24 +31,24 @@ def convert(
     Parameters
     ----------
     trace : Trace
-        Checked on the way.
+        Any trace; checked while it is written.
     out : path
         Written whole or not at all.
     format : str, optional
         hwtrace, csv or champsim.
     drop : sequence of str
-        Kinds of records that are left out before; "events": all but reads, writes, fetches and compute.
+        Kinds of records to leave out; "events": all except reads, writes, fetches and compute.
     agent : int, optional
-        Whose records, where the format holds one agent only.
+        The agent whose records to write, if the format holds only one agent.
     lossy : bool
         Leave out what the format can't hold.
     progress : bool, optional
-        Show a bar; by default where somebody looks.
+        Show a progress bar; by default on a terminal or in a notebook.
 
     Returns
     -------
     dict
-        How many records the format could not hold, by name.
+        How many records the format could not hold, by kind of loss.
 
     Raises
     ------

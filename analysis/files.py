@@ -1,4 +1,4 @@
-"""Writing several files so that a reader never sees one without the other."""
+"""Write several files so that a reader never sees one without the others."""
 
 import contextlib
 import os
@@ -16,12 +16,12 @@ Writer = Callable[[Any], object]
 
 
 def text(file: Any, content: str) -> None:
-    """Write text, UTF-8; halves of characters, which that has not, are written as `\\udc80`."""
+    """Write text as UTF-8; lone surrogates, which UTF-8 cannot encode, are written as `\\udc80`."""
     file.write(content.encode(errors="backslashreplace"))
 
 
 def csv(file: Any, frame: "pd.DataFrame", **options: Any) -> None:
-    """Write a table as CSV, UTF-8 as `text` does."""
+    """Write a table as CSV, in UTF-8 like `text`."""
     frame.to_csv(file, errors="backslashreplace", **options)
 
 
@@ -36,7 +36,7 @@ def write_all(writers: Mapping[str | os.PathLike[str], Writer]) -> list[str]:
     Parameters
     ----------
     writers : mapping of path to callable
-        Each is called with a binary file to write. All paths have the same parent, which is made if it is not there.
+        Each is called with a binary file to write. All paths have the same parent, which is created if it does not exist.
 
     Returns
     -------
@@ -66,6 +66,6 @@ def write_all(writers: Mapping[str | os.PathLike[str], Writer]) -> list[str]:
 
 
 def _missing(folder: pathlib.Path) -> list[pathlib.Path]:
-    """The topmost folder that is not there yet, if any."""
+    """Return the topmost folder that does not exist yet, in a list; an empty list if all exist."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     return missing[-1:]

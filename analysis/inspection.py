@@ -1,4 +1,4 @@
-"""What a trace is: its agents, what they use, how they reuse it, and what they do to the memory; one picture of it."""
+"""Description of a trace: its agents, the memory they use and reuse, their operations on memory; and one picture of it."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from workloads.footprint import Footprint
 
 SIZES = np.unique(np.round(2 ** (np.arange(0, 16 * 4 + 1) / 4)).astype(np.int64))
-"""Entries of the TLBs whose miss ratio is given: four sizes for each power of two, to 65,536."""
+"""TLB sizes whose miss ratio is given, in entries: four for each power of two, up to 65,536."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class Inspection:
         A row for each agent: role, space, name, records, reads, writes, fetches, instructions, pages and huge_pages (4 KiB and
         2 MiB pages used), pages_written, pages_fetched.
     operations : DataFrame
-        A row for each kind of operation: how many, and on how many pages of 4 KiB (0 for those that are on none).
+        A row for each kind of operation: the number of operations, and of 4 KiB pages that they are on (0 if they have no range).
     reuse : DataFrame
-        For TLBs of `entries`, the misses per reference of every agent (a column for each number) and of `all` together, each
-        agent with a fully associative LRU TLB of its own, of 4 KiB pages, for its fetches and data.
+        For TLBs of `entries`, the misses per reference of every agent (a column for each agent number) and of `all` together.
+        Each agent has a fully associative LRU TLB of its own, of 4 KiB pages, for its fetches and data.
     footprint : Footprint
-        The figures behind, and those of the picture.
+        The figures that the tables are made from, and those of the picture.
     """
 
     agents: "pd.DataFrame"
@@ -41,7 +41,7 @@ class Inspection:
     footprint: "Footprint"
 
     def plot(self) -> Any:
-        """Memory over time, operations over time, and the miss ratio over the size of a TLB.
+        """Draw memory over time, operations over time, and the miss ratio over the size of a TLB.
 
         Returns
         -------

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from hwmodel.measure.result import Result
 
 SIDES = {"engine": ("device", "device.accesses"), "cpu": ("cpu", "cpu.accesses")}
-"""Side to the role of its agents and the counter of its accesses."""
+"""Agent role and access counter of each side."""
 WAITING = ("order_wait", "gate_wait", "idle")
-"""Accounts in which an agent waits for the trace's other agents, not for anything the machine does."""
+"""Accounts in which an agent waits for the trace's other agents, and not for the machine."""
 WORK = ("instruction", "access")
-"""Accounts of what the program itself does; the others are what its memory costs."""
+"""Accounts of the program's own work; the others are the costs of its memory."""
 SHOOTDOWN = ("flush", "ipi_send", "ipi_wait", "ipi_respond", "kick")
 NOTIFICATION = ("notify", "invalidate")
 
@@ -29,15 +29,15 @@ class Metric:
     Parameters
     ----------
     name : str
-        Column name; it carries the unit, a plain number has none.
+        Column name; it contains the unit, if the figure has one.
     title : str
-        As it stands in a table for people.
+        Name in tables for people.
     group : str
-        Heading it stands under.
+        Heading in these tables.
     definition : str
-        What is measured.
+        Definition of the measured quantity.
     value : callable
-        From a `Result`; NaN where there is nothing to measure.
+        Function of a `Result`; NaN if there is nothing to measure.
     """
 
     name: str
@@ -48,13 +48,13 @@ class Metric:
 
 
 def busy_cycles(result: "Result", side: str) -> int:
-    """Cycles of one side's agents, WAITING left out."""
+    """Return the cycles of one side's agents, without the accounts in WAITING."""
     role = SIDES[side][0]
     return sum(result.ledger.total(name, role) for name in ACCOUNTS if name not in WAITING)
 
 
 def accesses(result: "Result", side: str | None = None) -> int:
-    """Accesses of one side, or of both."""
+    """Return the number of accesses of one side, or of both."""
     return sum(result.counters[SIDES[s][1]] for s in ([side] if side else SIDES))
 
 
@@ -171,16 +171,16 @@ METRICS = (
         "operations that failed, or that the chosen kernel lacks", _count("unsupported_ops"),
     ),
 )  # fmt: skip
-"""In the order in which they are shown."""
+"""All metrics, in the order in which they are shown."""
 
 
 def headline(result: "Result") -> dict[str, float]:
-    """Every metric of a run: column name to value."""
+    """Return every metric of a run, by column name."""
     return {metric.name: metric.value(result) for metric in METRICS}
 
 
 def account_rows(machine: str, result: "Result") -> Iterable[dict[str, Any]]:
-    """Where one machine's cycles went: a row for each side and account that is not 0."""
+    """Yield where one machine's cycles went: a row for each side and account that is not 0."""
     for side, (role, _) in SIDES.items():
         number = accesses(result, side)
         for account in ACCOUNTS:
@@ -198,12 +198,12 @@ def account_rows(machine: str, result: "Result") -> Iterable[dict[str, Any]]:
 
 
 def accounts_frame(results: dict[str, "Result"]) -> "pd.DataFrame":
-    """Where the cycles went, tidy.
+    """Return where the cycles went, as a tidy table.
 
     Parameters
     ----------
     results : dict of str to Result
-        Machines by the name they are shown under.
+        Results by the name each machine is shown under.
 
     Returns
     -------

@@ -1,7 +1,7 @@
-"""Text that others wrote, as it may be shown: names in a trace or a machine's file, paths, what a library says of them.
+"""Safe display of foreign text: names in a trace or a machine's file, paths, error messages of libraries.
 
-Such text can't order anything: a terminal gets no escape sequence, a table no line or column more. What would is written as
-Python's literals have it, `\\x1b`, so that it is seen.
+Foreign text must not give orders: no escape sequence reaches a terminal, no further line or column a table. Characters that would
+do so are written as in Python's literals, `\\x1b`, so that they are visible.
 """
 
 import re
@@ -10,11 +10,11 @@ import unicodedata
 LONGEST = 2000
 """Characters of one text that are shown: two screens."""
 MARKS = re.compile(r"[\\`*\[\]<|]")
-"""What Markdown takes for more than itself within a line."""
+"""Characters that have a meaning in Markdown within a line."""
 
 
 def visible(text: str, longest: int = LONGEST) -> str:
-    """Return a text in one line of characters that are seen; the end of a long one is left out, and how much that is is said."""
+    """Return a text in one line of visible characters; a long text is cut, followed by the number of characters left out."""
     rest = len(text) - longest
     shown = text[:longest] if rest > 0 else text
     if not shown.isprintable():
@@ -23,12 +23,12 @@ def visible(text: str, longest: int = LONGEST) -> str:
 
 
 def markdown(text: str) -> str:
-    """Return a text as Markdown that shows just it, in a cell of a table too."""
+    """Return a text as Markdown that shows exactly this text, also within a table cell."""
     return MARKS.sub(r"\\\g<0>", visible(text))
 
 
 def _is_seen(character: str) -> bool:
-    """Whether a character shows, or is a space: not an order to a terminal, a change of direction or half a character."""
+    """Return whether a character is visible or a space: no control character, change of direction or lone surrogate."""
     return character.isprintable() or unicodedata.category(character) == "Zs"
 
 

@@ -1,4 +1,4 @@
-"""A recording of the kernel's own events, replayed: what the model does for the same operations, beside what Linux did."""
+"""Replay of a recording of the kernel's own events: the model's counts for the same operations, beside Linux's."""
 
 import os
 from collections import Counter
@@ -26,7 +26,7 @@ GROUPS = {
     op.READ: FAULT, op.WRITE: FAULT, op.FETCH: FAULT, op.MMAP: "mmap", op.BRK: "brk", op.MUNMAP: "munmap", op.MPROTECT: "mprotect",
     op.MADVISE: "madvise", op.MREMAP: "mremap", op.FORK: "clone", op.EXIT: "exit", op.MIGRATE: OUTSIDE, op.SYNC: SYNC,
 }  # fmt: skip
-"""What the kernel did a record for, by its kind."""
+"""The kernel's operation for a record, by the record's kind."""
 Count = Callable[[Mapping[str, int]], int]
 
 
@@ -44,26 +44,26 @@ COMPARED: dict[str, tuple[Count, Count]] = {
     "flushed pages": (_sum("flushes.pages"), _sum("flushes.pages")),
     "full flushes": (_sum("flushes.full"), _sum("flushes.full")),
 }
-"""What both sides count: from the kernel's counts (`workloads.readers.ftracecounts.COUNTS`) and from the model's counters."""
+"""Quantities counted on both sides: from the kernel's counts (`workloads.readers.ftracecounts.COUNTS`), and the model's counters."""
 TOTAL, IPIS = "total", "interrupts for flushes"
 MOST = 1 << 22
-"""Records of a recording that is replayed operation by operation."""
+"""Most records of a recording that is replayed operation by operation."""
 
 
 @dataclass(frozen=True)
 class Replay:
-    """A recording beside the model's run of it.
+    """A recording's counts beside those of the model's run of it.
 
     Parameters
     ----------
     frame : DataFrame
-        One row for each operation and what is counted: operation, count, kernel, model, difference (model - kernel), cause.
+        One row for each operation and quantity: operation, count, kernel, model, difference (model - kernel), cause.
     result : hwmodel.measure.result.Result
         The run in which threads go at the model's own pace.
     subtitle : str
-        The recording and the machine.
+        Names of the recording and the machine.
     notes : tuple of str
-        What a reader of the figures must know.
+        Remarks for readers of the figures.
     """
 
     frame: "pd.DataFrame"
@@ -72,7 +72,7 @@ class Replay:
     notes: tuple[str, ...]
 
     def save(self, out: str | os.PathLike[str]) -> list[str]:
-        """Write replay.csv and replay.md into a folder, which is made if it is not there; their paths."""
+        """Write replay.csv and replay.md into a folder, created if it does not exist; return their paths."""
         writers = {
             "replay.csv": lambda target: files.csv(target, self.frame, index=False),
             "replay.md": lambda target: files.text(target, self.to_markdown()),
@@ -80,7 +80,7 @@ class Replay:
         return files.write_all({os.path.join(out, name): writer for name, writer in writers.items()})
 
     def to_markdown(self) -> str:
-        """The table as a Markdown page."""
+        """Return the table as a Markdown page."""
         notes = "\n".join(f"- {markdown(note)}" for note in self.notes)
         return "\n\n".join(["# Replay", markdown(self.subtitle), notes, tables.replay_markdown(self.frame)]) + "\n"
 
@@ -91,9 +91,9 @@ def replay(trace: "Trace | str | os.PathLike[str]", machine: Machine | str = "kv
     Parameters
     ----------
     trace : Trace or path
-        From `workloads.read_kernel`, or its file.
+        From `workloads.read_kernel`, or the recording's file.
     machine : Machine or str
-        What runs it; a preset's name. Use of huge pages is set as the recording says.
+        The machine to run it, or a preset's name. Its use of huge pages is set as in the recording.
 
     Returns
     -------
@@ -123,7 +123,7 @@ def replay(trace: "Trace | str | os.PathLike[str]", machine: Machine | str = "kv
 
 
 def groups(trace: "Trace") -> Iterator[tuple[str, np.ndarray]]:
-    """A trace's records by what the kernel did them for; faults, and other calls, that follow one another together."""
+    """Yield a trace's records, grouped by the kernel's operation; consecutive faults, or other calls, are one group."""
     hosts = [number for number, agent in enumerate(trace.agents) if agent.name == "host" and agent.role == "cpu"]
     for ops in trace.chunks():
         starts = np.flatnonzero(ops["kind"] != op.ARG)
@@ -139,7 +139,7 @@ def groups(trace: "Trace") -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _as_recorded(machine: Machine, trace: "Trace") -> tuple[Machine, tuple[str, ...]]:
-    """The machine with the settings that the recording tells, and what was changed."""
+    """Return the machine with the settings found in the recording, and a note for each change."""
     thp = str(trace.info.get("thp", ""))
     chosen = next((mode for mode in ("always", "madvise", "never") if f"[{mode}]" in thp), machine.get("kernel.thp"))
     if chosen == machine.get("kernel.thp"):
@@ -148,7 +148,7 @@ def _as_recorded(machine: Machine, trace: "Trace") -> tuple[Machine, tuple[str, 
 
 
 def _at_least(records: int) -> int:
-    """A lookahead of the whole recording: a virtual machine that does nothing is then idle from the beginning."""
+    """Return a lookahead of at least the whole recording, so that a virtual machine without work is idle from the beginning."""
     return max(1 << 16, 1 << max(2, records.bit_length() + 1))
 
 
@@ -185,7 +185,7 @@ def _kernel(trace: "Trace") -> str:
 
 
 def _about(trace: "Trace") -> Iterator[str]:
-    """What the reader of the recording has to say."""
+    """Yield remarks from the recording's reader."""
     info: Mapping[str, Any] = trace.info
     if not any(agent.role == "device" for agent in trace.agents):
         yield "No mmu notifier was attached when the recording was made: it has no notices, and the model sends none."
@@ -196,7 +196,7 @@ def _about(trace: "Trace") -> Iterator[str]:
 
 
 def _pace(stepped: Mapping[str, Counter[str]], result: "Result") -> Iterator[str]:
-    """Where the order of threads matters: the table has the recorded order, interrupts are of a run at the model's own pace."""
+    """Yield the counters that depend on the order of threads: the table uses the recorded order, interrupts the model's own pace."""
     for name in ("notices.start", "flushes.ranged", "flushes.full"):
         ordered = sum(counts[name] for counts in stepped.values())
         if ordered != result.counters[name]:

@@ -1,4 +1,4 @@
-"""Running machines on a trace: which trace each one gets, and what is said about it."""
+"""Run machines on a trace: choose the trace for each machine, and announce compilation."""
 
 import functools
 import os
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def has_engines(machine: Machine) -> bool:
-    """Whether a machine's design can have engines at all."""
+    """Return whether a machine's design can have engines at all."""
     try:
         machine.check_engines(1)
     except ConfigError:
@@ -24,14 +24,14 @@ def has_engines(machine: Machine) -> bool:
 
 
 def offloaded(trace: "Trace", machines: Iterable[Machine], share: float) -> "tuple[Trace, Trace, str]":
-    """The trace for machines without engines, the one for machines with them, and a note on the difference.
+    """Return the trace for machines without engines, the one for machines with engines, and a note on the difference.
 
     Parameters
     ----------
     trace : Trace
-        What the user gave.
+        The user's trace.
     machines : iterable of Machine
-        What will run.
+        The machines that will run.
     share : float
         Part of the data accesses that an engine gets if the trace has no device agent.
 
@@ -40,7 +40,7 @@ def offloaded(trace: "Trace", machines: Iterable[Machine], share: float) -> "tup
     plain, shared : Trace
         Both are `trace` if it has a device agent, or if no machine has engines.
     note : str
-        One line for people; empty if nothing was done.
+        One line for people; empty if the trace was not changed.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def offloaded(trace: "Trace", machines: Iterable[Machine], share: float) -> "tup
 
 
 def simulate(machine: Machine, trace: "Trace", progress: bool | None = None) -> "Result":
-    """Run one machine: `hwmodel.simulate`, imported when first needed since it brings the kernels along."""
+    """Run one machine with `hwmodel.simulate`, imported only when needed because it loads the kernels."""
     from hwmodel.simulate import simulate
 
     announce_compilation(machine.design)
@@ -76,7 +76,7 @@ def simulate(machine: Machine, trace: "Trace", progress: bool | None = None) -> 
 
 @functools.cache
 def announce_compilation(design: str) -> None:
-    """Say, once, that a design's kernels are not on disk yet: nothing else would show for minutes."""
+    """Announce, once, that a design's kernels must be compiled: nothing else would be printed for minutes."""
     from hwmodel import jit
 
     if not jit.JIT_OFF and not jit.STORE.has(f"hwmodel.secondary.{design}.run-"):
@@ -84,19 +84,19 @@ def announce_compilation(design: str) -> None:
 
 
 def head(trace: "Trace", records: int) -> "Trace":
-    """The first part of a trace, in memory.
+    """Return the first part of a trace, in memory.
 
     Parameters
     ----------
     trace : Trace
-        The whole; it is read up to where it is cut.
+        The whole trace; it is read up to the cut.
     records : int
-        How many records at most, unless one operation has more.
+        Most records to keep; exceeded only if the first operation is longer.
 
     Returns
     -------
     Trace
-        With the agents and the initial memory of the whole.
+        Has the agents and the initial memory of the whole.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def head(trace: "Trace", records: int) -> "Trace":
 
     taken, left = [], records
     for chunk in trace.chunks():
-        if chunk.size > left:  # cut as a trace cuts: never within an operation
+        if chunk.size > left:  # from_records cuts only between operations
             chunk = next(Trace.from_records(trace.agents, chunk).chunks(left))
         taken.append(chunk)
         left -= chunk.size
@@ -124,12 +124,12 @@ def head(trace: "Trace", records: int) -> "Trace":
 
 
 def interactive() -> bool:
-    """Whether someone is watching: a terminal or a notebook."""
+    """Return whether someone is watching: a terminal or a notebook."""
     return "ipykernel" in sys.modules or sys.stderr.isatty()
 
 
 def title(result: "Result") -> str:
-    """What a run's trace is, in a few words."""
+    """Return a short name for a run's trace."""
     info = result.trace_info
     for key in ("title", "name", "program", "generator"):
         words = str(info.get(key) or "").split()

@@ -1,8 +1,8 @@
-"""What a machine counts for each operation of a trace: the run stops behind every group of records.
+"""A machine's counters for each operation of a trace: the run stops after every group of records.
 
 `simulate` counts over a whole run. Here the engine gets a trace in groups, each followed by instructions that do nothing,
-as many as it takes until all agents have come to them: what the counters have gained is the group's. The wait changes
-the timing, not what a single thread's operations count; interrupts are another matter, for no CPU becomes idle in between.
+as many as needed until all agents have reached the end of the group: the counters' increase belongs to the group. The wait changes
+the timing, but not the counts of a single thread's operations. Interrupts do change, since no CPU becomes idle in between.
 """
 
 from collections import Counter
@@ -19,19 +19,19 @@ from hwmodel.run import power_on
 from hwmodel.trace import Trace
 
 LOOKAHEAD = 4
-"""Records that an agent may be ahead of another: the least there is, so that few do nothing."""
+"""Records that an agent may be ahead of another: the smallest possible value, so that few instructions do nothing."""
 REST = 2
 
 
 def counts_by_group(machine: Machine, trace: Trace, groups: Iterable[tuple[str, np.ndarray]]) -> dict[str, Counter[str]]:
-    """Counters by the name of a group of records.
+    """Return the counters of each named group of records.
 
     Parameters
     ----------
     machine : Machine
-        What runs the trace.
+        The machine to run.
     trace : Trace
-        Its agents and prelude are used.
+        The trace whose agents and prelude are used.
     groups : iterable of (str, OP[n])
         The trace's records in order, in whole units; several groups may have the same name.
 
@@ -54,7 +54,7 @@ def counts_by_group(machine: Machine, trace: Trace, groups: Iterable[tuple[str, 
 
 
 def _with_next(groups: Iterable[tuple[str, np.ndarray]]) -> Iterator[tuple[str, np.ndarray, int]]:
-    """Each group with the agent of the one behind it: that agent's space is there, and does nothing in between; -1 at the end."""
+    """Yield each group with the agent of the next one, -1 at the end: that agent's space exists, so it can do nothing meanwhile."""
     before: tuple[str, np.ndarray] | None = None
     for group in groups:
         if before is not None:
@@ -65,7 +65,7 @@ def _with_next(groups: Iterable[tuple[str, np.ndarray]]) -> Iterator[tuple[str, 
 
 
 class _Stepper:
-    """An engine that has come to a stop."""
+    """An engine that stops after each group."""
 
     def __init__(self, machine: Machine, trace: Trace) -> None:
         self._checker, (self._run,) = power_on([machine], trace, runahead=False)
@@ -73,7 +73,7 @@ class _Stepper:
         self._before = self._counted()
 
     def run(self, ops: np.ndarray, agent: int) -> np.ndarray:
-        """Run records to their end; what the counters have gained. `agent` does nothing meanwhile; -1: the trace ends."""
+        """Run records to their end; return the counters' increase. `agent` does nothing meanwhile; -1: the trace ends."""
         self._feed(ops)
         end = self._fed
         while not self._run.go_on() and (agent < 0 or self._oldest() < end):
@@ -86,7 +86,7 @@ class _Stepper:
         self._fed += 0 if ops is None else ops.size
 
     def _oldest(self) -> int:
-        """The index of the oldest record that is not complete; requests of engines count."""
+        """Return the index of the oldest record that is not complete; engines' outstanding requests count."""
         m = self._run.m
         rows, agents = m.rows, int(m.ctl[0].agents)
         heads = [int(m.queue[row.head].index) for row in rows[:agents] if row.head < row.tail]

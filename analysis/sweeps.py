@@ -1,4 +1,4 @@
-"""Sweeping settings of one machine over one trace."""
+"""Sweep settings of one machine over one trace."""
 
 import itertools
 from collections.abc import Iterable, Mapping
@@ -28,29 +28,29 @@ def sweep(
     Parameters
     ----------
     machine : Machine
-        Has all the other settings.
+        The machine with all other settings.
     settings : mapping of str to iterable
         Values by dotted name: ``{"tlb.entries": [64, 256], "driver.interrupt_ns": [800, 1500]}`` are four points.
     trace : Trace
-        What every point runs; offloaded as in `analysis.compare` if it has no device agent.
+        The trace that every point runs; offloaded as in `analysis.compare` if it has no device agent.
     threads : int
-        Points that run at the same time; they share the trace.
+        Number of points that run at the same time; they share the trace.
     share : float
-        Part of the data accesses that an engine gets where the trace has to be offloaded.
+        Part of the data accesses that an engine gets if the trace has to be offloaded.
     progress : bool, optional
-        Show a progress bar; by default if a terminal or a notebook is there to see it.
+        Show a progress bar; by default on a terminal or in a notebook.
 
     Returns
     -------
     DataFrame
         One row for each point, in the order of `itertools.product`: a column for each setting, by its dotted name, then
         every metric of ``analysis.METRICS``. ``attrs["configuration"]`` has the machine's settings, ``attrs["swept"]``
-        the names of those swept, ``attrs["trace"]`` what is known of the trace, ``attrs["notes"]`` what was done to it.
+        the names of the swept settings, ``attrs["trace"]`` the trace's info, ``attrs["notes"]`` the changes made to the trace.
 
     Raises
     ------
     ConfigError
-        If any point is invalid. Nothing has run then.
+        If any point is invalid. No point has run then.
     TraceError
         If the trace is invalid.
     """
@@ -75,7 +75,7 @@ def sweep(
 
 
 def combinations(settings: Mapping[str, Iterable[Any]]) -> list[dict[str, Any]]:
-    """Every combination of the values, by dotted name.
+    """Return every combination of the values, by dotted name.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The comparison as tables for people: metrics as rows, machines as columns."""
+"""Tables of a comparison for people: metrics as rows, machines as columns."""
 
 import math
 from collections.abc import Collection, Iterator, Sequence
@@ -15,16 +15,16 @@ NOTHING = "–"
 
 
 class Sheet(NamedTuple):
-    """A comparison as far as its tables show it; `Comparison.sheet` makes one.
+    """The contents of a comparison's tables; `Comparison.sheet` makes one.
 
     Parameters
     ----------
     names : list of str
         The machines, in the order of the columns.
     subtitle : str
-        What was run, in a line.
+        One line about the run.
     notes, warnings : sequence of str
-        What was done to machines or trace; what a reader of the figures must know. A line each.
+        Changes made to machines or trace; warnings for readers of the figures. A line each.
     table, accounts, differences : DataFrame
         As `Comparison` describes them.
     """
@@ -39,7 +39,7 @@ class Sheet(NamedTuple):
 
 
 def cell(value: Any) -> str:
-    """A value as a reader wants it: thousands set apart, four digits of what is not whole, a dash for nothing."""
+    """Return a value for a table: thousands separated, four significant digits of a fraction, a dash for None and NaN."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return NOTHING
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -53,7 +53,7 @@ def cell(value: Any) -> str:
 
 
 def metric_rows(sheet: Sheet) -> Iterator[tuple[str, str, list[str]]]:
-    """(group, title, cells) of every metric, in order."""
+    """Yield (group, title, cells) of every metric, in order."""
     table = sheet.table
     yield "Machine", "design", [str(value) for value in table["design"]]
     yield "Machine", "clock, MHz", [cell(value) for value in table["clock_mhz"].tolist()]
@@ -62,7 +62,7 @@ def metric_rows(sheet: Sheet) -> Iterator[tuple[str, str, list[str]]]:
 
 
 def account_rows(sheet: Sheet, side: str) -> Iterator[tuple[str, list[str]]]:
-    """(account, cells) of one side in ns per access, the largest first, waiting last; idle time is left out."""
+    """Yield (account, cells) of one side in ns per access, the largest first, waiting last; idle time is left out."""
     own = sheet.accounts[(sheet.accounts["side"] == side) & (sheet.accounts["account"] != "idle")]
     wide = own.pivot(index="account", columns="machine", values="ns_per_access")
     wide = wide.reindex(columns=sheet.names)
@@ -73,7 +73,7 @@ def account_rows(sheet: Sheet, side: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def markdown(sheet: Sheet, pictures: bool = False) -> str:
-    """The whole comparison as a Markdown page; `pictures` refers to costs.png and latency.png beside it."""
+    """Return the whole comparison as a Markdown page; `pictures` adds links to costs.png and latency.png in the same folder."""
     names = sheet.names
     parts = [f"# {' against '.join(map(shown, names))}", shown(sheet.subtitle)]
     parts.append("\n".join(f"- {shown(note)}" for note in (*sheet.notes, *sheet.warnings)))
@@ -109,7 +109,7 @@ def _differences(frame: "pd.DataFrame") -> str:
 
 
 def _table(header: list[str], rows: list[list[str]], bold: Collection[str] = ()) -> str:
-    """A Markdown table; rows that begin with a word of `bold` do so in bold."""
+    """Return a Markdown table; rows whose first cell is in `bold` have that cell in bold."""
     from tabulate import tabulate
 
     align = ["left", *["right"] * (len(header) - 1)]
@@ -118,7 +118,7 @@ def _table(header: list[str], rows: list[list[str]], bold: Collection[str] = ())
 
 
 def replay_markdown(frame: "pd.DataFrame") -> str:
-    """A replay's rows as a Markdown table."""
+    """Return a replay's rows as a Markdown table."""
     rows = frame.assign(operation=frame["operation"].where(~frame["operation"].duplicated(), ""))
     lines = ["| operation | count | kernel | model | difference | cause |", "|---|---|---:|---:|---:|---|"]
     for operation, count, kernel, model, difference, cause in rows.itertuples(index=False):

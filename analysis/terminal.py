@@ -1,4 +1,4 @@
-"""The terminal: the one home of printing. What is printed is text, whoever wrote it: never markup, never an order to the terminal."""
+"""The only module that prints. Whoever wrote a text, it is printed as text: never as markup or as an order to the terminal."""
 
 import contextlib
 import sys
@@ -10,7 +10,7 @@ from rich.text import Text
 from analysis.outside import visible
 
 WIDTH = 100
-"""Columns of what does not go to a terminal."""
+"""Width in columns if the output does not go to a terminal."""
 
 
 class Terminal(Console):
@@ -28,7 +28,7 @@ class Terminal(Console):
             self.width = WIDTH
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Return text as it is shown: all that is printed comes through here, cells of tables too."""
+        """Return printable text: everything printed passes through here, cells of tables too."""
         shown = visible(text).encode(self.encoding, "backslashreplace").decode(self.encoding)
         return super().render_str(shown, **options)
 
@@ -37,17 +37,17 @@ class Terminal(Console):
         self.print(text, style=style, soft_wrap=True)
 
     def on_broken_pipe(self) -> None:
-        """Leave it to `cli.main` that the reader of our output has seen enough: rich would end the process with status 1."""
+        """Raise BrokenPipeError for `cli.main` if the reader has closed our output: rich would end the process with status 1."""
         raise BrokenPipeError
 
 
 def tell(message: str) -> None:
-    """Say something beside the results, in one line."""
+    """Print a message beside the results, in one line."""
     Terminal(stderr=True).line("hwmodel: " + " ".join(part.strip() for part in message.splitlines()))
 
 
 def take_any_text() -> None:
-    """Let the standard streams write what their encoding lacks, as `\\xe9`, instead of raising UnicodeEncodeError."""
+    """Let the standard streams write characters that their encoding lacks, as `\\xe9`, instead of raising UnicodeEncodeError."""
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError, ValueError):  # a notebook's stream, or one that is closed
+        with contextlib.suppress(AttributeError, ValueError):  # a notebook's stream, or a closed one
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""What the command line prints: tables that fit a terminal of 100 columns."""
+"""The command line's output: tables that fit a terminal of 100 columns."""
 
 import itertools
 from collections.abc import Sequence
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 SWEEP = ("ns_per_access", "device_ns_per_access", "device_miss_rate_percent", "fault_p50_ns", "fault_p99_ns", "traps")
 """Metrics that a sweep prints; its file has all."""
 TLBS = (16, 64, 256, 1024, 4096)
-"""TLBs whose misses an inspection prints; its picture has more."""
+"""TLB sizes whose misses an inspection prints; its picture has more."""
 FACTS = 100
-"""Lines of what else a trace says of itself: recordings have at most 20."""
+"""Most lines printed of a trace's other info: recordings have at most 20."""
 
 
 def show_comparison(console: Terminal, comparison: "Comparison") -> None:
@@ -96,7 +96,7 @@ def show_inspection(console: Terminal, inspection: "Inspection") -> None:
 
 
 def _short(value: object) -> str:
-    """A count in at most seven characters; anything else as it is."""
+    """Return a count in at most seven characters; any other value as in other tables."""
     if not isinstance(value, int) or value < 100_000:
         return tables.cell(value)
     scale, unit = (1e9, "G") if value >= 1e9 else (1e6, "M")

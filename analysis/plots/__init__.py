@@ -1,4 +1,4 @@
-"""Pictures: one function for each; it takes what it shows and a place to draw, and computes no result."""
+"""Pictures: one function for each; it takes data and a place to draw, and computes no result."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any

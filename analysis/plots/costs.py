@@ -18,7 +18,7 @@ FAMILIES = {
     "#e08a00": "coherence",
     "#2d9c7c": "the kernel otherwise",
 }
-"""A colour for each family of accounts, as the picture's key shows it."""
+"""Name of each family of accounts in the picture's key, by colour."""
 COLOURS = {
     "stlb": "#a9d2ef", "walk": "#3d8fc9",
     "irq": "#8e4585", "driver": "#b5679f", "gup": "#d79dc3",
@@ -29,25 +29,25 @@ COLOURS = {
     "fault": "#00795a", "syscall": "#5cb99a", "vma": "#8fd3ba", "clear": "#2d9c7c", "free": "#b9e4d5",
     "fork": "#005a43", "lock_wait": "#c9b458",
 }  # fmt: skip
-"""Accounts by family; what the program itself does is no cost of its memory.
+"""Accounts by family; the program's own work is no cost of its memory.
 
-What an engine's stall waits for and what a CPU does meanwhile have one colour."""
+An engine's stall and a CPU's work for it have one colour."""
 OTHER = "#d5d9de"
 SHOWN = 0.02
-"""A smaller part of a bar goes to "other"."""
+"""Parts of a bar below this share are added to "other"."""
 SIDES = {
     "engine": ("Secondary engine", "ns per device access, beyond the access", "the access itself"),
     "cpu": ("CPUs", "ns per CPU access, beyond the program", "the program itself"),
 }
-"""Heading of each side, what its bars show, and what they leave out."""
+"""Heading of each side, the quantity its bars show, and the quantities they leave out."""
 BAR, STEP, LABEL = 0.34, 1.0, 0.09
 """Width of a bar, distance between bars, gap before the labels."""
 PANEL_HEIGHT, TOP, WIDTH = 4.6, 1.15, 9.6
-"""Inches: one panel with its heading and machine names; title, subtitle and key above them; at least so wide."""
+"""Inches: one panel with its heading and machine names; title, subtitle and key above the panels; least width."""
 
 
 def draw_costs(accounts: "pd.DataFrame", machines: Sequence[str], subtitle: str, figure: Any = None) -> Any:
-    """Draw the stacked accounts of each machine, engine and CPU apart.
+    """Draw the stacked accounts of each machine, engine and CPUs in separate panels.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def draw_costs(accounts: "pd.DataFrame", machines: Sequence[str], subtitle: str,
     machines : sequence of str
         Order of the bars.
     subtitle : str
-        Says what was run.
+        One line about the run.
     figure : Figure or SubFigure, optional
         Where to draw; its size should be `costs_size`.
 
@@ -81,32 +81,32 @@ def draw_costs(accounts: "pd.DataFrame", machines: Sequence[str], subtitle: str,
 
 
 def costs_size(machines: int, sides: int) -> tuple[float, float]:
-    """Width and height of the picture, in inches."""
+    """Return the width and height of the picture, in inches."""
     across, down = (sides, 1) if _abreast(machines) else (1, sides)
     return max(WIDTH, _panel_width(machines) * across), TOP + PANEL_HEIGHT * down
 
 
 def sides_of(accounts: "pd.DataFrame") -> list[str]:
-    """The sides that have anything to show."""
+    """Return the sides that have anything to show."""
     return [side for side in SIDES if ((accounts["side"] == side) & ~accounts["waiting"]).any()] or ["cpu"]
 
 
 def stack(accounts: "pd.DataFrame", machine: str) -> tuple[list[tuple[str, float]], float, float]:
-    """One bar, and what stands under it.
+    """Return one bar's parts, and the values printed below the bar.
 
     Parameters
     ----------
     accounts : DataFrame
-        Those of one side.
+        The accounts of one side.
     machine : str
-        Whose bar.
+        The machine that the bar is for.
 
     Returns
     -------
     parts : list of (str, float)
         From the bottom up: account and ns per access, in the same order in all bars, "other" last.
     work, waiting : float
-        ns per access that are not in the bar: the program's own, and waiting for the other side.
+        ns per access that are not in the bar: the program's own work, and waiting for the other side.
     """
     costs = accounts[~accounts["waiting"] & ~accounts["account"].isin(WORK)]
     order = costs.groupby("account")["ns_per_access"].sum().sort_values(ascending=False, kind="stable").index
@@ -158,7 +158,7 @@ def _panel(axes: Any, accounts: "pd.DataFrame", machines: Sequence[str], side: s
     top = max((sum(value for _, value in parts) for parts, *_ in stacks), default=0.0) or 1.0
     axes.set_xlim(-BAR / 2, (len(machines) - 1) * STEP + 0.80)
     axes.set_ylim(0, top * 1.16)
-    axes.axis("off")  # every part has its number
+    axes.axis("off")  # every part has its value as a label
     axes.set_title(SIDES[side][0], loc="left", fontsize=12, fontweight="bold", color=INK, pad=20)
     axes.text(0, 1.025, SIDES[side][1], transform=axes.transAxes, fontsize=9.5, color=MUTED)
     for i, (machine, (parts, work, waiting)) in enumerate(zip(machines, stacks, strict=True)):
@@ -174,7 +174,7 @@ def _bar(axes: Any, x: float, parts: list[tuple[str, float]], top: float, height
         axes.bar(x, value, BAR, bottom=at, color=COLOURS.get(name, OTHER), edgecolor=PAPER, linewidth=0.7)
         middles.append(at + value / 2)
         at += value
-    line = 0.185 * top * 1.16 / height  # height of a label, in data units
+    line = 0.185 * top * 1.16 / height  # label height, in data units
     places = spread(middles, [line] * len(parts), 0.0, top * 1.16)
     edge, text_at = x + BAR / 2, x + BAR / 2 + LABEL
     for (name, value), middle, place in zip(parts, middles, places, strict=True):

@@ -1,4 +1,4 @@
-"""The look of every picture: type, ink and colours, and how a picture is written."""
+"""The style of every picture: type, ink and colours; and writing of pictures."""
 
 import io
 import os
@@ -11,12 +11,12 @@ from analysis.outside import visible
 
 INK, MUTED, FAINT, PAPER = "#1f2328", "#6b7280", "#dfe3e8", "#ffffff"
 MACHINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4d4d4d")
-"""Okabe and Ito's colours, told apart with every kind of colour blindness."""
+"""Colours of Okabe and Ito, distinguishable with every kind of colour blindness."""
 STYLE: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["Inter", "Source Sans 3", "Helvetica Neue", "DejaVu Sans"],
     "font.size": 10.5,
-    "text.parse_math": False,  # a name may have dollars
+    "text.parse_math": False,  # a name may contain dollars
     "text.color": INK,
     "axes.labelcolor": MUTED,
     "axes.edgecolor": FAINT,
@@ -32,7 +32,7 @@ STYLE: Any = {
 }
 DPI = 160
 NAME, LINE = 40, 160
-"""Characters of a name and of a line that are drawn."""
+"""Most characters of a name and of a line that are drawn."""
 
 
 class Picture(Figure):
@@ -51,7 +51,7 @@ def save(figure: Figure, target: str | os.PathLike[str] | BinaryIO) -> None:
 
 
 def inches(figure: Any) -> tuple[float, float]:
-    """Width and height of a figure or subfigure."""
+    """Return the width and height of a figure or subfigure, in inches."""
     return figure.bbox.width / figure.dpi, figure.bbox.height / figure.dpi
 
 
@@ -63,13 +63,13 @@ def heading(figure: Any, title: str, subtitle: str) -> None:
 
 
 def label(name: str) -> str:
-    """A name as it is drawn; matplotlib leaves out of a key what begins with an underscore."""
+    """Return a name as drawn in a key: matplotlib leaves out labels that begin with an underscore."""
     shown = visible(name, NAME)
     return f" {shown}" if shown.startswith("_") else shown
 
 
 def number(value: float) -> str:
-    """Three digits, never in powers of ten."""
+    """Return a number with three digits, never in powers of ten."""
     if value >= 1000:
         return f"{value:,.0f}"
     digits = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 0.1 else 3
@@ -77,7 +77,7 @@ def number(value: float) -> str:
 
 
 def duration(ns: float) -> str:
-    """A time with its unit: 870 ns, 1.52 µs, 12.0 ms."""
+    """Return a time with its unit: 870 ns, 1.52 µs, 12.0 ms."""
     for unit, scale in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
         if ns >= 0.9995 * scale:
             return f"{_digits(ns / scale)} {unit}"

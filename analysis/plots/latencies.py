@@ -1,4 +1,4 @@
-"""How long a miss takes that needs software: the shape of each machine's distribution, and its tail."""
+"""Latency of misses that need software: the shape of each machine's distribution, and its tail."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from hwmodel.measure.result import Result
 
 PATHS = {"fault.fmm": "interrupt handler", "fault.upm": "user polling", "fault.violation": "EPT violation"}
-"""Kinds of latency that "fault" consists of, and how they are called in the picture."""
+"""The kinds of latency that make up "fault", with their names in the picture."""
 SHADES = (1.0, 0.5, 0.28)
 BINS_PER_DECADE = 32
 WIDTH, TOP, RIDGE, TAIL, FOOT = 10.2, 0.95, 1.25, 2.9, 0.75
-"""Inches: the picture; title; the row of one machine; the tail's panel and what is beneath its axis."""
+"""Inches: the picture; title; one machine's row; the tail's panel, and the space below its axis."""
 LEFT, RIGHT = 2.35, 0.35
 """Inches left and right of the axes."""
 
@@ -32,7 +32,7 @@ def draw_latencies(results: Mapping[str, "Result"], subtitle: str, figure: Any =
     results : mapping of str to Result
         Machines by the name they are shown under, in order.
     subtitle : str
-        Says what was run.
+        One line about the run.
     figure : Figure or SubFigure, optional
         Where to draw; its size should be `latencies_size`.
 
@@ -58,20 +58,20 @@ def draw_latencies(results: Mapping[str, "Result"], subtitle: str, figure: Any =
 
 
 def latencies_size(results: Mapping[str, "Result"]) -> tuple[float, float]:
-    """Width and height of the picture, in inches."""
+    """Return the width and height of the picture, in inches."""
     shown = sum(bool(result.latency("fault").count) for result in results.values())
     return WIDTH, TOP + RIDGE * shown + TAIL + FOOT if shown else 2.5
 
 
 def density(latency: "Latency", edges: np.ndarray) -> np.ndarray:
-    """How many lie between consecutive edges; within a bucket of the histogram they are taken as evenly spread."""
+    """Return the number of latencies between consecutive edges; those in one bucket of the histogram are assumed evenly spread."""
     low, high, count = latency.buckets()
     points, below = np.stack([low, high], axis=1).ravel(), np.cumsum(count)
     return np.diff(np.interp(edges, points, np.stack([below - count, below], axis=1).ravel(), left=0))
 
 
 def exceeding(latency: "Latency") -> tuple[np.ndarray, np.ndarray]:
-    """The complementary distribution: latencies, ns, and the share that took longer; 1 before the first."""
+    """Return the complementary distribution: latencies in ns, and the share of misses that took longer; 1 before the first."""
     _, high, count = latency.buckets()
     high = np.minimum(high, latency.max)
     share = 1 - np.cumsum(count) / latency.count
@@ -136,7 +136,7 @@ def _name(axes: Any, name: str, paths: Mapping[str, "Latency"], whole: "Latency"
 
 
 def _marks(axes: Any, latency: "Latency") -> None:
-    """Name the median, the 99th percentile and the maximum above a row."""
+    """Write the median, the 99th percentile and the maximum above a row."""
     values = [latency.percentile(50), latency.percentile(99), latency.max]
     texts = [f"{what} {duration(value)}" for what, value in zip(("p50", "p99", "max"), values, strict=True)]
     low, high = np.log(axes.get_xlim())

@@ -1,19 +1,19 @@
-"""Where labels go so that none covers another."""
+"""Places of labels so that none covers another."""
 
 from collections.abc import Sequence
 
 
 def spread(wanted: Sequence[float], gaps: Sequence[float], low: float, high: float) -> list[float]:
-    """Positions as near as possible to the wanted ones, in their order, without overlap.
+    """Return positions as near as possible to the wanted ones, in their order, without overlap.
 
     Parameters
     ----------
     wanted : sequence of float, length n
-        Where each label would like its centre, in ascending order.
+        Wanted centre of each label, in ascending order.
     gaps : sequence of float, length n
         Size of each label along the axis, its margin included.
     low, high : float
-        The labels lie within; if they do not fit, they run over `high`.
+        Bounds of the labels; if the labels do not fit, they extend beyond `high`.
 
     Returns
     -------

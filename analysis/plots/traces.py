@@ -1,4 +1,4 @@
-"""A trace: which memory it uses when, what it does to it, and how large a TLB would have to be."""
+"""Picture of a trace: its use of memory over time, its operations on memory, and its misses by size of TLB."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 SIZE = (10.6, 6.6)
 HEAT = LinearSegmentedColormap.from_list("heat", ["#dceaf5", "#7fb2d9", "#0072B2", "#063a5b", "#021a29"])
 MARKED = (64, 1536)
-"""TLBs whose miss ratio is written down: a first-level and a second-level TLB of an x86 CPU."""
+"""TLB sizes whose miss ratio is written in the picture: a first-level and a second-level TLB of an x86 CPU."""
 FIRST = (MMAP, MUNMAP, MPROTECT, MREMAP, MADVISE, FORK, EXIT)
-"""Operations in the order in which their lanes are drawn, before others."""
+"""The operations whose lanes are drawn before others, in this order."""
 LANES = 8
 
 
 def draw_trace(footprint: "Footprint", agents: "pd.DataFrame", reuse: "pd.DataFrame") -> Picture:
-    """Draw memory over time, the operations under it, and the miss ratio of LRU TLBs beside it.
+    """Draw memory over time, the operations below it, and the miss ratio of LRU TLBs to the right.
 
     Parameters
     ----------
     footprint : Footprint
-        Which memory is used when, and the operations.
+        Use of memory over time, and the operations.
     agents, reuse : DataFrame
         As `analysis.Inspection` describes them.
     """
@@ -88,7 +88,7 @@ def _draw_memory(axes: Any, footprint: Any) -> None:
 
 
 def _lanes(events: np.ndarray) -> list[int]:
-    """The kinds of operations that are drawn: those there are, without system calls."""
+    """Return the kinds of operations to draw: those that occur, except system calls."""
     there = [kind for kind in range(32) if kind in NAMES and kind not in (SYSCALL, SYNC, 31) and events[kind].any()]
     return sorted(there, key=lambda kind: (FIRST.index(kind) if kind in FIRST else len(FIRST), kind))[:LANES]
 

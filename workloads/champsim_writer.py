@@ -1,9 +1,9 @@
 """Writing ChampSim's instruction traces (`input_instr`, 64 bytes; layout: workloads/readers/champsim.py).
 
 The format is a sequence of instructions of one CPU: each a fetch, up to 4 loads, then up to 2 stores. A FETCH of count n becomes
-n instructions. The first access of a read or write goes to the instructions before it, the others also to later ones, all
-as early as they fit. So a coalesced trace of one agent that was read from such a file is written so that it is read again as it
-was; registers, branches and the addresses within a page that coalescing left out are not there.
+n instructions. The first access of a read or write belongs to the instructions before it, its other accesses also to later ones,
+all as early as they fit. So a coalesced trace of one agent that was read from such a file is written so that reading it gives the
+same trace. Registers, branches and the addresses within a page that coalescing left out are lost.
 """
 
 import os
@@ -16,7 +16,7 @@ from hwmodel.jit import entry, part
 from hwmodel.trace import Trace
 from workloads import streams
 
-WORDS, STORES, LOADS, IP = 8, 2, 4, 0  # words of an instruction; where stores and loads begin
+WORDS, STORES, LOADS, IP = 8, 2, 4, 0  # words of an instruction; the indices at which stores and loads begin, and of the ip
 MOST_STORES, MOST_LOADS = 2, 4
 ROWS = 1 << 16
 INVENTED = 0x400000
@@ -24,15 +24,15 @@ DONE, FULL, NO_INSTRUCTION, NO_PLACE = 0, 1, 2, 3
 
 STATE = np.dtype((np.record, [
     ("at", "i8"),        # the record to be written
-    ("filled", "i8"),    # whole instructions in the buffer; the one behind them grows
-    ("left", "i8"),      # instructions that the current fetch still has, the growing one included
-    ("loads", "i8"),     # of the growing one
+    ("filled", "i8"),    # complete instructions in the buffer; the instruction after them is being filled
+    ("left", "i8"),      # remaining instructions of the current fetch, including the one being filled
+    ("loads", "i8"),     # of the instruction being filled
     ("stores", "i8"),
     ("record", "i8"),    # number of the latest read or write
     ("kind", "i8"),
     ("address", "i8"),
-    ("owed", "i8"),      # accesses of it that are not written yet
-    ("taken", "i8"),     # 1: record `at` is that one, its first access is owed
+    ("owed", "i8"),      # accesses of that read or write that are not written yet
+    ("taken", "i8"),     # 1: record `at` is that read or write, and its first access is owed
     ("invent", "i8"),    # 1: make up instructions for accesses that have none
     ("invented", "i8"),
 ]))  # fmt: skip
@@ -41,27 +41,27 @@ STATE = np.dtype((np.record, [
 def save_champsim(trace: Trace, path: str | os.PathLike[str], agent: int | None = None, lossy: bool = False) -> dict[str, int]:
     """Write the accesses of one agent as a ChampSim trace, compressed by the file's name (.xz, .gz, .bz2, .zst).
 
-    Parameters
+    Any trace; it is not checked.
     ----------
     trace : Trace
         Any; it is not checked.
     path : path
         Written whole or not at all.
     agent : int, optional
-        Whose accesses; by default the only one.
+        The agent whose accesses to write; by default the only one.
     lossy : bool
-        Leave out what the format does not have (operations, gaps, the second halves of accesses that cross a page, accesses
-        at address 0), and make up an instruction for every access that has none, instead of refusing the trace.
+        Leave out records that the format cannot hold (operations, gaps, the second halves of accesses that cross a page, accesses
+        at address 0), and synthesise an instruction for every access that has none, instead of refusing the trace.
 
     Returns
     -------
     dict
-        How many records were left out, by name, and how many instructions were made up.
+        Number of records left out, by kind, and number of instructions synthesised.
 
     Raises
     ------
     TraceError
-        At a record that the format does not have.
+        At a record that the format cannot hold.
     """
     if agent is None and len(trace.agents) > 1:
         raise t.TraceError(f"ChampSim has one agent a file: choose one of the trace's {len(trace.agents)}")
@@ -84,7 +84,7 @@ def save_champsim(trace: Trace, path: str | os.PathLike[str], agent: int | None 
 def _accesses(
     trace: Trace, chunk: np.ndarray, agent: int, lossy: bool, lost: dict[str, int], before: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The accesses of a chunk that the format has, and their record numbers; what it has not is counted or refused."""
+    """Select the records ChampSim can represent, with their indices; count or reject the rest."""
     kinds = chunk["kind"]
     mine = chunk["agent"] == agent
     access = (kinds >= 0) & (kinds <= t.FETCH) & (chunk["address"] > 0)
@@ -106,7 +106,7 @@ def _lose(trace: Trace, name: str, record: int, lossy: bool, lost: dict[str, int
 
 
 class _Writer:
-    """Instructions in the making."""
+    """Builds instructions from accesses, and writes them."""
 
     def __init__(self, trace: Trace, file: Any, lossy: bool) -> None:
         self.state = np.zeros(1, STATE)
@@ -122,7 +122,7 @@ class _Writer:
             self._go_on(reason)
 
     def finish(self) -> None:
-        """Write the rest."""
+        """Write the remaining instructions."""
         while (reason := _finish(self._rows, self.state)) != DONE:
             self._go_on(reason)
         self._flush()
@@ -142,7 +142,7 @@ class _Writer:
 
 @entry
 def _instructions(ops, indices, rows, state):
-    """Turn accesses into instructions; DONE, or why it stopped at one."""
+    """Turn accesses into instructions; return DONE, or the reason for stopping at an access."""
     s = state[0]
     while s.at < ops.size:
         op = ops[s.at]
@@ -156,7 +156,7 @@ def _instructions(ops, indices, rows, state):
 
 @entry
 def _finish(rows, state):
-    """The accesses that are owed, and the instructions that the current fetch still has."""
+    """Write the accesses that are owed, and the remaining instructions of the current fetch."""
     s = state[0]
     reason = _settle(rows, s, 0)
     return reason if reason != DONE else _emit(rows, s)
@@ -164,7 +164,7 @@ def _finish(rows, state):
 
 @part
 def _emit(rows, s):
-    """Complete all instructions of the current fetch, as far as there is room."""
+    """Complete all instructions of the current fetch, as long as there is room."""
     while s.left > 0:
         if s.filled + 1 >= rows.shape[0]:
             return FULL
@@ -174,7 +174,7 @@ def _emit(rows, s):
 
 @part
 def _next(rows, s):
-    """The growing instruction is complete; the fetch's next one grows."""
+    """Complete the instruction being filled, and begin the fetch's next one."""
     ip = rows[s.filled, IP]
     s.filled += 1
     s.left -= 1
@@ -183,7 +183,7 @@ def _next(rows, s):
 
 @part
 def _grow(rows, s, ip):
-    """An instruction without accesses."""
+    """Begin an instruction without accesses."""
     rows[s.filled, :] = 0
     rows[s.filled, IP] = ip
     s.loads = s.stores = 0
@@ -191,7 +191,7 @@ def _grow(rows, s, ip):
 
 @part
 def _start(rows, s, ip, count):
-    """A fetch of `count` instructions, after all of the one before, which take what is owed."""
+    """Begin a fetch of `count` instructions; the previous fetch's come first, and take the accesses that are owed."""
     if _pay(rows, s) == FULL or _emit(rows, s) == FULL:
         return FULL
     _grow(rows, s, ip)
@@ -201,7 +201,7 @@ def _start(rows, s, ip, count):
 
 @part
 def _place(rows, s, op, record):
-    """A read or write: what was owed before it, then its first access, must have been placed."""
+    """Place a read or write: all accesses owed before it, then its first access."""
     if s.taken == 0:
         reason = _settle(rows, s, 0)
         if reason != DONE:
@@ -213,7 +213,7 @@ def _place(rows, s, op, record):
 
 @part
 def _settle(rows, s, most):
-    """Place accesses until at most so many are owed, in made-up instructions if there are no others and it may be."""
+    """Emit pending accesses until at most `most` remain, synthesising instructions if allowed."""
     reason = _pay(rows, s)
     while reason == DONE and s.owed > most:
         if not s.invent:

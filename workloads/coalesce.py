@@ -1,8 +1,8 @@
-"""Consecutive accesses of one page become one record with a count: lossless for every LRU TLB, and a stream.
+"""Merge consecutive accesses of one page into one record with a count: lossless for every LRU TLB, and a stream.
 
-A stream is an agent's fetches, or its reads and writes. A run of accesses of one kind to one page is one record, placed
-where its first access was; the other stream does not end it. It ends at a record of a mapping, of any agent of the
-address space, at an access that crosses a page, and after LIMIT records, which bounds what must be held back.
+A stream is an agent's fetches, or its reads and writes. A run of accesses of one kind to one page becomes one record, at the
+place of its first access; the other stream does not end it. It ends at a mapping operation of any agent of the
+address space, at an access that crosses a page, and after LIMIT records, which bounds the number of records held back.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,23 +13,23 @@ from hwmodel.jit import entry, part
 from hwmodel.op import AGENTS, ARG, COMPUTE, CONTINUES, FETCH, MMAP, OP, PAGE_SHIFT, copy_records, write
 
 LIMIT = 4096
-MOST = (1 << 31) - 1  # what a count holds
+MOST = (1 << 31) - 1  # largest count of a record
 MOST_GAP = (1 << 15) - 1
 MOST_OWED = 1 << 30
 CLOSED = -1
 
 RUNS = np.dtype((np.record, [
-    ("space", "i8"),       # of the agent
-    ("fetch_at", "i8"),    # number of the record of the open run of fetches, or CLOSED
+    ("space", "i8"),       # address space of the agent
+    ("fetch_at", "i8"),    # index of the record of the open run of fetches, or CLOSED
     ("fetch_page", "i8"),
-    ("data_at", "i8"),     # the same of reads or writes
+    ("data_at", "i8"),     # the same for reads or writes
     ("data_page", "i8"),
     ("data_kind", "i8"),   # READ or WRITE
     ("owed", "i8"),        # instructions between the accesses of runs, for the next record's gap
 ]))  # fmt: skip
 CONTROL = np.dtype((np.record, [
-    ("first", "i8"),       # number of the record in out[0]
-    ("filled", "i8"),      # records in out
+    ("first", "i8"),       # index of the record in out[0]
+    ("filled", "i8"),      # number of records in out
 ]))  # fmt: skip
 
 
@@ -38,7 +38,7 @@ class Coalescer:
 
     Parameters
     ----------
-    spaces : iterable of int
+    Address space of each agent; `admit` adds agents.
         Address space of each agent; `admit` adds agents.
     """
 
@@ -52,7 +52,7 @@ class Coalescer:
         self._out = np.empty(0, OP)
 
     def admit(self, agent: int, space: int) -> None:
-        """Make an agent known."""
+        """Add an agent."""
         self._runs[agent]["space"] = space
 
     def push(self, ops: np.ndarray) -> np.ndarray:
@@ -65,7 +65,7 @@ class Coalescer:
         return self._emit(_coalesce(ops, self._out, self._runs, self._control))
 
     def finish(self) -> np.ndarray:
-        """Return what was held back, and what runs still owe as COMPUTE records."""
+        """Return the records held back, then the instructions still owed by runs, as COMPUTE records."""
         owed = np.flatnonzero(self._runs["owed"])
         rest = self._emit(int(self._control[0]["filled"]))
         rows = [(0, int(self._runs[agent]["owed"]), 0, COMPUTE, agent) for agent in owed]
@@ -95,7 +95,7 @@ def coalesce(pieces: Iterable[np.ndarray], spaces: Iterable[int]) -> Iterator[np
 
 @entry
 def _coalesce(ops, out, runs, control):
-    """Append `ops` to `out`; the number of records at its front that no open run can change."""
+    """Append `ops` to `out`; return the number of records at its front that no open run can change."""
     ctl = control[0]
     i = 0
     while i < ops.size:
@@ -111,7 +111,7 @@ def _coalesce(ops, out, runs, control):
 
 @part
 def _join(ops, i, out, first, end, runs):
-    """Add accesses from ops[i] on to the open runs of their streams; the first one that can't be."""
+    """Add accesses from ops[i] on to the open runs of their streams; return the index of the first that can't be added."""
     while i < ops.size:
         op = ops[i]
         kind, page, run = op.kind, op.address >> PAGE_SHIFT, runs[op.agent]
@@ -130,7 +130,7 @@ def _join(ops, i, out, first, end, runs):
 
 @part
 def _other(ops, i, out, ctl, runs):
-    """Append a record that no open run takes; it may open one, or close some."""
+    """Append a record that no open run takes; open or close runs as needed."""
     op = ops[i]
     run = runs[op.agent]
     access = op.kind >= 0 and op.kind <= FETCH
@@ -156,7 +156,7 @@ def _open(run, kind, at, page):
 
 @part
 def _oldest(at, ctl):
-    """`at`, or the end of `out` if that run can't grow any more."""
+    """Return `at`, or the end of `out` if that run can't grow any more."""
     end = ctl.first + ctl.filled
     return at if at != CLOSED and end - at < LIMIT else end
 

@@ -1,7 +1,7 @@
-"""A trace as CSV, whole: what `save_csv` writes is read again as it was.
+"""Complete traces as CSV: reading a file of `save_csv` gives the same trace.
 
-The file begins with lines ``# {JSON}``: the first says what the trace is (its agents, its numbers of records), those behind
-it list the prelude. Then come the names of the columns and a line for each record; a second half is "read+", an operand "arg".
+The file begins with lines ``# {JSON}``: the first describes the trace (its agents, its numbers of records), the next ones
+list the prelude. Then come the names of the columns and a line for each record; a second half is "read+", an operand "arg".
 """
 
 import functools
@@ -30,11 +30,11 @@ COLUMNS = ("kind", "address", "count", "gap", "agent")
 LIMITS = {"count": (-(1 << 31), (1 << 31) - 1), "gap": (-(1 << 15), (1 << 15) - 1), "agent": (0, op.AGENTS - 1)}
 BLOCK = 1 << 15
 LONGEST_UNIT = 3
-PRELUDE = 256  # records in a line
+PRELUDE = 256  # records of the prelude in a line
 
 
 def recognises(head: bytes) -> bool:
-    """Whether a file that begins with `head` was written by `save_csv`."""
+    """Return whether a file that begins with `head` was written by `save_csv`."""
     return head.startswith(f'# {{"{MARK}"'.encode())
 
 
@@ -44,7 +44,7 @@ def save_csv(trace: Trace, path: str | os.PathLike[str]) -> None:
     Parameters
     ----------
     trace : Trace
-        Checked record by record on the way. It is read twice if its size is not known.
+        Any trace; checked record by record while it is written. It is read twice if its size is not known.
     path : path
         By custom ``.csv``; ``.csv.gz``, ``.csv.xz``, ``.csv.bz2`` and ``.csv.zst`` are compressed.
 
@@ -94,7 +94,7 @@ def _write(file: Any, ops: np.ndarray) -> None:
 
 
 def read(source: Source) -> Trace:
-    """Open what `save_csv` wrote.
+    """Open a file written by `save_csv`.
 
     Parameters
     ----------
@@ -109,12 +109,12 @@ def read(source: Source) -> Trace:
     Raises
     ------
     TraceError
-        If it is damaged, or cut short in its first lines; names the line and the column.
+        If the file is damaged, or cut short in its first lines; names the line and the column.
 
     Warns
     -----
     TraceWarning
-        If it is cut short; says where. All whole units that it has are there.
+        If the file is cut short; says where. All whole units of the file are used.
     """
     reading = _Reading(source)
     records = references = 0
@@ -131,7 +131,7 @@ def _again(source: Source) -> Iterator[np.ndarray]:
 
 
 class _Reading:
-    """One pass."""
+    """One pass over the file."""
 
     def __init__(self, source: Source) -> None:
         self.agents: list[op.Agent] = []
@@ -141,7 +141,7 @@ class _Reading:
         self._source, self._records = source, 0
 
     def chunks(self) -> Iterator[np.ndarray]:
-        """Its records, whole units."""
+        """Yield the records, in whole units."""
         with self._source.open() as stream:
             lines = Lines(stream, self._source.name)
             self._describe(lines)
@@ -158,7 +158,7 @@ class _Reading:
             yield from self._end(lines, held, rows)
 
     def _end(self, lines: Lines, held: np.ndarray, rows: int) -> Iterator[np.ndarray]:
-        """The last unit, if it is whole or the file is not cut."""
+        """Yield the last unit, if it is complete or the file is not cut short."""
         self.cut = lines.cut
         if rows > self._records:
             raise op.TraceError(f"{self._source.name}: damaged: {rows} records, but it should have {self._records}")
@@ -168,7 +168,7 @@ class _Reading:
             yield held
 
     def _describe(self, lines: Lines) -> None:
-        """Take in the lines before the first record."""
+        """Read the lines before the first record."""
         try:
             about = self._line(lines)
             if about[MARK] > VERSION:
@@ -215,13 +215,13 @@ class _Reading:
 
 
 def _last_head(ops: np.ndarray) -> int:
-    """Where the last unit begins; the end, if too many operands are there for one."""
+    """Return the index of the last unit; the end if there are too many operands for one unit."""
     heads = np.flatnonzero(ops["kind"][-LONGEST_UNIT:] != op.ARG)
     return max(ops.size - LONGEST_UNIT, 0) + int(heads[-1]) if heads.size else ops.size
 
 
 def _wanted(unit: np.ndarray) -> int:
-    """Records that a unit should have."""
+    """Return the number of records that a unit should have."""
     kind = int(unit["kind"][0])
     large = kind >= op.MMAP and kind != op.BRK and int(unit["count"][0]) == -1
     return 1 + op.ARGS.get(kind, 0) + large

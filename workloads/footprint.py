@@ -1,4 +1,4 @@
-"""Where and when a trace uses memory: references by place and time, and its operations on memory by time."""
+"""Memory use of a trace over space and time: references by place and time, and its operations on memory by time."""
 
 from typing import Any
 
@@ -11,33 +11,33 @@ from workloads.reuse import Reuse
 
 ROWS, COLUMNS = 160, 240
 GAP = 4096
-"""Pages that nobody uses between two that are used, from which on they are drawn apart: 16 MiB."""
+"""Least number of unused pages between two used ones for which these are drawn apart: 16 MiB."""
 
 
 class Footprint:
-    """What one or two passes over a trace see.
+    """Counts from one or two passes over a trace.
 
     Parameters
     ----------
     trace : Trace
         Any valid trace.
     heat : bool
-        Whether to make the second pass, for `heat`.
+        Whether to make the second pass, which fills `heat` and `events`.
 
     Attributes
     ----------
     reuse : list of Reuse
-        Of each agent.
+        Reuse distances of each agent.
     counts : int64[agents, 32]
-        References of each kind, instructions of COMPUTE, and how many of each other operation.
+        References of each kind, instructions of COMPUTE, and the number of each other operation.
     records : int64[agents]
-        Of each agent.
+        Records of each agent.
     instructions : int64[agents]
         Sum of the gaps and of COMPUTE: instructions that are not recorded otherwise.
     pages_of : int64[32]
-        Pages that the operations of each kind are on.
+        Pages covered by the operations of each kind.
     places : int64[n, 3]
-        Address space, first page and page count of each stretch of memory that is used, in order.
+        Address space, first page and page count of each stretch of used memory, in order.
     heat : int64[ROWS, COLUMNS]
         References: rows are equal numbers of used pages, in order; columns are equal numbers of records.
     events : int64[32, COLUMNS]
@@ -62,7 +62,7 @@ class Footprint:
 
     @property
     def pages(self) -> int:
-        """Pages that are used, each in its address space."""
+        """Return the number of used pages, each counted in its address space."""
         return self._pages.size
 
     def _count(self, chunk: np.ndarray) -> None:
@@ -80,13 +80,13 @@ class Footprint:
             self.pages_of[kinds[at]] += t.pages_of(chunk, int(at))
 
     def _used(self) -> tuple[np.ndarray, np.ndarray]:
-        """(int64[n] address spaces, int64[n] pages), sorted, each once."""
+        """Return (int64[n] address spaces, int64[n] pages), sorted, each once."""
         keys = [(agent.space << 36) + reuse.pages()[0] for agent, reuse in zip(self.trace.agents, self.reuse, strict=True)]
         used = np.unique(np.concatenate(keys))
         return used >> 36, used & (1 << 36) - 1
 
     def _places(self) -> np.ndarray:
-        """Stretches of pages that are near one another."""
+        """Return stretches of used pages; neighbours in a stretch have fewer than GAP unused pages between them."""
         if not self._pages.size:
             return np.zeros((0, 3), np.int64)
         apart = (np.diff(self._pages) > GAP) | (np.diff(self._spaces) > 0)
@@ -107,7 +107,7 @@ PAGED = tuple(sorted(t.PAGED))
 
 
 def summary(footprint: Footprint) -> list[dict[str, Any]]:
-    """A row for each agent: role, space, name, records, references by kind, instructions, pages used and how."""
+    """Return a row for each agent: role, space, name, records, references by kind, instructions, pages used and how."""
     rows = []
     for number, (agent, reuse) in enumerate(zip(footprint.trace.agents, footprint.reuse, strict=True)):
         pages, uses = reuse.pages()

@@ -1,10 +1,10 @@
-"""A process that ends what a recorder has begun, should the recorder die: whatever kills it, nothing goes on behind its back.
+"""A process that cleans up after a recorder: if the recorder dies, for whatever reason, its programs, instances and files go too.
 
-It runs in a session of its own and reads from a pipe whose other end the recorder has; so it sees the recorder's end whatever that was. The
-recorder says what there is before it makes it. A program says so itself, as the last thing before it becomes the program (`shim`):
-there is no moment at which it is unknown.
+The guardian runs in a session of its own and reads from a pipe whose other end the recorder holds; so it notices every end of the recorder.
+The recorder announces each thing before making it. A program announces itself, as its last act before it becomes the program (`shim`):
+at no moment is it unknown.
 
-This file is run by itself, and must import nothing of the project's.
+This file is run by itself, and must import nothing from the project.
 """
 
 import contextlib
@@ -33,16 +33,16 @@ may set LC_CTYPE; the program must not."""
 START = 10.0
 PATIENCE, PAUSE = 10.0, 0.02
 GRACE = 1.0
-"""Seconds: to begin, to go on trying, between trials, that a recorder waits for it at its end."""
+"""Seconds: to begin, to go on trying, between trials, and for which a recorder waits for the guardian at the end."""
 
 
 class Guardian:
-    """The recorder's side: as a context, from before there is anything to be ended until all of it has been.
+    """The recorder's side, a context manager: enter before making anything that needs cleaning up, leave after all of it has been removed.
 
     Raises
     ------
     OSError
-        If it can't be started, or has gone.
+        If the guardian can't be started, or has gone.
     """
 
     def __enter__(self) -> "Guardian":
@@ -68,25 +68,25 @@ class Guardian:
             self._process.wait(GRACE)
 
     def shim(self, command: Sequence[str], env: Mapping[str, str] | None, held: bool = False) -> list[str]:
-        """Return what to start, with `descriptor` handed on, in place of a program."""
+        """Return the command to start in place of a program; the child must inherit `descriptor`."""
         has_locale = "LC_CTYPE" in (os.environ if env is None else env)
         return [sys.executable, "-I", "-S", "-c", SHIM, str(self.descriptor), str(int(has_locale)), str(int(held)), *command]
 
     def program_ended(self) -> None:
-        """There is no program any more; others may soon have its number."""
+        """Tell the guardian that the program has ended; its number may soon be another's."""
         self._tell("ended")
 
     def will_make(self, path: str | os.PathLike[str]) -> None:
-        """A file, to be removed."""
+        """Announce a file, to be removed."""
         self._tell(f"file {os.fspath(path)}")
 
     def will_trace(self, path: str | os.PathLike[str]) -> None:
-        """A tracefs instance, to be stopped and removed, and the processes that it watches with it."""
+        """Announce a tracefs instance, to be stopped and removed, and the processes that it watches with it."""
         self._instances.append(pathlib.Path(path))
         self._tell(f"instance {os.fspath(path)}")
 
     def kill(self, process: subprocess.Popen) -> None:
-        """End a program and what it has started, if it has not ended."""
+        """End a program and its descendants, if it has not ended."""
         if process.poll() is None:
             _kill({process.pid: _born(process.pid)}, self._instances)
             process.wait()
@@ -100,7 +100,7 @@ class Guardian:
 
 
 def watch() -> None:
-    """Wait for the recorder's end; then end what it has left."""
+    """Wait for the recorder's end; then remove everything left over from it."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
     os.write(1, b".")
@@ -128,7 +128,7 @@ def watch() -> None:
 
 
 def _try(action: Any) -> bool:
-    """Whether it is done, or there is nothing to be done."""
+    """Do an action; return whether it is done, or there is nothing to be done."""
     try:
         action()
     except FileNotFoundError:
@@ -139,7 +139,7 @@ def _try(action: Any) -> bool:
 
 
 def _kill(programs: dict[int, str], instances: list[pathlib.Path]) -> None:
-    """End programs, and what they have started: stopped first, so that nothing is started meanwhile."""
+    """End programs and their descendants; stop all of them first, so that none starts another meanwhile."""
     stopped: set[int] = set()
     oldest = min((int(born) for born in programs.values() if born), default=0)
     while found := _family(programs, instances, oldest) - stopped:
@@ -151,7 +151,7 @@ def _kill(programs: dict[int, str], instances: list[pathlib.Path]) -> None:
 
 
 def _family(programs: dict[int, str], instances: list[pathlib.Path], oldest: int) -> set[int]:
-    """Programs that are still those which were told of, their descendants, and what instances watch: never what is older."""
+    """Return the announced programs if still the same processes, their descendants, and processes watched by instances, if not older."""
     known = {int(name): _status(int(name)) for name in os.listdir("/proc") if name.isdigit()}
     family = {pid for pid, born in programs.items() if born and _born(pid) == born}
     grown = 0
@@ -166,12 +166,12 @@ def _family(programs: dict[int, str], instances: list[pathlib.Path], oldest: int
 
 
 def _born(pid: int) -> str:
-    """When a process was started; empty if it has ended."""
+    """Return the start time of a process; empty if it has ended."""
     return _status(pid)[1]
 
 
 def _status(pid: int) -> tuple[int, str]:
-    """(its parent, when it was started) of a process; (0, "") if it has ended."""
+    """Return (parent, start time) of a process; (0, "") if it has ended."""
     try:
         words = pathlib.Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except OSError:

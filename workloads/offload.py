@@ -1,4 +1,4 @@
-"""Giving a part of a program's data accesses to devices."""
+"""Give a part of a program's data accesses to devices."""
 
 import functools
 from collections.abc import Iterator
@@ -18,16 +18,16 @@ GOLDEN = 0x9E3779B9  # decorrelates the choice of the device from that of the si
 BY_PAGE = 1
 
 SPLIT = np.dtype((np.record, [
-    ("threshold", "i8"),   # of 2**32: the devices' share
+    ("threshold", "i8"),   # times 2**32: the devices' share
     ("engines", "i8"),
     ("first", "i8"),       # agent number of the first device
     ("by", "i8"),          # BY_PAGE, else by blocks
     ("block", "i8"),       # data records in a block
     ("seed", "i8"),
-    ("blocks", "i8"),      # begun so far
-    ("left", "i8"),        # data records left in the latest, a crossing access counted once
-    ("unit", "i8"),        # block or page of the latest data record, -1: none yet
-    ("latest", "i8"),      # the agent that has it
+    ("blocks", "i8"),      # blocks begun so far
+    ("left", "i8"),        # data records left in the current block, a crossing access counted once
+    ("unit", "i8"),        # block or page of the latest data record, -1 before the first
+    ("latest", "i8"),      # the agent that got the unit
 ]))  # fmt: skip
 
 
@@ -53,16 +53,16 @@ def offload(
     engines : int
         Number of devices, each with its own part; at least 1.
     by : "block" or "page"
-        What goes to one side as a whole: `block` consecutive data records, or all records of a page.
+        The unit that goes to one side as a whole: `block` consecutive data records, or all records of a page.
     block : int
         Data records in a block; at least 1.
     seed : int
-        Chooses which blocks or pages.
+        Seed for the choice of blocks or pages.
 
     Returns
     -------
     Trace
-        Lazy; `engines` agents more than `trace`.
+        Lazy; has `engines` agents more than `trace`.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def offload(
     agents = [*trace.agents, *(t.Agent("device", space, f"device{i}") for i in range(engines))]
     settings = {"share": share, "engines": engines, "by": by, "block": block, "seed": seed}
     source = functools.partial(_split_stream, trace, row)
-    records, references = trace.known_size or (None, None)  # neither changes
+    records, references = trace.known_size or (None, None)  # offloading changes neither
     return Trace(agents, source, trace.prelude, trace.info | {"offload": settings}, trace.name, records, references)
 
 
@@ -120,7 +120,7 @@ def _split(ops, state):
 
 @part
 def _block(s):
-    """The block that the next data record falls in."""
+    """Return the block of the next data record."""
     if s.left == 0:
         s.left = s.block
         s.blocks += 1
@@ -130,7 +130,7 @@ def _block(s):
 
 @part
 def _owner(drawn, s):
-    """The agent that gets a block or page for which `drawn` was drawn."""
+    """Return the agent for a block or page whose random number is `drawn`."""
     return s.first + _mix(drawn ^ GOLDEN) % s.engines if drawn < s.threshold else CPU
 
 
@@ -144,5 +144,5 @@ def _mix(value):
 
 @part
 def _times(a, b):
-    """The low 32 bits of a product of 32-bit numbers: no step passes 63 bits."""
+    """Return the low 32 bits of a product of 32-bit numbers: no intermediate result exceeds 63 bits."""
     return (((a >> 16) * b & 0xFFFF) << 16) + (a & 0xFFFF) * b & LOW

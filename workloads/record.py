@@ -1,4 +1,4 @@
-"""Recording a program: `workloads.recorders` has the tools, this the trace that they make."""
+"""Record a program as a trace, with one of the tools in `workloads.recorders`."""
 
 import functools
 import os
@@ -15,7 +15,7 @@ from workloads.readers.passes import Pass
 from workloads.recorders import lackey, qemu
 
 TOOLS = {"qemu": qemu, "lackey": lackey}
-"""In the order in which "auto" asks whether they can be used."""
+"""The recording tools, in the order in which "auto" tries them."""
 
 
 def record(
@@ -31,14 +31,14 @@ def record(
     Parameters
     ----------
     command : sequence of str
-        The program and its arguments. It has this process's input and output. It gets tens of millions of references
-        a second done with qemu, less than one million with lackey.
+        The program and its arguments. It has this process's input and output. It makes tens of millions of references
+        a second with qemu, less than one million with lackey.
     out : path, optional
         Trace file to write, by custom ``.hwtrace``; written completely or not at all. A pipe or a device gets the records as they
-        come, and they can't be read again from the trace. None keeps the trace in memory (16 bytes a record).
+        arrive, and they can't be read again from the trace. None keeps the trace in memory (16 bytes a record).
     tool : str
         ``"qemu"`` (QEMU's user mode with a plugin of ours: threads are agents), ``"lackey"`` (valgrind: threads share one
-        agent, every run records the same) or ``"auto"``: qemu where it and a C compiler are installed and it can be built,
+        agent, every run records the same) or ``"auto"``: qemu if it and a C compiler are installed and the plugin can be built,
         else lackey.
     cwd, env : optional
         Working directory and environment of the program.
@@ -46,7 +46,7 @@ def record(
     Returns
     -------
     Trace
-        `info` has the command, its exit status (negative: the signal that killed it), which tool recorded, and what.
+        `info` has the command, its exit status (negative: the signal that killed it), the tool, and the tool's own info.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def _gone(out: str | os.PathLike[str]) -> Iterator[np.ndarray]:
 
 
 def _choose(tool: str) -> str:
-    """The name of the tool to use."""
+    """Return the name of the tool to use."""
     if tool == "auto":
         reasons: dict[str, Any] = {name: _unusable(name) for name in TOOLS}
         usable = [name for name, reason in reasons.items() if not reason]
@@ -111,7 +111,7 @@ def _choose(tool: str) -> str:
 
 
 def _unusable(name: str) -> str:
-    """Why a tool cannot be used here; empty if it can."""
+    """Return the reason why a tool cannot be used here; empty if it can."""
     reason = TOOLS[name].missing()
     if name == "qemu" and not reason:
         try:

@@ -1,8 +1,8 @@
-"""Recording what Linux does for a program's memory: the kernel's own trace events, as ftrace prints them.
+"""Record Linux's work on a program's memory: the kernel's own trace events, as ftrace prints them.
 
-The kernel tells of system calls, page faults, TLB flushes and interrupts for any program. It tells what mmu notifiers
-are told only if one listens: a virtual machine without a CPU, made in the program's address space before the program
-begins, does. (A memslot is not needed for the events; it says which guest address each host address would have.)
+The kernel reports system calls, page faults, TLB flushes and interrupts for any program. It reports calls of mmu notifiers
+only if one is registered. Therefore a virtual machine without a CPU is created in the program's address space before the program
+begins. (The events need no memslot; a memslot determines the guest address of each host address.)
 """
 
 import contextlib
@@ -35,7 +35,7 @@ KVM = "/dev/kvm"
 KVM_CREATE_VM, KVM_SET_USER_MEMORY_REGION = 0xAE01, 0x4020AE46
 IOCTL, CLOSE, FCNTL, DUPFD_CLOEXEC = 16, 3, 72, 1030
 VM_FD = 500
-"""Where the program has the virtual machine's file descriptor: its own begin where they would."""
+"""File descriptor of the virtual machine in the program: well above those that the program opens itself."""
 WINDOW = 34
 """Memslots cover aligned windows of 16 GiB; each costs the kernel 30 MB."""
 
@@ -57,8 +57,8 @@ def record_kernel(
     command : sequence of str
         The program and its arguments. It has this process's input and output and runs at nearly its own speed.
         Threads and processes that it starts are recorded too, until it ends; only its own address space has a virtual
-        machine: what an execve puts in its place, or a forked child's, has no notifier events. If this process is killed, it is too,
-        with all that it has started, and nothing is left of the recording.
+        machine: the new address space of an execve, or of a forked child, has no notifier events. If this process is killed, the program is
+        killed too, with all its descendants, and nothing is left of the recording.
     out : path
         Text file to write, as ftrace prints it; compressed if it ends in .gz, .xz, .bz2 or .zst. Written completely or not
         at all. Comments at its beginning hold the program's initial memory, those at its end the exit status.
@@ -70,12 +70,12 @@ def record_kernel(
     Returns
     -------
     dict
-        What the comments say: command, kernel, exit_status (negative: the signal that killed it), lost_events ...
+        The contents of the comments: command, kernel, exit_status (negative: the signal that killed it), lost_events ...
 
     Raises
     ------
     TraceError
-        If it can't be recorded here, or the program can't be started; one line says what is missing.
+        If recording is impossible here, or the program can't be started; one line says what is missing.
     """
     command = [os.fspath(part) for part in command]
     _check(command, kvm, cwd)
@@ -91,7 +91,7 @@ def record_kernel(
 def _run(
     command: list[str], file: BinaryIO, guardian: Guardian, instance: Instance, kvm: bool, stack: contextlib.ExitStack, cwd: Any, env: Any
 ) -> dict[str, Any]:
-    """Run the program in the instance; what the comments say."""
+    """Run the program in the instance; return the contents of the comments."""
     device = os.open(KVM, os.O_RDWR) if kvm else None
     if device is not None:
         stack.callback(os.close, device)
@@ -120,13 +120,13 @@ def _run(
 
 
 def _attach(tracee: Tracee, device: int) -> list[list[int]]:
-    """Make a virtual machine in the program's address space; its memslots as [guest address, host address, bytes]."""
+    """Make a virtual machine in the program's address space; return its memslots as [guest address, host address, bytes]."""
     try:
         vm = tracee.call(IOCTL, device, KVM_CREATE_VM, 0)
         slots = []
         for slot, window in enumerate(_windows(tracee.maps)):
             guest, host = slot << WINDOW, window << WINDOW
-            size = min(1 << WINDOW, USER_END - PAGE - host)  # the last page is no memory of a program
+            size = min(1 << WINDOW, USER_END - PAGE - host)  # a program can't use the last page
             address = tracee.put(struct.pack("<IIQQQ", slot, 0, guest, size, host))
             tracee.call(IOCTL, vm, KVM_SET_USER_MEMORY_REGION, address)
             slots.append([guest, host, size])
@@ -139,7 +139,7 @@ def _attach(tracee: Tracee, device: int) -> list[list[int]]:
 
 
 def _windows(maps: Sequence[str]) -> list[int]:
-    """The windows where the program's memory is, and the one below its libraries, where mmap goes on."""
+    """Return the windows that contain the program's memory, and the one below its libraries, where mmap continues."""
     windows = set[int]()
     for line in maps:
         first, end = (int(text, 16) for text in line.split()[0].split("-"))
@@ -150,7 +150,7 @@ def _windows(maps: Sequence[str]) -> list[int]:
 
 
 def _settings() -> dict[str, str]:
-    """Of this kernel, what decides what faults and flushes there are."""
+    """Return this kernel's settings that affect faults and flushes."""
     found = {}
     for name, path in (
         ("thp", "/sys/kernel/mm/transparent_hugepage/enabled"),
@@ -169,7 +169,7 @@ def _write_head(file: BinaryIO, about: dict[str, Any], tracee: Tracee) -> None:
 
 
 def _check(command: list[str], kvm: bool, cwd: Any) -> None:
-    """Refuse in one line what cannot work."""
+    """Refuse, in one line, a recording that cannot work."""
     if not command:
         raise TraceError("nothing to record: the command is empty")
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):

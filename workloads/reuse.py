@@ -1,4 +1,4 @@
-"""Reuse distances: how many other pages an agent used since it last used this one, exactly, in one pass.
+"""Reuse distances: the number of other pages that an agent used since its last use of this page, exact, in one pass.
 
 An access at distance d hits a fully associative LRU TLB of more than d entries and misses all smaller ones (Mattson, Gecsei,
 Slutz and Traiger, 1970), so their histogram is the miss ratio of every size. Distances are counted with a binary indexed tree
@@ -12,17 +12,17 @@ from hwmodel.jit import entry, part
 from workloads.pagetable import EMPTY, find_page
 
 EXACT = 1 << 16
-"""Distances below this are counted one by one, others by their power of two."""
+"""Distances below this are counted individually, others by their power of two."""
 BINS = EXACT + 48
 DONE, FULL_TABLE, FULL_TIMES = 0, 1, 2
 
 SLOT = np.dtype((np.record, [("page", "i8"), ("last", "i8"), ("uses", "i8")]))
-"""A slot of the hash table of pages: when it was last used, and how (bits by kind)."""
+"""A slot of the hash table of pages: the time of last use, and the kinds of use (a bit for each kind)."""
 STATE = np.dtype((np.record, [
-    ("at", "i8"),    # next record of the chunk
+    ("at", "i8"),    # index of the next record of the chunk
     ("now", "i8"),   # the next time of use
     ("pages", "i8"),
-    ("cold", "i8"),  # first uses
+    ("cold", "i8"),  # number of first uses
 ]))  # fmt: skip
 
 
@@ -32,12 +32,12 @@ class Reuse:
     Parameters
     ----------
     agent : int
-        Whose.
+        The agent's number.
 
     Attributes
     ----------
     histogram : int64[BINS]
-        Accesses at each distance below EXACT, then at each power of two; first uses are in neither.
+        Number of accesses at each distance below EXACT, then at each power of two; first uses are in neither.
     """
 
     def __init__(self, agent: int) -> None:
@@ -50,17 +50,17 @@ class Reuse:
 
     @property
     def cold(self) -> int:
-        """First uses of a page."""
+        """Return the number of first uses of a page."""
         return int(self._state["cold"][0])
 
     def pages(self) -> tuple[np.ndarray, np.ndarray]:
-        """(int64[n] pages used, in ascending order; int64[n] how: 1 << READ, WRITE, FETCH)."""
+        """Return (int64[n] pages used, in ascending order; int64[n] kinds of use: bits 1 << READ, WRITE, FETCH)."""
         rows = self._table[self._table["page"] != EMPTY]
         rows = rows[np.argsort(rows["page"])]
         return rows["page"], rows["uses"]
 
     def misses(self, entries: np.ndarray) -> np.ndarray:
-        """Misses of fully associative LRU TLBs of so many entries (at most EXACT), first uses included."""
+        """Return the misses of fully associative LRU TLBs of `entries` entries (at most EXACT), first uses included."""
         below = np.concatenate([[0], np.cumsum(self.histogram[:EXACT])])
         return self.cold + int(self.histogram.sum()) - below[np.minimum(entries, EXACT)]
 
@@ -78,7 +78,7 @@ class Reuse:
         _rehash(old, self._table)
 
     def _renumber(self) -> None:
-        """The pages' last uses become times 0, 1, 2 ..., in their order."""
+        """Replace the pages' times of last use by 0, 1, 2 ..., in the same order."""
         live = np.flatnonzero(self._table["page"] != EMPTY)
         order = live[np.argsort(self._table["last"][live])]
         self._table["last"][order] = np.arange(order.size)
@@ -90,7 +90,7 @@ class Reuse:
 
 @entry
 def _add(ops, agent, table, tree, state, histogram):
-    """Count accesses from ops[state.at] on; DONE, or what has no room."""
+    """Count accesses from ops[state.at] on; return DONE, or the reason for stopping: FULL_TABLE or FULL_TIMES."""
     s = state[0]
     for i in range(s.at, ops.size):
         op = ops[i]
@@ -121,7 +121,7 @@ def _add(ops, agent, table, tree, state, histogram):
 
 @part
 def _move(tree, row, s):
-    """The page is the one used last."""
+    """Make a page the most recently used one."""
     row.last = s.now
     s.now += 1
     _change(tree, row.last + 1, 1)
@@ -129,7 +129,7 @@ def _move(tree, row, s):
 
 @part
 def _bin(distance):
-    """Where a distance is counted."""
+    """Return the bin of a distance."""
     if distance < EXACT:
         return distance
     at = EXACT
@@ -140,7 +140,7 @@ def _bin(distance):
 
 @part
 def _change(tree, at, by):
-    """Add to the element at `at`, from 1."""
+    """Add to the element at `at`; indices begin at 1."""
     while at < tree.size:
         tree[at] += by
         at += at & -at
@@ -148,7 +148,7 @@ def _change(tree, at, by):
 
 @part
 def _sum(tree, at):
-    """The sum of the elements up to `at`, from 1."""
+    """Return the sum of the elements up to `at`; indices begin at 1."""
     total = 0
     while at > 0:
         total += tree[at]
@@ -158,7 +158,7 @@ def _sum(tree, at):
 
 @entry
 def _build(tree):
-    """Make a tree of its elements, in place."""
+    """Turn an array of elements into a tree, in place."""
     for at in range(1, tree.size):
         above = at + (at & -at)
         if above < tree.size:

@@ -1,4 +1,4 @@
-"""The bytes of recordings: from files, plain or compressed (gzip, xz, bzip2, zstd; told apart by their content), or from memory."""
+"""The bytes of recordings: from files, plain or compressed (gzip, xz, bzip2, zstd; recognised by their content), or from memory."""
 
 import bz2
 import contextlib
@@ -18,21 +18,21 @@ from hwmodel.op import TraceError, TraceWarning
 from hwmodel.output import whole
 from hwmodel.trace.file import check_regular, told
 
-PIECE = 1 << 18  # bytes decompressed at once, at most
-PART = 1 << 12  # compressed bytes given to zstd at once: it has no limit on what they become
+PIECE = 1 << 18  # most bytes decompressed at once
+PART = 1 << 12  # compressed bytes given to zstd at once: it has no limit on the size of its output
 DAMAGED = (zlib.error, lzma.LZMAError, OSError, EOFError)
-"""What decompressing damaged bytes raises, with zstandard's own error."""
+"""Exceptions raised on decompressing damaged bytes, with zstandard's own error."""
 
 
 class Stream:
-    """Uncompressed bytes, from the beginning. Compressed ones that end early end early here too, and `cut` is set.
+    """Uncompressed bytes, from the beginning. If compressed bytes end early, so do these, and `cut` is set.
 
     Parameters
     ----------
     raw : BinaryIO
-        As they are on disk; closed with the stream.
+        The bytes as they are on disk; closed with the stream.
     name : str
-        For errors.
+        Name for error messages.
     """
 
     def __init__(self, raw: BinaryIO, name: str) -> None:
@@ -52,11 +52,11 @@ class Stream:
         self.close()
 
     def close(self) -> None:
-        """Close what the bytes come from."""
+        """Close the underlying file."""
         self._raw.close()
 
     def readinto(self, view: memoryview) -> int:
-        """Fill `view` as far as there are bytes; the number of bytes, 0 at the end.
+        """Fill `view` as far as there are bytes; return the number of bytes, 0 at the end.
 
         Raises
         ------
@@ -78,7 +78,7 @@ class Stream:
         return at
 
     def read(self, size: int) -> bytes:
-        """The next `size` bytes, fewer at the end: never more memory than there are bytes, and a piece."""
+        """Return the next `size` bytes, fewer at the end; use no more memory than for these bytes and one piece."""
         out = bytearray()
         while len(out) < size:
             piece = bytearray(min(size - len(out), max(PIECE, len(out))))
@@ -99,7 +99,7 @@ class Stream:
             raise TraceError(f"{self._name}: damaged after byte {self._given} of what is compressed ({told(error)})") from None
 
     def _plain_into(self, view: memoryview) -> int:
-        """Behind the first bytes of what is not compressed: straight from where it is."""
+        """Fill `view` with uncompressed bytes after the first ones, directly from the file."""
         at, got = 0, int(self._is_plain)
         while got and at < len(view):
             got = self._checked(self._raw.readinto, view[at:])  # type: ignore[attr-defined]
@@ -107,7 +107,7 @@ class Stream:
         return at
 
     def _decompressed(self, rest: bytes, new: Callable[[], "_Member"]) -> Iterator[bytes]:
-        """The contents of one compressed member after the other; zeros may fill up behind one."""
+        """Yield the contents of one compressed member after the other; zeros may follow a member as padding."""
         while rest:
             member = new()
             while not member.ended:
@@ -132,7 +132,7 @@ class _Member:
         self._inner: Any = self._open()
 
     def decompress(self, data: bytes) -> Iterator[bytes]:
-        """What `data` holds, in pieces; then `rest` is what follows the member."""
+        """Yield the decompressed `data`, in pieces; afterwards `rest` has the bytes after the member."""
         while data and not self._inner.eof:
             yield self._inner.decompress(data, PIECE)
             data = self._inner.unconsumed_tail
@@ -188,18 +188,18 @@ DECOMPRESSORS: dict[bytes, Callable[[], _Member]] = {
 
 @dataclass(frozen=True)
 class Source:
-    """Where a recording's bytes are, to be read as often as one likes.
+    """The origin of a recording's bytes, which can be read any number of times.
 
     Parameters
     ----------
     name : str
-        For errors: the file.
+        Name for error messages: the file.
     opener : callable
         Returns the bytes as they are on disk, from the beginning.
     strict : bool
-        Refuse what is cut short instead of warning of it.
+        Refuse a recording that is cut short, instead of warning.
     path : Path, optional
-        The file, if it is one: other files of the recording may lie beside it.
+        The file, if there is one: other files of the recording may lie in the same folder.
     """
 
     name: str
@@ -208,16 +208,16 @@ class Source:
     path: pathlib.Path | None = None
 
     def open(self) -> Stream:
-        """The uncompressed bytes."""
+        """Return the uncompressed bytes, from the beginning."""
         return Stream(self.opener(), self.name)
 
     def head(self, size: int = 1 << 16) -> bytes:
-        """The first bytes, uncompressed."""
+        """Return the first bytes, uncompressed."""
         with self.open() as stream:
             return stream.read(size)
 
     def warn_cut(self, where: str) -> None:
-        """Say that the recording ends early, and where; raises TraceError if that is not to be accepted."""
+        """Warn that the recording ends early, and where; raise TraceError if `strict`."""
         message = f"{self.name}: cut short: {where}"
         if self.strict:
             raise TraceError(message)
@@ -225,7 +225,7 @@ class Source:
 
 
 def file_source(path: str | os.PathLike[str], strict: bool = False) -> Source:
-    """A file as a source; raises FileNotFoundError, IsADirectoryError or, for a pipe or a device, OSError."""
+    """Return a file as a source; raise FileNotFoundError, IsADirectoryError or, for a pipe or a device, OSError."""
     name = os.fspath(path)
     check_regular(name)
     opener = cast(Callable[[], BinaryIO], functools.partial(open, name, "rb"))
@@ -233,18 +233,18 @@ def file_source(path: str | os.PathLike[str], strict: bool = False) -> Source:
 
 
 def bytes_source(data: bytes, name: str = "bytes", strict: bool = False) -> Source:
-    """Bytes in memory as a source."""
+    """Return bytes in memory as a source."""
     return Source(name, functools.partial(io.BytesIO, data), strict)
 
 
 @contextlib.contextmanager
 def create(path: str | os.PathLike[str], told: Callable[[str], object] = lambda name: None) -> Iterator[BinaryIO]:
-    """Open a file to be written, whole or not at all; its name says how it is compressed (.gz, .xz, .bz2, .zst, or not).
+    """Open a file to be written, whole or not at all; its name tells the compression (.gz, .xz, .bz2, .zst, or none).
 
     Raises
     ------
     OSError
-        If it cannot be written.
+        If the file cannot be written.
     """
     with whole(path, told=told) as raw, _compressor(pathlib.Path(path).suffix, raw) as file:
         yield file
@@ -252,7 +252,7 @@ def create(path: str | os.PathLike[str], told: Callable[[str], object] = lambda 
 
 def _compressor(suffix: str, raw: BinaryIO) -> Any:
     if suffix == ".gz":
-        return gzip.GzipFile("", "wb", 6, raw, mtime=0)  # without name and time: the same content, the same bytes
+        return gzip.GzipFile("", "wb", 6, raw, mtime=0)  # without name and time, so that equal content gives equal bytes
     if suffix == ".zst":
         import zstandard
 

@@ -1,8 +1,8 @@
-"""A program held still at its first instruction, and made to do system calls there (ptrace, x86-64 Linux).
+"""A program held at its first instruction, and made to do system calls there (ptrace, x86-64 Linux).
 
 A virtual machine belongs to the address space that creates it, and that space begins with the program. So the program
-itself has to ask for one: before its first instruction it is led through the call by way of the `syscall` instruction
-that the vDSO has. Nothing of the program is changed or preloaded, which serves static programs too.
+itself has to make the call: before its first instruction it is made to execute the `syscall` instruction
+in the vDSO. Nothing of the program is changed or preloaded, so static programs work too.
 """
 
 import ctypes
@@ -24,7 +24,7 @@ REGISTERS = (
 ARGUMENTS = ("rdi", "rsi", "rdx", "r10", "r8", "r9")
 SYSCALL = b"\x0f\x05"
 SCRATCH = 512
-"""Bytes below the stack pointer where a structure for a call is put: nothing has used them yet."""
+"""Bytes below the stack pointer at which a call's structure is put: nothing has used them yet."""
 PRESENT = 1 << 63
 
 
@@ -34,18 +34,18 @@ class Tracee:
     Parameters
     ----------
     guardian : Guardian
-        Ends it should this process die.
+        Ends the program should this process die.
     command : sequence of str
         The program and its arguments.
     cwd, env : optional
         Working directory and environment.
     fds : sequence of int
-        File descriptors that it inherits.
+        File descriptors that the program inherits.
 
     Raises
     ------
     TraceError
-        If it can't be started.
+        If the program can't be started.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Tracee:
             raise TraceError(f"cannot record {command[0]!r}: it could not be started") from None
 
     def call(self, number: int, *arguments: int) -> int:
-        """Let it do a system call; its result. Raises OSError if that fails."""
+        """Make the program do a system call, and return the result. Raises OSError if the call fails."""
         before = self._registers()
         registers = self._registers()
         values = dict(zip(ARGUMENTS, arguments, strict=False)) | {"rip": self._syscall_instruction(), "rax": number}
@@ -83,7 +83,7 @@ class Tracee:
         return result
 
     def put(self, data: bytes) -> int:
-        """Leave bytes in its memory for a call to point to; their address."""
+        """Put bytes into the program's memory for a call to point to; return their address."""
         address = self._registers()[REGISTERS.index("rsp")] - SCRATCH
         with open(f"/proc/{self.pid}/mem", "r+b", buffering=0) as memory:
             memory.seek(address)
@@ -91,7 +91,7 @@ class Tracee:
         return address
 
     def present(self) -> list[tuple[int, int]]:
-        """(first address, pages) of what of its memory is mapped by page tables already; needs root."""
+        """Return (first address, pages) of each run of memory already mapped by page tables; needs root."""
         runs: list[tuple[int, int]] = []
         with open(f"/proc/{self.pid}/pagemap", "rb", buffering=0) as pagemap:
             for line in self.maps:
@@ -108,18 +108,18 @@ class Tracee:
         return runs
 
     def go(self) -> None:
-        """Let it run, on its own."""
+        """Let the program run, untraced."""
         self._ptrace(DETACH)
         self._held = False
 
     def wait(self) -> int:
-        """Its exit status once it has ended; negative: the signal that killed it."""
+        """Wait for the program's end and return its exit status; negative: the signal that killed it."""
         status = self._process.wait()
         self._guardian.program_ended()
         return status
 
     def kill(self) -> None:
-        """End it and what it has started, if it has not ended."""
+        """End the program and its descendants, if it has not ended."""
         self._guardian.kill(self._process)
 
     def _wait_for_stop(self) -> None:

@@ -1,7 +1,7 @@
-"""A tracefs instance of its own: the kernel's trace events of a few threads, as text, streamed to a file.
+"""A tracefs instance: the kernel's trace events of a few threads, as text, streamed to a file.
 
-An instance outlives the process that made it, and goes on recording. So a guardian removes it should its recorder die. The guardian can be
-killed too: so a recorder locks its instance for as long as it lives, and the next one removes those without a lock.
+An instance outlives the process that made it, and goes on recording. So a guardian removes it if its recorder dies. The guardian can be
+killed too: so a recorder locks its instance for as long as it lives, and the next recorder removes instances without a lock.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from workloads.guardian import Guardian
 
 ROOTS = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
 BUFFER_KIB = 1 << 15
-"""Of each CPU: about 300,000 events, more than a reader can fall behind."""
+"""Buffer of each CPU: about 300,000 events, more than a reader can fall behind."""
 CLOCK = "mono"
 """The default clock is each CPU's own, and a thread that changes CPUs could go back in time."""
 HEADER = """\
@@ -34,7 +34,7 @@ HEADER = """\
 #           TASK-PID     CPU#  |||||  TIMESTAMP  FUNCTION
 #              | |         |   |||||     |         |
 """
-"""As `trace` begins; `trace_pipe`, which can be streamed, leaves it out."""
+"""The header of `trace`; `trace_pipe`, which can be streamed, leaves it out."""
 PREFIX = "hwmodel-"
 READ = 1 << 16
 POLL_MS = 50
@@ -46,9 +46,9 @@ class Instance:
     Parameters
     ----------
     guardian : Guardian
-        Removes it should this process die.
+        Removes the instance should this process die.
     needed, wanted : iterable of str
-        Events as "group/event"; a kernel that lacks a needed one is refused, others are left out.
+        Events as "group/event"; a kernel that lacks a needed one is refused, missing wanted ones are left out.
 
     Raises
     ------
@@ -68,7 +68,7 @@ class Instance:
     def __enter__(self) -> "Instance":
         try:
             self._guardian.will_trace(self._path)
-            with _locked(self._path.parent):  # nobody takes it for a dead recorder's before it is locked itself
+            with _locked(self._path.parent):  # so that no other recorder takes the instance for a dead recorder's before it is locked
                 _remove_left(self._path.parent)
                 self._path.mkdir()
                 self._lock.enter_context(_locked(self._path))
@@ -94,14 +94,14 @@ class Instance:
             self._remove()
 
     def start(self, pid: int, write: Callable[[bytes], object]) -> None:
-        """Record what a thread and all that descend from it do; hand the text to `write`, from a thread."""
+        """Record the events of a thread and all its descendants; hand the text to `write`, in another thread."""
         self._put("set_event_pid", str(pid))
         self._reader = threading.Thread(target=self._stream, args=(write,), daemon=True)
         self._put("tracing_on", "1")
         self._reader.start()
 
     def stop(self) -> None:
-        """Record no more; returns when all of it has been written. Raises OSError if that failed."""
+        """Stop recording; return when all text has been written. Raises OSError if writing failed."""
         self._put("tracing_on", "0")
         self._over.set()
         if self._reader is not None:
@@ -112,7 +112,7 @@ class Instance:
             raise failure
 
     def lost(self) -> int:
-        """Events that the kernel had no room for."""
+        """Return the number of events lost because the kernel's buffers were full."""
         count = 0
         for stats in self._path.glob("per_cpu/cpu*/stats"):
             for line in stats.read_text().splitlines():
@@ -129,7 +129,7 @@ class Instance:
             self._failure = error
 
     def _copy(self, pipe: BinaryIO, write: Callable[[bytes], object]) -> bool:
-        """Hand on what there is; False: there will be no more."""
+        """Hand on the available text; return False if there will be no more."""
         over = self._over.is_set()
         text = pipe.read(READ)
         if text:
@@ -164,7 +164,7 @@ class Instance:
 
 @contextlib.contextmanager
 def _locked(folder: pathlib.Path, wait: bool = True) -> Iterator[None]:
-    """Hold the lock of a folder; raises BlockingIOError if another process does and it is not to be waited for."""
+    """Hold the lock of a folder; raise BlockingIOError if another process holds it and `wait` is False."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

@@ -1,4 +1,4 @@
-"""Writing traces: one function for every format, chosen by the file's name."""
+"""Write traces: one function for every format, chosen by the file's name."""
 
 import functools
 import os
@@ -22,10 +22,10 @@ class Format:
     Parameters
     ----------
     save : callable
-        Writes a trace to a path, whole or not at all; given the agent that was chosen, if any, and whether what the
-        format can't hold is left out or refused. Returns how many records were left out, by name.
+        Writes a trace to a path, whole or not at all. Arguments: the chosen agent, if any, and whether records that the
+        format can't hold are left out or refused. Returns how many records were left out, by kind.
     packed : bool
-        Whether the file may be compressed, by its name.
+        Whether the file may be compressed, as told by its name.
     """
 
     save: Callable[[Trace, Path, int | None, bool], dict[str, int]]
@@ -41,16 +41,16 @@ def write(trace: Trace, path: Path, format: str | None = None, agent: int | None
         Ends in ``.hwtrace`` (Parquet), ``.csv`` or ``.champsim``; the latter two may be compressed (``.csv.gz``, ``.xz``,
         ``.bz2``, ``.zst``). Written whole or not at all.
     format : str, optional
-        One of FORMATS, whatever the name.
+        One of FORMATS, whatever the file's name.
     agent : int, optional
-        For formats of one agent (ChampSim): whose records.
+        For formats of one agent (ChampSim): the agent whose records to write.
     lossy : bool
-        Leave out what the format can't hold, instead of refusing the trace.
+        Leave out records that the format can't hold, instead of refusing the trace.
 
     Returns
     -------
     dict
-        How many records were left out, by name; empty for formats that hold everything.
+        Number of records left out, by kind; empty for formats that hold everything.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def write(trace: Trace, path: Path, format: str | None = None, agent: int | None
 
 
 def format_of(path: Path, format: str | None = None) -> str:
-    """The format of a file to be written; raises TraceError if its name tells none."""
+    """Return the format of a file to be written; raise TraceError if its name tells none."""
     name = pathlib.Path(path)
     packed = name.suffix in PACKED
     suffix = name.with_suffix("").suffix if packed else name.suffix
@@ -77,7 +77,7 @@ def format_of(path: Path, format: str | None = None) -> str:
 
 
 def _whole(save: Callable[[Trace, Path], None], trace: Trace, path: Path, agent: int | None, lossy: bool) -> dict[str, int]:
-    """Write a format that holds everything."""
+    """Write a trace in a format that holds everything."""
     if agent is not None:
         raise TraceError(f"{os.fspath(path)}: holds all agents: choose one with select()")
     save(trace, path)

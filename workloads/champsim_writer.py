@@ -41,7 +41,7 @@ STATE = np.dtype((np.record, [
 def save_champsim(trace: Trace, path: str | os.PathLike[str], agent: int | None = None, lossy: bool = False) -> dict[str, int]:
     """Write the accesses of one agent as a ChampSim trace, compressed by the file's name (.xz, .gz, .bz2, .zst).
 
-    Any trace; it is not checked.
+    Parameters
     ----------
     trace : Trace
         Any; it is not checked.

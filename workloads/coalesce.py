@@ -38,7 +38,7 @@ class Coalescer:
 
     Parameters
     ----------
-    Address space of each agent; `admit` adds agents.
+    spaces : iterable of int
         Address space of each agent; `admit` adds agents.
     """
 

@@ -1,6 +1,6 @@
 """Readers of traces recorded elsewhere: one module per format, found by the file's content.
 
-A reader module has `NAME`, what its format is called; `recognises(head)`, which tells from the first bytes of the
+A reader module has `NAME`, the name of its format; `recognises(head)`, which decides from the first bytes of the
 uncompressed file; and `read(source, events)`, which returns a lazy Trace.
 """
 
@@ -16,7 +16,7 @@ from workloads.readers import arrays, champsim, columns, drmemtrace, execlog, ft
 from workloads.streams import Source, file_source
 
 READERS: tuple[ModuleType, ...] = (threads, drmemtrace, execlog, columns, lackey, ftrace, champsim)
-"""In the order in which they are asked: formats that begin with a mark of their own first."""
+"""Readers in the order in which they are asked: formats with a mark of their own at the beginning come first."""
 
 
 def read(
@@ -34,15 +34,15 @@ def read(
         The file, plain or compressed with gzip, xz, bzip2 or zstd. Its content decides, not its name. Or the folder of
         a drmemtrace recording.
     events : bool
-        False leaves out the recorded operations on memory and system calls; what a program uses is then in memory
-        and mapped from the start, so that nothing faults. Of no effect on a trace file.
+        False leaves out the recorded operations on memory and system calls; all memory that a program uses is then present
+        and mapped from the start, so that nothing faults. No effect on a trace file.
     strict : bool
         Refuse a file that is cut short, instead of reading all its whole records and warning.
     format : str, optional
-        The name of the format, where the content does not tell: a ChampSim trace has no mark, and a piece of fewer than
+        The name of the format, if the content is not enough: a ChampSim trace has no mark, and a piece of fewer than
         four instructions is not recognised.
     ignore : sequence of str
-        Names of columns that are not looked at; others that mean nothing are refused.
+        Names of columns to ignore; other unknown columns are refused.
 
     Returns
     -------
@@ -52,10 +52,10 @@ def read(
     Raises
     ------
     TraceError
-        If the format is unknown or the file is damaged, in one line that names it; also if it is cut short, where
-        its format has an index at the end or `strict` is set.
+        If the format is unknown or the file is damaged, in one line that names the file; also if the file is cut short and
+        its format has an index at the end, or `strict` is set.
     FileNotFoundError, IsADirectoryError
-        If there is no such file.
+        If the file does not exist.
 
     Warns
     -----
@@ -74,7 +74,7 @@ def read(
 def read_source(
     source: Source, head: bytes, events: bool = True, format: str | None = None, ignore: Sequence[str] = ()
 ) -> Trace:
-    """The trace of a source that begins with `head`, by the reader of that format, or the first that recognises it."""
+    """Return the trace of a source that begins with `head`, by the reader of `format`, or the first that recognises `head`."""
     if not head:
         raise TraceError(f"{source.name}: not a trace of a known format: it is empty, or compressed and cut short at once")
     known = ", ".join(reader.NAME for reader in READERS)

@@ -15,19 +15,19 @@ from workloads.readers.rows import COLUMNS, UNKNOWN, WORDS, Block, columns_of, e
 from workloads.streams import Source
 
 NPY, ZIP, PARQUET = b"\x93NUMPY", b"PK\x03\x04", b"PAR1"
-WIDEST = 1 << 16  # bytes of a row
+WIDEST = 1 << 16  # most bytes of a row
 LONGEST_HEADER = 1 << 16  # bytes; NumPy reads those of at most 10,000
 AT_ONCE = 1 << 24  # bytes of rows
 
 
 def is_npz(head: bytes) -> bool:
-    """Whether a zip archive begins with an array: its first member is an .npy."""
+    """Return whether a zip archive begins with an array: its first member is an .npy."""
     length = int.from_bytes(head[26:28], "little")
     return head.startswith(ZIP) and head[30 : 30 + length].endswith(b".npy")
 
 
 class ArrayTable:
-    """What the three kinds have in common; one that can be cut short overrides nothing but `cut`."""
+    """Common part of the three kinds of table; a kind that can be cut short overrides only `cut`."""
 
     def __init__(self, source: Source, ignore: Sequence[str]) -> None:
         self.cut, self.columns = "", list[str]()
@@ -37,14 +37,14 @@ class ArrayTable:
         return op.TraceError(f"{self._source.name}: {why}")
 
     def _check_type(self, name: str, column: int, dtype: Any) -> None:
-        """A column of integers; kind and role may be words."""
+        """Refuse a column that is not of integers; kind and role may be words."""
         if column == UNKNOWN or (dtype.shape == () and (dtype.kind in "iu" or (dtype.kind in "SU" and column in WORDS))):
             return
         raise self._refuse(f"column {name!r} is {str(dtype)[:80]}: it must be of integers{' or words' if column in WORDS else ''}")
 
 
 def _fill(to: np.ndarray, column: int, values: np.ndarray) -> None:
-    """Values as int64; words as their numbers."""
+    """Fill `to` with values as int64; words are replaced by their numbers."""
     if values.dtype.kind in "iu":
         np.copyto(to, values, casting="unsafe")
         return
@@ -54,12 +54,12 @@ def _fill(to: np.ndarray, column: int, values: np.ndarray) -> None:
 
 
 def word_numbers(texts: Sequence[str | None], table: Mapping[str, int]) -> np.ndarray:
-    """int64[n]: what words stand for."""
+    """Return int64[n]: the numbers that the words stand for."""
     return np.array([table.get((text or "").strip().lower(), UNKNOWN) for text in texts], np.int64)
 
 
 class _Array:
-    """An .npy, read in pieces: raises ValueError if it is none."""
+    """An .npy, read in pieces; raises ValueError if the bytes are not an .npy."""
 
     def __init__(self, read: Callable[[int], bytes]) -> None:
         self._read, self._header = read, LONGEST_HEADER
@@ -69,7 +69,7 @@ class _Array:
                 version = np.lib.format.read_magic(self)  # type: ignore[arg-type]
                 header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
                 self.shape, _, self.dtype = header(self)  # type: ignore[arg-type]
-            except Exception as error:  # what garbled bytes make of it is told in many ways
+            except Exception as error:  # NumPy reports garbled bytes by many types of exception
                 raise ValueError(f"its header makes no sense ({told(error)})") from None
         if self.dtype.hasobject or not 0 < self.dtype.itemsize <= WIDEST:
             raise ValueError(f"it has elements of {str(self.dtype)[:80]}")
@@ -80,7 +80,7 @@ class _Array:
         self.block = max(1, min(r.BLOCK, AT_ONCE // self.dtype.itemsize))
 
     def read(self, size: int) -> bytes:
-        """The next bytes; of a header not more than there may be."""
+        """Return the next bytes; refuse a header longer than LONGEST_HEADER."""
         if self._header is not None:
             if size > self._header:
                 raise ValueError(f"more than {LONGEST_HEADER} bytes")
@@ -88,7 +88,7 @@ class _Array:
         return self._read(size)
 
     def take(self, rows: int) -> np.ndarray:
-        """The next rows; fewer at the end, where `rest` is the bytes of a row that is not whole."""
+        """Return the next rows; fewer at the end, where `rest` is the number of bytes of an incomplete row."""
         wanted = min(rows, self.left) * self.dtype.itemsize
         data = self.read(wanted)
         whole, self.rest = divmod(len(data), self.dtype.itemsize)
@@ -97,10 +97,10 @@ class _Array:
 
 
 class NpyTable(ArrayTable):
-    """A structured array, or integers that are addresses."""
+    """A structured array, or an array of integers that are addresses."""
 
     def blocks(self) -> Iterator[Block]:
-        """Its rows."""
+        """Yield the rows."""
         with self._source.open() as stream:
             try:
                 array = _Array(stream.read)
@@ -124,12 +124,12 @@ class NpyTable(ArrayTable):
 
 
 class _Indexed(ArrayTable):
-    """A table that a library reads, by an index at its end."""
+    """A table read by a library, which needs the index at the file's end."""
 
     damaged: str
 
     def blocks(self) -> Iterator[Block]:
-        """Its rows."""
+        """Yield the rows."""
         with self._source.opener() as raw:
             try:
                 yield from self._blocks(raw)
@@ -178,7 +178,7 @@ class NpzTable(_Indexed):
 
 
 class ParquetTable(_Indexed):
-    """Parquet."""
+    """A Parquet file."""
 
     damaged = "damaged, or cut short"
 

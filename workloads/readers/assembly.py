@@ -1,4 +1,4 @@
-"""Putting a recording together: its threads become agents, its accesses and calls records, in the recording's order.
+"""Assembly of a recording: its threads become agents, its accesses and calls become records, in the recording's order.
 
 Every reader of a recording that may have threads and system calls works like this::
 
@@ -7,10 +7,10 @@ Every reader of a recording that may have threads and system calls works like th
     other = run.thread(main, "prog/1")          # another agent of that space
     ...                                         # a kernel appends accesses at run.batch.ops[run.batch.filled :]
     yield from run.flush()                      # when the batch is full
-    run.call(other, 11, (address, length), 0)   # a system call of an agent, behind the accesses so far
+    run.call(other, 11, (address, length), 0)   # a system call of an agent, after the accesses so far
     yield from run.finish()                     # at the end; then run.prelude() and run.about()
 
-What a process uses though no recorded mapping covers it becomes memory that exists from the beginning.
+Memory that a process uses but no recorded mapping covers exists from the beginning.
 """
 
 from collections import Counter
@@ -29,7 +29,7 @@ COALESCED = "consecutive accesses of one kind to one page, by stream (fetches, d
 
 
 class Batch:
-    """Records that came in and have not gone on; kernels append to `ops` at `filled`."""
+    """Records that have come in and not been passed on; kernels append to `ops` at `filled`."""
 
     def __init__(self) -> None:
         self.ops = np.empty(BATCH, op.OP)
@@ -37,15 +37,15 @@ class Batch:
 
     @property
     def records(self) -> np.ndarray:
-        """A view of the records so far."""
+        """Return a view of the records so far."""
         return self.ops[: self.filled]
 
     def room(self) -> int:
-        """How many more fit."""
+        """Return the number of records that still fit."""
         return self.ops.size - self.filled
 
     def append(self, unit: Unit) -> None:
-        """Add a unit, for which there is room."""
+        """Append a unit; there must be room for it."""
         self.ops[self.filled : self.filled + len(unit)] = unit
         self.filled += len(unit)
 
@@ -64,20 +64,20 @@ class Assembly:
     Parameters
     ----------
     name : str
-        The recording, for errors.
+        Name of the recording, for error messages.
     format : str
-        What it is, for `about`.
+        Name of the format, for `about`.
     events : bool
-        Whether calls become records. If not, all pages that are used are in memory, with every right, from the start.
+        Whether calls become records. If not, all used pages are in memory, with every right, from the start.
     watch : bool
-        Whether to note what no known mapping covers: in the first pass; `prelude` needs it.
+        Whether to note used pages that no known mapping covers: for the first pass; `prelude` needs it.
     """
 
     def __init__(self, name: str, format: str, events: bool = True, watch: bool = True) -> None:
         self.agents: list[op.Agent] = []
         self.batch = Batch()
         self.counts: Counter[str] = Counter()  # operations by name
-        self.notes: Counter[str] = Counter()  # what else is worth saying
+        self.notes: Counter[str] = Counter()  # other counts worth reporting, by name
         self.files = Files()
         self._name, self._format, self._events, self._watch = name, format, events, watch
         self._members: list[_Member] = []
@@ -87,52 +87,52 @@ class Assembly:
         self._coalescer = Coalescer()
 
     def process(self, title: str) -> int:
-        """A process that is there from the beginning; the number of its first agent."""
+        """Add a process that exists from the beginning; return the number of its first agent."""
         coverage = Coverage(self._watch)
         return self._enter(title, Process(self.files, self.counts), coverage, None)
 
     def thread(self, agent: int, title: str) -> int:
-        """Another thread of an agent's process; the number of its agent."""
+        """Add another thread of an agent's process; return the number of its agent."""
         return self._admit(self._member_of[agent], self.agents[agent].space, title)
 
     def device(self, agent: int, title: str) -> int:
-        """A device that shares an agent's address space; the number of its agent."""
+        """Add a device that shares an agent's address space; return the number of its agent."""
         return self._admit(self._member_of[agent], self.agents[agent].space, title, role="device")
 
     def rename(self, agent: int, title: str) -> None:
-        """An agent's name became known."""
+        """Change an agent's name, when it becomes known."""
         old = self.agents[agent]
         self.agents[agent] = op.Agent(old.role, old.space, title)
 
     def is_full(self) -> bool:
-        """Whether there is no room for another process or thread."""
+        """Return whether there is no room for another process or thread."""
         return len(self.agents) == op.AGENTS
 
     def start(self, agent: int, layout: Layout) -> None:
-        """The memory of an agent's process before its first record, as far as the recording lists it."""
+        """Set the memory of an agent's process before its first record, as far as the recording lists it."""
         member = self._member_of[agent]
         self._listed += layout.units
         member.calls.start(layout.break_)
         member.coverage.start(layout.covered, layout.break_)
 
     def calls(self, agent: int) -> Process:
-        """The state of the system calls of an agent's process."""
+        """Return the state of the system calls of an agent's process."""
         return self._member_of[agent].calls
 
     def call(self, agent: int, number: int, args: Sequence[int], result: int, path: str | None = None) -> None:
-        """A completed system call, as `Process.call` takes it; raises its ValueError."""
+        """Add a completed system call, with the arguments of `Process.call`; pass its ValueError on."""
         if self._events:
             unit = self.calls(agent).call(agent, number, args, result, path)
             if unit is not None:
                 self.operation(unit)
 
     def other_call(self, agent: int) -> None:
-        """A system call that changes nothing that is modelled."""
+        """Add a system call that changes no modelled state."""
         if self._events:
             self.operation(self.calls(agent).other(agent))
 
     def operation(self, unit: Unit) -> None:
-        """Any operation, by its records; a system call right behind another of its agent joins that record."""
+        """Add any operation, by its records; a system call directly after another of its agent joins that record."""
         if not self._events:
             return
         agent, batch = unit[0][4], self.batch
@@ -146,7 +146,7 @@ class Assembly:
         batch.append(unit)
 
     def fork(self, agent: int, title: str) -> int:
-        """A fork by an agent; the number of the child's first agent, -1 if there is no room for it or events are left out."""
+        """Add a fork by an agent; return the number of the child's first agent, -1 if there is no room or events are left out."""
         if not self._events:
             return -1
         if self.is_full():
@@ -161,7 +161,7 @@ class Assembly:
         return child
 
     def exit(self, agent: int) -> None:
-        """The end of an agent's process; none of its records may follow."""
+        """Add the end of an agent's process; none of its records may follow."""
         member = self._member_of[agent]
         if self._events and not member.exited:
             member.exited = True
@@ -170,11 +170,11 @@ class Assembly:
             self.batch.append([(0, 0, 0, op.EXIT, agent)])
 
     def is_short(self, records: int) -> bool:
-        """Whether the batch lacks room for so many records: then `flush`."""
+        """Return whether the batch lacks room for `records` records: then call `flush`."""
         return self.batch.room() < records
 
     def flush(self) -> Iterator[np.ndarray]:
-        """Let the batch go on: coalesced records, as far as they can no longer change."""
+        """Pass the batch on: yield coalesced records, as far as they can no longer change."""
         for member in self._members:
             member.coverage.follow(self.batch.records)
             member.coverage.rewind()
@@ -184,7 +184,7 @@ class Assembly:
             yield done
 
     def finish(self) -> Iterator[np.ndarray]:
-        """The rest; processes that have ended without their exit being recorded exit."""
+        """Yield the remaining records, with the exit of each process that has ended without a recorded exit."""
         if self.is_short(op.AGENTS):
             yield from self.flush()
         for member in self._members:
@@ -196,7 +196,7 @@ class Assembly:
             yield rest
 
     def prelude(self) -> np.ndarray:
-        """After a whole pass that watched: the memory that existed before the first record."""
+        """Return the memory that existed before the first record; call after a complete pass with `watch`."""
         units = [*self._listed, *self._inferred()]
         for member in self._roots():
             if member.calls.initial_break is not None:
@@ -204,7 +204,7 @@ class Assembly:
         return op.as_records(record for unit in units for record in unit)
 
     def about(self, listed: str = "listed") -> dict[str, Any]:
-        """After a whole pass: what a trace's `info` says of it."""
+        """Return the trace's `info` about the recording; call after a complete pass."""
         return {
             "format": self._format,
             "coalesced": COALESCED,
@@ -222,7 +222,7 @@ class Assembly:
         return self._found
 
     def _roots(self) -> Iterable[_Member]:
-        """The processes that were not forked within the recording: what a child uses its parent had."""
+        """Return the processes not forked within the recording: memory that a child uses, its parent had."""
         return [member for member in self._members if member.parent is None]
 
     def _enter(self, title: str, calls: Process, coverage: Coverage, parent: _Member | None) -> int:

@@ -1,7 +1,7 @@
-"""Files that are in memory before a recording begins: as another process has them mapped, they are in the page cache.
+"""Files in memory before a recording begins: another process has them mapped, so they are in the page cache.
 
-The model fills its page cache at first use, and a fault maps what it finds there around it. Files that programs map have mostly
-been used before; without this the first fault on a window of a file would map one page where the kernel maps sixteen.
+The model fills its page cache at first use, and fault-around maps only cached pages. Files that programs map have mostly
+been used before; without this process the first fault on a window of a file would map one page where the kernel maps sixteen.
 """
 
 import numpy as np
@@ -10,19 +10,19 @@ from hwmodel import op
 from workloads.readers.syscalls import Unit
 
 BASE = 1 << 32
-"""Where that other process has the first of them."""
+"""Address of the first of these mappings in that process."""
 MOST = 1 << 18
-"""Pages of files that are declared at most: 1 GiB."""
+"""Most pages of files that are declared: 1 GiB."""
 
 
 class CachedFiles:
-    """What of which files is mapped in a recording."""
+    """The mapped ranges of each file in a recording."""
 
     def __init__(self) -> None:
-        self.ranges: dict[int, list[tuple[int, int]]] = {}  # pages, by file
+        self.ranges: dict[int, list[tuple[int, int]]] = {}  # ranges of pages, by file
 
     def note(self, ops: np.ndarray) -> None:
-        """Take note of the file mappings in an OP array of whole units."""
+        """Note the file mappings in an OP array of whole units."""
         for at in np.flatnonzero(ops["kind"] == op.MMAP):
             pages, arg = op.pages_of(ops, int(at)), ops[at + 1]
             if int(arg["count"]) >> 3 & 7 in (op.PRIVATE_FILE, op.SHARED_FILE):
@@ -30,7 +30,7 @@ class CachedFiles:
                 self.ranges.setdefault(int(arg["count"]) >> op.FILE_SHIFT, []).append((first, first + pages))
 
     def units(self, agent: int) -> list[Unit]:
-        """Mappings of all of it by an agent of another address space, everything in memory."""
+        """Return mappings of all noted ranges by an agent of another address space, with all pages in memory."""
         units, at, left = [], BASE, MOST
         for file, ranges in self.ranges.items():
             for first, end in _joined(ranges):
@@ -42,7 +42,7 @@ class CachedFiles:
 
 
 def _joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The union of ranges, in ascending order."""
+    """Return the union of ranges, in ascending order."""
     joined: list[tuple[int, int]] = []
     for first, end in sorted(ranges):
         if joined and first <= joined[-1][1]:

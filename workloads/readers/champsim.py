@@ -1,9 +1,9 @@
 """Reader of ChampSim's instruction traces: `input_instr` (64 bytes) and `cloudsuite_instr` (96 bytes), without a header.
 
 Layout: ChampSim inc/trace_instruction.h. An instruction is a fetch of its ip, then its loads (source memory), then its
-stores (destination memory); a slot of 0 is empty. The format has neither the sizes of accesses and instructions, so that
-none crosses a page here, nor threads, nor operations on memory. A cloudsuite instruction names an address space, of
-which each becomes an agent. Kernel addresses (the upper half) are left out and counted; what else is no user address is
+stores (destination memory); a slot of 0 is empty. The format has no sizes of accesses and instructions, so
+none crosses a page here; it has no threads, and no operations on memory. A cloudsuite instruction names an address space;
+each becomes an agent. Kernel addresses (the upper half) are left out and counted; any other address outside user space is
 an error, and so is an ip of 0, on which ChampSim itself stops.
 """
 
@@ -23,17 +23,17 @@ from workloads.readers.entries import Entries
 from workloads.streams import Source, Stream
 
 NAME = "champsim"
-LEAST = 4  # instructions by which the format is recognised: 96 bytes of one layout may look like one of the other
+LEAST = 4  # instructions needed to recognise the format: 96 bytes of one layout may look like one of the other
 FLAGS = 1  # the word with is_branch and branch_taken in its low bytes
-USER_BITS = 48  # of an address + USER_END, whichever half it is of
-MOST = 9  # accesses of an instruction
+USER_BITS = 48  # of an address + USER_END, in either half
+MOST = 9  # most accesses of an instruction
 END, FULL, BAD, NEW_SPACE = 0, 1, 2, 3
 NO_SPACE, NO_PAGE = -1, 1 << 60
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Words of 8 bytes of an instruction: how many, where stores and, right behind them, loads are, and the address space."""
+    """Layout of an instruction in words of 8 bytes: size, places of the stores and of the loads directly after them, address space."""
 
     name: str
     words: int
@@ -42,7 +42,7 @@ class Layout:
     asid: int
 
     def table(self) -> np.ndarray:
-        """As kernels take it."""
+        """Return the layout as an array for kernels."""
         return np.array([*self.stores, *self.loads, self.asid], np.int64)
 
 
@@ -51,12 +51,12 @@ CLOUDSUITE = Layout("ChampSim cloudsuite_instr", 12, (3, 7), (7, 11), 11)
 
 
 def recognises(head: bytes) -> bool:
-    """Whether bytes that begin with `head` are instructions: there is no mark, so several must be there, and make sense."""
+    """Return whether bytes that begin with `head` are instructions: without a mark, several must be there and be valid."""
     return layout_of(head, LEAST) is not None
 
 
 def layout_of(head: bytes, least: int = 1) -> Layout | None:
-    """The layout in which all whole instructions of `head` make sense, and are so many at least."""
+    """Return the layout in which all whole instructions of `head` are valid, and at least `least` are there."""
     for layout in (INPUT, CLOUDSUITE):
         whole = len(head) // (8 * layout.words)
         words = np.frombuffer(head[: whole * 8 * layout.words], np.int64)
@@ -73,7 +73,7 @@ def read(source: Source, events: bool = True) -> Trace:
     source : Source
         The trace: by custom compressed with xz or gzip.
     events : bool
-        False: all pages that are used are in memory, with every right, from the start. Else they fault when first used.
+        False: all used pages are in memory, with every right, from the start. Otherwise they fault at first use.
 
     Returns
     -------
@@ -83,7 +83,7 @@ def read(source: Source, events: bool = True) -> Trace:
     Raises
     ------
     TraceError
-        At an instruction that makes no sense; names its number and byte.
+        At an invalid instruction; names its number and byte.
     """
     layout = layout_of(source.head())
     if layout is None:
@@ -92,7 +92,7 @@ def read(source: Source, events: bool = True) -> Trace:
 
 
 class _Run:
-    """One pass."""
+    """One pass over the trace."""
 
     def __init__(self, source: Source, layout: Layout, events: bool, watch: bool) -> None:
         self._source, self._layout = source, layout
@@ -158,7 +158,7 @@ def _is_strange(address: int) -> bool:
 
 @part
 def _look(words, base, layout):
-    """(whether an instruction makes sense: branch flags of 0 or 1, an ip, addresses of either half; whether it has accesses)."""
+    """Return (whether an instruction is valid: branch flags of 0 or 1, an ip, addresses of either half; whether it has accesses)."""
     ip = words[base]
     strange, used = ip + op.USER_END, 0
     for word in range(base + layout[0], base + layout[3]):
@@ -170,7 +170,7 @@ def _look(words, base, layout):
 
 @entry
 def _check(words, size, layout):
-    """How many instructions from the first one on make sense."""
+    """Return the number of valid instructions from the first one on."""
     for i in range(words.size // size):
         if not _look(words, i * size, layout)[0]:
             return i
@@ -179,10 +179,10 @@ def _check(words, size, layout):
 
 @entry
 def _instructions(words, size, at, ops, state, layout, spaces):
-    """Append the accesses of instructions from `at` on; (the next one, why it stopped there)."""
+    """Append the accesses of instructions from `at` on; return (the next instruction, the reason for stopping)."""
     filled, kernel = state[0], state[1]
     agent, asid = 0, NO_SPACE
-    page, fetcher = NO_PAGE, 0  # of the latest record, if it is a fetch
+    page, fetcher = NO_PAGE, 0  # of the latest record, if that is a fetch
     reason = END
     while at < words.size // size:
         base = at * size
@@ -201,7 +201,7 @@ def _instructions(words, size, at, ops, state, layout, spaces):
                 break
         ip = words[base]
         if ip >> op.PAGE_SHIFT == page and agent == fetcher:
-            ops[filled - 1].count += 1  # as coalescing would, here cheaper
+            ops[filled - 1].count += 1  # like coalescing, but cheaper here
         else:
             filled, kernel = _access(ops, filled, kernel, ip, op.FETCH, agent)
         page = NO_PAGE if used or ip < 0 else ip >> op.PAGE_SHIFT
@@ -218,14 +218,14 @@ def _instructions(words, size, at, ops, state, layout, spaces):
 
 @part
 def _access(ops, filled, kernel, address, kind, agent):
-    """Write an access, to be overwritten if there is none; (the records then filled, the kernel addresses so far)."""
+    """Write an access, to be overwritten if there is none; return (records filled, kernel addresses so far)."""
     op.write(ops[filled], address, 1, 0, kind, agent)
     return filled + (1 if address > 0 else 0), kernel - (address >> 63)
 
 
 @part
 def _find(spaces, asid):
-    """The agent of an address space, or -1."""
+    """Return the agent of an address space, or -1."""
     for agent in range(spaces.size):
         if spaces[agent] == asid:
             return agent

@@ -1,7 +1,7 @@
-"""Reader of columns that people have as glue: CSV, NumPy (.npy, .npz) and Parquet; what they mean: workloads/readers/rows.py.
+"""Reader of columns, as people exchange them: CSV, NumPy (.npy, .npz) and Parquet; meaning of the columns: workloads/readers/rows.py.
 
 A CSV begins with a line of names. An .npy is a structured array, or integers that are addresses of reads; an .npz has an
-array for each column. CSV and .npy that are cut short give their whole rows; the others have their index at the end.
+array for each column. CSV and .npy that are cut short give their whole rows; the other formats have their index at the end.
 """
 
 import functools
@@ -19,7 +19,7 @@ NAME = "columns"
 
 
 def recognises(head: bytes) -> bool:
-    """Whether bytes that begin with `head` are a NumPy or Parquet file, or a CSV whose first line names a column `address`."""
+    """Return whether `head` begins a NumPy or Parquet file, or a CSV whose first line names a column `address`."""
     return head.startswith((arrays.NPY, arrays.PARQUET)) or arrays.is_npz(head) or csvfile.recognises(head) or _is_csv(head)
 
 
@@ -32,16 +32,16 @@ def _is_csv(head: bytes) -> bool:
 def read(source: Source, events: bool = True, ignore: Sequence[str] = ()) -> Trace:
     """Open a file of columns.
 
-    Memory that is used is inferred to be there, as for recordings without a list of it.
+    Used memory is inferred to exist, as for recordings without a list of it.
 
     Parameters
     ----------
     source : Source
         A CSV, .npy, .npz or Parquet file.
     events : bool
-        False leaves out system calls and syncs; every page used is then in memory, mapped with every right, from the start.
+        False leaves out system calls and syncs; every used page is then in memory, mapped with every right, from the start.
     ignore : sequence of str
-        Names of columns that are not looked at.
+        Names of columns to ignore.
 
     Returns
     -------
@@ -51,7 +51,7 @@ def read(source: Source, events: bool = True, ignore: Sequence[str] = ()) -> Tra
     Raises
     ------
     TraceError
-        If a column is missing, unknown, there twice or of a strange type; at a value that makes no sense: names the
+        If a column is missing, unknown, duplicate or of a wrong type, or at an invalid value: names the
         line or the row (from 0) and the column.
     """
     head = source.head()
@@ -80,7 +80,7 @@ class CsvTable:
         self._source, self._ignore = source, ignore
 
     def blocks(self) -> Iterator[Block]:
-        """Its rows."""
+        """Yield the rows."""
         with self._source.open() as stream:
             lines = Lines(stream, self._source.name)
             header = lines.next()

@@ -1,7 +1,7 @@
 """CSV: lines of numbers and words, parsed by a kernel.
 
-Fields are separated by commas; blanks around one, and double quotes around one without commas, are skipped. Numbers are decimal or
-0x and hexadecimal. Lines without a field are skipped. A line without its newline is not whole.
+Fields are separated by commas; blanks around a field, and double quotes around one without commas, are skipped. Numbers are decimal or
+0x and hexadecimal. Lines without a field are skipped. A line without its newline is incomplete.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,24 +15,24 @@ from workloads.streams import Stream
 BUFFER = 1 << 20
 BOM = b"\xef\xbb\xbf"
 NEWLINE, COMMA, QUOTE, SPACE, TAB, RETURN, MINUS, ZERO, LOWER_X = 10, 44, 34, 32, 9, 13, 45, 48, 120
-LETTERS = 12  # of a word, at most: five bits each
+LETTERS = 12  # most letters of a word: five bits each
 END, FULL, BAD_FIELD, FEW, MANY = 0, 1, 2, 3, 4
 IGNORED, NO_WORD = -1, -1
 LARGEST = (1 << 63) - 1
-SAFE = (1 << 58) - 1  # another digit fits behind a number up to this: dividing at each would take half the time
+SAFE = (1 << 58) - 1  # numbers up to this can take another digit: dividing at each digit would take half the time
 
 CURSOR = np.dtype((np.record, [
-    ("at", "i8"),      # next byte
-    ("end", "i8"),     # bytes in the buffer
-    ("whole", "i8"),   # behind its last newline: no byte from there on is parsed, so a newline ends every loop
+    ("at", "i8"),      # index of the next byte
+    ("end", "i8"),     # number of bytes in the buffer
+    ("whole", "i8"),   # index after the last newline: no byte from there on is parsed, so a newline ends every loop
     ("line", "i8"),    # lines so far
     ("rows", "i8"),    # rows parsed into the values
-    ("field", "i8"),   # the field at fault
+    ("field", "i8"),   # the invalid field
 ]))  # fmt: skip
 
 
 def word_codes(words: Mapping[str, int]) -> np.ndarray:
-    """int64[n, 2]: code and number of each word, for the kernel."""
+    """Return int64[n, 2]: code and number of each word, for the kernel."""
     return np.array([[_code(word), number] for word, number in words.items()], np.int64).reshape(-1, 2)
 
 
@@ -51,7 +51,7 @@ class Lines:
     stream : Stream
         The file.
     name : str
-        Of the file, for errors.
+        Name of the file, for error messages.
     """
 
     def __init__(self, stream: Stream, name: str) -> None:
@@ -64,11 +64,11 @@ class Lines:
 
     @property
     def line(self) -> int:
-        """Lines so far."""
+        """Return the number of lines so far."""
         return int(self._row["line"])
 
     def next(self) -> str | None:
-        """The next line without its end, None if there is no whole one."""
+        """Return the next line without its end, or None if there is no complete one."""
         at, end = int(self._row["at"]), int(self._row["end"])
         newline = self._bytes.find(b"\n", at, end)
         while newline < 0:
@@ -84,18 +84,18 @@ class Lines:
     def rows(
         self, names: Sequence[str], plan: Sequence[int], words: Mapping[int, Mapping[str, int]], values: np.ndarray, lines: np.ndarray
     ) -> Iterator[int]:
-        """Parse rows into `values` and their line numbers into `lines`; yields how many, whenever it is full, and at the end.
+        """Parse rows into `values` and their line numbers into `lines`; yield the number of rows when these are full, and at the end.
 
         Parameters
         ----------
         names : sequence of str
-            Of the columns, for errors.
+            Names of the columns, for error messages.
         plan : sequence of int
-            Which line of `values` each field goes to, -1: none.
+            The row of `values` for each field, -1 for ignored fields.
         words : mapping
-            The words that may stand for numbers, by line of `values`.
+            The words that may stand for numbers, by row of `values`.
         values, lines : int64[n, rows], int64[rows]
-            Filled anew each time.
+            Overwritten each time.
 
         Raises
         ------
@@ -154,7 +154,7 @@ def _short(text: str) -> str:
 
 @entry
 def _parse(text, cursor, targets, tables, codes, values, lines):
-    """Parse whole lines; END: none is left, FULL: no room, else what is wrong with the line at the cursor."""
+    """Parse complete lines; return END: none is left, FULL: no room, or the error in the line at the cursor."""
     row = cursor[0]
     begin, end, line, rows = row.at, row.whole, row.line, row.rows
     reason = END
@@ -179,7 +179,7 @@ def _parse(text, cursor, targets, tables, codes, values, lines):
 
 @part
 def _line(text, at, targets, tables, codes, values, row):
-    """Parse the fields of a line; (END or what is wrong, the field at fault, where the line ends)."""
+    """Parse the fields of a line; return (END or the error, the field where it occurred, the end of the line)."""
     field, more = 0, True
     while more:
         if field == targets.size:
@@ -200,7 +200,7 @@ def _line(text, at, targets, tables, codes, values, row):
 
 @part
 def _skip(text, at):
-    """The first byte from `at` on that is no blank."""
+    """Return the index of the first byte from `at` on that is no blank."""
     while text[at] == SPACE or text[at] == TAB or text[at] == RETURN:
         at += 1
     return at
@@ -208,7 +208,7 @@ def _skip(text, at):
 
 @part
 def _ignore(text, at):
-    """The end of a field that is not looked at; commas within double quotes do not end it."""
+    """Return the end of an ignored field; commas within double quotes do not end it."""
     quoted = False
     while text[at] != NEWLINE and (quoted or text[at] != COMMA):
         if text[at] == QUOTE:
@@ -219,7 +219,7 @@ def _ignore(text, at):
 
 @part
 def _field(text, at, first, last, codes):
-    """A number, or one of the words codes[first:last]; (where the field ends, whether it makes sense, its value)."""
+    """Parse a number, or one of the words codes[first:last]; return (end of the field, whether it is valid, its value)."""
     at = _skip(text, at)
     quoted = text[at] == QUOTE
     if quoted:
@@ -243,7 +243,7 @@ def _is_digit(byte):
 
 @part
 def _number(text, at):
-    """(behind the number, whether it is one of 64 bits, its value)."""
+    """Parse a number; return (index after it, whether it is a valid number of 64 bits, its value)."""
     minus = text[at] == MINUS
     if minus:
         at += 1
@@ -266,7 +266,7 @@ def _number(text, at):
 
 @part
 def _digit(byte):
-    """The value of a decimal or hexadecimal digit, or -1."""
+    """Return the value of a decimal or hexadecimal digit, or -1."""
     digit = np.int64(byte) - ZERO
     if digit >= 0 and digit <= 9:
         return digit
@@ -276,7 +276,7 @@ def _digit(byte):
 
 @part
 def _word(text, at, first, last, codes):
-    """(behind the word, its number or NO_WORD)."""
+    """Parse a word; return (index after it, its number or NO_WORD)."""
     code, letters = np.int64(0), 0
     while True:
         byte = np.int64(text[at])

@@ -1,4 +1,4 @@
-"""The entries of a drmemtrace file: accesses appended by a kernel, which stops at those that Python must look at."""
+"""The entries of a drmemtrace file: a kernel appends the accesses, and stops at entries that Python must handle."""
 
 import numpy as np
 
@@ -13,19 +13,19 @@ THREAD, THREAD_EXIT, PROCESS, HEADER, FOOTER, HARDWARE_PREFETCH, MARKER = 22, 23
 NO_FETCH, MAYBE_FETCH, SYSENTER, HINT, HINT_LAST, ENCODING, TAKEN, UNTAKEN = 29, 30, 31, 32, 46, 47, 48, 49
 STAMP, CALL_ID, CALL_ARGUMENT, CALL_RESULT, MARKED_VERSION, NUMBER, CALL_FAILED = 2, 4, 6, 7, 12, 25, 30
 SYSCALL_BASE = 1 << 32
-"""A traced function whose number is this or more is a system call."""
-ROOM = 32  # records an entry may need: 8 instructions of a bundle, or an access of 64 KiB
+"""A traced function whose number is at least this is a system call."""
+ROOM = 32  # most records of an entry: 8 instructions of a bundle, or an access of 64 KiB
 MOST_PAGES = 18
 END, FULL, STOP, STRANGE, NON_CANONICAL = 0, 1, 2, 3, 4
 
 STATE = np.dtype((np.record, [
     ("filled", "i8"),      # records in the batch
-    ("agent", "i8"),       # of the current thread, -1: not known yet
+    ("agent", "i8"),       # of the current thread, -1 if not known yet
     ("pending", "i8"),     # 1: a system call waits for its end
-    ("function", "i8"),    # the traced function that the next arguments are of
-    ("next_pc", "i8"),     # where the latest instruction ends
-    ("pc", "i8"),          # where it begins
-    ("kernel", "i8"),      # accesses at kernel addresses
+    ("function", "i8"),    # the traced function that the next arguments belong to
+    ("next_pc", "i8"),     # end of the latest instruction
+    ("pc", "i8"),          # beginning of the latest instruction
+    ("kernel", "i8"),      # number of accesses at kernel addresses
     ("prefetches", "i8"),
     ("flushes", "i8"),
 ]))  # fmt: skip
@@ -33,7 +33,7 @@ STATE = np.dtype((np.record, [
 
 @entry
 def entries(rows, at, ops, state, threads):
-    """Append the accesses of entries from `at` on; (the next one, why it stopped there)."""
+    """Append the accesses of entries from `at` on; return (the next entry, the reason for stopping)."""
     s = state[0]
     reason = END
     while at < rows.size:
@@ -50,7 +50,7 @@ def entries(rows, at, ops, state, threads):
 
 @part
 def _one(e, ops, s, threads):
-    """One entry; a reason to stop at it, or END."""
+    """Handle one entry; return a reason to stop at it, or END."""
     kind, size = e.what, int(e.bytes_) & 0xFFFF
     if kind == READ or kind == WRITE:
         return _access(e.addr, max(size, 1), op.READ if kind == READ else op.WRITE, ops, s)
@@ -77,7 +77,7 @@ def _one(e, ops, s, threads):
 
 @part
 def _marker(kind, value, s):
-    """Which markers Python must see: time stamps, and all of system calls."""
+    """Handle a marker; return STOP for those that Python must handle: time stamps, and all of system calls."""
     if kind == CALL_ID:
         s.function = value
     if kind == CALL_ID or kind == CALL_ARGUMENT or kind == CALL_RESULT:
@@ -87,7 +87,7 @@ def _marker(kind, value, s):
 
 @part
 def _thread(tid, s, threads):
-    """What follows is of another thread, if it is known."""
+    """Switch to a thread; return STOP if it is not known yet or a system call is pending."""
     if s.pending:
         return STOP
     for agent in range(threads.size):
@@ -99,7 +99,7 @@ def _thread(tid, s, threads):
 
 @part
 def _fetch(pc, length, ops, s):
-    """An instruction."""
+    """Append the fetch of an instruction."""
     reason = _access(pc, max(length, 1), op.FETCH, ops, s)
     if reason == END:
         s.pc = pc
@@ -109,7 +109,7 @@ def _fetch(pc, length, ops, s):
 
 @part
 def _bundle(lengths, count, ops, s):
-    """Consecutive instructions: a byte each for their lengths."""
+    """Append consecutive instructions, whose lengths are a byte each."""
     if count < 1 or count > 8:
         return STRANGE
     if s.pending or s.agent < 0:

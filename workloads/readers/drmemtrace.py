@@ -1,14 +1,14 @@
-"""Reader of DynamoRIO's drmemtrace traces, as they are after raw2trace: entries of 12 bytes, a file for each thread.
+"""Reader of DynamoRIO's drmemtrace traces in the form written by raw2trace: entries of 12 bytes, a file for each thread.
 
 Layout: DynamoRIO clients/drcachesim/common/trace_entry.h: `u16 type | u16 size | u64 addr`, packed. A thread's file is a
 zip of chunks, or is compressed as a whole; a folder with the files of one recording is one trace, its threads merged by
 their time stamps. System calls are markers; recorded with their arguments and results (`-record_syscall`, for example
-`9|6&10|3&11|2&12|1&25|5&28|3`), operations on memory become records. Before version 6 a result says only whether the call
-succeeded: the address of a new mapping is then not known unless it was a fixed one, and what it held is inferred from use.
+`9|6&10|3&11|2&12|1&25|5&28|3`), operations on memory become records. Before version 6 a result only tells whether the call
+succeeded: the address of a new mapping is then known only if it was a fixed one; otherwise the mapped memory is inferred from use.
 
 Prefetches, cache flushes and instruction bytes are left out, and so are kernel addresses (the upper half); `info` counts
-them. An instruction without a fetch (a further iteration of a `rep`) fetches nothing. A file ends with a footer; one without
-is cut short. Raw files, from before raw2trace, need the program's binaries and are not read.
+them. An instruction without a fetch (a further iteration of a `rep`) fetches nothing. A file ends with a footer; a file without
+a footer is cut short. Raw files, from before raw2trace, need the program's binaries and are not read.
 """
 
 import functools
@@ -34,13 +34,13 @@ from workloads.streams import Source, Stream, file_source
 NAME = "drmemtrace"
 ZIP = b"PK\x03\x04"
 VERSIONS = range(2, 100)
-RAW_RESULTS = 6  # the version from which a call's result is what it returned
+RAW_RESULTS = 6  # from this version on, a call's recorded result is its return value
 MMAP, MAP_FIXED, EXITS = 9, 0x10, (60, 231)
 UNKNOWN = -1
 
 
 def recognises(head: bytes) -> bool:
-    """Whether a file that begins with `head` is one: a zip of other things than NumPy's, or a header entry."""
+    """Return whether a file that begins with `head` is a drmemtrace file: a zip, but not NumPy's, or a header entry."""
     if head.startswith(ZIP):
         name = head[30 : 30 + int.from_bytes(head[26:28], "little")]
         return bool(name) and not name.endswith(b".npy")
@@ -52,7 +52,7 @@ def recognises(head: bytes) -> bool:
 
 
 def files_of(folder: pathlib.Path) -> list[pathlib.Path]:
-    """The threads' files of a recording in a folder, or in the folder `trace` in it."""
+    """Return the threads' files of a recording in a folder, or in its subfolder `trace`."""
     for place in (folder, folder / "trace"):
         files = sorted(path for path in place.glob("*.trace*") if path.is_file())
         if files:
@@ -68,7 +68,7 @@ def read(source: Source, events: bool = True) -> Trace:
     source : Source
         The file.
     events : bool
-        False leaves out system calls; all pages that are used are in memory, with every right, from the start.
+        False leaves out system calls; all used pages are in memory, with every right, from the start.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def read(source: Source, events: bool = True) -> Trace:
     Raises
     ------
     TraceError
-        At an entry that makes no sense; names its number and byte.
+        At an invalid entry; names its number and byte.
     """
     return passes.two_passes(source, functools.partial(_Run, source, [source], events))
 
@@ -92,20 +92,20 @@ def read_folder(folder: pathlib.Path, events: bool = True, strict: bool = False)
 
 
 def _open(source: Source) -> Stream:
-    """The entries of a file: those of the chunks of a zip, one after the other."""
+    """Return the entries of a file: those of a zip's chunks, one after the other."""
     if not source.head(4).startswith(ZIP):
         return source.open()
     raw = source.opener()
     try:
         archive = zipfile.ZipFile(raw)
-    except Exception as error:  # what garbled bytes may make of an archive, its library reports in many ways
+    except Exception as error:  # the library reports a garbled archive by many types of exception
         raw.close()
         raise op.TraceError(f"{source.name}: damaged or cut short: its table of contents is missing ({told(error)})") from None
     return Stream(_Chunks(archive, raw), source.name)  # type: ignore[arg-type]
 
 
 class _Chunks:
-    """The files of a zip as one; behaves as a binary file as far as a Stream needs it."""
+    """The files of a zip as one binary file, as far as a Stream needs it."""
 
     def __init__(self, archive: zipfile.ZipFile, raw: BinaryIO) -> None:
         self._archive, self._raw, self._names = archive, raw, archive.namelist()
@@ -137,7 +137,7 @@ class _Chunks:
 
 
 class _File:
-    """One file: its entries, whose they are, and a system call that has begun."""
+    """One file: its entries, the current thread, and a system call that has begun."""
 
     def __init__(self, source: Source, run: "_Run") -> None:
         self.source, self.time, self.footer, self.started = source, 0, False, False
@@ -147,7 +147,7 @@ class _File:
         self._state = np.zeros(1, dr.STATE)
         self._state["agent"] = UNKNOWN
         self._tid = UNKNOWN
-        self._number: int | None = None  # of the call that has begun
+        self._number: int | None = None  # number of the call that has begun
         self._args: list[int] = []
         self._result: int | None = None
         self._failed = False
@@ -156,7 +156,7 @@ class _File:
         self._stream.close()
 
     def advance(self) -> Iterator[np.ndarray]:
-        """Parse up to the next time stamp, which `time` then is, or to the end: `time` is -1."""
+        """Parse up to the next time stamp, and set `time` to it, or to the end: then `time` is -1."""
         batch = self._run.assembly.batch
         while self._entries.at < self._entries.rows.size or self._entries.refill():
             self._state["filled"] = batch.filled
@@ -177,20 +177,20 @@ class _File:
         self.time = -1
 
     def where_cut(self) -> str:
-        """How the file ends early, if it does."""
+        """Return how the file ends early; empty if it does not."""
         return self._entries.where_cut() or ("" if self.footer else f"ends at byte {self._entries.byte()}, without a footer")
 
     def left_out(self) -> dict[str, int]:
-        """What has no records."""
+        """Return the number of entries left out, by kind."""
         return {name: int(self._state[name][0]) for name in ("kernel", "prefetches", "flushes")}
 
     def _look(self, e: Any) -> bool:
-        """An entry that the kernel stopped at; whether it is a time stamp that others come before."""
+        """Handle an entry that the kernel stopped at; return whether it is a time stamp that other threads come before."""
         kind, marker, value = int(e["what"]), int(e["bytes_"]), int(e["addr"])
         ends_call = kind != dr.MARKER or marker in (dr.NUMBER, dr.STAMP)
         if ends_call and self._number is not None and not (marker == dr.STAMP and self._result is None and kind == dr.MARKER):
             self._complete()
-            return False  # the kernel comes back to this entry
+            return False  # the kernel returns to this entry
         if kind not in (dr.THREAD, dr.THREAD_EXIT, dr.PROCESS, dr.HEADER, dr.FOOTER, dr.MARKER):
             self._admit(UNKNOWN)
             return False
@@ -233,11 +233,11 @@ class _File:
         self._version = value
 
     def _admit(self, pid: int) -> None:
-        """The current thread is new."""
+        """Make the current thread a new agent."""
         self._state["agent"] = self._run.admit(self._tid, pid)
 
     def _complete(self) -> None:
-        """The system call that has begun is over."""
+        """Complete the system call that has begun."""
         number, self._number = self._number, None
         self._state["pending"] = 0
         if number is None:
@@ -254,7 +254,7 @@ class _File:
             raise op.TraceError(f"{self.source.name}: {self._where()}: system call {number} makes no sense") from None
 
     def _returned(self, number: int) -> int | None:
-        """What a call returned, -1 if it failed, None if that can't be told."""
+        """Return a call's result, -1 if it failed, None if it is not known."""
         if number in EXITS:
             return 0
         if self._failed or self._result is None:
@@ -284,7 +284,7 @@ class _Run:
     def __init__(self, whole: Source, sources: list[Source], events: bool, watch: bool) -> None:
         self.assembly = Assembly(whole.name, NAME, events, watch)
         self.agents, self.cut = self.assembly.agents, list[str]()
-        self.threads = np.full(op.AGENTS, UNKNOWN, np.int64)  # the thread id of each agent
+        self.threads = np.full(op.AGENTS, UNKNOWN, np.int64)  # thread id of each agent
         self._sources = sources
         self._processes: dict[int, int] = {}
         self._left_out: dict[str, int] = {}
@@ -311,7 +311,7 @@ class _Run:
         return self.assembly.prelude(), {**self.assembly.about(), **tids, **self._left_out}
 
     def admit(self, tid: int, pid: int) -> int:
-        """A new thread, of a process that may be new; its agent."""
+        """Add a new thread, perhaps of a new process; return its agent."""
         if pid == UNKNOWN and self._processes:
             pid = next(iter(self._processes))
         number = len(self.agents)

@@ -1,27 +1,27 @@
-"""Files of entries of one size: read a buffer at a time, aligned to entries."""
+"""Files of entries of one size: read one buffer at a time, aligned to entries."""
 
 import numpy as np
 
 from workloads.streams import Stream
 
-BUFFER = 1 << 20  # bytes, at least one entry: what fits a core's second-level cache
+BUFFER = 1 << 20  # bytes, at least one entry: fits a core's second-level cache
 
 
 class Entries:
-    """The entries of a stream, those of one buffer at a time.
+    """The entries of a stream, one buffer at a time.
 
     Parameters
     ----------
     stream : Stream
         The bytes.
     dtype : dtype
-        Of an entry.
+        Type of an entry.
     columns : int
-        If more than 1, an entry is a row of so many of them.
+        If more than 1, an entry is a row of this many elements of `dtype`.
     """
 
     def __init__(self, stream: Stream, dtype: np.dtype, columns: int = 1) -> None:
-        self.at = 0  # the next entry of `rows` to be parsed: the parser moves it
+        self.at = 0  # the next entry of `rows` to be parsed; the parser advances it
         self.before = 0  # entries in earlier buffers
         self._stream, self._size = stream, dtype.itemsize * columns
         self._bytes = bytearray(max(BUFFER // self._size, 1) * self._size)
@@ -29,10 +29,10 @@ class Entries:
         if columns > 1:
             self._all = self._all.reshape(-1, columns)
         self.rows = self._all[:0]
-        self._rest = 0  # bytes of an entry that is not whole
+        self._rest = 0  # bytes of an incomplete entry
 
     def refill(self) -> bool:
-        """The next buffer's entries, behind those of this one that are not parsed yet; whether there are any new ones."""
+        """Read the next buffer's entries, after those not parsed yet; return whether there are any new ones."""
         self.before += self.at
         start, left = self.at * self._size, self.rows.shape[0] - self.at
         held = left * self._size + self._rest
@@ -43,11 +43,11 @@ class Entries:
         return self.rows.shape[0] > left
 
     def byte(self) -> int:
-        """Where the next entry to be parsed begins in the stream."""
+        """Return the position in the stream of the next entry to be parsed."""
         return (self.before + self.at) * self._size
 
     def where_cut(self) -> str:
-        """At the end: how it ends early, if it does."""
+        """Return how the stream ends early; empty if it does not. Call at its end."""
         if self._rest:
             return f"ends within the entry at byte {self.byte()}"
         return f"ends at byte {self.byte()}" if self._stream.cut else ""

@@ -1,13 +1,13 @@
-"""Reader of the text of QEMU's execlog plugin: a line for each instruction of each virtual CPU, with what it loaded and stored.
+"""Reader of the text of QEMU's execlog plugin: a line for each instruction of each virtual CPU, with its loads and stores.
 
 A line is ``cpu, 0xpc, 0xopcode, "text"``, then any number of ``, load, 0xaddress`` and ``, store, 0xaddress``, then perhaps
-registers that changed (``, name -> 0xvalue``), which are passed over. Seen in QEMU's contrib/plugins/execlog.c and in what its
-version 7.2 prints.
+registers that changed (``, name -> 0xvalue``), which are skipped. Sources: QEMU's contrib/plugins/execlog.c, and the output of
+version 7.2.
 
-What follows from what is not there: the opcode is the first four bytes whatever the length, and accesses have no size, so
-that no fetch or access crosses a page here, and an access of 16 bytes, which QEMU does as two, counts as two. A load and a store
+Limits of the format: the opcode is the first four bytes whatever the length, and accesses have no size, so
+no fetch or access crosses a page here, and an access of 16 bytes, which QEMU does as two, counts as two. A load and a store
 of one address by one instruction are one write, as x86 faults them. The text has no system calls: nothing is mapped or unmapped,
-and what is used is memory that exists from the beginning. A line is printed when its CPU executes the next one: CPUs may be
+and all used memory exists from the beginning. A line is printed when its CPU executes the next one: CPUs may be
 one instruction out of order. The virtual CPUs are the agents, in one address space. With a whole system the plugin prints
 physical addresses of data, with the name of a device, beside virtual ones of code: such a log is refused.
 """
@@ -37,7 +37,7 @@ BAD = -1
 
 
 def recognises(head: bytes) -> bool:
-    """Whether text that begins with `head` is execlog's."""
+    """Return whether text that begins with `head` is execlog's."""
     lines = [line for line in head.splitlines() if line.strip()]
     return bool(lines) and START.match(lines[0]) is not None
 
@@ -50,7 +50,7 @@ def read(source: Source, events: bool = True) -> Trace:
     source : Source
         The text, of a program in QEMU's user mode.
     events : bool
-        False: all pages that are used are in memory, with every right, from the start. Else they fault when first used.
+        False: all used pages are in memory, with every right, from the start. Otherwise they fault at first use.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def read(source: Source, events: bool = True) -> Trace:
 
 
 class _Run:
-    """One pass."""
+    """One pass over the text."""
 
     def __init__(self, source: Source, events: bool, watch: bool) -> None:
         self._source = source
@@ -87,7 +87,7 @@ class _Run:
                     self._refuse(line, log.line)
             self._lines = log.line
             self.cut += [log.cut] if log.cut else []
-        if not self.agents:  # no whole line
+        if not self.agents:  # no complete line
             self._run.process("cpu 0")
         yield from self._run.finish()
 
@@ -95,7 +95,7 @@ class _Run:
         return self._run.prelude(), {**self._run.about(), "lines": self._lines}
 
     def _admit(self, line: bytes) -> bool:
-        """Make the CPU of a line an agent; False if it is one, or the line is garbled."""
+        """Make the CPU of a line an agent; return False if it is one already, or the line is garbled."""
         start = START.match(line)
         if start is None or self._agents[int(start[1])] >= 0:
             return False
@@ -111,7 +111,7 @@ class _Run:
 
 
 class _Log(Log):
-    """A log whose lines are execlog's."""
+    """A log of execlog's lines."""
 
     def __init__(self, text: Stream, name: str, batch: Batch, agents: np.ndarray) -> None:
         super().__init__(text, name, 0, batch)
@@ -123,7 +123,7 @@ class _Log(Log):
 
 @entry
 def _lines(text, digits, ops, cursor, agents):
-    """Parse lines; END: none is left, FULL: no room for another, OTHER: at one that is not as it should be or not whole."""
+    """Parse lines; return END: none is left, FULL: no room for another, OTHER: at a line that is garbled or incomplete."""
     row = cursor[0]
     begin, end, filled, line = row.at, row.end, row.filled, row.line
     reason = END
@@ -154,7 +154,7 @@ def _lines(text, digits, ops, cursor, agents):
 
 @part
 def _uses(text, digits, ops, at, filled, address, agent):
-    """Append the fetch and the accesses of a line; (where it ends or BAD, records filled, too many if they do not fit)."""
+    """Append the fetch and the accesses of a line; return (its end or BAD, records filled, which exceeds the room if they do not fit)."""
     first = filled
     if filled < ops.size:
         op.write(ops[filled], address, 1, 0, op.FETCH, agent)
@@ -185,7 +185,7 @@ def _uses(text, digits, ops, at, filled, address, agent):
 
 @part
 def _number(text, digits, at, base, most):
-    """(where it ends or BAD, the number at `at`)."""
+    """Parse the number at `at`; return (its end or BAD, the number)."""
     start, value = at, np.int64(0)
     digit = digits[text[at]]
     while digit >= 0 and digit < base and at - start < most:
@@ -198,7 +198,7 @@ def _number(text, digits, at, base, most):
 
 @part
 def _field(text, digits, at, most):
-    """(where it ends or BAD, the number) of a comma, a blank and a hexadecimal number."""
+    """Parse a comma, a blank and a hexadecimal number; return (its end or BAD, the number)."""
     if at == BAD or text[at] != COMMA or text[at + 1] != SPACE or text[at + 2] != ZERO or text[at + 3] != LETTER_X:
         return BAD, np.int64(-1)
     return _number(text, digits, at + 4, 16, most)
@@ -206,7 +206,7 @@ def _field(text, digits, at, most):
 
 @part
 def _quoted(text, at):
-    """Where a comma, a blank and a quoted text end, or BAD."""
+    """Return the end of a comma, a blank and a quoted text, or BAD."""
     if at == BAD or text[at] != COMMA or text[at + 1] != SPACE or text[at + 2] != QUOTE:
         return BAD
     at += 3
@@ -217,7 +217,7 @@ def _quoted(text, at):
 
 @part
 def _register(text, at):
-    """Where `` name -> value`` ends, or BAD."""
+    """Return the end of `` name -> value``, or BAD."""
     arrow = False
     while text[at] != COMMA and text[at] != NEWLINE and text[at] != RETURN and text[at] != 0:
         arrow = arrow or text[at] == BIGGER
@@ -227,7 +227,7 @@ def _register(text, at):
 
 @part
 def _is(text, at, word):
-    """Whether a word is at `at`."""
+    """Return whether a word is at `at`."""
     for i in range(word.size):
         if text[at + i] != word[i]:
             return False

@@ -1,9 +1,9 @@
-"""Reader of the kernel's trace events: what programs did to their memory, and what mmu notifiers were told.
+"""Reader of the kernel's trace events: programs' operations on memory, and calls of mmu notifiers.
 
-Threads are CPU agents of their process's space. System calls become the operations they were, at their end; a page fault
-becomes one access, the one that faulted. What the kernel told notifiers within a recorded call or fault follows from it
-and is only counted (`info["kernel_counts"]`, as `kernel_counts` has it). What it told them outside (reclaim, balancing, another process; or
-calls that were not recorded) is replayed as an operation with the same notice on the same range. An EPT violation becomes
+Threads are CPU agents of their process's space. System calls become operations on memory at their end; a page fault
+becomes one access, the one that faulted. Notifier calls within a recorded call or fault follow from it
+and are only counted (`info["kernel_counts"]`, as returned by `kernel_counts`). Other notifier calls (reclaim, balancing, another process;
+calls that were not recorded) are replayed as an operation with the same notice on the same range. An EPT violation becomes
 an access of its vCPU, a device agent.
 """
 
@@ -33,9 +33,9 @@ NAME = "ftrace"
 OUTSIDE_AS = ("dontneed", "migrate", "skip")
 WRITE_BIT, FETCH_BIT = 1 << 1, 1 << 4
 ROOM = 64
-"""Records that one event can add, at most."""
+"""Most records that one event can add."""
 FORKING, EXECUTING, WAITING, MUNMAP = (56, 57, 58, 435), (59, 322), (61,), 11
-"""Numbers of system calls; waitid does not return whose exit it saw."""
+"""Numbers of system calls; waitid does not return the number of the process whose exit it saw."""
 CLONE_VM = 0x100
 
 
@@ -48,21 +48,21 @@ def read_kernel(
     outside: str = "dontneed",
     files_in_memory: bool = True,
 ) -> Trace:
-    """Open a recording of the kernel's trace events, as `read` does, and say how.
+    """Open a recording of the kernel's trace events, like `read`, with options.
 
     Parameters
     ----------
     path, events, strict :
         As of `workloads.read`.
     guest_base : int, optional
-        Host address of guest address 0, for EPT violations. By default from the memslots that the recording lists;
+        Host address of guest address 0, for EPT violations. By default from the memslots listed in the recording;
         without either, violations are counted and left out.
     outside : "dontneed", "migrate" or "skip"
-        What an invalidation outside of the recorded calls and faults becomes. "dontneed": an madvise of a CPU of its own, which is
+        Replacement for an invalidation outside of the recorded calls and faults. "dontneed": an madvise of a CPU of its own, which is
         honest for reclaim: the pages are gone and fault in again. "migrate": a MIGRATE to node 0, for balancing, compaction
         and KSM, after which the pages are still there (the engine does not model it yet). "skip": it is only counted.
     files_in_memory : bool
-        Whether the files that are mapped are in the page cache from the beginning, as files of programs mostly are. They are
+        Whether mapped files are in the page cache from the beginning, as files of programs mostly are. They are
         then also mapped in an address space of their own, whose agent does nothing.
 
     Returns
@@ -85,12 +85,12 @@ def read_kernel(
 def read(
     source: Source, events: bool = True, guest_base: int | None = None, outside: str = "dontneed", files_in_memory: bool = True
 ) -> Trace:
-    """As `read_kernel`, of a source that is recognised."""
+    """Open a source that is recognised; see `read_kernel`."""
     return passes.two_passes(source, functools.partial(Run, source, events, guest_base, outside, files_in_memory))
 
 
 def kernel_counts(path: str | os.PathLike[str]) -> dict[str, dict[str, int]]:
-    """What the kernel did in a recording of its trace events, by operation.
+    """Return the kernel's work in a recording of its trace events, counted by operation.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def kernel_counts(path: str | os.PathLike[str]) -> dict[str, dict[str, int]]:
     Returns
     -------
     dict
-        Operation ("mmap" ... "fault", "other call", "outside") to counts, as `workloads.readers.ftracecounts.COUNTS` defines them.
+        Counts, as defined by `workloads.readers.ftracecounts.COUNTS`, by operation ("mmap" ... "fault", "other call", "outside").
     """
     counts = Counts()
     for event in Lines(file_source(path)).events():
@@ -124,7 +124,7 @@ class Run:
         self.agents, self.cut = self._run.agents, list[str]()
 
     def chunks(self) -> Iterator[np.ndarray]:
-        """The records."""
+        """Yield the records."""
         started = False
         for event in self._lines.events():
             if not started:
@@ -144,7 +144,7 @@ class Run:
         self._end()
 
     def finish(self) -> tuple[np.ndarray, dict[str, Any]]:
-        """(prelude, info), after a whole pass that watched."""
+        """Return (prelude, info), after a complete pass with `watch`."""
         about = self._run.about("listed_by_recorder")
         about |= {"lines": self._lines.line, "kernel_counts": self._counts.table()}
         if self._lines.unknown:
@@ -166,7 +166,7 @@ class Run:
             yield chunk
 
     def _start(self) -> None:
-        """What a recording of our own says of its beginning."""
+        """Use the comments at the beginning of a recording of our own."""
         maps, present = [], []
         for line, comment in self._lines.comments:
             key, _, value = comment.partition(": ")
@@ -199,7 +199,7 @@ class Run:
             self._tasks.device(task.space, "vm")
 
     def _end(self) -> None:
-        """After the last line: what is missing, and what a recording of our own says of its end."""
+        """Note after the last line what is missing, and use the comments at the end of a recording of our own."""
         if self._lines.cut:
             self.cut.append(self._lines.cut)
         for line, comment in self._lines.comments:
@@ -216,12 +216,12 @@ class Run:
     def _enter(self, event: Event, what: str) -> None:
         task = self._tasks.of(event)
         if task.call and task.call[0] == event.numbers[0]:
-            return  # told a second time, by name
+            return  # reported a second time, by name
         task.call = event.numbers
         task.path = event.path
         number, arguments = event.numbers[0], event.numbers[1:]
         if number == MUNMAP and len(task.space.live) > 1 and _is_range(*arguments[:2]):
-            # at its end another thread may have been given the range already
+            # when the call returns, another thread may already have been given the range
             self._call(task, number, arguments, 0)
             task.done = True
         elif number in (60, 231):
@@ -249,7 +249,7 @@ class Run:
         else:
             self._call(task, number, arguments, result)
         agent = self._tasks.agent(task)
-        if number in WAITING and self._tasks.has_exited(result) and agent >= 0:  # what its parent does now comes behind its exit
+        if number in WAITING and self._tasks.has_exited(result) and agent >= 0:  # the parent's next operations come after the child's exit
             self._run.operation([(0, 0, 0, op.SYNC, agent)])
 
     def _call(self, task: Task, number: int, arguments: Sequence[int], result: int) -> None:
@@ -258,7 +258,7 @@ class Run:
             self._run.call(agent, number, arguments, result, task.path or None)
 
     def _forked(self, task: Task, arguments: list[int], result: int) -> None:
-        """The end of a call that made a thread or a process, if it did and the recording has not said so itself."""
+        """Complete a call that makes threads or processes; add the new task if no event has announced it."""
         made, task.made = task.made, 0
         if result > 0 and not made and not self._tasks.knows(result):
             self._tasks.make(task, result, shares=_shares(task.last, arguments))
@@ -268,7 +268,7 @@ class Run:
             self._run.other_call(agent)
 
     def _new_task(self, event: Event, what: str) -> None:
-        """A thread or process begins: told by its parent."""
+        """Add a new thread or process, announced by its parent."""
         task, pid = self._tasks.of(event), event.numbers[0]
         if task.made == pid:
             return
@@ -294,12 +294,12 @@ class Run:
         kind = op.WRITE if code & WRITE_BIT else op.FETCH if code & FETCH_BIT else op.READ
         task = self._tasks.of(event)
         task.pending.append((address, kind))
-        # the kernel's own faults in an execve are the new program's, before the recording says that there is one
+        # the kernel's own faults in an execve belong to the new program, before the recording announces it
         if user or (task.agent >= 0 and (not task.call or task.call[0] not in EXECUTING)):
             self._release(task)
 
     def _release(self, task: Task) -> None:
-        """Let the accesses that faulted happen."""
+        """Append the accesses that faulted."""
         if not task.pending:
             return
         agent = self._tasks.agent(task)
@@ -338,7 +338,7 @@ class Run:
             self._run.batch.append([(hosts[0], 1, 0, op.WRITE if code & WRITE_BIT else op.READ, agent)])
 
     def _counted(self, event: Event, what: str) -> None:
-        """An event that is only counted."""
+        """Do nothing: the event is only counted."""
 
 
 HANDLERS = {
@@ -363,7 +363,7 @@ def _call(task: Task) -> tuple[int, list[int]]:
 
 
 def _shares(number: int, arguments: list[int]) -> bool:
-    """Whether what a call makes has the caller's address space, from its arguments alone; clone3 hides its flags: threads use it."""
+    """Return whether a call's new task shares the caller's address space, by its arguments; clone3 hides its flags: threads use it."""
     return number in (58, 435) or (number == 56 and bool(arguments) and bool(arguments[0] & CLONE_VM))
 
 

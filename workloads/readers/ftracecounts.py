@@ -1,4 +1,4 @@
-"""What the kernel did in a recording of its trace events, by the operation that it did it for."""
+"""Counts of the kernel's work in a recording of its trace events, by operation."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -39,29 +39,29 @@ COUNTS = {
 
 @dataclass
 class _Doing:
-    """What a thread is about."""
+    """The state of a thread."""
 
-    number: int | None = None  # of the system call it is in
-    call: str = ""  # what that is
-    page: int = -1  # of its latest fault
+    number: int | None = None  # of the current system call
+    call: str = ""  # name of that call
+    page: int = -1  # page of the latest fault
     what: str = OUTSIDE
-    range: tuple[int, ...] = ()  # that the call names: first byte, bytes
-    sending: bool = False  # the interrupts that follow are those of a flush
+    range: tuple[int, ...] = ()  # named by the call: first byte, bytes
+    sending: bool = False  # the next interrupts are those of a flush
 
 
 @dataclass
 class Counts:
     """Counts of COUNTS by operation; `note` takes the events of a recording in their order.
 
-    An event of a thread belongs to its page fault if that was the latest thing it did and, for a range, lies in it; else
-    to the system call that it is in; else it is outside of what was recorded: reclaim, balancing of memory nodes, another process.
+    An event of a thread belongs to its page fault if that was the thread's latest action and, for a range, lies in it; otherwise
+    to the current system call; otherwise it is outside of the recorded operations: reclaim, balancing of memory nodes, another process.
     """
 
     by_operation: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     _threads: defaultdict[int, _Doing] = field(default_factory=lambda: defaultdict(_Doing))
 
     def note(self, event: f.Event) -> str:
-        """Count an event; the operation that it belongs to."""
+        """Count an event; return the operation that it belongs to."""
         doing = self._threads[event.thread]
         kind, numbers = event.kind, event.numbers
         if kind == f.ENTER:
@@ -84,17 +84,17 @@ class Counts:
         return doing.what
 
     def totals(self) -> dict[str, int]:
-        """Each count over all operations."""
+        """Return each count over all operations."""
         return {name: sum(counts[name] for counts in self.by_operation.values()) for name in COUNTS}
 
     def table(self) -> dict[str, dict[str, int]]:
-        """Counts that are not 0, by operation."""
+        """Return the counts that are not 0, by operation."""
         rows = {name: {key: value for key, value in self.by_operation.get(name, {}).items() if value} for name in OPERATIONS}
         return {name: row for name, row in rows.items() if row}
 
     def _enter(self, doing: _Doing, numbers: tuple[int, ...]) -> None:
         if doing.number == numbers[0]:
-            return  # told a second time, by name
+            return  # reported a second time, by name
         doing.number, doing.call = numbers[0], NAMES.get(numbers[0], OTHER)
         doing.what, doing.range, doing.page = doing.call, numbers[1:3], -1
         if doing.call == "exit":

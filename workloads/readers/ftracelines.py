@@ -22,10 +22,10 @@ LINE = re.compile(
 LOST = re.compile(r"CPU:\d+ \[(?:LOST (\d+) EVENTS|(\d+) EVENTS DROPPED)\]|.*PERF_RECORD_LOST(?:_SAMPLES)? lost (\d+)")
 HEADER = re.compile(r"#|cpus=\d+\s*$|version = \d+\s*$|\s*$")
 MARK = "# hwmodel "
-"""Begins a comment of a recording of our own."""
+"""Marks the comments of a recording of our own."""
 BLOCK = 1 << 18
 LONGEST, LONGEST_COMMENT = 1 << 13, 1 << 22
-"""Bytes of a line; a longer one is not of this format. A comment of ours holds a whole command."""
+"""Most bytes of a line; a longer line is not of this format. A comment of ours holds a whole command."""
 
 ENTER, LEAVE, FAULT, FLUSH, IPI, UNMAP, AGE, GUEST_FAULT, NEW_TASK, FORKED, EXEC, ENDED = range(12)
 """Kinds of events, with their numbers: ENTER (call, arguments ...), LEAVE (call, result), FAULT (address, error code, 1 if in
@@ -37,25 +37,25 @@ CALLS = {
     "fork": 57, "vfork": 58, "execve": 59, "exit": 60, "fcntl": 72, "creat": 85, "exit_group": 231, "openat": 257, "dup3": 292,
     "memfd_create": 319, "execveat": 322, "clone3": 435,
 }  # fmt: skip
-"""Those whose numbers matter; a call that is told by another name has number OTHER."""
+"""System calls whose numbers matter; a call with another name has number OTHER."""
 OTHER = -1
 
 
 class Event(NamedTuple):
-    """One line.
+    """One line of the text.
 
     Parameters
     ----------
     kind : int
-        ENTER ...
+        One of the kinds of events: ENTER ...
     numbers : tuple of int
-        As the kind says.
+        The numbers that belong to the kind.
     thread, process : int
-        Who was running; the process is -1 where the line does not tell.
+        The running thread; process is -1 if the line does not have it.
     name : str
-        What the thread is called.
+        Name of the thread.
     path : str
-        What an `open` names, where the line tells.
+        Path of the file that an `open` names, if the line has it.
     """
 
     kind: int
@@ -84,12 +84,12 @@ class Lines:
         self.comments: list[tuple[int, str]] = []  # (line, text)
 
     def events(self) -> Iterator[Event]:
-        """Known events; others are counted in `unknown`, lost ones in `lost`, comments of our own kept.
+        """Yield known events; count others in `unknown`, lost ones in `lost`; keep comments of our own.
 
         Raises
         ------
         TraceError
-            At a line that is of no known layout, or a known event that is garbled.
+            At a line of no known layout, or a garbled known event.
         """
         for text in self._whole_lines():
             self.line += 1
@@ -123,7 +123,7 @@ class Lines:
             raise TraceError(f"{self._source.name}: line {self.line}: no trace event: {text[:80].strip()!r}")
 
     def _whole_lines(self) -> Iterator[str]:
-        """Lines that have their end; sets `cut` if the last has none."""
+        """Yield complete lines; set `cut` if the last is incomplete."""
         rest = b""
         with self._source.open() as stream:
             while block := stream.read(BLOCK):
@@ -142,7 +142,7 @@ class Lines:
 
 
 def recognises(head: bytes) -> bool:
-    """Whether text that begins with `head` is of one of these layouts."""
+    """Return whether text that begins with `head` is of one of these layouts."""
     if b"\0" in head:
         return False
     lines = head.decode("utf-8", "replace").split("\n")[:-1] or [head.decode("utf-8", "replace")]
@@ -153,8 +153,8 @@ def recognises(head: bytes) -> bool:
 
 
 def parse(name: str, rest: str) -> tuple[int, tuple[int, ...]] | None:
-    """(kind, numbers) of an event from its name and what follows it; None if it is of no use. ValueError if it is garbled."""
-    if name.startswith("sys_") and not rest.startswith(":"):  # as ftrace itself prints a call that it has by name
+    """Return (kind, numbers) of an event from its name and the text after it, or None if it is of no use. ValueError if it is garbled."""
+    if name.startswith("sys_") and not rest.startswith(":"):  # ftrace's own format of a call known by name
         return _own_call(name[4:], rest)
     parser = PARSERS.get(name)
     if parser is not None:
@@ -165,7 +165,7 @@ def parse(name: str, rest: str) -> tuple[int, tuple[int, ...]] | None:
 
 
 def _own_call(call: str, rest: str) -> tuple[int, tuple[int, ...]]:
-    """`sys_mmap(addr: 0, ..)` or `sys_mmap -> 0x..`."""
+    """Parse `sys_mmap(addr: 0, ..)` or `sys_mmap -> 0x..`."""
     if rest.startswith(" ->"):
         return LEAVE, (CALLS.get(call, OTHER), _result(rest[3:]))
     if not rest.startswith("(") or not rest.rstrip().endswith(")"):
@@ -174,7 +174,7 @@ def _own_call(call: str, rest: str) -> tuple[int, tuple[int, ...]]:
 
 
 def _enter(call: str, rest: str) -> tuple[int, tuple[int, ...]]:
-    """A call's beginning: its arguments are named hexadecimal numbers."""
+    """Parse a call's beginning: its arguments are named hexadecimal numbers."""
     number = CALLS.get(call, OTHER)
     arguments = tuple(int(value, 16) for value in ARGUMENT.findall(rest))
     if len(arguments) < NEEDED.get(number, 0):
@@ -184,7 +184,7 @@ def _enter(call: str, rest: str) -> tuple[int, tuple[int, ...]]:
 
 ARGUMENT = re.compile(r"\w+: (?:0x)?([0-9a-f]+)(?![^\s,)])")
 NEEDED = {9: 6, 10: 3, 11: 2, 12: 1, 25: 3, 28: 3, 56: 1, 32: 1, 33: 2, 292: 2, 72: 2}
-"""Arguments of a call without which it says nothing."""
+"""Number of arguments without which a call is useless."""
 PATH = re.compile(r'filename: 0x[0-9a-f]+ "((?:[^"\\]|\\.)*)"')
 
 
@@ -203,7 +203,7 @@ def _signed(value: int) -> int:
 
 
 def _matched(kind: int, pattern: str, *bases: int) -> Callable[[str], tuple[int, tuple[int, ...]]]:
-    """A parser of events whose fields a pattern finds, in these bases."""
+    """Return a parser of events whose fields are the groups of a pattern, in these bases."""
     compiled = re.compile(pattern)
 
     def parse_fields(rest: str) -> tuple[int, tuple[int, ...]]:
@@ -234,7 +234,7 @@ def _fault(user: int) -> Callable[[str], tuple[int, tuple[int, ...]] | None]:
         if found is None:
             raise ValueError
         address = number.match(found[1])
-        if address is None:  # a symbol of the kernel's
+        if address is None:  # a symbol of the kernel
             return None
         return FAULT, (int(address[1], 16), int(found[2], 16), user)
 
@@ -242,7 +242,7 @@ def _fault(user: int) -> Callable[[str], tuple[int, tuple[int, ...]] | None]:
 
 
 def _ipi_mask(rest: str) -> tuple[int, tuple[int, ...]]:
-    """The CPUs as hexadecimal words, most significant first; where a tool can't print them, as an array of bytes."""
+    """Parse the CPUs: hexadecimal words, most significant first, or an array of bytes from tools that can't print these."""
     found = re.match(r":\s+(?:\[FAILED TO PARSE\]\s+)?cpumask=(?:ARRAY\[([0-9a-f, ]*)\]|([0-9a-f,]+))(.*)", rest)
     if found is None:
         raise ValueError

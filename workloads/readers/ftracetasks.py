@@ -1,4 +1,4 @@
-"""Threads and address spaces of a recording of kernel events: who is which agent."""
+"""Threads and address spaces of a recording of kernel events, and their agents."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,11 +14,11 @@ class Space:
     Parameters
     ----------
     agent : int
-        The first agent in it; -1 before it does anything.
+        The first agent in it; -1 before its first record.
     """
 
     agent: int = -1
-    live: set[int] = field(default_factory=set)  # its threads
+    live: set[int] = field(default_factory=set)  # numbers of its threads
     ending: bool = False
     exited: bool = False
     left_out: bool = False  # there was no room for it
@@ -34,22 +34,22 @@ class Task:
     Parameters
     ----------
     pid : int
-        Its number.
+        The thread's number.
     space : Space
-        Its memory.
+        The thread's address space.
     name : str
-        What it is called.
+        The thread's name.
     """
 
     pid: int
     space: Space
     name: str
     agent: int = -1
-    call: tuple[int, ...] = ()  # the system call that it is in: number, arguments
-    last: int = 0  # the call that it has left
+    call: tuple[int, ...] = ()  # the current system call: number, arguments
+    last: int = 0  # the latest completed call
     path: str = ""
     done: bool = False  # the call's operation has been recorded already
-    made: int = 0  # the thread that the call has made
+    made: int = 0  # the number of the thread made by the call
     pending: list[tuple[int, int]] = field(default_factory=list)  # (address, kind) of faults
 
 
@@ -59,7 +59,7 @@ class Tasks:
     Parameters
     ----------
     run : Assembly
-        Where agents are made.
+        The assembly in which agents are made.
     """
 
     def __init__(self, run: Assembly) -> None:
@@ -68,7 +68,7 @@ class Tasks:
         self._first: Task | None = None
 
     def of(self, event: Event) -> Task:
-        """The thread of an event; a new one belongs to its process if the event tells, else it is one."""
+        """Return the thread of an event; a new one belongs to its process if the event has it, otherwise it is a process of its own."""
         task = self._tasks.get(event.thread)
         if task is None:
             sibling = self._tasks.get(event.process)
@@ -80,30 +80,30 @@ class Tasks:
         return task
 
     def by_pid(self, pid: int) -> Task | None:
-        """A thread that is known."""
+        """Return a thread by number, None if it is not known."""
         return self._tasks.get(pid)
 
     def knows(self, pid: int) -> bool:
-        """Whether there is such a thread."""
+        """Return whether there is such a thread."""
         return pid in self._tasks
 
     def has_exited(self, pid: int) -> bool:
-        """Whether a process of the recording was, and is no more."""
+        """Return whether a number is that of a recorded process that has exited."""
         return pid in self._tasks and self._tasks[pid].space.exited and self._tasks[pid].space.agent >= 0
 
     def main(self) -> Task | None:
-        """The first thread that did anything of its own."""
+        """Return the first thread with an agent of its own."""
         return self._first
 
     def root(self, name: str, pid: int = 0) -> Task:
-        """A process that is there from the beginning; its agent is made."""
+        """Add a process that exists from the beginning, with an agent; return its thread."""
         task = Task(pid, Space(), name)
         self._enter(task)
         self.agent(task)
         return task
 
     def agent(self, task: Task) -> int:
-        """The agent of a thread, made at its first record; -1 if its space is gone or there is no room for it."""
+        """Return the agent of a thread, made at its first record; -1 if its space is gone or there is no room for it."""
         space = task.space
         if space.exited or space.left_out:
             return -1
@@ -122,7 +122,7 @@ class Tasks:
         self._first = self._first or task
 
     def make(self, parent: Task, pid: int, shares: bool) -> None:
-        """A thread or, if it does not share its parent's space, a process begins."""
+        """Add a thread or, if it does not share its parent's space, a process."""
         child = Task(pid, parent.space if shares else Space(), parent.name)
         if not shares:
             caller = self.agent(parent)
@@ -131,12 +131,12 @@ class Tasks:
         self._enter(child)
 
     def shares(self, task: Task, other: int) -> bool:
-        """Whether another thread has this one's space."""
+        """Return whether another thread shares this one's space."""
         known = self._tasks.get(other)
         return known is not None and known.space is task.space
 
     def replace(self, task: Task) -> None:
-        """A thread executes a program: it has a new space; its old one is gone if nobody else is in it."""
+        """Give a thread that executes a program a new space; its old space ends if no other thread is in it."""
         if task.agent < 0 and task.space.agent < 0:
             return
         self.end(task)
@@ -144,13 +144,13 @@ class Tasks:
         self._enter(task)
 
     def leave(self, task: Task, group: bool) -> None:
-        """A thread, or all of its process, exits; the recording may say later when that is over."""
+        """Let a thread, or all of its process, exit; the recording may report the end later."""
         task.space.ending |= group
         if not group:
             self.end(task)
 
     def end(self, task: Task) -> None:
-        """A thread is no more; its space neither, if it was the last."""
+        """End a thread; its space ends too if it was the last."""
         space = task.space
         space.live.discard(task.pid)
         if not space.live and not space.exited:
@@ -159,20 +159,20 @@ class Tasks:
                 self._run.exit(space.agent)
 
     def finish(self) -> None:
-        """At the end of the recording: spaces whose exit was begun are gone."""
+        """End the spaces whose exit has begun, at the end of the recording."""
         for space in self._spaces():
             if space.ending and not space.exited and space.agent >= 0:
                 space.exited = True
                 self._run.exit(space.agent)
 
     def device(self, space: Space, name: str) -> bool:
-        """A device in a space listens to its notifier; False if there is no room for one."""
+        """Add a device to a space, which subscribes to its notifier; return False if there is no room for one."""
         if space.device < 0 and not self._run.is_full():
             space.device = self._run.device(space.agent, name)
         return space.device >= 0
 
     def vcpu(self, space: Space, name: str) -> int:
-        """The device agent of a vCPU, -1 if there is no room: the first is the one that listens."""
+        """Return the device agent of a vCPU, -1 if there is no room; the first vCPU is the subscribed device."""
         if name not in space.vcpus:
             if not space.vcpus and self.device(space, name):
                 self._run.rename(space.device, name)
@@ -182,14 +182,14 @@ class Tasks:
         return space.vcpus.get(name, -1)
 
     def host(self, space: Space) -> int:
-        """The CPU agent that invalidates a space's memory from outside."""
+        """Return the CPU agent that invalidates a space's memory from outside."""
         if space.host < 0:
             space.host = space.agent if self._run.is_full() else self._run.thread(space.agent, "host")
         return space.host
 
     def _enter(self, task: Task) -> None:
         before = self._tasks.get(task.pid)
-        if before is not None and before is not task:  # the number is used again
+        if before is not None and before is not task:  # the number is reused
             self.end(before)
         self._tasks[task.pid] = task
         task.space.live.add(task.pid)

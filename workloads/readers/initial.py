@@ -1,4 +1,4 @@
-"""The memory that existed before a recording's first record: from valgrind's own list of it, else inferred from use."""
+"""The memory that existed before a recording's first record: from valgrind's own list, or inferred from use."""
 
 import re
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ SEGMENT = re.compile(
     r"(?: Sm(\w+)|.* o=(\d+)\s+\((\d+),)?"
 )
 SEGMENT_NAME = re.compile(r"--\d+:\d+:\s*aspacem \((\d+),\d+,\d+\) (.*)")
-JOIN = 64  # untouched pages between touched ones that are still taken to be of one mapping
+JOIN = 64  # most untouched pages between touched ones that are assumed to belong to one mapping
 READ_USE, WRITE_USE, FETCH_USE = 1, 2, 4
 
 USED = np.dtype((np.record, [("page", "i8"), ("uses", "i8")]))
@@ -31,15 +31,15 @@ SEEN = np.dtype((np.record, [
 
 @dataclass
 class Layout:
-    """The client's memory as valgrind lists it with -d, before the client runs."""
+    """The client's memory before it runs, as listed by valgrind -d."""
 
     units: list[Unit] = field(default_factory=list)
-    covered: list[tuple[int, int]] = field(default_factory=list)  # pages, with the room a stack may grow into
+    covered: list[tuple[int, int]] = field(default_factory=list)  # ranges of pages, with the room that a stack may grow into
     break_: int | None = None
 
 
 def parse_layout(lines: Iterable[str], files: Files) -> Layout:
-    """The layout at client startup in debug output of valgrind -d; empty if there is none.
+    """Return the layout at client startup in debug output of valgrind -d; empty if there is none.
 
     Raises ValueError with the text of a garbled line.
     """
@@ -70,7 +70,7 @@ def _add_segment(
     row: re.Match[str],
     after: re.Match[str] | None,
 ) -> None:
-    """Lower-case segments are the client's; a reservation beside one tells what may grow."""
+    """Add a segment of the client (lower-case in the list); a reservation next to it shows where it may grow."""
     start, end = int(row[2], 16), int(row[3], 16) + 1
     if end > t.USER_END:
         return
@@ -78,7 +78,7 @@ def _add_segment(
     if pages < 1:
         raise ValueError(row.string.strip())
     prot = sum(bit for bit, letter in zip((1, 2, 4), row.group(4, 5, 6), strict=True) if letter != "-")
-    if after is not None and after[7] == "Lower":  # the heap: valgrind backs its first page before the first brk
+    if after is not None and after[7] == "Lower":  # the heap: valgrind maps its first page before the first brk
         layout.break_ = start
         return
     below = before if before is not None and before[7] == "Upper" else None
@@ -95,7 +95,7 @@ def _add_segment(
 
 
 class Coverage:
-    """Pages of one process that known mappings cover; notes those that are used but not covered.
+    """Pages of one process covered by known mappings; notes used pages that are not covered.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ class Coverage:
         self._noted = 0
 
     def admit(self, agent: int) -> None:
-        """An agent is of this process."""
+        """Add an agent of this process."""
         self._mine[agent] = True
 
     def start(self, covered: Iterable[tuple[int, int]], break_: int | None) -> None:
@@ -123,15 +123,15 @@ class Coverage:
         self._break = break_
 
     def fork(self, noted: int) -> "Coverage":
-        """The coverage of a process forked behind `noted` records of the batch."""
+        """Return the coverage of a process forked after `noted` records of the batch."""
         child = Coverage(self._watch, self.uses)
         child._ranges, child._break, child._noted = self._ranges, self._break, noted
         return child
 
     def follow(self, batch: np.ndarray, unit: Unit | None = None, break_: int | None = None) -> None:
-        """Note what the process's new records of a growing batch use, then apply an operation of its behind them.
+        """Note the pages used by the process's new records in a growing batch, then apply an operation of the process after them.
 
-        `break_` is the initial program break where only the first call told it.
+        `break_` is the initial program break if only the first call showed it.
         """
         if not self._watch or (unit and unit[0][3] not in (t.MMAP, t.MUNMAP, t.MREMAP, t.BRK)):
             return
@@ -142,7 +142,7 @@ class Coverage:
             self._apply(unit)
 
     def rewind(self) -> None:
-        """The batch is empty again."""
+        """Start again at the beginning of the batch, after it has been emptied."""
         self._noted = 0
 
     def _apply(self, unit: Unit) -> None:
@@ -182,16 +182,16 @@ class Coverage:
 
 
 class Uses:
-    """Pages that were used while no known mapping covered them, and how."""
+    """Used pages that no known mapping covered, with the kinds of use."""
 
     def __init__(self) -> None:
         self._table = np.zeros(1 << 10, USED)
         self._table["page"] = EMPTY
         self._seen = np.zeros(1, SEEN)
-        self.first_write = -1  # the first page a program writes is its stack's: the loader is called
+        self.first_write = -1  # the first page written is the stack's: the program calls its loader
 
     def note(self, ops: np.ndarray, ranges: np.ndarray, mine: np.ndarray) -> None:
-        """Note the uncovered pages of those of `ops` whose agent is `mine`."""
+        """Note the uncovered pages of `ops` whose agent is `mine`."""
         if self.first_write < 0:
             writes = np.flatnonzero((ops["kind"] == t.WRITE) & mine[ops["agent"]])[:1]
             self.first_write = int(ops["address"][writes[0]]) >> t.PAGE_SHIFT if writes.size else -1
@@ -202,7 +202,7 @@ class Uses:
             at = _note(ops, at, ranges, mine, self._table, self._seen)
 
     def pages(self) -> tuple[np.ndarray, np.ndarray]:
-        """(int64[n] pages in ascending order, int64[n] their uses)."""
+        """Return (int64[n] pages in ascending order, int64[n] their uses)."""
         rows = np.sort(self._table[self._table["page"] != EMPTY], order="page")
         return rows["page"], rows["uses"]
 
@@ -215,7 +215,7 @@ class Uses:
 
 
 def inferred_units(uses: Uses, files: Files, agent: int) -> list[Unit]:
-    """Mappings that hold the noted pages: neighbours of one use are one mapping.
+    """Return mappings that hold the noted pages: neighbours with the same use are one mapping.
 
     Written pages are anonymous memory, pages only fetched from or read are a file's; everything is readable.
     The mapping of the first page written is the stack.
@@ -234,7 +234,7 @@ def inferred_units(uses: Uses, files: Files, agent: int) -> list[Unit]:
 
 
 def populated_units(uses: Uses, agent: int) -> list[Unit]:
-    """Mappings that hold the noted pages, all in memory and with every right: no access of theirs faults."""
+    """Return mappings that hold the noted pages, all in memory and with every right: accesses to them never fault."""
     pages, _ = uses.pages()
     rights = t.PROT_READ | t.PROT_WRITE | t.PROT_EXEC
     units = []
@@ -246,7 +246,7 @@ def populated_units(uses: Uses, agent: int) -> list[Unit]:
 
 @entry
 def _note(ops, at, ranges, mine, table, seen):
-    """Note uncovered pages from ops[at] on; where it stopped for want of room, or ops.size."""
+    """Note uncovered pages from ops[at] on; return the index where the table had no room left, or ops.size."""
     s = seen[0]
     for i in range(at, ops.size):
         op = ops[i]
@@ -274,7 +274,7 @@ def _note(ops, at, ranges, mine, table, seen):
 
 @part
 def _is_covered(page, ranges):
-    """Whether one of the sorted, disjoint ranges holds `page`."""
+    """Return whether one of the sorted, disjoint ranges holds `page`."""
     low, high = 0, ranges.shape[0]
     while low < high:
         middle = (low + high) >> 1

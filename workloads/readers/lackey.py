@@ -2,8 +2,8 @@
 
 Lines are `I  addr,size`, ` L addr,size`, ` S addr,size` and ` M addr,size` (addresses in hexadecimal). A modify is one
 write: x86 faults a read-modify-write as a write. An access that crosses a page is a record for each page. Threads share
-one stream in which only system calls name them, so a process is one agent. A forked process has a log of its own; it is
-read, as another agent, where its name is that of the parent's log with its own process id at the end (`log.123`).
+one stream, in which only system calls have a thread, so a process is one agent. A forked process has a log of its own; it is
+read, as another agent, if its name is the parent's log's with the child's process id at the end (`log.123`).
 """
 
 import functools
@@ -32,7 +32,7 @@ COMMAND = re.compile(rb"==\d+== Command: (.*)")
 
 
 def recognises(head: bytes) -> bool:
-    """Whether text that begins with `head` is lackey's."""
+    """Return whether text that begins with `head` is lackey's."""
     lines = [line for line in head.splitlines(keepends=True) if not line.startswith(NOISE) and line.strip()]
     return bool(lines) and (ACCESS.fullmatch(lines[0]) is not None or lines[0].startswith(CALLS))
 
@@ -41,15 +41,15 @@ def read(source: Source, events: bool = True) -> Trace:
     """Open a lackey log.
 
     A first pass finds the processes and the memory that was mapped before the first record: from the list that
-    valgrind prints with -d if the log has it, else from the use of pages that no recorded mapping covers.
+    valgrind prints with -d if the log has it, or from the use of pages that no recorded mapping covers.
 
     Parameters
     ----------
     source : Source
         The log of a process that was not forked within the recording.
     events : bool
-        False leaves out system calls and forked processes; every page used is then in memory, mapped with every
-        right, from the start: accesses fault nowhere, and miss TLBs as they would in a simulator of caches.
+        False leaves out system calls and forked processes; every used page is then in memory, mapped with every
+        right, from the start: no access faults, and TLBs miss as they would in a simulator of caches.
 
     Returns
     -------
@@ -69,7 +69,7 @@ def _pass(source: Source, events: bool, watch: bool) -> "Run":
 
 
 def _child_log(path: pathlib.Path | None, pid: int) -> pathlib.Path | None:
-    """The log of a forked process beside that of its parent, if it is there."""
+    """Return the log of a forked process in its parent's folder, if it exists."""
     name = re.fullmatch(r"(.*\.)\d+((?:\.\w+)?)", path.name) if path else None
     child = path.with_name(f"{name[1]}{pid}{name[2]}") if path and name else None
     return child if child and child.is_file() else None
@@ -85,7 +85,7 @@ class Run:
     events : bool
         Whether system calls become records.
     debug_lines : callable, optional
-        Returns what valgrind -d printed; by default such lines are looked for in the log.
+        Returns the output of valgrind -d; by default such lines are taken from the log.
     watch : bool
         Whether to note pages that no mapping covers.
     """
@@ -103,20 +103,20 @@ class Run:
         self.agents = self._run.agents
 
     def chunks(self, text: Stream | None = None) -> Iterator[np.ndarray]:
-        """The coalesced records of the run; `text` if the log is already open."""
+        """Yield the coalesced records of the run; `text` if the log is already open."""
         with text or self._source.open() as text:
             yield from self._process(text, self._source.name, self._root)
         yield from self._run.finish()
 
     def finish(self) -> tuple[np.ndarray, dict[str, Any]]:
-        """(prelude, info), after a whole pass."""
+        """Return (prelude, info), after a complete pass."""
         info = {"program": self._program, **self._run.about("listed_by_valgrind"), "lines": self._lines}
         if self._run.calls(self._root).threads:
             info["threads"] = "share one agent: the log does not tell them apart"
         return self._run.prelude(), info
 
     def _process(self, text: Stream, name: str, agent: int) -> Iterator[np.ndarray]:
-        """Records of a process, with those of its children behind their forks."""
+        """Yield the records of a process, with those of its children after their forks."""
         log, calls = Log(text, name, agent, self._run.batch), Calls(self._run, agent)
         for line in log.stops():
             if line is not None and self._is_noise(line):
@@ -135,7 +135,7 @@ class Run:
             self._run.exit(agent)
 
     def _is_noise(self, line: bytes) -> bool:
-        """Whether a line is valgrind's own talk; remembers what of it is of use."""
+        """Return whether a line is valgrind's own message; remember the useful ones."""
         if line.startswith(b"--") and not self._started:
             self._debug.append(line.decode("utf-8", "replace"))
         command = None if self._program else COMMAND.match(line)
@@ -148,7 +148,7 @@ class Run:
         return os.path.basename(self._program.split(" ")[0]) or "process"
 
     def _start(self) -> None:
-        """At the first record: the memory that valgrind lists is there."""
+        """Set the initial memory, from valgrind's list, at the first record."""
         self._started = True
         if self._events:
             try:
@@ -159,7 +159,7 @@ class Run:
             self._run.start(self._root, layout)
 
     def _interpret(self, line: bytes, log: Log, name: str, calls: Calls) -> Fork | None:
-        """What a line that is no access says."""
+        """Interpret a line that is no access; return the fork that it completes, if any."""
         try:
             if not line.startswith(CALLS):
                 raise ValueError
@@ -168,7 +168,7 @@ class Run:
             raise op.TraceError(f"{name}: line {log.line} is garbled: {shorten(line)}") from None
 
     def _fork(self, pid: int, parent: int) -> Iterator[np.ndarray]:
-        """The fork and the child's records, or just its exit if it has no log."""
+        """Yield the fork and the child's records, or only the child's exit if it has no log."""
         child = self._run.fork(parent, f"{self._title()}:{pid}")
         if child < 0:
             return

@@ -11,7 +11,7 @@ RESULT = re.compile(r"-->\s*(?:\[\S+\]\s*)?(Success|Failure)\(0x([0-9a-f]+)\S*\)
 LIST = re.compile(r"\(\s(.*)\s\)")
 CHILD = re.compile(r"created child (\d+)\s*$")
 PATH = re.compile(r"0x[0-9a-f]+\((.*)\)")
-FAILED = -1  # which error does not matter
+FAILED = -1  # the kind of error does not matter
 
 
 @dataclass
@@ -27,9 +27,9 @@ class Calls:
     Parameters
     ----------
     run : Assembly
-        Gets them.
+        Receives the calls.
     agent : int
-        Whose they are.
+        The agent that makes them.
     """
 
     def __init__(self, run: Assembly, agent: int) -> None:
@@ -38,7 +38,7 @@ class Calls:
         self._open: tuple[int, str] | None = None
 
     def line(self, text: str) -> Fork | None:
-        """A log line; the fork that it completes, if any; ValueError if it is garbled."""
+        """Handle a log line; return the fork that it completes, if any; raise ValueError if it is garbled."""
         call = CALL.match(text)
         if call is None:
             return self._continue(text)
@@ -52,18 +52,18 @@ class Calls:
         return self._end(number, rest, result)
 
     def has_replaced(self) -> bool:
-        """Whether the log ends with a successful execve, which leaves no result behind."""
+        """Return whether the log ends with a successful execve, which has no result in the log."""
         return self._open is not None and self._open[0] == EXECVE
 
     def _begin(self, thread: str, number: int, rest: str) -> None:
-        """A call whose result is on a later line."""
+        """Begin a call whose result is on a later line."""
         if rest.rstrip().endswith("[async] ..."):
             self._waiting[thread] = number, rest
         else:
             self._open = number, rest
 
     def _continue(self, text: str) -> Fork | None:
-        """A line that holds but the result of the call before; a child's first line is its parent's second."""
+        """Handle a line with only the result of the call before; a child's first line is its parent's second."""
         result = RESULT.match(text.strip())
         if result is None:
             raise ValueError
@@ -84,7 +84,7 @@ class Calls:
 
 
 def _integers(rest: str) -> list[int]:
-    """The arguments of a call, strings left out of them; ValueError if they are garbled."""
+    """Return the arguments of a call, without its strings; raise ValueError if they are garbled."""
     arguments = LIST.search(rest)
     if arguments is None:
         raise ValueError

@@ -1,4 +1,4 @@
-"""The lines of a valgrind lackey log: accesses parsed by a kernel, other lines handed out."""
+"""The lines of a valgrind lackey log: a kernel parses the accesses, other lines are handed out."""
 
 from collections.abc import Iterator
 
@@ -11,21 +11,21 @@ from workloads.readers.assembly import Batch
 from workloads.streams import Stream
 
 BUFFER = 1 << 23  # bytes of text parsed at once
-ROOM = 16  # records a line may need: the longest access spans fewer pages
+ROOM = 16  # most records of a line: the longest access spans fewer pages
 LONGEST = (ROOM - 1) * op.PAGE
-SLACK = 64  # zero bytes behind the text, so that the kernel need not look where it ends
+SLACK = 64  # zero bytes after the text, so that the kernel need not check for its end
 END, FULL, OTHER = 0, 1, 2
 NEWLINE, RETURN, SPACE, COMMA = 10, 13, 32, 44
 EXECVE = b"](59) "
 DIGITS = np.full(256, -1, np.int64)
-"""The value of a hexadecimal digit by its character, else -1."""
+"""The value of each character as a hexadecimal digit, -1 for others."""
 DIGITS[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
 
 CURSOR = np.dtype((np.record, [
-    ("at", "i8"),      # next byte
+    ("at", "i8"),      # index of the next byte
     ("end", "i8"),     # end of the text
     ("filled", "i8"),  # records in the batch
-    ("line", "i8"),    # lines behind
+    ("line", "i8"),    # number of lines before `at`
 ]))  # fmt: skip
 
 
@@ -37,11 +37,11 @@ class Log:
     text : Stream
         The log.
     name : str
-        Its file, for errors.
+        Name of the log's file, for error messages.
     agent : int
-        Of the records.
+        The agent of the records.
     batch : Batch
-        Where they go.
+        The batch to append to.
     """
 
     def __init__(self, text: Stream, name: str, agent: int, batch: Batch) -> None:
@@ -54,18 +54,18 @@ class Log:
 
     @property
     def line(self) -> int:
-        """Lines parsed or handed out so far."""
+        """Return the number of lines parsed or handed out so far."""
         return int(self._row["line"])
 
     def stops(self) -> Iterator[bytes | None]:
-        """Each line that is no access; None where the batch is full (then clear it) and at the end.
+        """Yield each line that is no access, and None when the batch is full (then clear it) and at the end.
 
-        A log that ends within a line ends before it, and `cut` says where.
+        A log that ends within a line ends before it, and `cut` tells where.
 
         Raises
         ------
         TraceError
-            If its bytes are damaged.
+            If the log's bytes are damaged.
         """
         more = True
         while more:
@@ -78,7 +78,7 @@ class Log:
             else:
                 more = self._refill()
         rest = bytes(self._bytes[int(self._row["at"]) : int(self._row["end"])])
-        if rest and EXECVE in rest:  # the one call that returns to nobody
+        if rest and EXECVE in rest:  # the one call that does not return
             self._row["line"] += 1
             yield rest
         elif rest or self._text.cut:
@@ -86,15 +86,15 @@ class Log:
         yield None
 
     def unread(self, line: bytes) -> None:
-        """The line handed out last is to be parsed after all."""
+        """Push back the line handed out last, to be parsed after all."""
         self._row["at"], self._row["line"] = int(self._row["at"]) - len(line) - 1, self.line - 1
 
     def _scan(self) -> int:
-        """Parse accesses; END: no whole line is left, FULL: no room for another, OTHER: at a line that is none."""
+        """Parse accesses; return END: no whole line is left, FULL: no room for another, OTHER: at a line that is no access."""
         return _parse(self._codes, DIGITS, self._batch.ops, self._cursor, self._agent)
 
     def _next_line(self) -> bytes | None:
-        """The line at the cursor, which moves behind it; None if its end is not there yet."""
+        """Return the line at the cursor, and move the cursor after it; None if its end has not been read yet."""
         at, end = int(self._row["at"]), int(self._row["end"])
         newline = self._bytes.find(b"\n", at, end)
         if newline < 0:
@@ -103,7 +103,7 @@ class Log:
         return bytes(self._bytes[at:newline])
 
     def _refill(self) -> bool:
-        """Read more text behind what is left; whether there was any."""
+        """Read more text after the remaining text; return whether there was any."""
         at, end = int(self._row["at"]), int(self._row["end"])
         left = end - at
         if left == BUFFER:
@@ -117,14 +117,14 @@ class Log:
 
 
 def shorten(line: bytes) -> str:
-    """A line as an error shows it."""
+    """Return a line as shown in an error message."""
     text = line.decode("utf-8", "replace")
     return repr(text if len(text) <= 60 else f"{text[:57]}...")
 
 
 @entry
 def _parse(text, digits, ops, cursor, agent):
-    """Parse access lines; END: no whole line is left, FULL: no room for another, OTHER: at a line that is none."""
+    """Parse access lines; return END: no whole line is left, FULL: no room for another, OTHER: at a line that is no access."""
     row = cursor[0]
     begin, end, filled, line = row.at, row.end, row.filled, row.line  # locals: 1.5 times as fast as the columns
     reason = END
@@ -166,7 +166,7 @@ def _parse(text, digits, ops, cursor, agent):
 
 @part
 def _kind(text, at):
-    """The kind of the access in the line at `at`, or -1."""
+    """Return the kind of the access in the line at `at`, or -1."""
     first, second, third = text[at], text[at + 1], text[at + 2]
     if first == 73 and second == SPACE and third == SPACE:  # I
         return op.FETCH

@@ -1,4 +1,4 @@
-"""What every reader of a recording does with it: a first pass for its agents and initial memory, then one for each iteration."""
+"""Passes over a recording, for every reader: a first pass for its agents and initial memory, then one for each iteration."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -18,21 +18,21 @@ class Pass(Protocol):
     cut: list[str]
 
     def chunks(self) -> Iterator[np.ndarray]:
-        """Its records."""
+        """Yield the records."""
 
     def finish(self) -> tuple[np.ndarray, dict[str, Any]]:
-        """(prelude, info), after a whole pass that watched."""
+        """Return (prelude, info), after a complete pass with `watch`."""
 
 
 def two_passes(source: Source, begin: Callable[[bool], Pass]) -> Trace:
-    """The trace of a recording.
+    """Return the trace of a recording.
 
     Parameters
     ----------
     source : Source
         The recording.
     begin : callable
-        Begins a pass; told whether to watch what memory is used.
+        Begins a pass; its argument tells whether to watch which memory is used.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The memory of a program as /proc/PID/maps lists it, as what is mapped before a recording."""
+"""The memory of a program, as listed in /proc/PID/maps, as the mappings before a recording."""
 
 import re
 from collections.abc import Iterable
@@ -9,22 +9,22 @@ from workloads.readers.syscalls import Files, Unit
 
 LINE = re.compile(r"([0-9a-f]+)-([0-9a-f]+) ([-r])([-w])([-x])([ps]) ([0-9a-f]+) \S+ (\d+)\s*(.*)$")
 STACK_ROOM = 8 << 20 >> op.PAGE_SHIFT
-"""Pages that a stack may grow to: the usual limit."""
+"""Largest size of a stack, in pages: the usual limit."""
 
 
 def parse_maps(lines: Iterable[str], present: Iterable[tuple[int, int]], files: Files, agent: int) -> Layout:
-    """The layout that the lines describe.
+    """Return the layout described by the lines.
 
     Parameters
     ----------
     lines : iterable of str
-        Of /proc/PID/maps.
+        Lines of /proc/PID/maps.
     present : iterable of (int, int)
-        (first address, pages) of what is in memory, and mapped, from the beginning.
+        (first address, pages) of the memory that is present, and mapped, from the beginning.
     files : Files
-        Gives the files their numbers.
+        Numbers the files.
     agent : int
-        Whose memory it is.
+        The agent whose memory it is.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def parse_maps(lines: Iterable[str], present: Iterable[tuple[int, int]], files: 
 def _unit(
     row: re.Match[str], first: int, end: int, populate: bool, stack: bool, files: Files, agent: int
 ) -> Unit:
-    """The MMAP of a piece of a line's memory."""
+    """Return the MMAP of a piece of a line's memory."""
     prot = sum(bit for bit, letter in zip((1, 2, 4), row.group(3, 4, 5), strict=True) if letter != "-")
     mapping, number, offset = op.PRIVATE, 0, 0
     if row[8] != "0" or row[9].startswith(("[vdso", "[vvar")) or row[6] == "s":
@@ -63,7 +63,7 @@ def _unit(
 
 
 def _pieces(first: int, end: int, runs: list[tuple[int, int]]) -> Iterable[tuple[tuple[int, int], bool]]:
-    """[first, end) cut into what is in one of the runs and what is not."""
+    """Yield [first, end), cut into pieces, with whether each piece is in one of the runs."""
     at = first
     for low, high in runs:
         low, high = max(low, first), min(high, end)

@@ -1,6 +1,6 @@
-"""Rows of named columns become records: one access, or so many instructions or system calls, a row.
+"""Conversion of rows of named columns into records: a row is one access, or a number of instructions or system calls.
 
-Columns: `address`, `kind`, `size` (bytes), `count`, `gap`, `thread`, `space`, `role`; only the first must be there. A row's agent
+Columns: `address`, `kind`, `size` (bytes), `count`, `gap`, `thread`, `space`, `role`; only `address` is required. A row's agent
 is its thread of its space; agents are numbered as they first appear.
 """
 
@@ -25,36 +25,36 @@ KINDS = {
     "i": op.FETCH, "x": op.FETCH, "fetch": op.FETCH, "ifetch": op.FETCH,
     "compute": op.COMPUTE, "syscall": op.SYSCALL, "sync": op.SYNC,
 }  # fmt: skip
-"""What `kind` may say, in upper or lower case, besides the number of one of these."""
+"""Allowed words in `kind`, in upper or lower case; the number of one of these is allowed too."""
 ROLES = {"cpu": 0, "device": 1}
 WORDS = {KIND: KINDS, ROLE: ROLES}
 UNKNOWN = -1
-PAGES = 15  # the longest access spans fewer pages than this and one
+PAGES = 15  # the longest access spans at most this many pages
 LONGEST = PAGES * op.PAGE
-ROOM = PAGES + 3  # records that a row may need
+ROOM = PAGES + 3  # most records of a row
 MOST_GAP = (1 << 15) - 1
 MOST = (1 << 31) - 1
 BLOCK = 1 << 15
 
 DONE, FULL, NEW = 0, 1, 2
 BAD = 8
-"""Reasons from here on: 8 and the column that is to blame."""
+"""Reasons from this number on are 8 plus the number of the wrong column."""
 CROSSING = BAD + 8
 
 STATE = np.dtype((np.record, [
-    ("at", "i8"),        # the next row
-    ("filled", "i8"),    # records in the batch
-    ("agents", "i8"),    # known so far
-    ("agent", "i8"),     # of the latest row
-    ("calls", "i8"),     # system calls so far
+    ("at", "i8"),        # index of the next row
+    ("filled", "i8"),    # number of records in the batch
+    ("agents", "i8"),    # number of known agents
+    ("agent", "i8"),     # agent of the latest row
+    ("calls", "i8"),     # number of system calls so far
 ]))  # fmt: skip
 KNOWN = np.dtype((np.record, [("thread", "i8"), ("place", "i8"), ("role", "i8")]))
-"""What tells agents apart; `place` is the space."""
+"""The identity of an agent; `place` is the space."""
 
 
 @dataclass
 class Block:
-    """Some rows: a line of `values` for each column, and what says where a row stands."""
+    """Some rows: a line of `values` for each column, and the rows' positions in the file."""
 
     values: np.ndarray
     rows: int
@@ -62,27 +62,27 @@ class Block:
     lines: np.ndarray | None = None
 
     def where(self, row: int) -> str:
-        """A row's name in errors."""
+        """Return a row's name for error messages."""
         return f"row {self.before + row}" if self.lines is None else f"line {int(self.lines[row])}"
 
 
 class Table(Protocol):
-    """A file of rows. `cut` says, behind the last block, where it ends early, if it does."""
+    """A file of rows. After the last block, `cut` tells where the file ends early, if it does."""
 
     columns: list[str]
     cut: str
 
     def blocks(self) -> Iterator[Block]:
-        """Its rows."""
+        """Yield the rows."""
 
 
 def empty_values() -> np.ndarray:
-    """Room for the values of a block, filled with what an absent column means."""
+    """Return room for the values of a block, filled with the defaults of absent columns."""
     return np.tile(np.array(DEFAULTS, np.int64)[:, None], (1, BLOCK))
 
 
 def columns_of(names: Sequence[str], ignore: Sequence[str], name: str) -> list[int]:
-    """The column that each name means, -1 for ignored ones; raises TraceError for names that mean nothing, or the same."""
+    """Return the column that each name means, -1 for ignored ones; raise TraceError for unknown names and duplicates."""
     found: list[int] = []
     for text in names:
         plain = text.strip().lower()
@@ -122,7 +122,7 @@ class RowsPass:
         self.agents = self._run.agents
 
     def chunks(self) -> Iterator[np.ndarray]:
-        """Its coalesced records."""
+        """Yield the coalesced records."""
         for block in self.table.blocks():
             self._state["at"] = 0
             while (reason := self._convert(block)) != DONE:
@@ -139,7 +139,7 @@ class RowsPass:
         yield from self._run.finish()
 
     def finish(self) -> tuple[np.ndarray, dict[str, Any]]:
-        """(prelude, info), after a whole pass."""
+        """Return (prelude, info), after a complete pass."""
         if self.events and self._state[0]["calls"]:
             self._run.counts["syscall"] = int(self._state[0]["calls"])
         return self._run.prelude(), {**self._run.about(), "columns": list(self.table.columns), "rows": self._rows}
@@ -152,7 +152,7 @@ class RowsPass:
         return int(reason)
 
     def _admit(self, block: Block) -> None:
-        """The agent of the row at which the kernel stopped is new."""
+        """Add the agent of the row at which the kernel stopped."""
         at = int(self._state[0]["at"])
         thread, space, role = (int(block.values[column, at]) for column in (THREAD, SPACE, ROLE))
         if self._run.is_full():
@@ -197,7 +197,7 @@ class RowsPass:
 
 @entry
 def _rows(values, rows, ops, state, known, events):
-    """Append the records of rows from `at` on; why it stopped there."""
+    """Append the records of rows from `at` on; return the reason for stopping."""
     s = state[0]
     reason = DONE
     while s.at < rows:
@@ -226,7 +226,7 @@ def _rows(values, rows, ops, state, known, events):
 
 @part
 def _plain_rows(values, rows, ops, s, known):
-    """Append rows as long as they are right, of known CPUs, without gaps and within a page: in locals, twice as fast."""
+    """Append rows while they are valid, of known CPUs, without gaps and within a page: in locals, twice as fast."""
     at, filled, agent, agents = s.at, s.filled, s.agent, s.agents
     while at < rows and filled < ops.size and agents > 0:
         address, kind, size, count = values[ADDRESS, at], values[KIND, at], values[SIZE, at], values[COUNT, at]
@@ -248,7 +248,7 @@ def _plain_rows(values, rows, ops, s, known):
 
 @part
 def _check(values, i):
-    """Which column of a row is wrong, as a reason."""
+    """Return the wrong column of a row, as a reason."""
     address, kind, size, count, gap = values[ADDRESS, i], values[KIND, i], values[SIZE, i], values[COUNT, i], values[GAP, i]
     if kind < 0 or (kind > op.COMPUTE and kind != op.SYSCALL and kind != op.SYNC):
         return BAD + KIND
@@ -270,7 +270,7 @@ def _check(values, i):
 
 @part
 def _agent(values, i, known, s):
-    """The number of a row's agent; -1: new, -2: known with another role."""
+    """Return the number of a row's agent; -1: new, -2: known with another role."""
     thread, space, role = values[THREAD, i], values[SPACE, i], values[ROLE, i]
     found = -1
     latest = known[s.agent]
@@ -288,7 +288,7 @@ def _agent(values, i, known, s):
 
 @part
 def _emit(values, i, ops, s, agent, events):
-    """Write the records of a right row."""
+    """Write the records of a valid row."""
     address, kind, count, gap = values[ADDRESS, i], values[KIND, i], values[COUNT, i], values[GAP, i]
     if kind == op.SYSCALL or kind == op.SYNC:
         if events:
@@ -307,7 +307,7 @@ def _emit(values, i, ops, s, agent, events):
 
 @part
 def _write(ops, s, address, count, gap, kind, agent):
-    """Append a record; a gap that does not fit is a COMPUTE before it."""
+    """Append a record; a gap that does not fit becomes a COMPUTE before it."""
     if gap > MOST_GAP:
         op.write(ops[s.filled], 0, gap, 0, op.COMPUTE, agent)
         s.filled += 1

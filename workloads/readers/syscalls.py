@@ -1,4 +1,4 @@
-"""What system calls of x86-64 do to the address space, as op records: the one home of it for every reader."""
+"""Effects of x86-64 system calls on the address space, as op records: the only place for these, for every reader."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -11,27 +11,27 @@ Unit = list[tuple[int, int, int, int, int]]
 ADVICE = frozenset({op.DONTNEED, op.FREE, op.HUGEPAGE, op.NOHUGEPAGE, op.COLD, op.PAGEOUT})
 MAP_SHARED, MAP_ANONYMOUS, MAP_GROWSDOWN, MAP_HUGETLB = 0x1, 0x20, 0x100, 0x40000
 HUGE_SIZES = (0, 21)  # bits 26.. of the flags: the default size, 2 MiB
-WORD = (1 << 32) - 1  # an int among the arguments: recordings differ in what they show of its register's upper half
+WORD = (1 << 32) - 1  # an int argument: recordings differ in the upper half of its register
 MMAP, CLONE, EXECVE, EXIT_THREAD, EXIT_GROUP, EXECVEAT, CLONE3 = 9, 56, 59, 60, 231, 322, 435
 
 
 @dataclass
 class Files:
-    """Numbers of the mapped files of a recording, by what identifies them."""
+    """Numbers of the mapped files of a recording, by their identity."""
 
     numbers: dict[object, int] = field(default_factory=dict)
 
     def number(self, key: object) -> int:
-        """The file's number, from 1."""
+        """Return the file's number, from 1."""
         return self.numbers.setdefault(key, len(self.numbers) + 1)
 
     def new(self) -> int:
-        """The number of a file that has no name."""
+        """Return the number of a file that has no name."""
         return self.number(object())
 
 
 class Process:
-    """A process of a recording: what of its state its system calls need.
+    """The state of a recorded process that its system calls depend on.
 
     Parameters
     ----------
@@ -50,41 +50,41 @@ class Process:
         self._paths: dict[int, object] = {}
 
     def child(self) -> "Process":
-        """A process forked from this one."""
+        """Return a process forked from this one."""
         new = Process(self._files, self._counts)
         new.start(self.break_)
         new._paths = dict(self._paths)
         return new
 
     def start(self, break_: int | None) -> None:
-        """Set the program break it starts with, if known."""
+        """Set the initial program break, if known."""
         self.initial_break = self.break_ = break_
 
     def call(self, agent: int, number: int, args: Sequence[int], result: int, path: str | None = None) -> Unit | None:
-        """The unit of a completed system call.
+        """Return the unit of a completed system call.
 
         Parameters
         ----------
         agent : int
-            Who called.
+            The calling agent.
         number : int
-            Of the call, on x86-64.
+            Number of the call, on x86-64.
         args : sequence of int
-            The call's arguments, as many as it has or more; not looked at if it failed.
+            The call's arguments, as many as it has or more; ignored if it failed.
         result : int
-            What it returned, -4095 to -1 if it failed.
+            The call's result, -4095 to -1 if it failed.
         path : str, optional
-            Of the file that it opened, where the recording tells.
+            Path of the file that it opened, if the recording has it.
 
         Returns
         -------
         list of records, or None
-            A SYSCALL if it changed nothing that is modelled; None for the end of the process, which is an EXIT of its own.
+            A SYSCALL if it changed no modelled state; None for the end of the process, which is an EXIT of its own.
 
         Raises
         ------
         ValueError
-            If no kernel would have said that it succeeded, or if arguments are missing.
+            If no kernel would have reported success, or if arguments are missing.
         """
         if -4096 < result < 0:
             return self.other(agent)
@@ -106,11 +106,11 @@ class Process:
         return [(*record[:4], agent) for record in unit]
 
     def identify(self, fd: int, file: object) -> None:
-        """Set what a file descriptor stands for, where the recording tells."""
+        """Set the file of a file descriptor, if the recording has it."""
         self._paths[fd & WORD] = file
 
     def other(self, agent: int) -> Unit:
-        """A call that changes nothing that is modelled."""
+        """Return the unit of a call that changes no modelled state."""
         self._counts["syscall"] += 1
         return [(0, 1, 0, op.SYSCALL, agent)]
 
@@ -155,7 +155,7 @@ class Process:
         return op.paged_unit(op.MREMAP, args[0], old, [(result, new)]) if old else None
 
     def _name(self, number: int, args: Sequence[int], fd: int, path: str | None) -> None:
-        """Remember what a file descriptor stands for."""
+        """Remember the file of a file descriptor."""
         if NAMING[number] == "open":
             self._paths[fd] = path or object()
         elif NAMING[number] == "new":
@@ -173,12 +173,12 @@ MEMORY: dict[int, Callable[[Process, list[int], int], Unit | None]] = {
     28: Process._madvise,
 }
 ARGUMENTS = {9: 6, 10: 3, 11: 2, 12: 1, 25: 3, 28: 3, 32: 1, 33: 1, 292: 1, 72: 2}
-"""How many arguments of a call are looked at; none of others."""
+"""Number of arguments used, by call; none of other calls."""
 NAMING = {2: "open", 257: "open", 85: "open", 319: "new", 32: "dup", 33: "dup", 292: "dup", 72: "dup"}
 
 
 def _check(unit: Unit) -> None:
-    """ValueError for a unit that no kernel would have said Success to, or that does not fit in records."""
+    """Raise ValueError for a unit that no kernel would have reported as successful, or that does not fit in records."""
     (address, pages, _, kind, _), *args = unit
     ranges = [(address, pages if pages != -1 else args[-1][0])]
     if kind == op.MREMAP:

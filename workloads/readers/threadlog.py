@@ -1,4 +1,4 @@
-"""The entries of a thread recording (`workloads.readers.threads`): accesses parsed by a kernel, other entries handed out."""
+"""The entries of a thread recording (`workloads.readers.threads`): a kernel parses the accesses, other entries are handed out."""
 
 from collections.abc import Iterator
 
@@ -15,14 +15,14 @@ READ, WRITE, FETCH, THREAD, THREAD_END, CALL, ARGUMENT, MAPPED_FILE, PROGRAM, BE
 SAME, INITIAL, FORKED = 1, 2, 4
 ARGUMENTS = 6
 ENTRY = np.dtype((np.record, [("address", "<i8"), ("number", "<i4"), ("thread", "<u2"), ("kind", "u1"), ("marks", "u1")]))
-ROOM = LINE_ROOM  # records an entry may need
+ROOM = LINE_ROOM  # most records of an entry
 LONGEST = (ROOM - 1) * op.PAGE
-WORD, VECTOR = 8, 64  # bytes: of the pieces an access may come in; of the longest such access
+WORD, VECTOR = 8, 64  # bytes: of the pieces in which an access may come; of the longest such access
 NO_MORE, FULL, OTHER = 0, 1, 2
 
 CURSOR = np.dtype((np.record, [
-    ("at", "i8"),      # next entry
-    ("filled", "i8"),  # records in the batch
+    ("at", "i8"),      # index of the next entry
+    ("filled", "i8"),  # number of records in the batch
 ]))  # fmt: skip
 
 
@@ -34,50 +34,50 @@ class Log:
     stream : Stream
         The recording; its header is an entry as long as the others.
     name : str
-        Its file, for errors.
+        Name of the recording's file, for error messages.
     batch : Batch
-        Where records go.
+        The batch to append to.
     """
 
     def __init__(self, stream: Stream, name: str, batch: Batch) -> None:
         self.cut = ""
-        self.agents = np.full(1 << 16, -1, np.int64)  # of each thread
+        self.agents = np.full(1 << 16, -1, np.int64)  # by thread
         self._name, self._batch = name, batch
         self._entries = Entries(stream, ENTRY)
-        self._last = 0  # byte where what was handed out last begins
+        self._last = 0  # position of the first byte of the entries handed out last
         self._cursor = np.zeros(1, CURSOR)
 
     @property
     def entries(self) -> int:
-        """Entries parsed or handed out so far, without the header."""
+        """Return the number of entries parsed or handed out so far, without the header."""
         return max(self._entries.before + self._entries.at - 1, 0)
 
     def header(self) -> bytes:
-        """The first entry, as it is; empty if it is not there."""
+        """Return the first entry, as it is; empty if it is missing."""
         if not self._entries.refill():
             return b""
         self._entries.at = 1
         return self._entries.rows[:1].tobytes()
 
     def agent(self, thread: int) -> int:
-        """The agent of a thread."""
+        """Return the agent of a thread."""
         if self.agents[thread] < 0:
             raise self.refusal()
         return int(self.agents[thread])
 
     def refusal(self) -> op.TraceError:
-        """The error that the entry handed out last makes no sense."""
+        """Return the error for an invalid entry: the one handed out last."""
         return op.TraceError(f"{self._name}: the entry at byte {self._last} makes no sense")
 
     def stops(self) -> Iterator[np.ndarray | None]:
-        """Each entry that is no access, a CALL with its arguments; None where the batch is full (then clear it) and at the end.
+        """Yield each entry that is no access, a CALL with its arguments, and None when the batch is full (then clear it) and at the end.
 
-        Where the recording ends, `cut` says.
+        `cut` tells where the recording ends.
 
         Raises
         ------
         TraceError
-            If an entry makes no sense, or the bytes are damaged.
+            If an entry is invalid, or the bytes are damaged.
         """
         more = True
         while more:
@@ -87,11 +87,11 @@ class Log:
                 yield stop
             else:
                 more = self._entries.refill()
-        while self._parse(True) == FULL:  # accesses at the end, which might have gone on
+        while self._parse(True) == FULL:  # accesses at the end, which might have had further pieces
             yield None
         byte, left = self._entries.byte(), self._entries.rows.size - self._entries.at
         if left:
-            self._next()  # refused, unless it is a call whose arguments are not all there
+            self._next()  # refused, except for a call whose arguments are incomplete
         self.cut = f"ends within the call at byte {byte}" if left else self._entries.where_cut() or f"ends at byte {byte}"
         yield None
 
@@ -103,7 +103,7 @@ class Log:
         return reason
 
     def _next(self) -> np.ndarray | None:
-        """The entry to be parsed next with those that belong to it, which are then behind; None if not all are there yet."""
+        """Return the next entry with those that belong to it, and move after them; None if they are incomplete so far."""
         self._last = self._entries.byte()
         at, rows = self._entries.at, self._entries.rows
         kind = int(rows[at]["kind"])
@@ -120,7 +120,7 @@ class Log:
 
 @entry
 def _parse(entries, ops, cursor, agents, is_last):
-    """Parse accesses; NO_MORE: none are left, FULL: no room for another, OTHER: at an entry that is none."""
+    """Parse accesses; return NO_MORE: none are left, FULL: no room for another, OTHER: at an entry that is no access."""
     row = cursor[0]
     at, end, filled = row.at, entries.size, row.filled
     reason = NO_MORE
@@ -162,7 +162,7 @@ def _parse(entries, ops, cursor, agents, is_last):
 
 @part
 def _grown(entries, at, end, size):
-    """(entry behind, bytes) of an access that came in pieces."""
+    """Return (index of the entry after it, bytes) of an access that came in pieces."""
     first = entries[at]
     after = at + 1
     while after < end and size % WORD == 0 and size < VECTOR and _is_same(entries[after], first):
@@ -176,7 +176,7 @@ def _grown(entries, at, end, size):
 
 @part
 def _is_written(entries, after, end, first, size):
-    """Whether the same instruction then writes what it has read."""
+    """Return whether the same instruction then writes the bytes that it has read."""
     if after >= end or not _is_same(entries[after], first):
         return False
     return entries[after].kind == WRITE and entries[after].address == first.address and entries[after].number == size
@@ -184,5 +184,5 @@ def _is_written(entries, after, end, first, size):
 
 @part
 def _is_same(piece, first):
-    """Whether an entry is an access of the same instruction as the access before it."""
+    """Return whether an entry is an access of the same instruction as the access before it."""
     return piece.marks & SAME != 0 and piece.thread == first.thread and piece.kind <= WRITE

@@ -1,4 +1,4 @@
-"""Reader of thread recordings, which the QEMU plugin in `workloads/recorders` writes: every thread of a process, with its system calls.
+"""Reader of thread recordings, written by the QEMU plugin in `workloads/recorders`: every thread of a process, with its system calls.
 
 Little-endian entries of 16 bytes; the first is ``\\x89HWTHREAD\\r\\n\\x1a``, version (u16: 1), size of an entry (u16: 16)::
 
@@ -24,13 +24,13 @@ kind           address                     number
 =============  ==========================  =======================================================================
 
 Marks: 1 SAME, an access by the same instruction as the thread's access right before; 2 INITIAL, a mapping that exists from
-the beginning, told as the mmap that would make it; 4 FORKED, a call that made a process, which is not recorded.
+the beginning, given as the mmap that would make it; 4 FORKED, a call that made a process, which is not recorded.
 
-A thread's entries are in its order. Threads take turns, thousands of entries long, but a call on memory stands behind all
-that was done before it and before all that was done behind it; and what a thread did before any call stands before it.
+A thread's entries are in its order. Threads take turns, thousands of entries long, but a call on memory comes after everything
+done before it and before everything done after it; and a thread's actions before any call come before it.
 
 A QEMU that runs x86-64 reads and writes 16 bytes as two times 8, and a read-modify-write is a read and a write: both are one
-access here, as the program meant it, for x86 faults a read-modify-write as a write. The agents are the threads, in one
+access here, as in the program, because x86 faults a read-modify-write as a write. The agents are the threads, in one
 address space: `prog/0`, `prog/1`, in the order in which they were made.
 """
 
@@ -72,7 +72,7 @@ VERSION, ENTRY_SIZE = 1, 16
 
 
 def recognises(head: bytes) -> bool:
-    """Whether bytes that begin with `head` are a thread recording."""
+    """Return whether bytes that begin with `head` are a thread recording."""
     return head.startswith(MAGIC)
 
 
@@ -84,7 +84,7 @@ def read(source: Source, events: bool = True) -> Trace:
     source : Source
         The recording.
     events : bool
-        False leaves out system calls; every page used is then in memory, mapped with every right, from the start.
+        False leaves out system calls; every used page is then in memory, mapped with every right, from the start.
 
     Returns
     -------
@@ -94,7 +94,7 @@ def read(source: Source, events: bool = True) -> Trace:
     Raises
     ------
     TraceError
-        At an entry that makes no sense, or if the version is newer; names the file and the entry's byte.
+        At an invalid entry, or if the version is newer; names the file and the entry's byte.
     """
     return passes.two_passes(source, functools.partial(_pass, source, events))
 
@@ -113,7 +113,7 @@ class Run:
     events : bool
         Whether system calls become records.
     was_killed : callable
-        Asked when the recording has no END: whether the process was killed. If not, the recording is cut short.
+        Returns whether the process was killed; called if the recording has no END. If it was not, the recording is cut short.
     watch : bool
         Whether to note pages that no mapping covers.
     """
@@ -132,7 +132,7 @@ class Run:
         self.agents, self.cut = self._run.agents, list[str]()
 
     def chunks(self, stream: Stream | None = None) -> Iterator[np.ndarray]:
-        """The coalesced records of the run; `stream` if the recording is already open."""
+        """Yield the coalesced records of the run; `stream` if the recording is already open."""
         with stream or self._source.open() as stream:
             log = Log(stream, self._source.name, self._run.batch)
             self._check_header(log.header())
@@ -148,27 +148,27 @@ class Run:
         yield from self._run.finish()
 
     def finish(self) -> tuple[np.ndarray, dict[str, Any]]:
-        """(prelude, info), after a whole pass."""
+        """Return (prelude, info), after a complete pass."""
         about = {"program": self._program.decode("utf-8", "replace"), **self._run.about("listed_by_qemu")}
         return self._run.prelude(), {**about, "threads": self._ids, "entries": self._entries}
 
     def _check_header(self, header: bytes) -> None:
         if len(header) < ENTRY_SIZE:
-            return  # the log is empty, and says that it is cut short
+            return  # the log is empty, and is reported as cut short
         version, entry = struct.unpack("<HH", header[len(MAGIC) :])
         if not header.startswith(MAGIC) or version != VERSION or entry != ENTRY_SIZE:
             what = f"version {version} with entries of {entry} bytes; known is version {VERSION} with {ENTRY_SIZE}"
             raise TraceError(f"{self._source.name}: byte {len(MAGIC)}: {what}")
 
     def _end(self, cut: str) -> None:
-        """All entries are there: the process has ended, unless the recording is cut short."""
+        """End the process after the last entry, unless the recording is cut short."""
         if not self._ended and not self._replaced and not self._was_killed():
             self.cut.append(cut)
         else:
             self._run.exit(self._root)
 
     def _handle(self, stop: np.ndarray, log: Log) -> None:
-        """An entry that is no access, with those that belong to it."""
+        """Handle an entry that is no access, with those that belong to it."""
         entry = stop[0]
         kind, thread = int(entry["kind"]), int(entry["thread"])
         address, number = int(entry["address"]), int(entry["number"])
@@ -204,7 +204,7 @@ class Run:
         return f"{os.path.basename(self._program.decode('utf-8', 'replace')) or 'process'}/{what}"
 
     def _admit(self, thread: int, tid: int) -> int:
-        """The agent of a new thread: where there is no room for another, that of one that has ended."""
+        """Return the agent of a new thread: a new one or, if there is no room, that of a thread that has ended."""
         title = self._title(thread)
         self._ids[title] = tid
         self._threads += 1
@@ -234,7 +234,7 @@ class Run:
             self._replaced = False  # it returned: it failed
 
     def _initial(self, args: list[int], result: int, file: int) -> None:
-        """A mapping that is there from the beginning."""
+        """Add a mapping that exists from the beginning."""
         mapper = Process(self._run.files, Counter())
         mapper.identify(args[4], ("inode", file))
         unit = mapper.call(self._root, MMAP, args, result) or []
@@ -245,7 +245,7 @@ class Run:
         self._layout.covered.append((first, first + unit[0][1]))
 
     def _fork(self, agent: int) -> None:
-        """A process was made: it is not recorded."""
+        """Note that a process was made, which is not recorded."""
         child = self._run.fork(agent, self._title(f"fork {self._run.counts['fork'] + 1}"))
         if child >= 0:
             self._run.notes["forks_not_followed"] += 1

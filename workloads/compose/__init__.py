@@ -1,4 +1,4 @@
-"""Traces made of other traces: lazily, in constant memory, to be composed further."""
+"""Traces made from other traces: lazy, in constant memory, and composable further."""
 
 from workloads.compose.assign import assign
 from workloads.compose.guest import as_guest

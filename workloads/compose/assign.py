@@ -11,7 +11,7 @@ from hwmodel.trace import Trace
 from workloads.compose.numbering import Numbers, chosen, finished, joined
 
 DEVICE_KINDS = (op.READ, op.WRITE, op.COMPUTE, op.SYNC, op.ATTACH, op.DETACH, op.GUEST)
-"""What a device issues; of these only GUEST has ARG records."""
+"""Record kinds that a device can issue; of these only GUEST has ARG records."""
 
 
 def assign(
@@ -23,10 +23,10 @@ def assign(
 ) -> Trace:
     """Make agents CPUs or devices, put them in other address spaces, give them other names.
 
-    Initial memory belongs to address spaces, not to agents: an agent that joins a space finds what is there. A space
-    that no agent had begins with a copy of the initial memory of the space its first agent comes from; one that loses
-    all its agents is gone. Where all agents of a space move to one other space, records that name it (FORK, ATTACH,
-    DETACH, KSM_MERGE, XPMEM mappings) name the other; else they name what they named.
+    Initial memory belongs to address spaces, not to agents: an agent that joins a space finds that space's mappings. A space
+    that had no agent begins with a copy of the initial memory of its first agent's old space; a space that loses
+    all its agents is gone. If all agents of a space move to one other space, records that name the old space (FORK, ATTACH,
+    DETACH, KSM_MERGE, XPMEM mappings) name the other; otherwise they stay as they are.
 
     Parameters
     ----------
@@ -35,9 +35,9 @@ def assign(
     spaces : mapping of agent to int, optional
         Address spaces in [0, 128).
     names : mapping of agent to str, optional
-        As shown in results.
+        Names for results.
     others : "refuse" or "drop"
-        What becomes of fetches, operations and system calls of agents that become devices.
+        Whether to refuse or drop fetches, operations and system calls of agents that become devices.
 
     Returns
     -------
@@ -47,8 +47,8 @@ def assign(
     Raises
     ------
     TraceError
-        If there is no such agent, role or space; from the iteration, naming the record, if a device would issue what
-        only a CPU may.
+        If there is no such agent, role or space; from the iteration, naming the record, if a device would issue a record that
+        only a CPU may issue.
     """
     roles, spaces, names = dict(roles or {}), dict(spaces or {}), dict(names or {})
     for agent in (*roles, *spaces, *names):
@@ -70,7 +70,7 @@ def assign(
 
 
 def _moved_as_a_whole(old: Sequence[op.Agent], new: Sequence[op.Agent]) -> dict[int, int]:
-    """The spaces all of whose agents move to one other space."""
+    """Return the spaces of which all agents move to one other space, with that space."""
     targets: dict[int, set[int]] = {}
     for before, after in zip(old, new, strict=True):
         targets.setdefault(before.space, set()).add(after.space)
@@ -78,7 +78,7 @@ def _moved_as_a_whole(old: Sequence[op.Agent], new: Sequence[op.Agent]) -> dict[
 
 
 def _settled(prelude: np.ndarray, old: Sequence[op.Agent], new: Sequence[op.Agent]) -> np.ndarray:
-    """The prelude of the spaces as they are now: their own, or, of a space that is new, that of its first agent's old one."""
+    """Return the initial mappings after reassignment; a new space inherits those of its first agent's old space."""
     before = np.array([agent.space for agent in old])[prelude["agent"]]
     had = {agent.space for agent in old}
     pieces = []
@@ -93,7 +93,7 @@ def _settled(prelude: np.ndarray, old: Sequence[op.Agent], new: Sequence[op.Agen
 
 
 def _assigned(numbers: Numbers, new: np.ndarray, drop: bool) -> Iterator[np.ndarray]:
-    """Records as they are, without those that new devices can't issue."""
+    """Yield the records unchanged, without those that new devices can't issue."""
     before = 0
     for chunk in numbers.chunks():
         bad = _cannot(chunk, new) if new.any() else np.zeros(chunk.size, bool)
@@ -109,7 +109,7 @@ def _assigned(numbers: Numbers, new: np.ndarray, drop: bool) -> Iterator[np.ndar
 
 
 def _cannot(chunk: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """bool[n]: the records of new devices that no device issues, whole units of them."""
+    """Return bool[n]: the records of new devices that no device can issue, as whole units."""
     kind = chunk["kind"] & ~op.CONTINUES
     bad = new[chunk["agent"]] & ~np.isin(kind, DEVICE_KINDS)
     heads = np.flatnonzero(kind == op.GUEST)

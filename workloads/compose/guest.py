@@ -1,4 +1,4 @@
-"""A recorded program as what runs inside a guest."""
+"""Recorded programs as the load of a guest."""
 
 import functools
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ TURNED = (*CHANGING, t.MADVISE, t.EXIT)
 DROPPED = (t.SYSCALL,)
 REFUSED = {
     kind: name for kind, name in t.NAMES.items() if kind not in (*KEPT, *TURNED, *DROPPED, t.ARG)
-}  # fork, and what only a host's kernel does
+}  # fork, and operations that only a host's kernel has
 EMPTY = -1
 
 Units = list[list[tuple[int, int, int, int, int]]]
@@ -25,15 +25,15 @@ Units = list[list[tuple[int, int, int, int, int]]]
 def as_guest(trace: Trace, memory: tuple[int, int] | None = None, events: bool = True, vmm: str = "vmm") -> Trace:
     """Let a recorded program run inside a guest, whose physical addresses are the program's virtual ones.
 
-    Its CPU agents become vCPUs: device agents of the address space of the host's process, with the same numbers. Behind
+    The program's CPU agents become vCPUs: device agents of the address space of the host's process, with the same numbers. After
     them comes a new CPU agent, the VMM. Initially the host has one anonymous mapping, and no page of it in memory; the
-    guest's own initial mappings are taken to be in its page tables.
+    guest's own initial mappings are assumed to be in its page tables.
 
-    Fetches become reads, since devices do not fetch; where that puts another access between the halves of a crossing
-    one, the second half becomes an access of its own. Operations on memory become what the guest's kernel does to its
-    page tables (GUEST): MMAP, MUNMAP and MPROTECT the same; MREMAP a move of what it moves, with an MUNMAP or MMAP of
+    Fetches become reads, since devices do not fetch; if that puts another access between the halves of a crossing
+    one, the second half becomes an access of its own. Operations on memory become the guest kernel's changes of its
+    page tables (GUEST): MMAP, MUNMAP and MPROTECT the same; MREMAP a move of the pages that it moves, with an MUNMAP or MMAP of
     the difference; BRK an MMAP or MUNMAP of the difference; MADVISE with DONTNEED an MUNMAP and an MMAP of each mapping
-    in its range; EXIT an MUNMAP of each mapping that is left. Other advice and system calls change no page table of the
+    in its range; EXIT an MUNMAP of each remaining mapping. Other advice and system calls change no page table of the
     guest and are left out, as is the time they took.
 
     Parameters
@@ -43,7 +43,7 @@ def as_guest(trace: Trace, memory: tuple[int, int] | None = None, events: bool =
     memory : (int, int), optional
         First byte and bytes of the host's mapping, in whole pages; by default all of user memory.
     events : bool
-        False leaves out what the guest does to its page tables.
+        False leaves out the guest's changes of its page tables.
     vmm : str
         Name of the CPU agent of the host's process.
 
@@ -89,7 +89,7 @@ def _inside(trace: Trace, events: bool) -> Iterator[np.ndarray]:
 
 
 def _stays(ops: np.ndarray, events: bool) -> np.ndarray:
-    """Which records a guest's vCPUs issue: operations on its page tables only with `events`."""
+    """Return which records a guest's vCPUs issue: operations on its page tables only with `events`."""
     kind = ops["kind"] & ~t.CONTINUES
     stays = np.isin(kind, (*KEPT, t.GUEST) if events else KEPT)
     heads = np.flatnonzero(kind == t.GUEST) if events else np.empty(0, np.int64)
@@ -99,7 +99,7 @@ def _stays(ops: np.ndarray, events: bool) -> np.ndarray:
 
 
 def _turned(trace: Trace, chunk: np.ndarray, guest: Memory, before: int) -> Iterator[np.ndarray]:
-    """The records of a chunk, with units of operations on memory replaced by what the guest's kernel does."""
+    """Yield the records of a chunk; operations on memory are replaced by the guest kernel's changes of its page tables."""
     at = 0
     for first, unit in units(chunk, (*TURNED, *REFUSED)):
         kind = int(unit["kind"][0])
@@ -121,7 +121,7 @@ def _turned(trace: Trace, chunk: np.ndarray, guest: Memory, before: int) -> Iter
 
 
 def _guest_units(unit: np.ndarray, guest: Memory) -> Units:
-    """What the guest's kernel does to its page tables in an operation."""
+    """Return the guest kernel's changes of its page tables for an operation."""
     kind, first, pages = int(unit["kind"][0]), int(unit["address"][0]) >> t.PAGE_SHIFT, t.pages_of(unit, 0)
     operand, address = (int(unit["count"][1]), int(unit["address"][1])) if unit.size > 1 else (0, 0)
     if kind == t.BRK:
@@ -164,7 +164,7 @@ def _unit(kind: int, first: int, end: int, prot: int = 0, target: int = 0) -> li
 
 @entry
 def _read(ops, data):
-    """Fetches become reads; a second half that no longer follows its first one becomes an access of its own."""
+    """Turn fetches into reads; a second half that no longer follows its first one becomes an access of its own."""
     for i in range(ops.size):
         op = ops[i]
         kind = op.kind & ~t.CONTINUES

@@ -1,4 +1,4 @@
-"""Several traces that run at the same time."""
+"""Several traces running at the same time."""
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,20 +11,20 @@ from hwmodel.trace import Trace
 from workloads.compose.numbering import WORDS, Numbers, finished, joined, renamed, side_by_side, spaces_apart
 
 READ_AHEAD = 1 << 14  # records of each trace
-BATCH = 1 << 16  # records put together at once
-ROOM = 4  # the longest unit is shorter
+BATCH = 1 << 16  # records merged at once
+ROOM = 4  # more than the records of the longest unit
 FULL, DONE = -1, -2
 
 LANE = np.dtype((np.record, [
-    ("at", "i8"),     # its next record in the pool
-    ("end", "i8"),    # behind its last one there
-    ("left", "i8"),   # records until its slice may end
+    ("at", "i8"),     # index of the trace's next record in the pool
+    ("end", "i8"),    # end of the trace's records in the pool
+    ("left", "i8"),   # remaining records until the slice may end
     ("slice", "i8"),  # records of a slice
     ("more", "i8"),   # 1: the trace may have more than the pool
 ]))  # fmt: skip
 CONTROL = np.dtype((np.record, [
-    ("turn", "i8"),    # whose slice it is
-    ("filled", "i8"),  # records put together
+    ("turn", "i8"),    # the trace whose slice it is
+    ("filled", "i8"),  # number of records merged
 ]))  # fmt: skip
 
 
@@ -35,11 +35,11 @@ def interleave(
     spaces: Sequence[Mapping[int, int]] | None = None,
     same_files: bool = False,
 ) -> Trace:
-    """Let several traces run at the same time: a slice of each in turn, its agents beside those of the others.
+    """Let several traces run at the same time: a slice of each in turn, with the agents of all.
 
-    A slice has `records` records and then goes on to the end of its unit or crossing access. A trace that has ended is
-    left out. What the engine keeps in order beyond that is what it always keeps: mappings of one address space. A SYNC
-    has no operand: one of any trace waits for the agents of all of them.
+    A slice has `records` records and then continues to the end of its unit or crossing access. A trace that has ended is
+    left out. Beyond that, the engine keeps its usual order: of mappings in one address space. A SYNC
+    has no operand: a SYNC of any trace waits for the agents of all of them.
 
     Parameters
     ----------
@@ -48,22 +48,22 @@ def interleave(
     records : int, or one for each trace
         Records in a slice, at least 1: unequal ones let a trace run faster.
     same_space : bool
-        Address spaces with the same number are one. By default each trace has its own: the first keeps its numbers.
-        The initial memory of one space is what all its traces have; that must not overlap where it is populated.
+        Merge address spaces with the same number. By default each trace has its own: the first keeps its numbers.
+        The initial memory of a merged space is that of all its traces, which must not overlap where populated.
     spaces : sequence of mappings, optional
-        For each trace the new numbers of its address spaces, as {its own: new}; what is not named keeps its number.
+        For each trace the new numbers of its address spaces, as {its own: new}; spaces not named keep their numbers.
     same_files : bool
-        Files with the same number are one; by default no trace maps a file of another's.
+        Merge files with the same number; by default no trace maps a file of another's.
 
     Returns
     -------
     Trace
-        Lazy. An agent whose name an earlier trace has already gets the trace's place behind it (``cpu0/1``).
+        Lazy. An agent whose name an earlier trace already has gets the trace's place as a suffix (``cpu0/1``).
 
     Raises
     ------
     TraceError
-        If the traces do not go together; from the iteration, if a record of theirs is invalid.
+        If the traces can't be combined; from the iteration, if a record of theirs is invalid.
     """
     traces = tuple(traces)
     slices = [records] * len(traces) if isinstance(records, int) else list(records)
@@ -99,7 +99,7 @@ def _check(
 
 
 def _check_breaks(numbers: Sequence[Numbers]) -> None:
-    """One space has one program break: another's would map or unmap what lies between."""
+    """Refuse two program breaks in one space: one trace's BRK would map or unmap memory up to the other's break."""
     owner: dict[int, int] = {}
     for place, own in enumerate(numbers):
         prelude = own.trace.prelude
@@ -137,7 +137,7 @@ def _refill(pool: np.ndarray, lane: np.void, source: Iterator[np.ndarray]) -> No
 
 @entry
 def _merge(pool, lanes, control, out):
-    """Put slices together; DONE: all have ended, FULL: no room for another unit, else the trace that must be read on."""
+    """Merge slices; return DONE: all have ended, FULL: no room for another unit, or the trace that must be read further."""
     ctl = control[0]
     ended = 0
     while ended < lanes.size:

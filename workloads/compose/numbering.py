@@ -1,4 +1,4 @@
-"""What compositions share: input that is checked, and records whose agents, address spaces and files get other numbers."""
+"""Common parts of compositions: checked input, and records whose agents, address spaces and files get other numbers."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -10,24 +10,24 @@ from hwmodel.trace import Trace
 from hwmodel.trace.check import Validator
 
 WORDS = np.dtype("c16")
-"""Sixteen bytes that NumPy copies as they are."""
+"""Sixteen bytes that NumPy copies unchanged."""
 MOST_FILES = (1 << 31 - t.FILE_SHIFT) - 1
-"""The highest number of a file that fits in a mapping."""
+"""Highest file number that fits in a mapping."""
 
 
 class Numbers:
-    """Other numbers for the agents, spaces and files of a trace.
+    """New numbers for the agents, spaces and files of a trace.
 
     Parameters
     ----------
     trace : Trace
-        Whose records will be renumbered.
+        The trace whose records will be renumbered.
     agents : sequence of int
         The new number of each of its agents.
     spaces : mapping
-        The new numbers of its address spaces; those it lacks keep theirs.
+        The new numbers of its address spaces; spaces not in the mapping keep theirs.
     files : (int, int)
-        Of how many traces files must be told apart, and which of them this is: file f becomes (f - 1) * traces + which + 1.
+        (number of traces whose files must be told apart, place of this one): file f becomes (f - 1) * traces + place + 1.
     """
 
     def __init__(self, trace: Trace, agents: Sequence[int], spaces: Mapping[int, int], files: tuple[int, int] = (1, 0)) -> None:
@@ -39,11 +39,11 @@ class Numbers:
         self._step, self._place = files
 
     def prelude(self) -> np.ndarray:
-        """The trace's prelude, renumbered."""
+        """Return the trace's prelude, renumbered."""
         return self._apply(self.trace.prelude, 0, "prelude record")
 
     def chunks(self, records: int = 1 << 18) -> Iterator[np.ndarray]:
-        """The trace's records, checked and renumbered."""
+        """Yield the trace's records, checked and renumbered."""
         before = 0
         for chunk in checked(self.trace, records):
             yield self._apply(chunk, before, "record")
@@ -59,7 +59,7 @@ class Numbers:
 
 
 def checked(trace: Trace, records: int = 1 << 18) -> Iterator[np.ndarray]:
-    """The chunks of a trace, each validated: what composes them needs to check nothing. Raises TraceError."""
+    """Yield the chunks of a trace, each validated, so that compositions need no checks. Raises TraceError."""
     validator = Validator(trace)
     for chunk in trace.chunks(records):
         validator.check(chunk)
@@ -67,23 +67,23 @@ def checked(trace: Trace, records: int = 1 << 18) -> Iterator[np.ndarray]:
 
 
 def finished(trace: Trace) -> Trace:
-    """A composed trace, its prelude checked: two that are right may not go together. Raises TraceError."""
+    """Return a composed trace with its prelude checked: two valid preludes may conflict. Raises TraceError."""
     Validator(trace)
     return trace
 
 
 def joined(pieces: Iterable[np.ndarray]) -> np.ndarray:
-    """OP arrays as one: as opaque words, since NumPy joins records 60 times as slowly, field by field."""
+    """Join OP arrays, as opaque words: NumPy joins records field by field, 60 times as slowly."""
     return np.concatenate([np.empty(0, WORDS), *(np.ascontiguousarray(piece).view(WORDS) for piece in pieces)]).view(t.OP)
 
 
 def chosen(ops: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The records of a contiguous OP array that a bool[n] chooses."""
+    """Return the records of a contiguous OP array that a bool[n] chooses."""
     return np.compress(mask, ops.view(WORDS)).view(t.OP)
 
 
 def side_by_side(what: str, traces: Sequence[Trace], spaces: Sequence[Mapping[int, int]], same_files: bool) -> list[Numbers]:
-    """Numbers that put the agents of the second trace behind those of the first, and so on."""
+    """Return numbers that put the agents of the second trace after those of the first, and so on."""
     total = sum(len(trace.agents) for trace in traces)
     if total > t.AGENTS:
         raise t.TraceError(f"{what}: {total} agents; a trace has at most {t.AGENTS}")
@@ -96,7 +96,7 @@ def side_by_side(what: str, traces: Sequence[Trace], spaces: Sequence[Mapping[in
 
 
 def spaces_apart(traces: Iterable[Trace]) -> list[dict[int, int]]:
-    """Mappings that give each trace address spaces of its own: the first keeps its numbers, others get the lowest free ones."""
+    """Return mappings that give each trace its own address spaces: the first keeps its numbers, others get the lowest free ones."""
     taken: set[int] = set()
     mappings = []
     for trace in traces:
@@ -109,7 +109,7 @@ def spaces_apart(traces: Iterable[Trace]) -> list[dict[int, int]]:
 
 
 def renamed(numbers: Sequence[Numbers]) -> list[t.Agent]:
-    """The agents of several traces, side by side; a name that an earlier trace has gets the trace's number behind it."""
+    """Return the agents of several traces, side by side; a name that an earlier trace has gets the trace's number as a suffix."""
     agents: list[t.Agent] = []
     for place, own in enumerate(numbers):
         known = {agent.name for agent in agents}
@@ -121,7 +121,7 @@ def renamed(numbers: Sequence[Numbers]) -> list[t.Agent]:
 
 @entry
 def _renumber(ops, agents, spaces, step, place):
-    """Give checked records other numbers; the first with a file that gets too high a one, or -1."""
+    """Renumber checked records; return the index of the first whose file number gets too high, or -1."""
     for i in range(ops.size):
         op = ops[i]
         op.agent = agents[op.agent]
@@ -140,7 +140,7 @@ def _renumber(ops, agents, spaces, step, place):
 
 @part
 def _renumbered(kind, operand, spaces, step, place):
-    """The operand of an MMAP or a PUNCH with another file; -1: that has too high a number."""
+    """Return the operand of an MMAP or a PUNCH with its file renumbered; -1 if the number gets too high."""
     low = 0 if kind == t.PUNCH else operand & ((1 << t.FILE_SHIFT) - 1)
     file = operand if kind == t.PUNCH else operand >> t.FILE_SHIFT
     if kind == t.MMAP and (low >> 3) & 7 == t.XPMEM:

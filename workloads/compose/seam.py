@@ -1,24 +1,24 @@
-"""The operations that make of one layout of an address space another."""
+"""Operations that turn one layout of an address space into another."""
 
 from hwmodel import op
 from workloads.compose.mappings import Mapping, Memory
 
-STACK_PAGES = 2048  # Linux lets a stack grow to 8 MiB (RLIMIT_STACK): so far below its mapping its pages may lie
+STACK_PAGES = 2048  # Linux lets a stack grow to 8 MiB (RLIMIT_STACK): its pages may lie this far below its mapping
 
 Records = list[tuple[int, int, int, int, int]]
 
 
 def seam_units(have: Memory, want: Memory, agent: int, fresh: bool) -> Records:
-    """The records that turn one layout into the other; what is alike in both is not touched unless `fresh`.
+    """Return the records that turn one layout into the other; mappings that both have are not touched unless `fresh`.
 
     Parameters
     ----------
     have : Memory
-        What is mapped; changed to what will be.
+        The present mappings; changed to the new ones.
     want : Memory
-        What shall be mapped.
+        The wanted mappings.
     agent : int
-        Who issues the operations.
+        The agent that issues the operations.
     fresh : bool
         Unmap everything first.
     """
@@ -26,7 +26,7 @@ def seam_units(have: Memory, want: Memory, agent: int, fresh: bool) -> Records:
     moves = _break_moves(have, want)
     first, end = min(moves, default=0), max(moves, default=0)
     for mapping in list(have.mappings):
-        in_the_way = mapping.first < end and mapping.end > first  # of the break, or it will be gone with the heap
+        in_the_way = mapping.first < end and mapping.end > first  # of the break, or unmapped with the heap
         for piece in _unlike(mapping, [] if fresh or in_the_way else want.mappings):
             low = _grown(have, piece) if piece.first == mapping.first else piece.first
             records += op.paged_unit(op.MUNMAP, low << op.PAGE_SHIFT, piece.end - low, agent=agent)
@@ -45,7 +45,7 @@ def seam_units(have: Memory, want: Memory, agent: int, fresh: bool) -> Records:
 
 
 def _break_moves(have: Memory, want: Memory) -> list[int]:
-    """[where the break is, where it goes], in pages; empty if it stays."""
+    """Return [present break, new break], in pages; empty if the break stays."""
     target = have.first_break if want.break_ is None else want.break_
     if target is None or target == have.break_:
         return []
@@ -53,7 +53,7 @@ def _break_moves(have: Memory, want: Memory) -> list[int]:
 
 
 def _unlike(mapping: Mapping, others: list[Mapping]) -> list[Mapping]:
-    """The parts of a mapping that none of some disjoint others, in order, is like."""
+    """Return the subranges of `mapping` not identically mapped in `others` (sorted, disjoint)."""
     pieces, at = [], mapping.first
     for other in others:
         if other.first < mapping.end and other.end > mapping.first and mapping.is_like(other):
@@ -64,7 +64,7 @@ def _unlike(mapping: Mapping, others: list[Mapping]) -> list[Mapping]:
 
 
 def _grown(have: Memory, mapping: Mapping) -> int:
-    """The first page that a stack may have grown to; the mapping's own if it does not grow."""
+    """Return the first page that a stack may have grown to; the mapping's first page if it does not grow."""
     if not mapping.flags & op.GROWS_DOWN:
         return mapping.first
     below = max((other.end for other in have.mappings if other.end <= mapping.first), default=0)

@@ -1,4 +1,4 @@
-"""A part of a trace's records."""
+"""Parts of a trace's records."""
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +11,7 @@ from hwmodel.trace import Trace
 from workloads.compose.numbering import checked, chosen
 
 KINDS = {name: kind for kind, name in t.NAMES.items() if kind != t.ARG}
-"""Number of each kind that `select` takes, by name."""
+"""Kinds that `select` accepts, by name."""
 
 
 def select(
@@ -25,22 +25,22 @@ def select(
     """Keep the records that meet all of some conditions, or those that do not.
 
     Operations are kept whole, with their ARG records; the first half of a crossing access decides about the second.
-    What is left out takes no time any more, its gap included. Agents and initial memory stay as they are.
+    Omitted records take no time any more, their gaps included. Agents and initial memory stay as they are.
 
     Parameters
     ----------
     kinds : iterable of str or int, optional
-        Of `hwmodel.op.NAMES`: "read", "mmap" ...; a crossing access is of the kind of its halves.
+        Names or numbers from `hwmodel.op.NAMES`: "read", "mmap" ...; a crossing access is of the kind of its halves.
     agents : iterable of int, optional
         Numbers of agents.
     addresses : iterable of (int, int), optional
-        Ranges [first, end) in bytes. An access is met by its address, an operation by any part of its range (MREMAP and
-        KSM_MERGE: of either range; BRK: the new break). What has no address, such as COMPUTE or FORK, meets it.
+        Ranges [first, end) in bytes. An access meets the condition by its address, an operation by any part of its range (MREMAP and
+        KSM_MERGE: of either range; BRK: the new break). Records without an address, such as COMPUTE or FORK, meet it.
     where : callable, optional
-        Given OP[n], returns bool[n]: for each record whether it meets the condition. What it says of ARG records is not asked for.
-        It must look at each record by itself, or the result would depend on where the trace is cut.
+        Function of OP[n] that returns bool[n]: for each record whether it meets the condition. Its values for ARG records are ignored.
+        It must judge each record by itself, or the result would depend on where the trace is cut.
     keep : bool
-        False leaves out what meets all conditions, and keeps the rest.
+        False leaves out the records that meet all conditions, and keeps the rest.
 
     Returns
     -------
@@ -97,7 +97,7 @@ def _kind(kind: str | int) -> int:
 
 
 def _marked(size: int, numbers: Iterable[int] | None) -> np.ndarray:
-    """bool[size]: which numbers are chosen; all, if nobody chose."""
+    """Return bool[size]: the chosen numbers; all if `numbers` is None."""
     marks = np.full(size, numbers is None)
     marks[list(numbers or [])] = True
     return marks
@@ -128,7 +128,7 @@ def _asked(trace: Trace, where: Callable[[np.ndarray], np.ndarray], chunk: np.nd
 
 @entry
 def _decide(ops, mask, latest, kinds, agents, ranges, anywhere, keep):
-    """Complete the mask of what is kept; `latest` is what was decided of each agent's latest fetch and access to data."""
+    """Complete the mask of records to keep; `latest` is the decision on each agent's latest fetch and data access."""
     kept = False
     for i in range(ops.size):
         op = ops[i]
@@ -149,7 +149,7 @@ def _decide(ops, mask, latest, kinds, agents, ranges, anywhere, keep):
 
 @part
 def _lies_in(ops, i, ranges):
-    """Whether the access or operation at `i` has an address in one of the ranges, or no address at all."""
+    """Return whether the access or operation at `i` has an address in one of the ranges, or no address at all."""
     op = ops[i]
     kind = op.kind
     if kind <= t.FETCH or kind == t.BRK:
@@ -168,7 +168,7 @@ def _lies_in(ops, i, ranges):
 
 @part
 def _overlaps(first, end, ranges):
-    """Whether [first, end) and one of the ranges have a byte in common."""
+    """Return whether [first, end) and one of the ranges have a byte in common."""
     for k in range(ranges.shape[0]):
         if first < ranges[k, 1] and ranges[k, 0] < end:
             return True

@@ -1,4 +1,4 @@
-"""Traces one after the other."""
+"""Traces run one after the other."""
 
 import functools
 import itertools
@@ -21,36 +21,36 @@ def concatenate(
 ) -> Trace:
     """Let several traces run one after the other.
 
-    A SYNC at the seam keeps all that follows behind all that went before. With the same address spaces, operations
-    behind it bring each space of the later trace to what that trace's initial memory says: what is mapped otherwise is
-    unmapped, what is missing is mapped, and what is there already stays, its pages in memory: a trace that is repeated
-    goes on warm. They are issued by the first CPU agent of the space. POPULATE is a word of initial memory: pages
-    mapped at the seam are not in memory but fault at their first use. The program break goes to where the later trace
-    begins, or back to where the space's was at first.
+    A SYNC at the seam separates all records before it from all after it. With the same address spaces, operations
+    after the SYNC change each space of the later trace to that trace's initial memory: other mappings are
+    unmapped, missing ones are mapped, and mappings that both have stay, with their pages in memory: a repeated trace
+    goes on warm. The space's first CPU agent issues these operations. POPULATE only exists in initial memory: pages
+    mapped at the seam are not in memory but fault at their first use. The program break moves to the later trace's initial
+    one, or back to the space's first one.
 
     Parameters
     ----------
     traces : sequence of Trace
         At least one.
     spaces : "same" or "new"
-        The later trace goes on in the spaces of the same numbers: its k-th agent of a role and space is the k-th agent
-        of that role and space of those before; what is left over are new agents. Or it has agents and spaces of its
+        "same": the later trace goes on in the spaces of the same numbers: its k-th agent of a role and space is the k-th agent
+        of that role and space of those before; further agents are new. "new": it has agents and spaces of its
         own, whose initial memory exists from the very beginning.
     fresh : bool
         Unmap everything at the seam, so that nothing stays warm.
     same_files : bool
-        Files with the same number are one; by default no trace maps a file of another's.
+        Merge files with the same number; by default no trace maps a file of another's.
 
     Returns
     -------
     Trace
-        Lazy. A trace without records, but the first, leaves no seam.
+        Lazy. A trace without records, except the first, leaves no seam.
 
     Raises
     ------
     TraceError
         If there are too many agents; from the iteration, if an address space has exited or was forked and a later
-        trace goes on in it or forks into it, or if a seam needs operations in a space that has no CPU agent.
+        trace continues in it or forks into it, or if a seam needs operations in a space that has no CPU agent.
     """
     traces = tuple(traces)
     if not traces:
@@ -62,12 +62,12 @@ def concatenate(
 
 
 def repeat(trace: Trace, times: int, spaces: Literal["same", "new"] = "same", fresh: bool = False) -> Trace:
-    """Let a trace run several times, as `concatenate` would; its files are the same each time.
+    """Let a trace run several times, like `concatenate`; its files are the same each time.
 
     Raises
     ------
     TraceError
-        If `times` is below 1, and what `concatenate` raises.
+        If `times` is below 1, or as for `concatenate`.
     """
     if times < 1:
         raise op.TraceError(f"repeat: times must be at least 1, not {times}")
@@ -94,7 +94,7 @@ def _sequence(what: str, traces: Sequence[Trace], spaces: str, fresh: bool, same
 
 
 def _matched(what: str, traces: Sequence[Trace], same_files: bool) -> tuple[list[op.Agent], list[Numbers]]:
-    """The agents of traces that share them, and each trace's numbers for them."""
+    """Return the agents of traces that share them, and each trace's numbers for them."""
     agents: list[op.Agent] = []
     numbers: list[Numbers] = []
     known: dict[int, Numbers] = {}
@@ -119,7 +119,7 @@ def _matched(what: str, traces: Sequence[Trace], same_files: bool) -> tuple[list
 
 
 def _first_memory(agents: Sequence[op.Agent], numbers: Sequence[Numbers]) -> Iterator[np.ndarray]:
-    """The initial memory of each space, from the first trace that has the space."""
+    """Yield the initial memory of each space, from the first trace that has the space."""
     space_of = np.array([agent.space for agent in agents])
     seen: set[int] = set()
     for own in dict.fromkeys(numbers):
@@ -129,7 +129,7 @@ def _first_memory(agents: Sequence[op.Agent], numbers: Sequence[Numbers]) -> Ite
 
 
 def _behind(numbers: Sequence[Numbers]) -> Iterator[np.ndarray]:
-    """The traces with spaces of their own."""
+    """Yield the traces' records one after the other, with spaces of their own."""
     for place, own in enumerate(numbers):
         chunks = own.chunks()
         first = next(chunks, None)
@@ -140,7 +140,7 @@ def _behind(numbers: Sequence[Numbers]) -> Iterator[np.ndarray]:
 
 
 def _chained(what: str, agents: Sequence[op.Agent], numbers: Sequence[Numbers], fresh: bool) -> Iterator[np.ndarray]:
-    """The traces in the same spaces."""
+    """Yield the traces' records one after the other, in the same spaces."""
     state = _State(what, agents)
     for prelude in _first_memory(agents, numbers):
         state.follow(prelude)
@@ -160,7 +160,7 @@ def _chained(what: str, agents: Sequence[op.Agent], numbers: Sequence[Numbers], 
 
 
 class _State:
-    """The address spaces so far: what they map, which have begun, which have exited."""
+    """The address spaces so far: their mappings, those in use, those that have exited."""
 
     def __init__(self, what: str, agents: Sequence[op.Agent]) -> None:
         self._what, self._agents = what, agents
@@ -169,10 +169,10 @@ class _State:
         self._memory: dict[int, Memory] = {}
         self._exited: set[int] = set()
         self._barred: set[int] = set()  # exited before this trace
-        self._begun: set[int] = set()  # in use before this trace: nobody may fork into them
+        self._begun: set[int] = set()  # in use before this trace: no agent may fork into them
 
     def follow(self, ops: np.ndarray) -> None:
-        """Follow the operations among checked records."""
+        """Apply the operations among checked records."""
         for agent in np.flatnonzero(np.bincount(ops["agent"], minlength=1)).tolist():
             self._memory.setdefault(self._agents[agent].space, Memory())
         for _, unit in units(ops, FOLLOWED):
@@ -186,7 +186,7 @@ class _State:
                 self._memory[space].apply(unit)
 
     def check(self, own: Numbers, ops: np.ndarray, place: int) -> None:
-        """Refuse records of a later trace in or into spaces that can't go on."""
+        """Refuse records of a later trace that run in or fork into spaces that can't be used."""
         if place and self._barred and np.isin(self._space_of[ops["agent"]], list(self._barred)).any():
             used = set(self._space_of[ops["agent"]].tolist())
             self._refuse(own, min(used & self._barred), place, "has exited and can't go on")
@@ -195,7 +195,7 @@ class _State:
                 self._refuse(own, child, place, "was in use, so nobody can fork into it")
 
     def seam(self, own: Numbers, first: np.ndarray, place: int, fresh: bool) -> np.ndarray:
-        """The records between the traces so far and the next one, which begins with `first`."""
+        """Return the records between the traces so far and the next one, which begins with `first`."""
         self._barred, self._begun = set(self._exited), set(self._memory)
         self.check(own, first, place)
         wanted: dict[int, Memory] = {}

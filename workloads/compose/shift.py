@@ -1,4 +1,4 @@
-"""A trace at other addresses."""
+"""Traces moved to other addresses."""
 
 import functools
 from collections.abc import Iterable, Iterator
@@ -16,17 +16,17 @@ HUGE = 512 * t.PAGE
 def shift(trace: Trace, offset: int, spaces: Iterable[int] | None = None) -> Trace:
     """Move all memory of a trace to other addresses.
 
-    Accesses, ranges of operations, both ranges of MREMAP and KSM_MERGE, the program break, what a guest does, and the
+    Moved are accesses, ranges of operations, both ranges of MREMAP and KSM_MERGE, the program break, a guest's operations, and the
     place in the other process that an XPMEM mapping shows. Offsets in files stay.
 
     Parameters
     ----------
     trace : Trace
-        Its records, and its initial memory, are moved.
+        The trace whose records, and initial memory, are moved.
     offset : int
         Bytes, a multiple of 4096, and of 2 MiB if there are mappings of huge pages; may be negative.
     spaces : iterable of int, optional
-        The address spaces that are moved; by default all.
+        The address spaces to move; by default all.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def _moved(
 
 @entry
 def _shift(ops, offsets, space_of):
-    """Move checked records; the first that would leave user memory, or -1."""
+    """Move checked records; return the index of the first that would leave user memory, or -1."""
     for i in range(ops.size):
         op = ops[i]
         kind = op.kind & ~t.CONTINUES
@@ -98,7 +98,7 @@ def _shift(ops, offsets, space_of):
 
 @part
 def _shift_range(ops, i, offset, offsets):
-    """Move an operation on a range; whether it stays in user memory."""
+    """Move an operation on a range; return whether it stays in user memory."""
     op = ops[i]
     args = t.args_of(op.kind)
     pages = t.page_count(ops, i)
@@ -126,5 +126,5 @@ def _shift_range(ops, i, offset, offsets):
 
 @part
 def _is_inside(address, pages):
-    """Whether user memory has these pages."""
+    """Return whether user memory has these pages."""
     return address >= 0 and address < t.USER_END and pages <= (t.USER_END - address) >> t.PAGE_SHIFT

@@ -1,6 +1,6 @@
-"""Small recordings of real programs that come with the package; `make.py` made them.
+"""Small recordings of real programs that come with the package, made by `make.py`.
 
-Those that end in .hwtrace have a program's accesses; those that end in .ftrace.xz the kernel's events of its memory.
+Files that end in .hwtrace have a program's accesses; files that end in .ftrace.xz the kernel's events of its memory.
 """
 
 import pathlib
@@ -15,7 +15,7 @@ FOLDER = pathlib.Path(__file__).resolve().parent
 
 
 def names() -> list[str]:
-    """The recordings there are."""
+    """Return the names of the recordings."""
     return sorted(path.name.partition(".")[0] for suffix in (SUFFIX, KERNEL_SUFFIX) for path in FOLDER.glob(f"*{suffix}"))
 
 
@@ -32,12 +32,12 @@ def load(name: str) -> Trace:
     Returns
     -------
     Trace
-        An agent for each thread; `info` says how it was recorded. Of "kernel": as `workloads.read_kernel` gives it.
+        An agent for each thread; `info` says how it was recorded. "kernel" is opened with `workloads.read_kernel`.
 
     Raises
     ------
     TraceError
-        If there is no such recording; lists those there are.
+        If there is no such recording; lists the existing ones.
     """
     if name not in names():
         raise TraceError(f"no recording {name!r}; there are {', '.join(names()) or 'none'}")

@@ -58,22 +58,22 @@ def main(names: list[str]) -> None:
 
 
 def sqlite(folder: pathlib.Path, out: pathlib.Path) -> Trace:
-    """A sqlite3 shell fills, indexes, joins, thins out and vacuums a database in a file that it maps."""
+    """Record a sqlite3 shell that fills, indexes, joins, thins out and vacuums a database in a file that it maps."""
     (folder / "work.sql").write_text(SQL.format(customers=280, items=960))
     return record([_program("sqlite3"), "work.db", ".read work.sql"], out, tool="lackey", cwd=folder, env=ENV)
 
 
 def gcc(folder: pathlib.Path, out: pathlib.Path) -> Trace:
-    """The front end of the C compiler reads a generated file and builds its functions; code generation is left out."""
+    """Record the C compiler's front end, which reads a generated file and builds its functions; code generation is left out."""
     (folder / "work.c").write_text(c_source(functions=10))
     found = subprocess.run([_program("gcc"), "-print-prog-name=cc1"], capture_output=True, text=True, check=True)
     return record([found.stdout.strip(), "-quiet", "-fsyntax-only", "work.c"], out, tool="lackey", cwd=folder, env=ENV)
 
 
 def git(folder: pathlib.Path, out: pathlib.Path) -> Trace:
-    """Four threads of git grep look for a word in files, each read into memory of its own that is unmapped afterwards.
+    """Record git grep: four threads look for a word in files, each read into memory of its own that is unmapped afterwards.
 
-    Every file is larger than those before it: glibc maps a buffer that is larger than any that was given back so far.
+    Every file is larger than those before it: glibc maps a buffer that is larger than any freed so far.
     """
     (folder / "files").mkdir()
     for i in range(24):
@@ -84,7 +84,7 @@ def git(folder: pathlib.Path, out: pathlib.Path) -> Trace:
 
 
 def text(size: int, seed: int) -> str:
-    """Lines of nine words, at least `size` bytes; the words follow from the seed."""
+    """Return lines of nine words, at least `size` bytes; the words follow from the seed."""
     lines, length, state = [], 0, seed
     while length < size:
         words = []
@@ -97,7 +97,7 @@ def text(size: int, seed: int) -> str:
 
 
 def kernel(folder: pathlib.Path, out: pathlib.Path) -> Trace:
-    """The kernel's events of a Python program: three threads compress, a forked child reads a snapshot while its parent writes."""
+    """Record the kernel's events of a Python program: three threads compress, a forked child reads a snapshot while its parent writes."""
     (folder / "work.py").write_text(PYTHON)
     path = out.with_name(f"{out.stem}{KERNEL_SUFFIX}")
     record_kernel([_program("python3"), "-I", "-S", "work.py"], path, cwd=folder, env=ENV)
@@ -134,7 +134,7 @@ assert sum(found) == 3 * (1 + 2 + 3 + 4) * 2 * 6000 * 32
 
 
 def c_source(functions: int) -> str:
-    """A C file of hash, sort and matrix functions, each a little different."""
+    """Return a C file of hash, sort and matrix functions, each slightly different."""
     parts = ["typedef unsigned long word;", "struct node { word key; struct node *left, *right; };"]
     for i in range(functions):
         parts.append(C_FUNCTIONS.replace("@", str(i)).replace("$", str(2 * i + 3)))

@@ -1,9 +1,9 @@
-"""Recording a program with valgrind's lackey.
+"""Record a program with valgrind's lackey.
 
-Valgrind lists the program's memory before it runs (-d), so the trace knows what is mapped before its first record.
-Its addresses are valgrind's own and repeatable: no randomisation, one thread at a time, no huge pages. A forked process
+Valgrind lists the program's memory before it runs (-d), so the trace has the mappings before its first record.
+The addresses are valgrind's own and repeatable: no randomisation, one thread at a time, no huge pages. A forked process
 is not followed: it is a FORK and an EXIT, with nothing in between. A successful execve ends the recording. Threads share
-one agent, for lackey does not tell them apart.
+one agent, because lackey does not tell them apart.
 """
 
 import re
@@ -27,7 +27,7 @@ LAYOUT_END = b"aspacem >>>"
 
 
 def missing() -> str:
-    """Why this recorder cannot be used here; empty if it can."""
+    """Return why this recorder cannot be used here; empty if it can."""
     return "" if shutil.which("valgrind") else "valgrind, which is not installed (Debian, Ubuntu: apt-get install valgrind)"
 
 
@@ -51,12 +51,12 @@ class Recorder:
         self.agents, self.cut = self._run.agents, self._run.cut
 
     def chunks(self) -> Iterator[np.ndarray]:
-        """The records, while the program runs."""
+        """Yield the records, while the program runs."""
         with self._launch as launch:
             yield from self._run.chunks(Stream(launch.log, self._command[0]))
 
     def finish(self) -> tuple[np.ndarray, dict[str, Any]]:
-        """(prelude, info), after the program's end."""
+        """Return (prelude, info), after the program's end."""
         prelude, info = self._run.finish()
         if not info["lines"]:
             raise TraceError(f"cannot record {self._command[0]!r}: {self._launch.complaint or 'valgrind recorded nothing'}")
@@ -68,12 +68,12 @@ class Recorder:
         return [str(shutil.which("valgrind")), *OPTIONS, f"--log-fd={log}", *self._command]
 
     def _layout(self) -> list[str]:
-        """Lines that list the program's memory before it runs; waits for them."""
+        """Wait for the lines that list the program's memory before it runs, and return them."""
         self._has_layout.wait()
         return self._debug
 
     def _keep(self, line: bytes) -> bool:
-        """Keep valgrind's debug output up to the first list of memory."""
+        """Keep valgrind's debug output up to the first list of memory; return whether the line was such output."""
         if line and not DEBUG.match(line):
             return False
         if not self._has_layout.is_set():

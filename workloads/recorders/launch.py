@@ -1,4 +1,4 @@
-"""A tool that runs a program and writes a recording to a pipe of ours: nothing of it touches the disk, or goes on without us."""
+"""A tool that runs a program and writes a recording to a pipe of ours: nothing of it touches the disk, or outlives this process."""
 
 import contextlib
 import fcntl
@@ -11,23 +11,23 @@ from typing import Any, BinaryIO
 
 from workloads.guardian import Guardian
 
-PIPE_SIZE = 1 << 20  # bytes: what a process may ask for without privileges
+PIPE_SIZE = 1 << 20  # bytes: the most that a process without privileges may ask for
 SET_PIPE_SIZE = getattr(fcntl, "F_SETPIPE_SZ", 1031)
 
 
 class Launch:
-    """A running tool: what it writes, its and its program's errors passed on.
+    """A running tool, with its output; error messages of tool and program are passed on.
 
     Parameters
     ----------
     command : callable
-        Given the descriptor to write to, returns the tool's command.
+        Returns the tool's command, given the descriptor to write to.
     keep : callable
-        Whether a line of the errors is ours and not to be passed on.
+        Returns whether a line of the errors is ours and not to be passed on.
     cwd, env : optional
         Working directory and environment.
     share : sequence of int
-        Further descriptors that the tool gets.
+        Further descriptors that the tool inherits.
     """
 
     def __init__(
@@ -62,11 +62,11 @@ class Launch:
         if kind is not None:
             self._guardian.kill(self._process)
         self.wait()
-        self._errors.join(timeout=5)  # a daemon of the program's may hold it open
+        self._errors.join(timeout=5)  # a daemon started by the program may hold it open
         self._stack.close()
 
     def wait(self) -> int:
-        """The exit status, once there is one; negative: the signal that killed the program."""
+        """Wait for the exit status and return it; negative: the signal that killed the program."""
         if self.status is None:
             self.status = self._process.wait()
             self._guardian.program_ended()
@@ -82,7 +82,7 @@ class Launch:
 
 
 def _enlarge(pipe: int) -> None:
-    """Room for a reader that falls behind for a while; where there is none to be had, it waits more often."""
+    """Enlarge a pipe, for a reader that falls behind for a while; without a larger pipe the writer only waits more often."""
     try:
         fcntl.fcntl(pipe, SET_PIPE_SIZE, PIPE_SIZE)
     except OSError:

@@ -1,14 +1,14 @@
-"""Recording a program with QEMU's user mode: every thread is an agent.
+"""Record a program with QEMU's user mode: every thread is an agent.
 
-The plugin beside this file, in C, is built on first use with the system's C compiler. It writes a thread recording
-(`workloads.readers.threads`), which is read as it comes. QEMU lists the program's memory before it runs, so VMAs are exact
-where it tells plugins of it (versions 7.2 to 8.2); else they are inferred from use.
+The plugin in this folder, in C, is built on first use with the system's C compiler. It writes a thread recording
+(`workloads.readers.threads`), which is read as it arrives. QEMU lists the program's memory before it runs, so VMAs are exact
+if it passes the list to plugins (versions 7.2 to 8.2); otherwise they are inferred from use.
 
-A program of one thread that does the same records the same: QEMU places programs without randomisation, and the random bytes that a
-program gets at its start are seeded. The order of threads is not repeatable, nor is what depends on it. A forked process
+A deterministic program of one thread gives the same recording each time: QEMU places programs without randomisation, and the random bytes
+that a program gets at its start are seeded. The order of threads is not repeatable, nor is anything that depends on it. A forked process
 is not followed: it is a FORK and an EXIT, with nothing in between; so is the child of a vfork. A successful execve ends the
-recording: the new program runs outside QEMU. What a program has accessed when a signal kills it is all there. A program that
-closes all descriptors at once ends the recording, with a warning. What the kernel reads and writes for a call is not
+recording: the new program runs outside QEMU. All accesses before a signal that kills a program are recorded. A program that
+closes all descriptors at once ends the recording, with a warning. The kernel's reads and writes for a call are not
 recorded; a block of instructions that a signal interrupts counts as fetched to its end.
 """
 
@@ -41,13 +41,13 @@ QEMU = "qemu-x86_64"
 SOURCES = ("plugin.c", "qemu.h", "stream.h", "layout.h")
 FLAGS = ("-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-pthread")
 OPTIONS = ("-cpu", "max", "-seed", "1")
-SLOTS, ENTRIES = 1024, 4096  # threads at a time; entries that each may hold back
-SHARED, HEADER, ENTRY = 64, 64, 16  # bytes: at the front of the buffers, of each, of an entry
+SLOTS, ENTRIES = 1024, 4096  # most threads at a time; most entries that each may hold back
+SHARED, HEADER, ENTRY = 64, 64, 16  # bytes: at the front of the buffers; at the front of each; of an entry
 SLOT = HEADER + ENTRIES * ENTRY
 
 
 def missing() -> str:
-    """Why this recorder cannot be used here; empty if it can."""
+    """Return why this recorder cannot be used here; empty if it can."""
     if shutil.which(QEMU) is None:
         return f"{QEMU}, which is not installed (Debian, Ubuntu: apt-get install qemu-user)"
     if shutil.which("cc") is None:
@@ -56,14 +56,14 @@ def missing() -> str:
 
 
 def plugin() -> pathlib.Path:
-    """The plugin, which is built if it has not been.
+    """Return the plugin, and build it first if needed.
 
     To keep a recording as it is: ``qemu-x86_64 -plugin PLUGIN,out=FILE PROGRAM ...``; `workloads.read` reads it.
 
     Returns
     -------
     Path
-        A shared library in the user's cache folder (or in HWMODEL_CACHE), or, where nothing can be kept, in a folder of this process.
+        A shared library in the user's cache folder (or in HWMODEL_CACHE), or, if nothing can be kept, in a folder of this process.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def _store() -> Store:
 
 @functools.cache
 def _own_folder() -> str:
-    """A folder that goes when this process does."""
+    """Return a folder that is removed when this process ends."""
     folder = tempfile.TemporaryDirectory(prefix="hwmodel-")
     atexit.register(folder.cleanup)
     return folder.name
@@ -106,7 +106,7 @@ def _own_folder() -> str:
 
 @functools.cache
 def _built(*arguments: str) -> bytes:
-    """Compile a shared library."""
+    """Compile a shared library and return its bytes."""
     with tempfile.TemporaryDirectory(prefix="hwmodel-") as folder:
         path = pathlib.Path(folder) / "plugin.so"
         found = subprocess.run(["cc", *arguments, "-o", str(path)], capture_output=True, text=True, check=False)
@@ -122,7 +122,7 @@ def _said(command: list[str]) -> str:
 
 @functools.cache
 def _version() -> str:
-    """QEMU's version; "0" if it tells none."""
+    """Return QEMU's version; "0" if QEMU reports none."""
     found = re.search(r"version (\d+(?:\.\d+)*)", _said([QEMU, "--version"]))
     return found[1] if found else "0"
 
@@ -148,12 +148,12 @@ class Recorder:
         self.agents, self.cut = self._run.agents, self._run.cut
 
     def chunks(self) -> Iterator[np.ndarray]:
-        """The records, while the program runs."""
+        """Yield the records, while the program runs."""
         with open(self._buffers, "rb") as buffers, self._launch as launch:
             yield from self._run.chunks(Stream(cast(BinaryIO, Flow(launch.log, buffers)), self._command[0]))
 
     def finish(self) -> tuple[np.ndarray, dict[str, Any]]:
-        """(prelude, info), after the program's end."""
+        """Return (prelude, info), after the program's end."""
         prelude, info = self._run.finish()
         if not info["threads"]:
             raise TraceError(f"cannot record {self._command[0]!r}: {self._launch.complaint or 'QEMU recorded nothing'}")
@@ -173,7 +173,7 @@ class Recorder:
 
 
 class Flow(io.RawIOBase):
-    """What the plugin writes to the pipe, then what it left behind in its buffers if it was killed.
+    """The plugin's output: the bytes from the pipe, then the entries left in its buffers if it was killed.
 
     Parameters
     ----------
@@ -187,11 +187,11 @@ class Flow(io.RawIOBase):
         self._left: bytes | None = None
 
     def readable(self) -> bool:
-        """True."""
+        """Return True."""
         return True
 
     def readinto(self, view: Any) -> int:
-        """Fill `view` as far as there are bytes at once; the number of bytes, 0 at the end."""
+        """Fill `view` with the bytes available at once; return the number of bytes, 0 at the end."""
         if self._left is None:
             got = int(self._pipe.readinto(view))  # type: ignore[attr-defined]
             self._came += got
@@ -208,7 +208,7 @@ class Flow(io.RawIOBase):
         self._pipe.close()
 
     def _leftovers(self) -> bytes:
-        """The entries between `written` and `filled` of every buffer; of the one being written, those that did not come."""
+        """Return the entries between `written` and `filled` of every buffer; of the buffer being written, those not yet received."""
         with mmap.mmap(self._buffers.fileno(), 0, prot=mmap.PROT_READ) as view:
             words = np.frombuffer(view, np.int64, SHARED // 8)
             ahead, writing = self._came - int(words[0]), int(words[1])
@@ -223,7 +223,7 @@ class Flow(io.RawIOBase):
 
 
 def _program(command: list[str], cwd: Any, env: Mapping[str, str] | None) -> list[str]:
-    """What QEMU is to run: it searches no PATH and knows no scripts."""
+    """Return the command for QEMU, which neither searches PATH nor runs scripts."""
     path = str(shutil.which(command[0], path=(env or os.environ).get("PATH")) or command[0])
     with open(os.path.join(cwd or "", path), "rb") as file:
         head = file.read(256)

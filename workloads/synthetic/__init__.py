@@ -1,4 +1,4 @@
-"""Seeded generators: streams in constant memory, the same records however they are cut and wherever one starts."""
+"""Seeded generators: streams in constant memory, with the same records wherever a stream is cut or started."""
 
 from workloads.synthetic.balloons import balloon
 from workloads.synthetic.barriers import mprotect_toggle

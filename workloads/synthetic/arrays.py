@@ -1,4 +1,4 @@
-"""Arrays of a program, each in a mapping of its own, as large ones from malloc are."""
+"""Arrays of a program, each in a mapping of its own, like large ones from malloc."""
 
 from collections.abc import Container, Mapping
 
@@ -8,18 +8,18 @@ from hwmodel import op
 from workloads.synthetic.drawing import BASE, PROT
 
 APART = 1 << 21
-"""Every array begins at a multiple of this, and at least a page behind the one before: mappings that touch would be one."""
+"""Every array begins at a multiple of this, and at least a page after the one before: adjacent mappings would be merged."""
 
 
 def place(sizes: Mapping[str, int], filled: Container[str] = ()) -> tuple[dict[str, int], np.ndarray]:
-    """Where arrays begin, and what maps them.
+    """Place arrays in memory: return their addresses, and the mappings that hold them.
 
     Parameters
     ----------
     sizes : mapping of str to int
         Bytes of each array, at least 1; in the order in which they are placed.
     filled : container of str
-        Those that were filled before the trace: their pages are in memory from the beginning.
+        Arrays filled before the trace: their pages are in memory from the beginning.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""A virtual machine that gives memory back to its host, and takes it again."""
+"""A virtual machine that returns memory to its host, and takes it back."""
 
 import functools
 import itertools
@@ -11,7 +11,7 @@ from hwmodel.trace import Trace
 from workloads.synthetic.drawing import check_range, check_usual, deal, generator, issuers, make_agents, touch
 from workloads.synthetic.rounds import MOST_PAGES, barrier, region, round_trace, single, units
 
-ORDERS = 1 << 40  # spawn keys of the orders in which pages are given back, apart from those of the accesses
+ORDERS = 1 << 40  # spawn keys of the orders in which pages are returned, different from those of the accesses
 
 
 def balloon(
@@ -26,15 +26,15 @@ def balloon(
     devices: int = 2,
     seed: int = 0,
 ) -> Trace:
-    """A guest's balloon grows chunk by chunk to a share of its memory and shrinks again, over and over.
+    """Generate a guest whose balloon grows chunk by chunk to a share of its memory and shrinks again, over and over.
 
     virtio-balloon: the guest's driver hands over the numbers of up to 256 pages at a time (VIRTIO_BALLOON_ARRAY_PFNS_MAX),
-    strewn over its memory; QEMU discards each with MADV_DONTNEED, and advises each page that it returns with
+    spread over its memory; QEMU discards each with MADV_DONTNEED, and advises each page that it returns with
     MADV_WILLNEED, which changes nothing (one SYSCALL each). `part` > 1 stands for larger pieces, as in free page
-    reporting. The guest does not touch what the balloon holds, and writes to each returned page first.
+    reporting. The guest does not touch pages in the balloon, and writes to each returned page first.
 
     In the model: one notice for each MADVISE, flushes and kicks of vCPUs, and faults of vCPUs on zeroed pages after the
-    balloon shrinks. A SYNC before each chunk stands for the hand-shake of guest and host: what the guest gives it no longer uses.
+    balloon shrinks. A SYNC before each chunk stands for the hand-shake of guest and host: the guest no longer uses pages that it gives.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def balloon(
 def _rounds(
     parts: int, part: int, taken: int, steps: int, every: int, writes: float, vcpus: np.ndarray, seed: int
 ) -> Iterator[np.ndarray]:
-    """The balloon holds the first parts of `order`; it takes and returns at their end."""
+    """Yield rounds: the balloon holds the first parts of `order`; it takes and returns parts at their end."""
     for k in itertools.count():
         random, step = generator(seed, k), k % (2 * steps)
         if step == 0:

@@ -1,4 +1,4 @@
-"""A garbage collector whose write barrier is the protection of pages."""
+"""A garbage collector that uses page protection as its write barrier."""
 
 import functools
 import itertools
@@ -22,17 +22,17 @@ def mprotect_toggle(
     devices: int = 1,
     seed: int = 0,
 ) -> Trace:
-    """Mutators use a heap of which a collector write-protects one slice after another.
+    """Generate mutators that use a heap of which a collector write-protects one slice after another.
 
     The virtual-memory write barrier of concurrent collectors (Appel and Li, "Virtual memory primitives for user programs",
     1991; Boehm, Demers and Shenker, "Mostly parallel garbage collection", 1991): many pages are protected in one call, and
     unprotected one by one as mutators trap on them. CPU agent 0 protects a slice, reads its pages, and at last unprotects
-    what is left. Before the first write of a mutator to a page of the slice stands the MPROTECT of that page that its trap
-    handler makes, by itself, or by CPU agent 0 for a device. The trap itself (exception, signal) is not in the trace, so
-    no access is one without permission.
+    the remaining pages. The first write of a mutator to a page of the slice comes after the MPROTECT of that page that its trap
+    handler makes: the mutator itself, or CPU agent 0 for a device. The trap itself (exception, signal) is not in the trace, so
+    no access lacks permission.
 
-    In the model: write locks of the mmap lock, splitting and merging of VMAs, a notice and a flush for each protection taken away, none
-    for those given back, and the faults of CPUs and devices that then find their page read-only.
+    In the model: write locks of the mmap lock, splitting and merging of VMAs, a notice and a flush for each protection removed, none
+    for those restored, and the faults of CPUs and devices that then find their page read-only.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def _rounds(
 
 
 def _first_writes(ops: np.ndarray, first: int, part: int) -> np.ndarray:
-    """Where each page of [first, first + part) is written first, ascending."""
+    """Return the indices of the first write to each page of [first, first + part), ascending."""
     pages = page_of(ops)
     inside = np.flatnonzero((ops["kind"] == op.WRITE) & (pages >= first) & (pages < first + part))
     return np.sort(inside[np.unique(pages[inside], return_index=True)[1]])

@@ -1,4 +1,4 @@
-"""A linked list in random order, followed."""
+"""Traversal of a linked list in random order."""
 
 import functools
 from typing import Any
@@ -10,7 +10,7 @@ from hwmodel.jit import entry
 from hwmodel.trace import Trace
 from workloads.synthetic.drawing import BASE, PROT, block_trace, check_range, issuers
 
-LIST = 0xC4A5E  # the spawn key of the order of the nodes
+LIST = 0xC4A5E  # spawn key of the order of the nodes
 
 
 def pointer_chase(
@@ -21,7 +21,7 @@ def pointer_chase(
     devices: int = 0,
     seed: int = 0,
 ) -> Trace:
-    """Loads of which each has the address of the next: one cycle through all nodes of a region in random order.
+    """Generate loads that each return the address of the next: one cycle through all nodes of a region in random order.
 
     The measure of memory latency, as of lmbench's lat_mem_rd with its random order (-t). That one permutes pages and takes another page at
     every step; here all cycles through the nodes are equally likely, as S. Sattolo's algorithm draws them.
@@ -31,13 +31,13 @@ def pointer_chase(
     accesses : int
         Over all agents; a record each, in turn. An agent's reads are in its own order; nothing here makes the next wait for the one before.
     pages : int
-        Size of the region in pages of 4 KiB; in memory from the beginning, for the list was made before.
+        Size of the region in pages of 4 KiB; in memory from the beginning, because the list was made before.
     node : int
         Bytes of a node, a multiple of 8; its first 8 are read.
     cpus, devices : int
         As for `uniform`; the agents begin at places evenly spread over the cycle.
     seed : int
-        The order of the nodes.
+        Seed for the order of the nodes.
 
     Returns
     -------
@@ -57,7 +57,7 @@ def pointer_chase(
     nodes = (pages << op.PAGE_SHIFT) // node
     check_range("nodes (pages * 4096 / node)", nodes, 1, 1 << 28)
     agents = issuers(cpus, devices)
-    # a random order, followed around, is a random cycle: each cycle is that of `nodes` orders, one for each node to begin with
+    # a random order followed in a circle is a random cycle: each cycle comes from `nodes` orders, one for each first node
     order = np.random.default_rng([seed, LIST]).permutation(nodes) * node + BASE
     starts = np.arange(agents.size) * nodes // agents.size
     fill = functools.partial(_fill, order, starts, agents)
@@ -74,7 +74,7 @@ def _fill(order: np.ndarray, starts: np.ndarray, agents: np.ndarray, first: int,
 
 @entry
 def _follow(ops, first, order, starts, agents):
-    """The reads from `first` on; agent a begins at order[starts[a]]."""
+    """Fill in the reads from `first` on; agent a begins at order[starts[a]]."""
     agent, step = first % agents.size, first // agents.size
     for i in range(ops.size):
         op.write(ops[i], order[(starts[agent] + step) % order.size], 1, 0, op.READ, agents[agent])

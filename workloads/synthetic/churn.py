@@ -1,4 +1,4 @@
-"""A region that is used by some agents while a CPU unmaps and maps parts of it."""
+"""A region used by some agents while a CPU unmaps and maps parts of it."""
 
 import functools
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from hwmodel.trace import Trace
 from workloads.synthetic.drawing import BASE, BLOCK, block_records, check_range, check_usual, generator, insert, issuers, make_agents
 
 PROT = op.PROT_READ | op.PROT_WRITE
-PLACES = 1 << 20  # spawn key: where parts go, apart from the keys of the accesses
+PLACES = 1 << 20  # spawn key of the places of parts, different from the keys of the accesses
 UNMAP, DONTNEED = "unmap", "dontneed"
 
 
@@ -26,7 +26,7 @@ def unmap_churn(
     devices: int = 1,
     seed: int = 0,
 ) -> Trace:
-    """Uniform accesses to a region of which CPU agent 0, every so often, gives a random part back and maps it anew.
+    """Generate uniform accesses to a region; CPU agent 0 regularly returns a random part of it and maps the part anew.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def unmap_churn(
     part : int
         Pages of a part; it begins at a random multiple of its size.
     how : "unmap" or "dontneed"
-        MUNMAP and, right behind it, MMAP of the same pages: program order is kept, so no access finds a hole. Or one
+        MUNMAP and, directly after it, MMAP of the same pages: program order is kept, so no access finds a hole. Or one
         MADVISE with DONTNEED, which is not ordered with the accesses of other agents.
     writes, cpus, devices, seed
         As for `uniform`.
@@ -72,7 +72,7 @@ def unmap_churn(
 def _stream(
     accesses: int, pages: int, every: int, part: int, how: str, writes: float, agents: np.ndarray, seed: int
 ) -> Iterator[np.ndarray]:
-    """Operation k (from 1) lies before access k * every."""
+    """Yield the accesses, with operation k (from 1) before access k * every."""
     draw = functools.partial(_draw, pages)
     for first in range(0, accesses, BLOCK):
         size, block = min(BLOCK, accesses - first), first // BLOCK
@@ -83,7 +83,7 @@ def _stream(
 
 
 def _operations(places: np.ndarray, part: int, how: str) -> np.ndarray:
-    """OP[operation, record]: the units that give the parts at `places` back."""
+    """Return OP[operation, record]: the units that unmap or discard the parts at `places`."""
     unit = op.paged_unit(op.MADVISE, BASE, part, [(0, op.DONTNEED)])
     if how == UNMAP:
         unit = [*op.paged_unit(op.MUNMAP, BASE, part), *op.mmap_unit(BASE, part, PROT)]

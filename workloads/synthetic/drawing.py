@@ -1,4 +1,4 @@
-"""What the generators share: who issues accesses, the region, and blocks of records drawn independently."""
+"""Common parts of the generators: the agents that issue accesses, the region, and blocks of records drawn independently."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -10,40 +10,40 @@ from hwmodel import op
 from hwmodel.trace import Trace
 
 BASE = 0x10_0000_0000
-"""Where the region of every synthetic workload begins."""
+"""Address of the region of every synthetic workload."""
 PROT = op.PROT_READ | op.PROT_WRITE
 BLOCK = 1 << 16
-"""Accesses drawn from one seeded generator: part of what a seed means, so never changed."""
+"""Accesses drawn from one seeded generator: traces of a seed depend on it, so it never changes."""
 WHOLE = np.dtype((np.void, op.OP.itemsize))
-"""A record as one piece: NumPy copies records field by field, 15 times slower."""
+"""A record as one opaque piece: NumPy copies records field by field, 15 times slower."""
 
 Draw = Callable[[np.random.Generator, int, int], np.ndarray]
-"""(generator, first access, accesses) -> int64[accesses], their pages in the region."""
+"""(generator, first access, accesses) -> int64[accesses], the accesses' pages in the region."""
 Fill = Callable[[int, int], np.ndarray]
-"""(first access, accesses) -> OP[accesses]; asked for whole blocks and the rest."""
+"""(first access, accesses) -> OP[accesses]; called for whole blocks and the rest."""
 
 
 def stream_trace(
     draw: Draw, *, pages: int, accesses: int, writes: float, cpus: int, devices: int, seed: int, info: dict[str, Any]
 ) -> Trace:
-    """A trace of accesses to random pages of one region, dealt out to its agents in turn.
+    """Return a trace of accesses to random pages of one region, dealt out to its agents in turn.
 
     Parameters
     ----------
     draw : callable
-        The pages of some consecutive accesses.
+        Draws the pages of some consecutive accesses.
     pages : int
         Size of the region in pages of 4 KiB.
     accesses : int
-        In all, over all agents.
+        Total over all agents.
     writes : float
-        Part of them that are writes, in [0, 1].
+        Part of the accesses that are writes, in [0, 1].
     cpus, devices : int
         Agents of one address space. If there are devices, they alone access memory.
     seed : int
         At least 0.
     info : dict
-        Goes to the trace.
+        Becomes the trace's info.
 
     Raises
     ------
@@ -58,14 +58,14 @@ def stream_trace(
 
 
 def block_trace(fill: Fill, *, accesses: int, cpus: int, devices: int, prelude: np.ndarray, info: dict[str, Any]) -> Trace:
-    """A trace of accesses of which any stretch can be made without those before it.
+    """Return a trace of accesses of which any stretch can be made without those before it.
 
     Parameters
     ----------
     fill : callable
-        The records of some consecutive accesses, one each.
+        Makes the records of some consecutive accesses, one each.
     prelude : OP[n]
-        What is mapped.
+        The initial mappings.
     accesses, cpus, devices, info
         As for `stream_trace`.
 
@@ -81,14 +81,14 @@ def block_trace(fill: Fill, *, accesses: int, cpus: int, devices: int, prelude: 
 
 
 def make_agents(cpus: int, devices: int) -> list[op.Agent]:
-    """CPUs, then devices, of address space 0."""
+    """Return the CPUs, then the devices, all of address space 0."""
     _check_agents(cpus, devices)
     names = [("cpu", i) for i in range(cpus)] + [("device", i) for i in range(devices)]
     return [op.Agent(role, 0, f"{role}{i}") for role, i in names]  # type: ignore[arg-type]
 
 
 def issuers(cpus: int, devices: int) -> np.ndarray:
-    """The agents that access memory: the devices, or the CPUs if there are none."""
+    """Return the agents that access memory: the devices, or the CPUs if there are none."""
     _check_agents(cpus, devices)
     return np.arange(cpus, cpus + devices) if devices else np.arange(cpus)
 
@@ -100,7 +100,7 @@ def _check_agents(cpus: int, devices: int) -> None:
 
 
 def check_usual(accesses: int, pages: int, writes: float, seed: int, most: int = (op.USER_END - BASE) >> op.PAGE_SHIFT) -> None:
-    """Refuse what every generator has, if it is out of range; `most`: pages."""
+    """Refuse the common parameters of generators if out of range; `most`: pages."""
     check_range("pages", pages, 1, most)
     check_range("accesses", accesses, 1)
     check_range("writes", writes, 0, 1)
@@ -115,25 +115,25 @@ def check_range(name: str, value: float, low: float, high: float | None = None) 
 
 
 def generator(seed: int, block: int) -> np.random.Generator:
-    """The random numbers of one block, whatever was drawn before."""
+    """Return the random numbers of one block, which do not depend on earlier draws."""
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(block,))))
 
 
 def block_records(
     draw: Draw, block: int, first: int, size: int, writes: float, agents: np.ndarray, seed: int
 ) -> np.ndarray:
-    """The OP records of one block of accesses."""
+    """Return the OP records of one block of accesses."""
     random = generator(seed, block)
     return touch(random, draw(random, first, size), writes, deal(agents, first, size))
 
 
 def deal(agents: np.ndarray, first: int, size: int) -> np.ndarray:
-    """Whose the accesses [first, first + size) are: the agents take turns."""
+    """Return the agents of the accesses [first, first + size): the agents take turns."""
     return np.tile(np.roll(agents, -(first % agents.size)), -(-size // agents.size))[:size]
 
 
 def touch(random: np.random.Generator, pages: np.ndarray, writes: float, agents: np.ndarray | int) -> np.ndarray:
-    """The OP records of one access to a random word of each of `pages` of the region."""
+    """Return the OP records of one access to a random word of each of `pages` of the region."""
     ops = np.zeros(pages.size, op.OP)
     ops["address"] = BASE + (pages << op.PAGE_SHIFT)
     ops["address"] += random.integers(0, op.PAGE // 8, pages.size) * 8  # aligned words: none crosses a page
@@ -144,7 +144,7 @@ def touch(random: np.random.Generator, pages: np.ndarray, writes: float, agents:
 
 
 def insert(ops: np.ndarray, before: np.ndarray, units: np.ndarray) -> np.ndarray:
-    """The records of `ops` with units[i] before the record before[i]; `before` ascends."""
+    """Return the records of `ops` with units[i] inserted before the record before[i]; `before` ascends."""
     length = units.shape[1]
     out = np.empty(ops.size + units.size, op.OP)
     starts = before + length * np.arange(before.size)

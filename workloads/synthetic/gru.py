@@ -1,4 +1,4 @@
-"""What the instructions of a GRU do to memory: block copies, gathers and scatters."""
+"""Memory accesses of GRU instructions: block copies, gathers and scatters."""
 
 import functools
 import itertools
@@ -12,7 +12,7 @@ from workloads.synthetic.drawing import BASE, check_range, check_usual, generato
 from workloads.synthetic.rounds import MOST_PAGES, region, renew, round_trace, spread
 
 LINES = 64  # cache lines of a page
-ELEMENTS = 1 << 14  # accesses of the gathers and scatters that are drawn together: part of what a seed means
+ELEMENTS = 1 << 14  # accesses of the gathers and scatters that are drawn together: traces of a seed depend on it
 
 
 def gru_block_copy(
@@ -26,20 +26,20 @@ def gru_block_copy(
     devices: int = 2,
     seed: int = 0,
 ) -> Trace:
-    """Devices copy blocks from one region to another while CPUs use both and now and then renew a buffer of the second.
+    """Generate devices that copy blocks from one region to another, while CPUs use both and sometimes renew a buffer of the second.
 
     The GRU's BCOPY (gru_bcopy of the driver's gru_instructions.h): source and destination are virtual addresses, and the engine
     copies line by line. A page of a copy is a READ of 64 lines and a WRITE of 64 lines.
 
     In the model: a miss for each page of either side, the interrupt path for pages that the CPUs have in their page table and
-    the driver's slow path for those that were renewed, and invalidations that meet copies under way.
+    the driver's slow path for renewed pages, and invalidations that meet copies under way.
 
     Parameters
     ----------
     accesses : int
         Over all agents; a page copied is 128 accesses, in two records.
     pages : int
-        Size of each region in pages of 4 KiB; in memory from the start, the destination behind the source.
+        Size of each region in pages of 4 KiB; in memory from the start, the destination after the source.
     length : int
         Pages of a copy; source and destination are drawn uniformly.
     every : int
@@ -77,7 +77,7 @@ def gru_block_copy(
 def _copies(
     pages: int, length: int, every: int, share: float, writes: float, cpus: int, devices: int, seed: int
 ) -> Iterator[np.ndarray]:
-    """The axes of a round's accesses: copy, page of it, device, side (source, destination)."""
+    """Yield the accesses of each round; their axes: copy, page of the copy, device, side (source, destination)."""
     for k in itertools.count():
         random = generator(seed, k)
         starts = random.integers(0, pages - length + 1, (every, 1, devices, 2)) + np.array([0, pages])
@@ -100,13 +100,13 @@ def gather_scatter(
     devices: int = 4,
     seed: int = 0,
 ) -> Trace:
-    """Devices gather and scatter vectors of random elements of a table, each mostly in a part of its own; CPUs use it too.
+    """Generate devices that gather and scatter vectors of random elements of a table, mostly each in its own part; CPUs use it too.
 
     The GRU's indexed vector instructions (gru_ivload, gru_ivstore: a base address and a vector of indexes), on a table that is partitioned
-    over the devices, as a distributed hash table or a sparse matrix is. How long vectors were in practice is not published: `vector` is a
-    parameter, which the 512 cache lines of a GRU's data segment bound.
+    over the devices, like a distributed hash table or a sparse matrix. The usual length of vectors is not published: `vector` is a
+    parameter, bounded by the 512 cache lines of a GRU's data segment.
 
-    In the model: the worst case of a secondary TLB without a page table behind it: nearly every element is a trap once the part exceeds
+    In the model: the worst case of a secondary TLB without a page table to walk: nearly every element is a trap once the part exceeds
     the TLB, up to one outstanding miss for each control block.
 
     Parameters
@@ -152,7 +152,7 @@ def gather_scatter(
 def _vectors(
     pages: int, vector: int, remote: float, share: float, writes: float, cpus: int, devices: int, seed: int
 ) -> Iterator[np.ndarray]:
-    """The axes of a round's accesses: instruction, element of it, device."""
+    """Yield the accesses of each round; their axes: instruction, element of the instruction, device."""
     shape = (max(1, ELEMENTS // (vector * devices)), vector, devices)
     size = pages // devices
     for k in itertools.count():
@@ -167,7 +167,7 @@ def _vectors(
 def _with_cpus(
     random: np.random.Generator, ops: np.ndarray, pages: int, share: float, writes: float, cpus: int
 ) -> np.ndarray:
-    """The devices' records with the CPUs' spread among them."""
+    """Return the devices' records with the CPUs' spread evenly among them."""
     many = round(share * ops.size)
     own = touch(random, random.integers(0, pages, many), writes, np.arange(many) % cpus)
     return insert(ops, spread(many, ops.size), own[:, None])

@@ -1,4 +1,4 @@
-"""Processes of a message-passing program that exchange the borders of their blocks through one another's memory."""
+"""Processes of a message-passing program that exchange the borders of their blocks by direct access to each other's memory."""
 
 import functools
 import itertools
@@ -16,7 +16,7 @@ LINES = 64  # cache lines of a page
 
 
 class _Ranks(NamedTuple):
-    """Each rank's space has, from BASE: its block, its two ghost borders, where it sees its neighbours' borders, its segment."""
+    """The layout of each rank's space, from BASE: block, two ghost borders, view of the neighbours' borders, segment."""
 
     ranks: int
     pages: int
@@ -28,19 +28,19 @@ class _Ranks(NamedTuple):
     devices: int
 
     def seen(self) -> int:
-        """The first page where a rank sees its left neighbour's right border, then its right neighbour's left one."""
+        """Return the first page of a rank's view of its left neighbour's right border; its right neighbour's left one follows."""
         return self.pages + 2 * self.halo
 
     def segment(self) -> int:
-        """The first page of what a rank shares, if borders are copied through shared memory."""
+        """Return the first page of a rank's shared segment, if borders are copied through shared memory."""
         return self.pages + 4 * self.halo
 
     def neighbours(self, rank: int) -> tuple[int, int]:
-        """Left and right in the ring."""
+        """Return the left and right neighbours in the ring."""
         return (rank - 1) % self.ranks, (rank + 1) % self.ranks
 
     def copiers(self) -> np.ndarray:
-        """Agents[rank, border page]: who copies it: the rank's devices in turn, or its CPU."""
+        """Return agents[rank, border page]: the agent that copies it, one of the rank's devices in turn, or its CPU."""
         ranks, turn = np.arange(self.ranks)[:, None], np.arange(2 * self.halo)
         return self.ranks + ranks * self.devices + turn % self.devices if self.devices else ranks + 0 * turn
 
@@ -56,15 +56,15 @@ def mpi_halo(
     devices: int = 0,
     seed: int = 0,
 ) -> Trace:
-    """A grid in blocks, one to each process of a ring: compute, barrier, copy the neighbours' borders, barrier, again and again.
+    """Generate a grid in blocks, one for each process of a ring: compute, barrier, copy the neighbours' borders, barrier, repeat.
 
     A halo exchange within a machine as MPI libraries do it over XPMEM (SGI's MPT, Open MPI, MPICH): a process attaches to
-    its neighbours' blocks once and then copies straight out of their memory. Now and then a process frees its block and allocates it
-    anew, as adaptive codes do: what the neighbours see is gone, and they detach and attach again.
+    its neighbours' blocks once and then copies straight out of their memory. Sometimes a process frees its block and allocates it
+    anew, like adaptive codes: the neighbours' view is gone, and they detach and attach again.
 
     In the model: ATTACH registers a notifier with the owner's address space (all its locks), the first access to an attached page
-    looks it up in another process, and the owner's munmap tears pages down in two others, each with its own flush. "shared" stays
-    within what is modelled today: each process copies its borders into a segment of shared memory, from which the neighbours copy them.
+    looks it up in another process, and the owner's munmap tears pages down in two others, each with its own flush. "shared" uses
+    only operations modelled today: each process copies its borders into a segment of shared memory, from which its neighbours copy them.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def mpi_halo(
     every : int
         Iterations from one reallocation to the next, by a process drawn at random; 0: none.
     transport : "xpmem" or "shared"
-        How a process sees its neighbours' borders.
+        The way in which a process accesses its neighbours' borders.
     devices : int
         Device agents of each process, which do its copying if there are any, as a GRU can.
     seed : int
@@ -144,7 +144,7 @@ def _rounds(world: _Ranks) -> Iterator[np.ndarray]:
 
 
 def _reallocate(world: _Ranks, rank: int) -> Iterator[np.ndarray]:
-    """The barrier keeps the neighbours from attaching to what is not there yet."""
+    """Yield a rank's new block; the barrier keeps the neighbours from attaching before the block exists."""
     yield renew(0, world.pages, rank)
     if world.transport == "xpmem":
         yield barrier()
@@ -154,7 +154,7 @@ def _reallocate(world: _Ranks, rank: int) -> Iterator[np.ndarray]:
 
 
 def _attach(world: _Ranks, rank: int) -> np.ndarray:
-    """A rank joins its neighbours' notifier lists and maps their borders, both of them."""
+    """Return a rank's entry into its neighbours' notifier lists, and its mappings of both their borders."""
     left, right = world.neighbours(rank)
     pieces = [single(op.ATTACH, rank, space) for space in dict.fromkeys((left, right))]
     for side, (space, first) in enumerate(((left, world.pages - world.halo), (right, 0))):
@@ -171,7 +171,7 @@ def _detach(world: _Ranks, rank: int) -> np.ndarray:
 
 
 def _compute(world: _Ranks) -> np.ndarray:
-    """All ranks side by side: read the ghosts, then read and write page after page."""
+    """Return the computation, all ranks side by side: read the ghosts, then read and write page after page."""
     ghosts = np.arange(world.pages, world.seen())
     block = np.arange(world.pages).repeat(2)
     pages = np.concatenate([ghosts, block])
@@ -180,13 +180,13 @@ def _compute(world: _Ranks) -> np.ndarray:
 
 
 def _exchange(world: _Ranks) -> np.ndarray:
-    """Each rank copies what it sees of its neighbours to its ghosts."""
+    """Return the copies of each rank's view of its neighbours' borders into its ghosts."""
     border = np.arange(2 * world.halo)
     return _copy(world, world.seen() + border, world.pages + border)
 
 
 def _publish(world: _Ranks) -> np.ndarray:
-    """Each rank copies its own borders to its segment: the left one, then the right one."""
+    """Return the copies of each rank's own borders into its segment: the left one, then the right one."""
     border = np.arange(2 * world.halo)
     own = np.where(border < world.halo, border, world.pages - 2 * world.halo + border)
     return _copy(world, own, world.segment() + border)

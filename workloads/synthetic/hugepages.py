@@ -1,4 +1,4 @@
-"""Huge pages that are split where a part of them changes, and put together again."""
+"""Huge pages that are split when a part of them changes, and later collapsed again."""
 
 import functools
 import itertools
@@ -27,14 +27,14 @@ def huge_pages(
     devices: int = 1,
     seed: int = 0,
 ) -> Trace:
-    """Uniform accesses to a region of huge pages, of which CPU agent 0 splits a random one and later makes it whole again.
+    """Generate uniform accesses to a region of huge pages; CPU agent 0 splits a random one and later makes it whole again.
 
-    Transparent huge pages under an allocator that gives parts of them back: an operation on a part of a huge page splits it
-    into 512; MADV_COLLAPSE (Linux 6.1) copies the parts into a new huge page at once, as khugepaged does in time. "fault" is how
-    it is done without: the whole huge page is unmapped and mapped anew (its data are lost) and the next access makes a huge one.
+    Transparent huge pages under an allocator that returns parts of them: an operation on a part of a huge page splits it
+    into 512; MADV_COLLAPSE (Linux 6.1) copies the parts into a new huge page at once, as khugepaged does in time. "fault" works
+    without it: the whole huge page is unmapped and mapped anew (its data are lost) and the next access makes a huge one.
 
-    In the model: huge faults, reach of TLBs, splits with their notice and flush, what a device that only has small entries makes of
-    either. The region has MADV_HUGEPAGE, so the machine's kernel.thp must not be "never".
+    In the model: huge faults, reach of TLBs, splits with their notice and flush, and the effects of both on a device that only has
+    small entries. The region has MADV_HUGEPAGE, so the machine's kernel.thp must not be "never".
 
     Parameters
     ----------
@@ -47,9 +47,9 @@ def huge_pages(
     every : int
         Accesses from a split to the collapse, and from there to the next split.
     how : "unmap", "mprotect" or "dontneed"
-        What splits, after a SYNC: MUNMAP and MMAP of the part; MPROTECT to read-only and back; or MADVISE with DONTNEED.
+        The operation that splits, after a SYNC: MUNMAP and MMAP of the part; MPROTECT to read-only and back; or MADVISE with DONTNEED.
     collapse : "advice" or "fault"
-        What makes it whole, after a SYNC: MADVISE with COLLAPSE, or MUNMAP and MMAP of it all; "fault" stays within what is modelled today.
+        The operation that collapses, after a SYNC: MADVISE with COLLAPSE, or MUNMAP and MMAP of it all; "fault" is modelled today.
     writes, cpus, devices, seed
         As for `uniform`.
 
@@ -107,5 +107,5 @@ def _collapse(collapse: str, first: int) -> np.ndarray:
 
 
 def _renew_huge(first: int, pages: int) -> np.ndarray:
-    """New mappings lack the advice of those that they replace."""
+    """Return new mappings with MADV_HUGEPAGE, because they do not inherit the advice of the old ones."""
     return np.concatenate([renew(first, pages), unit(op.MADVISE, first, pages, op.HUGEPAGE)])

@@ -1,4 +1,4 @@
-"""Virtual machines whose equal pages the host merges."""
+"""Virtual machines whose identical pages are merged by the host."""
 
 import functools
 import itertools
@@ -11,7 +11,7 @@ from hwmodel.trace import Trace
 from workloads.synthetic.drawing import BASE, PROT, check_range, check_usual, deal, generator, touch
 from workloads.synthetic.rounds import MOST_PAGES, barrier, page_of, round_trace, units
 
-CONTENTS = 1 << 40  # spawn key: what the pages hold, apart from the keys of the accesses
+CONTENTS = 1 << 40  # spawn key of the pages' contents, different from the keys of the accesses
 OWN = -1
 
 
@@ -27,16 +27,16 @@ def ksm_merging(
     vcpus: int = 1,
     seed: int = 0,
 ) -> Trace:
-    """Virtual machines run while a scanner merges their pages of equal contents; later writes part them again.
+    """Generate virtual machines that run while a scanner merges their pages of equal contents; later writes part them again.
 
     Linux's kernel samepage merging (KSM): ksmd goes round all pages, 100 per wake-up by default (pages_to_scan). It
-    leaves alone what has changed since its last visit, and merges a page with one of the same contents if it knows such a one.
-    What pages hold: a part of each machine's pages, the same in all, as of one guest image, have one of a few common contents; the others'
-    contents are their own. A write changes a page's contents; one that stays unwritten for a whole pass has its old contents again (a
+    skips pages that have changed since its last visit, and merges a page with a known one of the same contents.
+    Contents: a part of each machine's pages, the same in all, as of one guest image, have one of a few common contents; the others'
+    contents are their own. A write changes a page's contents; a page not written for a whole pass has its old contents again (a
     simplification, so that there is something to merge at any length).
 
     In the model: the two notices of a merge (write protection, replacement), sharing across address spaces, and copies on write, with a
-    notice each, when merged pages are written. A SYNC stands before each wake-up.
+    notice each, when merged pages are written. A SYNC comes before each wake-up.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def ksm_merging(
     alike : float
         Part of the pages that have common contents, in [0, 1].
     contents : int
-        How many different common contents there are.
+        Number of different common contents.
     scan : int
         Pages looked at in one wake-up of the scanner.
     every : int
@@ -106,17 +106,17 @@ def _rounds(
 
 
 class _Scanner:
-    """What ksmd knows; pages of all machines are numbered through."""
+    """The knowledge of ksmd; pages of all machines are numbered consecutively."""
 
     def __init__(self, holds: np.ndarray) -> None:
         self._holds = holds
-        self.changed = np.ones(holds.size, bool)  # since the last visit; nothing is known before the first
+        self.changed = np.ones(holds.size, bool)  # since the last visit; before the first visit all pages count as changed
         self._merged = np.zeros(holds.size, bool)
-        self._known: dict[int, int] = {}  # contents -> the page of theirs that was visited last
+        self._known: dict[int, int] = {}  # contents -> the page with them that was visited last
         self._at = 0
 
     def visit(self, scan: int) -> np.ndarray:
-        """Look at the next pages; int64[merge, 2]: pages and with which other each is merged."""
+        """Look at the next pages; return int64[merge, 2]: pages, and the page with which each is merged."""
         pages = (self._at + np.arange(scan)) % self._holds.size
         self._at = (self._at + scan) % self._holds.size
         pages = pages[self._holds[pages] != OWN]

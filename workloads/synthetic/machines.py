@@ -12,7 +12,7 @@ from workloads.synthetic.drawing import PROT, Draw, check_range, check_usual, de
 from workloads.synthetic.patterns import popular
 from workloads.synthetic.rounds import MOST_PAGES, barrier, page_of, region, round_trace, spread, unit
 
-TABLE = 512  # pages that one page table of the guest maps
+TABLE = 512  # pages mapped by one page table of the guest
 
 
 def vm_boot_and_serve(
@@ -29,12 +29,12 @@ def vm_boot_and_serve(
     devices: int = 2,
     seed: int = 0,
 ) -> Trace:
-    """A guest boots, which touches a large part of its memory in order, and then serves: Zipf-distributed accesses and virtio requests.
+    """Generate a guest that boots, touching a large part of its memory in order, then serves Zipf-distributed accesses and virtio requests.
 
     At boot a guest's kernel maps all of its memory (its direct map) and its first CPU initialises much of it. Later, a request goes
     through a ring in guest memory: a vCPU fills a descriptor, the hypervisor's thread reads it and fills a buffer, the vCPU reads
-    that. After each round the host takes pages back that the guest has reported free (MADV_DONTNEED), and the guest, where its
-    own activity is shown, unmaps and maps some pages of its own, as a process that ends and one that begins. A SYNC ends the
+    the buffer. After each round the host takes back pages that the guest has reported free (MADV_DONTNEED), and the guest, if its
+    own activity is shown, unmaps and maps some pages, like a process that ends and one that begins. A SYNC ends the
     boot, and the accesses of each round.
 
     In the model: the storm of secondary faults at boot, the guest's page tables (GUEST: shadow paging traps these writes, nested
@@ -55,11 +55,11 @@ def vm_boot_and_serve(
     part : int
         Pages taken back, and pages that the guest maps anew, after each round.
     every : int
-        Accesses of the vCPUs in a round, requests apart.
+        Accesses of the vCPUs in a round, except requests.
     guest : bool
-        Whether the trace has GUEST operations; without them it stays within what is modelled today.
+        Whether the trace has GUEST operations; without them all operations are modelled today.
     writes : float
-        Part of the accesses that are writes, in [0, 1], boot and requests apart.
+        Part of the accesses that are writes, in [0, 1], except boot and requests.
     cpus, devices : int
         CPU agent 0 is the hypervisor's, the devices are the vCPUs; without any the CPUs access memory and nothing is GUEST.
     seed : int
@@ -97,7 +97,7 @@ def _boot_and_serve(starts: functools.partial, serves: functools.partial) -> Ite
 
 
 def _boot(pages: int, touched: int, guest: bool, vcpus: np.ndarray, seed: int) -> Iterator[np.ndarray]:
-    """Page table by page table."""
+    """Yield the boot, page table by page table."""
     random = generator(seed, 0)
     for first in range(0, pages, TABLE):
         if guest:
@@ -133,7 +133,7 @@ def _serve(
 
 
 def _requests(random: np.random.Generator, buffers: np.ndarray, vcpus: np.ndarray) -> np.ndarray:
-    """OP[request, 4]: descriptor written and read, buffer written and read; the hypervisor is agent 0."""
+    """Return OP[request, 4]: descriptor written and read, buffer written and read; the hypervisor is agent 0."""
     ring, hypervisor = 0 * buffers, 0 * vcpus
     steps = ((ring, 1, vcpus), (ring, 0, hypervisor), (buffers, 1, hypervisor), (buffers, 0, vcpus))
     return np.stack([touch(random, pages, writes, agents) for pages, writes, agents in steps], 1)
@@ -153,12 +153,12 @@ def live_migration(
     devices: int = 2,
     seed: int = 0,
 ) -> Trace:
-    """A machine's memory is copied away while it runs: first all of it, then again and again what was written meanwhile.
+    """Generate a machine whose memory is copied away while it runs: all of it, then repeatedly the pages written meanwhile.
 
     Pre-copy live migration (Clark et al., NSDI 2005; QEMU and KVM with the dirty log): before each pass the hypervisor
-    write-protects the sptes of the memory, so that it learns what the vCPUs write during the pass. When few pages are dirty, or
-    after so many passes, the machine stops and the rest is copied. Then it serves quietly until the next migration begins.
-    A SYNC stands before each pass.
+    write-protects the sptes of the memory, so that it sees the vCPUs' writes during the pass. When few pages are dirty, or
+    after `rounds` passes, the machine stops and the rest is copied. Then it serves quietly until the next migration begins.
+    A SYNC comes before each pass.
 
     In the model: DIRTY_LOG's write protection, the fault that each first write to a page then takes, on all vCPUs at once after
     each pass, and the splitting of huge sptes. k writes to n equally popular pages dirty n (1 - (1 - 1/n)^k) of them on average.
@@ -172,9 +172,9 @@ def live_migration(
     pace : float
         Accesses of the vCPUs for each page that is copied.
     stop : int
-        So many dirty pages, or fewer, are copied while the machine stands (between two SYNC).
+        This number of dirty pages, or fewer, is copied while the machine is stopped (between two SYNC).
     rounds : int
-        At most so many passes before it stops, the first included.
+        Most passes before the machine stops, the first included.
     quiet : int
         Accesses between two migrations, and before the first.
     per_page : int
@@ -213,14 +213,14 @@ def live_migration(
 
 
 def _run(draw: Draw, writes: float, vcpus: np.ndarray, random: np.random.Generator, size: int) -> np.ndarray:
-    """The vCPUs' next accesses."""
+    """Return the vCPUs' next accesses."""
     return touch(random, draw(random, 0, size), writes, deal(vcpus, 0, size))
 
 
 def _migrations(
     run: functools.partial, pages: int, pace: float, stop: int, rounds: int, quiet: int, per_page: int, seed: int
 ) -> Iterator[np.ndarray]:
-    """Each migration has a generator for the quiet time before it and one for each pass."""
+    """Yield the migrations; each has a generator for the quiet time before it and one for each pass."""
     for key in itertools.count(0, rounds + 2):
         yield run(generator(seed, key), quiet)
         dirty = np.arange(pages)
@@ -239,7 +239,7 @@ def _migrations(
 
 
 def _copied(random: np.random.Generator, pages: np.ndarray, per_page: int) -> np.ndarray:
-    """OP[page, 1]: what the migration thread reads."""
+    """Return OP[page, 1]: the migration thread's reads."""
     ops = touch(random, pages, 0, 0)
     ops["count"] = per_page
     return ops[:, None]

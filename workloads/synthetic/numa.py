@@ -25,14 +25,14 @@ def numa_migration(
     devices: int = 0,
     seed: int = 0,
 ) -> Trace:
-    """Agents of each node use a block of pages of their own; the blocks change hands, and pages migrate to their users.
+    """Generate agents that use their node's own block of pages; the blocks change hands, and pages migrate to their users.
 
     Linux's automatic NUMA balancing: the kernel makes a window of the address space inaccessible, the window goes round,
     and a page whose last two hinting faults came from one other node is migrated there (the filter of two references). The
     hinting faults themselves are not in the trace, only the migrations: MIGRATE of each run of pages, by a CPU of the node they go to.
 
     In the model: a notice for each page that moves, flushes, refills on both sides, and misses of devices that have
-    the old frame. A SYNC stands before the migrations of a round.
+    the old frame. A SYNC comes before the migrations of a round.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def numa_migration(
     scan : int
         Pages of the window: those accessed at least twice in a round, the last two times from one other node, migrate.
     every : int
-        Accesses of a round; then the window moves on.
+        Accesses of a round; then the window moves to its next pages.
     phase : int
         Accesses after which the agents of each node turn to the next block; rounded down to rounds, but at least one.
     local : float
@@ -111,7 +111,7 @@ def _rounds(
 
 
 def _claimed(pages: np.ndarray, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pages, ascending, whose last two accesses are from one node, and that node."""
+    """Return the pages, ascending, whose last two accesses are from one node, and that node."""
     order = np.argsort(pages, kind="stable")
     pages, nodes = pages[order], nodes[order]
     last = np.flatnonzero(np.diff(pages, append=-1) != 0)

@@ -9,7 +9,7 @@ from hwmodel.trace import Trace
 from workloads.synthetic.drawing import Draw, check_range, stream_trace
 from workloads.synthetic.ranks import Ranks
 
-SHUFFLE = 0x5EED  # the spawn key of the order in which pages are popular
+SHUFFLE = 0x5EED  # spawn key of the order of popularity of the pages
 
 
 def uniform(
@@ -20,7 +20,7 @@ def uniform(
     devices: int = 0,
     seed: int = 0,
 ) -> Trace:
-    """Accesses to pages drawn uniformly: the worst case of a TLB.
+    """Generate accesses to pages drawn uniformly: the worst case of a TLB.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def zipf(
     devices: int = 0,
     seed: int = 0,
 ) -> Trace:
-    """Accesses to pages whose popularity falls with a power of their rank; popular pages are strewn over the region.
+    """Generate accesses to pages whose popularity falls with a power of their rank; popular pages are spread over the region.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def sequential(
     devices: int = 0,
     seed: int = 0,
 ) -> Trace:
-    """Accesses that walk through the region again and again.
+    """Generate accesses that walk through the region again and again.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def sequential(
 
 
 def popular(pages: int, exponent: float, seed: int) -> Draw:
-    """Draws pages of Zipf-distributed popularity; keeps 32 bytes per page."""
+    """Return a function that draws pages of Zipf-distributed popularity; keeps 32 bytes per page."""
     places = np.random.default_rng([seed, SHUFFLE]).permutation(pages)
     return functools.partial(_draw_zipf, Ranks(pages, exponent), places)
 

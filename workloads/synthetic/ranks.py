@@ -1,15 +1,15 @@
-"""Ranks that are drawn in proportion to a power of themselves (Zipf's law)."""
+"""Ranks drawn in proportion to a power of themselves (Zipf's law)."""
 
 import numpy as np
 
 from hwmodel.jit import entry, part
 
 FINER = 4
-"""Entries of the guide for each rank: with fewer a search is longer, and every step of it may be a cache miss."""
+"""Entries of the guide for each rank: with fewer a search takes more steps, and every step may be a cache miss."""
 
 
 class Ranks:
-    """Draws ranks by inversion of their distribution, looked up from a table of what is near; 24 bytes per rank.
+    """Draws ranks by inversion of their distribution, with a table of nearby ranks as a guide; 24 bytes per rank.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ class Ranks:
         self._guide = np.searchsorted(self._cumulative, evenly, side="right").astype(np.int32)
 
     def draw(self, random: np.random.Generator, size: int) -> np.ndarray:
-        """Draw int64[size]; takes one random number each."""
+        """Draw int64[size]; takes one random number for each."""
         ranks = np.empty(size, np.int64)
         _invert(random.random(size), self._cumulative, self._guide, ranks)
         return ranks
@@ -33,14 +33,14 @@ class Ranks:
 
 @entry
 def _invert(drawn, cumulative, guide, ranks):
-    """The first rank whose cumulative weight is above each of the `drawn` parts of the whole."""
+    """Fill in the first rank whose cumulative weight is above each of the `drawn` parts of the total."""
     for i in range(drawn.size):
         ranks[i] = _rank(drawn[i] * cumulative[-1], cumulative, guide[int(drawn[i] * guide.size)])
 
 
 @part
 def _rank(weight, cumulative, near):
-    """The rank, looked for from one that is near it."""
+    """Return the rank of a cumulative weight, searched from a nearby rank."""
     rank = min(near, cumulative.size - 1)
     while rank > 0 and cumulative[rank - 1] > weight:
         rank -= 1

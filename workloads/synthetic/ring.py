@@ -1,4 +1,4 @@
-"""One agent writes a ring of pages, another reads behind it."""
+"""A ring of pages that one agent writes and another reads later."""
 
 import functools
 from collections.abc import Iterator
@@ -15,9 +15,9 @@ ROLES = ("cpu", "device")
 RING = np.dtype((np.record, [
     ("pages", "i8"),       # of the ring
     ("batch", "i8"),       # pages
-    ("lag", "i8"),         # batches that the reader is behind
+    ("lag", "i8"),         # batches by which the reader is behind the writer
     ("per_page", "i8"),    # accesses of each side to a page
-    ("sync", "i8"),        # 1: the two meet between batches
+    ("sync", "i8"),        # 1: writer and reader meet between batches
     ("producer", "i8"),    # agent numbers
     ("consumer", "i8"),
 ]))  # fmt: skip
@@ -33,25 +33,25 @@ def producer_consumer(
     consumer: Literal["cpu", "device"] = "device",
     sync: bool = True,
 ) -> Trace:
-    """One agent fills a ring buffer batch by batch, another reads each batch while a later one is written.
+    """Generate an agent that fills a ring buffer batch by batch, and another that reads each batch while a later one is written.
 
     The bounded buffer with one producer and one consumer, as a driver shares one with its device. Nothing is drawn.
 
     Parameters
     ----------
     accesses : int
-        Of both; a record each.
+        Total of both; a record each.
     pages : int
-        Of the ring, a multiple of `batch`.
+        Pages of the ring, a multiple of `batch`.
     batch : int
         Pages that are written between two meetings, while as many are read.
     lag : int
-        Batches that the reader is behind, from 1 to one less than the ring has: so it reads nothing that is not yet written, and
-        nothing is overwritten that is not yet read.
+        Batches by which the reader is behind, from 1 to one less than the ring has: so it reads only written batches, and
+        no batch is overwritten before it is read.
     per_page : int
         Accesses of each side to each page, from 1 to 512, at evenly spaced words.
     producer, consumer : "cpu" or "device"
-        Who writes and who reads, of one address space. A trace with devices has at least one CPU.
+        Roles of the writer and the reader, of one address space. A trace with devices has at least one CPU.
     sync : bool
         Whether both meet between batches, in a SYNC record of the producer's; otherwise only the order of the records keeps them apart.
 
@@ -88,7 +88,7 @@ def producer_consumer(
 
 
 def _steps(accesses: int, part: int, lag: int) -> int:
-    """Batches that are begun: the first `lag` are only written, `part` accesses each, the others twice as many."""
+    """Return the number of batches begun: the first `lag` are only written, `part` accesses each, the others twice as many."""
     return -(-accesses // part) if accesses <= lag * part else lag - (lag * part - accesses) // (2 * part)
 
 
@@ -101,7 +101,7 @@ def _stream(ring: np.ndarray, accesses: int) -> Iterator[np.ndarray]:
 
 @entry
 def _turn(ops, first, size, ring):
-    """Fill in `size` accesses from `first` on and the meetings before them; the number of records."""
+    """Fill in `size` accesses from `first` on and the meetings before them; return the number of records."""
     r, filled = ring[0], 0
     side = r.batch * r.per_page
     alone = r.lag * side
@@ -124,6 +124,6 @@ def _turn(ops, first, size, ring):
 
 @part
 def _word(r, step, at):
-    """The address of access `at` of a side to the batch of a step."""
+    """Return the address of access `at` of a side to the batch of a step."""
     page = (step * r.batch + at // r.per_page) % r.pages
     return BASE + (page << op.PAGE_SHIFT) + at % r.per_page * (op.PAGE // 8 // r.per_page * 8)

@@ -1,4 +1,4 @@
-"""What the workloads of memory management share: endless rounds of accesses and operations, cut after the last access."""
+"""Common parts of the workloads of memory management: endless rounds of accesses and operations, cut after the last access."""
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
@@ -12,21 +12,21 @@ from workloads.synthetic.drawing import BASE, BLOCK, PROT
 
 FIRST_PAGE = BASE >> op.PAGE_SHIFT
 MOST_PAGES = 1 << 28
-"""Of a region: what is kept for each page stays within memory, and every count within its 31 bits."""
+"""Most pages of a region: per-page state stays within memory, and every count within its 31 bits."""
 
 Rounds = Callable[[], Iterator[np.ndarray]]
-"""A fresh endless iterator of OP arrays of whole units, none of which is written to again."""
+"""Returns a fresh endless iterator of OP arrays of whole units, none of which is written to again."""
 
 
 def round_trace(
     rounds: Rounds, agents: list[op.Agent], accesses: int, info: dict[str, Any], prelude: Iterable[tuple[int, ...]]
 ) -> Trace:
-    """The trace of the rounds up to access number `accesses`, with which it ends."""
+    """Return the trace of the rounds up to and including access number `accesses`."""
     return Trace(agents, functools.partial(_cut, rounds, accesses), op.as_records(prelude), info)
 
 
 def region(pages: int, populate: bool = False) -> list[tuple[int, int, int, int, int]]:
-    """The prelude that maps the region of address space 0, anonymous and writable."""
+    """Return the prelude that maps the region of address space 0, anonymous and writable."""
     return op.mmap_unit(BASE, pages, PROT, populate=populate)
 
 
@@ -38,9 +38,9 @@ def units(
     other: np.ndarray | int = 0,
     agent: np.ndarray | int = 0,
 ) -> np.ndarray:
-    """OP[unit, record]: an operation on `pages` pages from each page of `first`, counted from BASE.
+    """Return OP[unit, record]: an operation on `pages` pages from each page of `first`, counted from BASE.
 
-    The ARG record, where the kind has one, has `operand` as its count and `other` as its address.
+    The ARG record, if the kind has one, has `operand` as its count and `other` as its address.
     """
     ops = np.zeros((first.size, 1 + op.ARGS.get(kind, 0)), op.OP)
     ops["address"][:, 0] = BASE + (first << op.PAGE_SHIFT)
@@ -51,42 +51,42 @@ def units(
 
 
 def unit(kind: int, first: int, pages: int, operand: int = 0, other: int = 0, agent: int = 0) -> np.ndarray:
-    """The records of one operation, as `units` makes them."""
+    """Return the records of one operation, like `units`."""
     return units(kind, np.array([first]), pages, operand, other, agent).ravel()
 
 
 def renew(first: int, pages: int, agent: int = 0) -> np.ndarray:
-    """MUNMAP and, right behind it, MMAP of the same pages: program order is kept, so no access finds a hole."""
+    """Return MUNMAP and, directly after it, MMAP of the same pages: program order is kept, so no access finds a hole."""
     return np.concatenate([unit(op.MUNMAP, first, pages, agent=agent), unit(op.MMAP, first, pages, PROT, agent=agent)])
 
 
 def barrier(agent: int = 0) -> np.ndarray:
-    """Every agent has done what stands before it.
+    """Return a SYNC record: a barrier across all agents.
 
-    An agent that only operates on memory, now and then, would run ahead of those that use the memory as far as the machine's
-    lookahead lets it, and no operation would meet the state of the memory that it is about.
+    An agent that only operates on memory, now and then, would run ahead of the agents that use the memory as far as the machine's
+    lookahead lets it, and its operations would not meet the state of memory that they are meant for.
     """
     return single(op.SYNC, agent)
 
 
 def single(kind: int, agent: int, count: int = 0) -> np.ndarray:
-    """One record without an address."""
+    """Return one record without an address."""
     return op.as_records([(0, count, 0, kind, agent)])
 
 
 def runs(pages: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First pages and lengths of the runs of neighbours in ascending pages."""
+    """Return the first pages and lengths of the runs of neighbours in ascending pages."""
     starts = np.flatnonzero(np.diff(pages, prepend=-2) != 1)
     return pages[starts], np.diff(np.append(starts, pages.size))
 
 
 def spread(parts: int, records: int) -> np.ndarray:
-    """Before which of `records` records `parts` others go, so that they lie evenly among them."""
+    """Return the indices, among `records` records, before which to insert `parts` others so that they are evenly spread."""
     return np.arange(parts) * records // parts
 
 
 def page_of(ops: np.ndarray) -> np.ndarray:
-    """The pages of records, counted from BASE."""
+    """Return the pages of records, counted from BASE."""
     return (ops["address"] >> op.PAGE_SHIFT) - FIRST_PAGE
 
 
@@ -104,7 +104,7 @@ def _cut(rounds: Rounds, accesses: int) -> Iterator[np.ndarray]:
 
 
 def _join(pieces: Iterator[np.ndarray], enough: int) -> Iterator[np.ndarray]:
-    """Copies of the pieces, put together to so many records: a round may be short."""
+    """Yield copies of the pieces, joined to at least `enough` records: a round may be short."""
     waiting: list[np.ndarray] = []
     size = 0
     for piece in pieces:

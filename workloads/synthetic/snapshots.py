@@ -24,14 +24,14 @@ def fork_snapshots(
     devices: int = 1,
     seed: int = 0,
 ) -> Trace:
-    """A parent serves uniform reads and writes and now and then forks a child, which reads all of the memory and exits.
+    """Generate a parent that serves uniform reads and writes and sometimes forks a child, which reads all of the memory and exits.
 
-    The background save of Redis (BGSAVE): fork gives the child a picture of the data that does not change; the
-    parent serves on, and its first write to each page while the child lives copies that page.
+    The background save of Redis (BGSAVE): fork gives the child a snapshot of the data; the
+    parent continues to serve, and its first write to each page while the child lives copies that page.
 
     In the model: FORK's copying and write-protecting of the page tables, with one notice and one flush, then a copy on write (a
-    notice, a flush, a new frame) for each page that is written while the child lives, and reuse of pages that nobody shares any
-    more after its EXIT. k writes to n pages copy n (1 - (1 - 1/n)^k) of them on average.
+    notice, a flush, a new frame) for each page that is written while the child lives, and reuse of pages that are no longer
+    shared after its EXIT. k writes to n pages copy n (1 - (1 - 1/n)^k) of them on average.
 
     Parameters
     ----------
@@ -40,11 +40,12 @@ def fork_snapshots(
     pages : int
         Size of the data in pages of 4 KiB; in memory from the start.
     snapshots : int
-        At most so many children, each an agent and an address space of its own; after the last the parent goes on alone.
+        Most children, each an agent and an address space of its own; after the last the parent continues alone.
     every : int
         Accesses of the parent from one fork to the next.
     during : float
-        Part of them made while the child lives, in [0, 1]; the child's reads lie evenly among them, and a SYNC stands before its EXIT.
+        Part of them made while the child lives, in [0, 1]; the child's reads are evenly spread among them, and a SYNC comes before
+        its EXIT.
     per_page : int
         Accesses to a page that the child makes (one record); 64 would be one to each cache line.
     writes : float
@@ -88,7 +89,7 @@ def _rounds(
     parents: int,
     seed: int,
 ) -> Iterator[np.ndarray]:
-    """The agents of the parent come first, then a child for each snapshot."""
+    """Yield the rounds; the agents of the parent come first, then a child for each snapshot."""
     alive = round(during * every)
     for k in itertools.count():
         random = generator(seed, k)

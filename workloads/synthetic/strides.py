@@ -1,4 +1,4 @@
-"""Streams over arrays at a stride."""
+"""Streams over arrays with a stride."""
 
 import functools
 from typing import Any
@@ -22,9 +22,9 @@ def strided(
     cpus: int = 1,
     devices: int = 0,
 ) -> Trace:
-    """Streams that walk through arrays side by side, an element of each in turn, again and again.
+    """Generate streams that walk through arrays side by side, an element of each in turn, again and again.
 
-    So the kernels of J. McCalpin's STREAM do with a stride of 8 bytes: "rw" is its COPY (a[i] = b[i]) and SCALE, "rrw" its
+    Like the kernels of J. McCalpin's STREAM with a stride of 8 bytes: "rw" is its COPY (a[i] = b[i]) and SCALE, "rrw" its
     ADD and TRIAD (a[i] = b[i] + q * c[i]). Each agent has a contiguous part of the elements, as OpenMP's static schedule deals out such
     a loop. Nothing is drawn.
 
@@ -37,7 +37,7 @@ def strided(
     stride : int
         Bytes from an element to the next; a multiple of 8. Every walk begins at the first byte.
     streams : str
-        Its letters are the streams, each of an array of its own: r reads, w writes. In the order of the accesses.
+        A letter for each stream, which has an array of its own: r reads, w writes. In the order of the accesses.
     cpus, devices : int
         As for `uniform`.
 
@@ -79,7 +79,7 @@ def _fill(
 
 @entry
 def _walk(ops, first, stride, bases, kinds, parts, agents):
-    """The accesses from `first` on; agent a walks through the elements from parts[a] to parts[a + 1]."""
+    """Fill in the accesses from `first` on; agent a walks through the elements from parts[a] to parts[a + 1]."""
     stream, step = first % bases.size, first // bases.size
     for i in range(ops.size):
         agent = step % agents.size

@@ -1,4 +1,4 @@
-"""More data than memory: the part that is not in use is reclaimed before it must be."""
+"""More data than memory: unused parts are reclaimed proactively."""
 
 import functools
 import itertools
@@ -29,15 +29,15 @@ def swap_pressure(
     devices: int = 1,
     seed: int = 0,
 ) -> Trace:
-    """A hot window drifts over a region larger than memory; what was not used for longest is paged out, and used again later.
+    """Generate a hot window that drifts over a region larger than memory; the least recently used pages are paged out, and used later.
 
-    Proactive reclaim from user space: MADV_COLD and MADV_PAGEOUT came to Linux (5.4) for a manager, as Android's, that knows which
+    Proactive reclaim from user space: MADV_COLD and MADV_PAGEOUT came to Linux (5.4) for a manager, like Android's, that knows which
     memory will not be used soon. After each round, and a SYNC, it advises away the least recently used pages, run by run, until
     `memory` pages are left.
 
     In the model: "pageout": a notice and an unmapping for each page, batched flushes of CPUs, swap-outs, swap-ins at the next use
-    by a CPU or a device, and what a device costs whose accesses make no page look young. "cold" stays within what is modelled
-    today: it only takes the accessed bits away, with a flush and without notices.
+    by a CPU or a device, and the costs of a device whose accesses make no page look young. "cold" is modelled
+    today: it only clears the accessed bits, with a flush and without notices.
 
     Parameters
     ----------
@@ -46,11 +46,11 @@ def swap_pressure(
     pages : int
         Size of the region in pages of 4 KiB; mapped from the start.
     memory : int
-        Pages that stay.
+        Pages that stay in memory.
     hot : float
         Part of the accesses that go to the window, in [0, 1]; the others are uniform.
     drift : int
-        Pages by which the window, of half of `memory`, moves on in each round.
+        Pages by which the window, of half of `memory`, moves in each round.
     every : int
         Accesses of a round.
     how : "pageout" or "cold"
@@ -108,7 +108,7 @@ def _rounds(
 
 
 def _oldest(used: np.ndarray, memory: int) -> np.ndarray:
-    """The pages in memory beyond `memory`, ascending: the least recently used; of those of one round, the first ones."""
+    """Return the pages in memory beyond `memory`, ascending: the least recently used; of those of one round, the first ones."""
     present = np.flatnonzero(used != NEVER)
     many = present.size - memory
     if many <= 0:

@@ -1,4 +1,4 @@
-"""A program that goes from one working set to the next."""
+"""A program that moves from one working set to the next."""
 
 import functools
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from hwmodel import op
 from hwmodel.trace import Trace
 from workloads.synthetic.drawing import BASE, BLOCK, PROT, check_range, check_usual, deal, generator, issuers, make_agents, touch
 
-PHASES = 2 << 20  # spawn keys: the phases, apart from blocks and places
+PHASES = 2 << 20  # spawn keys of the phases, different from those of blocks and places
 
 
 class Phase(NamedTuple):
@@ -33,7 +33,7 @@ def phases(
     devices: int = 0,
     seed: int = 0,
 ) -> Trace:
-    """Phases, in each of which nearly all accesses are to a small set of pages; another set follows abruptly.
+    """Generate phases, in each of which nearly all accesses are to a small set of pages; another set follows abruptly.
 
     The behaviour that P. Denning's working set model is about: phases, in which the contents of the working set hardly
     change, and transitions between them. Here in its simplest form: the lengths of phases are geometrically distributed,
@@ -75,7 +75,7 @@ def phases(
 
 
 def draw_phase(pages: int, length: int, smallest: int, largest: int, seed: int, number: int) -> Phase:
-    """Phase `number`, whatever was drawn before."""
+    """Draw phase `number`, independent of earlier draws."""
     random = generator(seed, PHASES + number)
     accesses = int(random.geometric(1 / length))
     size = int(smallest * (largest / smallest) ** random.random())

@@ -1,4 +1,4 @@
-"""Kernels of real programs, which run and emit the loads and stores of their arrays as they go."""
+"""Kernels of real programs, which run and emit the loads and stores of their arrays."""
 
 from workloads.synthetic.programs.join import hash_join
 from workloads.synthetic.programs.matrix import spmv

@@ -3,16 +3,16 @@
 import numpy as np
 
 INITIATOR = (0.57, 0.19, 0.19)
-"""A, B and C of the Graph500 specification's Kronecker generator; D is what is left to 1."""
+"""A, B and C of the Graph500 specification's Kronecker generator; D is the rest up to 1."""
 
 
 def uniform_edges(scale: int, edges: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Both ends of edges between vertices drawn uniformly from 2**scale."""
+    """Draw both ends of edges between vertices drawn uniformly from 2**scale."""
     return random.integers(0, 1 << scale, edges), random.integers(0, 1 << scale, edges)
 
 
 def kronecker_edges(scale: int, edges: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Both ends of edges that choose a quadrant of the adjacency matrix `scale` times (R-MAT); vertices are renumbered at random."""
+    """Draw both ends of edges that choose a quadrant of the adjacency matrix `scale` times (R-MAT); vertices are renumbered at random."""
     a, b, c = INITIATOR
     heads, tails = np.zeros(edges, np.int64), np.zeros(edges, np.int64)
     for bit in range(scale):
@@ -25,12 +25,12 @@ def kronecker_edges(scale: int, edges: int, random: np.random.Generator) -> tupl
 
 
 def adjacency(vertices: int, heads: np.ndarray, tails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Compressed sparse rows of an undirected graph, without loops and multiple edges.
+    """Return the compressed sparse rows of an undirected graph, without loops and multiple edges.
 
     Returns
     -------
     offsets : int64[vertices + 1]
-        Where each vertex's neighbours begin.
+        Index of the first neighbour of each vertex.
     neighbours : int64[offsets[-1]]
         Sorted for each vertex.
     """

@@ -1,4 +1,4 @@
-"""The join of two tables by hashing."""
+"""Join of two tables by hashing."""
 
 import functools
 from typing import Any
@@ -15,19 +15,19 @@ KEY_BITS = 31
 HASH_BITS = 32
 FACTOR = 0x9E3779B1  # Knuth's multiplicative hashing: a prime near 2**32 / golden ratio
 NOTHING = -1
-MOST = 5  # records of a step
+MOST = 5  # most records of a step
 CLEAR, BUILD, PROBE, FOLLOW, END = range(5)
 
 JOIN = np.dtype((np.record, [
-    ("step", "i8"),        # what comes next
-    ("at", "i8"),          # bucket to clear, or row of the table that is read
-    ("found", "i8"),       # row of the build table that is compared, or NOTHING
-    ("key", "i8"),         # of the row that probes
-    ("agent", "i8"),       # who probes
-    ("matches", "i8"),     # pairs of rows with the same key, so far
-    ("total", "i8"),       # payloads of their build rows, added up
-    ("bits", "i8"),        # of a bucket's number
-    ("build_keys", "i8"),  # where the arrays begin
+    ("step", "i8"),        # the next step
+    ("at", "i8"),          # bucket to clear, or row of the table to read
+    ("found", "i8"),       # row of the build table to compare, or NOTHING
+    ("key", "i8"),         # of the probing row
+    ("agent", "i8"),       # the probing agent
+    ("matches", "i8"),     # pairs of rows with the same key so far
+    ("total", "i8"),       # sum of the payloads of their build rows
+    ("bits", "i8"),        # number of bits of a bucket's number
+    ("build_keys", "i8"),  # addresses of the arrays
     ("payloads", "i8"),
     ("probe_keys", "i8"),
     ("buckets", "i8"),
@@ -46,7 +46,7 @@ def hash_join(
     grain: int = 64,
     seed: int = 0,
 ) -> ProgramTrace:
-    """Two tables joined by a key, and a column of the matches added up; all the loads and stores of its arrays.
+    """Generate a join of two tables by a key, which adds up a column of the matches; all the loads and stores of its arrays.
 
     The hash join without partitioning, with one hash table that all share, as S. Blanas, Y. Li and J. Patel (SIGMOD 2011) compare it
     with partitioned ones; here with chained buckets: every bucket is emptied; every row of the build table is put before its
@@ -64,13 +64,13 @@ def hash_join(
     matching : float
         Part of the probe rows that have a key of the build table, in [0, 1]; drawn for each.
     skew : float
-        Those keys are drawn by Zipf's law with this exponent; 0 is uniform.
+        The keys are drawn by Zipf's law with this exponent; 0 is uniform.
     cpus, devices : int
-        As for `uniform`: who shares buckets and rows. With several, a SYNC record ends the emptying and the building.
+        As for `uniform`; the agents that share buckets and rows. With several, a SYNC record ends the emptying and the building.
     grain : int
         Consecutive buckets or rows that go to one agent; they take turns.
     seed : int
-        The tables.
+        Seed for the tables.
 
     Returns
     -------
@@ -100,7 +100,7 @@ def hash_join(
 def _tables(
     build: int, probe: int, copies: int, matching: float, skew: float, random: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """Keys are numbers scrambled one to one: the build table has the first ones, probe rows without a match the next."""
+    """Return the tables. Keys are numbers scrambled one to one: the build table has the first, probe rows without a match the next."""
     distinct = -(-build // copies)
     salt = random.integers(0, 1 << KEY_BITS, 2)
     numbers = random.permutation(np.arange(build) // copies)
@@ -111,10 +111,10 @@ def _tables(
 
 
 def _scramble(numbers: np.ndarray, salt: np.ndarray) -> np.ndarray:
-    """Other numbers of 31 bits, different ones for different ones: every step can be undone."""
+    """Map numbers of 31 bits to others one to one: every step is invertible."""
     mask = (1 << KEY_BITS) - 1
     for extra in salt:
-        numbers = (numbers * 0x2C1B3C6D + extra) & mask  # an odd factor
+        numbers = (numbers * 0x2C1B3C6D + extra) & mask  # an odd factor is invertible
         numbers = numbers ^ numbers >> 15
     return numbers
 
@@ -130,7 +130,7 @@ def _start(tables: dict[str, np.ndarray], buckets: int, bases: dict[str, int], d
 
 @entry
 def _join(ops, state, deal, build_keys, payloads, probe_keys, buckets, links):
-    """Join on until `ops` is full or all is done; the number of records."""
+    """Continue the join until `ops` is full or all is done; return the number of records."""
     s, filled = state[0], 0
     while filled + MOST <= ops.size and s.step != END:
         if s.step == FOLLOW:
@@ -146,13 +146,13 @@ def _join(ops, state, deal, build_keys, payloads, probe_keys, buckets, links):
 
 @part
 def _bucket(s, key):
-    """The bucket of a key."""
+    """Return the bucket of a key."""
     return (key * FACTOR & ((1 << HASH_BITS) - 1)) >> (HASH_BITS - s.bits)
 
 
 @part
 def _next(ops, filled, s, deal, items, step):
-    """Go on to the next item, or after the last of them to another step."""
+    """Advance to the next item, or after the last of them to another step."""
     s.at += 1
     if s.at < items:
         return filled

@@ -1,4 +1,4 @@
-"""A sparse matrix times a vector."""
+"""Product of a sparse matrix and a vector."""
 
 import functools
 from typing import Any
@@ -11,18 +11,18 @@ from workloads.synthetic.drawing import check_range
 from workloads.synthetic.programs.running import WORD, ProgramTrace, Run, meet, program_trace, put, whose
 
 NARROW = 4  # bytes of a column number
-MOST = 4  # records of a step
+MOST = 4  # most records of a step
 ROW, ENTRY, STORE, END = range(4)
 
 PRODUCT = np.dtype((np.record, [
-    ("step", "i8"),        # what comes next
-    ("times", "i8"),       # products that are still to come, this one included
+    ("step", "i8"),        # the next step
+    ("times", "i8"),       # remaining products, this one included
     ("row", "i8"),
-    ("entry", "i8"),       # place in columns and values
+    ("entry", "i8"),       # index in columns and values
     ("entry_end", "i8"),
-    ("total", "f8"),       # of the row, so far
-    ("agent", "i8"),       # who has the row
-    ("offsets", "i8"),     # where the arrays begin
+    ("total", "f8"),       # of the row so far
+    ("agent", "i8"),       # the row's agent
+    ("offsets", "i8"),     # addresses of the arrays
     ("columns", "i8"),
     ("values", "i8"),
     ("x", "i8"),
@@ -40,7 +40,7 @@ def spmv(
     grain: int = 64,
     seed: int = 0,
 ) -> ProgramTrace:
-    """y = A x with a square matrix in compressed sparse rows (CSR), all the loads and stores of its arrays.
+    """Generate the product y = A x with a square matrix in compressed sparse rows (CSR): all the loads and stores of its arrays.
 
     The textbook kernel, row by row: a row's bounds, then for each entry its column, its value and the element of x that the column names;
     then the store to y. Arrays: `offsets`, `values`, `x` and `y` of 8-byte elements, `columns` of 4-byte ones. Filling them is not in
@@ -49,19 +49,19 @@ def spmv(
     Parameters
     ----------
     rows : int
-        And columns.
+        Number of rows and of columns.
     per_row : int
         Entries of each row; a column may be drawn twice, then its values add up.
     band : int
-        Columns are at most so far from the diagonal, drawn uniformly; 0: anywhere.
+        Largest distance of a column from the diagonal, drawn uniformly; 0: anywhere.
     times : int
-        How often the product is computed, as an iterative solver does.
+        Number of times that the product is computed, as by an iterative solver.
     cpus, devices : int
-        As for `uniform`: who shares the rows. With several, a SYNC record is between two products.
+        As for `uniform`; the agents that share the rows. With several, a SYNC record is between two products.
     grain : int
         Consecutive rows that go to one agent; they take turns.
     seed : int
-        The matrix and x.
+        Seed for the matrix and x.
 
     Returns
     -------
@@ -104,7 +104,7 @@ def _start(matrix: dict[str, np.ndarray], times: int, bases: dict[str, int], dea
 
 @entry
 def _multiply(ops, state, deal, offsets, columns, values, x, y):
-    """Multiply on until `ops` is full or all is done; the number of records."""
+    """Continue the product until `ops` is full or all is done; return the number of records."""
     s, filled = state[0], 0
     while filled + MOST <= ops.size and s.step != END:
         if s.step == ENTRY:
@@ -144,7 +144,7 @@ def _entries(ops, filled, s, columns, values, x):
 
 @part
 def _store(ops, filled, s, deal, y):
-    """End a row, and the product with the last."""
+    """End a row, and after the last row the product."""
     y[s.row] = s.total
     filled = put(ops, filled, s.y + s.row * WORD, op.WRITE, s.agent)
     s.row += 1

@@ -12,15 +12,15 @@ from workloads.synthetic.programs.running import WORD, ProgramTrace, Run, meet, 
 
 POLYNOMIAL = 7
 PERIOD = 1_317_624_576_693_539_401
-"""Of HPCC's random numbers: each is the one before, shifted left by a bit, and xor the polynomial if a 1 fell out."""
-MOST = 2  # records of a step
+"""Period of HPCC's random numbers: each is the previous one shifted left by a bit, xor the polynomial if a 1 was shifted out."""
+MOST = 2  # most records of a step
 FILL, UPDATE, END = range(3)
 
 GUPS = np.dtype((np.record, [
-    ("step", "i8"),        # what comes next
-    ("at", "i8"),          # element to fill, or update
+    ("step", "i8"),        # the next step
+    ("at", "i8"),          # element to fill or update
     ("updates", "i8"),
-    ("table", "i8"),       # where the array begins
+    ("table", "i8"),       # address of the array
 ]))  # fmt: skip
 
 
@@ -32,9 +32,9 @@ def gups(
     grain: int = 1,
     seed: int = 0,
 ) -> ProgramTrace:
-    """Updates of random elements of a table, each a load and a store: HPCC's RandomAccess.
+    """Generate updates of random elements of a table, each a load and a store: HPCC's RandomAccess.
 
-    The table of 8-byte words is filled with their numbers, then each random number is xor-ed into the element that its low bits name. The
+    The table of 8-byte words is filled with their numbers, then each random number is xor-ed into the element named by its low bits. The
     numbers are the benchmark's own stream. HPCC's reference takes 128 places of the stream in turn; here each agent has a place.
 
     Parameters
@@ -42,14 +42,14 @@ def gups(
     scale : int
         The table has 2**scale words; from 0 to 32.
     updates : int, optional
-        In all; without it 4 for each word, as HPCC has it.
+        Total number; by default 4 for each word, as in HPCC.
     cpus, devices : int
-        As for `uniform`: they share the filling by parts of `grain` words, and the updates: each has its own
+        As for `uniform`; the agents share the filling by parts of `grain` words, and the updates: each has its own
         stretch of the stream, and they take turns. With several, a SYNC record ends the filling.
     grain : int
         Consecutive words, or updates, that go to one agent.
     seed : int
-        Which stretch of the stream: with 0 it begins where HPCC's does, with k after k times as many numbers as there are updates.
+        Stretch of the stream: with 0 it begins where HPCC's does, with k after k times as many numbers as there are updates.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def gups(
 
 
 def random_number(place: int) -> int:
-    """Number `place` of HPCC's stream, as a signed word; number 0 is 1."""
+    """Return number `place` of HPCC's stream, as a signed word; number 0 is 1."""
     number, factor, place = 1, 2, place % PERIOD
     while place:
         if place & 1:
@@ -81,7 +81,7 @@ def random_number(place: int) -> int:
 
 
 def _times(a: int, b: int) -> int:
-    """The product of two polynomials over bits, modulo x**64 + x**2 + x + 1."""
+    """Return the product of two polynomials over bits, modulo x**64 + x**2 + x + 1."""
     product = 0
     for bit in reversed(range(64)):
         product = product << 1 ^ (POLYNOMIAL | 1 << 64 if product >> 63 else 0)
@@ -102,7 +102,7 @@ def _start(size: int, updates: int, seed: int, bases: dict[str, int], deal: np.n
 
 @entry
 def _update(ops, state, deal, table, numbers):
-    """Fill or update on until `ops` is full or all is done; the number of records."""
+    """Continue to fill or update until `ops` is full or all is done; return the number of records."""
     s, filled = state[0], 0
     while filled + MOST <= ops.size and s.step != END:
         filled = _fill(ops, filled, s, deal, table) if s.step == FILL else _updates(ops, filled, s, deal, table, numbers)
@@ -111,7 +111,7 @@ def _update(ops, state, deal, table, numbers):
 
 @part
 def _fill(ops, filled, s, deal, table):
-    """Fill in the next element, and meet after the last."""
+    """Fill in the next element; append a meeting after the last."""
     table[s.at] = s.at
     filled = put(ops, filled, s.table + s.at * WORD, op.WRITE, whose(deal, s.at))
     s.at += 1

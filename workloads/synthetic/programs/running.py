@@ -1,4 +1,4 @@
-"""What the programs share: a run of the algorithm fills records as it goes, and a trace of as many runs as one likes."""
+"""Common parts of the programs: a run of the algorithm, which fills in records, and a trace that can be run any number of times."""
 
 import functools
 from collections.abc import Callable, Container, Iterable, Iterator
@@ -13,30 +13,30 @@ from workloads.synthetic.arrays import place
 from workloads.synthetic.drawing import check_range, issuers, make_agents
 
 ROOM = 1 << 16
-"""Records that a kernel may fill before it returns."""
+"""Most records that a kernel fills in before it returns."""
 WORD = 8
-"""Bytes of an element, where nothing else is said."""
+"""Bytes of an element, unless stated otherwise."""
 
 DEAL = np.dtype((np.record, [
-    ("first", "i8"),       # the agent that gets the first items
+    ("first", "i8"),       # the agent of the first items
     ("agents", "i8"),
-    ("grain", "i8"),       # consecutive items that go to one agent
+    ("grain", "i8"),       # consecutive items for one agent
 ]))  # fmt: skip
 
 
 class Run:
-    """One run of a program, which goes on as its records are taken.
+    """One run of a program, which continues as its records are taken.
 
     Parameters
     ----------
     kernel : callable
         ``kernel(ops, state, deal, *arrays)`` fills in records, changes its state and arrays, and returns how many; 0 at the end.
     state : record array of one
-        Where the program stands.
+        The program's progress.
     deal : DEAL[1]
-        Who does what.
+        The assignment of work to agents.
     arrays : dict of str to ndarray
-        In the order of the kernel's arguments; those that the program writes are this run's own.
+        In the order of the kernel's arguments; arrays that the program writes are this run's own.
     """
 
     def __init__(
@@ -46,14 +46,14 @@ class Run:
         self._kernel, self._deal = kernel, deal
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """Run on, OP array by OP array; at the end `arrays` and `state` have the result."""
+        """Continue the run, OP array by OP array; at the end `arrays` and `state` have the result."""
         ops = np.empty(ROOM, op.OP)
         while filled := self._kernel(ops, self.state, self._deal, *self.arrays.values()):
             yield op.copy_records(ops[:filled])
 
 
 class ProgramTrace(Trace):
-    """The trace of a program whose result can be looked at too.
+    """The trace of a program whose result can be inspected.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class ProgramTrace(Trace):
         self._start = start
 
     def run(self) -> Run:
-        """Begin a run of one's own: iterate over it, then look at its arrays."""
+        """Begin a separate run: iterate over it, then inspect its arrays."""
         return self._start()
 
 
@@ -84,22 +84,22 @@ def program_trace(
     grain: int,
     info: dict[str, Any],
 ) -> ProgramTrace:
-    """The trace of a program.
+    """Return the trace of a program.
 
     Parameters
     ----------
     start : callable
-        (where each array begins, DEAL[1]) -> a run.
+        (address of each array, DEAL[1]) -> a run.
     sizes : dict of str to int
         Bytes of each array; each has a mapping of its own.
     filled : container of str
-        The arrays that the program finds in memory.
+        The arrays that are in memory when the program begins.
     cpus, devices : int
-        As for `uniform`; those that access memory share the work.
+        As for `uniform`; the agents that access memory share the work.
     grain : int
         Consecutive items of work (rows, vertices, ...) that one agent gets, before the next one's turn.
     info : dict
-        Goes to the trace, and where the arrays are with it.
+        Becomes the trace's info, together with the addresses of the arrays.
 
     Raises
     ------
@@ -120,21 +120,21 @@ def _records(start: Callable[[], Run]) -> Iterator[np.ndarray]:
 
 @part
 def whose(deal, item):
-    """The agent that does an item of work."""
+    """Return the agent that does an item of work."""
     d = deal[0]
     return d.first + item // d.grain % d.agents
 
 
 @part
 def put(ops, filled, address, kind, agent):
-    """Append an access; the number of records."""
+    """Append an access; return the number of records."""
     op.write(ops[filled], address, 1, 0, kind, agent)
     return filled + 1
 
 
 @part
 def meet(ops, filled, deal):
-    """Append the meeting of several agents: what comes after begins when all before it is done. One agent needs none."""
+    """Append a barrier of several agents, none for one agent; return the number of records."""
     if deal[0].agents == 1:
         return filled
     op.write(ops[filled], 0, 0, 0, op.SYNC, deal[0].first)

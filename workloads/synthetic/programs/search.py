@@ -13,20 +13,20 @@ from workloads.synthetic.programs.running import WORD, ProgramTrace, Run, meet, 
 
 FILLED = ("offsets", "neighbours")
 GRAPHS = {"kronecker": kronecker_edges, "uniform": uniform_edges}
-MOST = 4  # records of a step
+MOST = 4  # most records of a step
 CLEAR, BEGIN, VERTEX, EDGE, END = range(5)
 
 SEARCH = np.dtype((np.record, [
-    ("step", "i8"),        # what comes next
-    ("search", "i8"),      # the number of the search
-    ("at", "i8"),          # vertex to clear, or place in the queue
-    ("level_end", "i8"),   # place in the queue where the next level begins
-    ("tail", "i8"),        # vertices that were put into the queue
-    ("vertex", "i8"),      # whose edges are looked at
+    ("step", "i8"),        # the next step
+    ("search", "i8"),      # number of the search
+    ("at", "i8"),          # vertex to clear, or index in the queue
+    ("level_end", "i8"),   # index in the queue of the next level's first vertex
+    ("tail", "i8"),        # number of vertices put into the queue
+    ("vertex", "i8"),      # the vertex whose edges are examined
     ("edge", "i8"),
     ("edge_end", "i8"),
-    ("agent", "i8"),       # who looks at them
-    ("offsets", "i8"),     # where the arrays begin
+    ("agent", "i8"),       # the agent that examines them
+    ("offsets", "i8"),     # addresses of the arrays
     ("neighbours", "i8"),
     ("parent", "i8"),
     ("queue", "i8"),
@@ -43,9 +43,9 @@ def bfs(
     grain: int = 64,
     seed: int = 0,
 ) -> ProgramTrace:
-    """Breadth-first searches of an undirected graph, all the loads and stores of their arrays.
+    """Generate breadth-first searches of an undirected graph: all the loads and stores of their arrays.
 
-    As Graph500's kernel 2 in its plainest form: level by level, from a queue of vertices, marking the parent of each vertex that is met
+    Graph500's kernel 2 in its plainest form: level by level, from a queue of vertices, marking the parent of each vertex that is met
     first; `parent` is set to -1 before each search. The graph is Graph500's (a Kronecker graph of 2**scale vertices with the published
     initiator, renumbered) or has uniformly random edges; in compressed sparse rows, loops and multiple edges left out.
     Arrays of 8-byte elements: `offsets`, `neighbours`, `parent`, `queue`. Building the graph is not in the trace: the first two are in
@@ -60,19 +60,20 @@ def bfs(
     graph : "kronecker" or "uniform"
         How the edges are drawn.
     searches : int
-        One after the other, each from another vertex that has an edge (Graph500: 64); when there is no other, from the first again.
+        Number of searches, one after the other, each from another vertex that has an edge (Graph500: 64); when all such vertices
+        have been used, from the first again.
     cpus, devices : int
-        As for `uniform`: who shares the vertices of a level. With several, a SYNC record ends each level and the clearing.
+        As for `uniform`; the agents that share the vertices of a level. With several, a SYNC record ends each level and the clearing.
     grain : int
         Consecutive vertices of a level that go to one agent; they take turns.
     seed : int
-        The graph and the vertices where searches begin.
+        Seed for the graph and the vertices where searches begin.
 
     Returns
     -------
     ProgramTrace
-        Lazy; keeps the graph. A run's `arrays["parent"]` is the latest search's result: -1 for what was not reached. Records are in the
-        order of the sequential algorithm, whoever issues them.
+        Lazy; keeps the graph. A run's `arrays["parent"]` is the latest search's result: -1 for vertices not reached. Records are in the
+        order of the sequential algorithm, for any number of agents.
 
     Raises
     ------
@@ -110,7 +111,7 @@ def _start(
 
 @entry
 def _search(ops, state, deal, offsets, neighbours, parent, queue, roots):
-    """Search on until `ops` is full or all is done; the number of records."""
+    """Continue the search until `ops` is full or all is done; return the number of records."""
     s, filled = state[0], 0
     while filled + MOST <= ops.size and s.step != END:
         if s.step == EDGE:
@@ -126,7 +127,7 @@ def _search(ops, state, deal, offsets, neighbours, parent, queue, roots):
 
 @part
 def _clear(ops, filled, s, deal, parent):
-    """No vertex has a parent yet."""
+    """Clear the parent of every vertex."""
     while s.at < parent.size and filled + MOST <= ops.size:
         parent[s.at] = -1
         filled = put(ops, filled, s.parent + s.at * WORD, op.WRITE, whose(deal, s.at))
@@ -139,7 +140,7 @@ def _clear(ops, filled, s, deal, parent):
 
 @part
 def _begin(ops, filled, s, deal, parent, queue, root):
-    """The first vertex is its own parent, and all that is in the queue."""
+    """Begin a search: the first vertex is its own parent, and the only one in the queue."""
     queue[0] = root
     filled = put(ops, filled, s.queue, op.WRITE, deal[0].first)
     parent[root] = root
@@ -150,7 +151,7 @@ def _begin(ops, filled, s, deal, parent, queue, root):
 
 @part
 def _vertex(ops, filled, s, deal, offsets, queue, roots):
-    """Take the next vertex from the queue, or go to the next level or search."""
+    """Take the next vertex from the queue, or begin the next level or search."""
     if s.at == s.level_end:
         if s.at == s.tail:
             s.search += 1
@@ -170,7 +171,7 @@ def _vertex(ops, filled, s, deal, offsets, queue, roots):
 
 @part
 def _edges(ops, filled, s, neighbours, parent, queue):
-    """Look at the vertex's edges, and put whoever is met for the first time into the queue."""
+    """Examine the vertex's edges, and put vertices met for the first time into the queue."""
     while s.edge < s.edge_end and filled + MOST <= ops.size:
         other = neighbours[s.edge]
         filled = put(ops, filled, s.neighbours + s.edge * WORD, op.READ, s.agent)

@@ -81,7 +81,7 @@ def _counted(operation: str, count: str, kernel: Mapping[str, int], trace: "Trac
 
 def _possible(operation: str, count: str, rest: int) -> str:
     """Return a cause that would have this sign but that the recording does not count; empty if there is none."""
-    fewer = operation in ("clone", "mprotect")  # one notice per VMA; a munmap that cuts a VMA announces the 2 MiB around the cut
+    fewer = operation in ("clone", "mprotect")  # one notice per VMA; an munmap that cuts a VMA announces the 2 MiB around the cut
     if count == "notices" and ((fewer and rest < 0) or (operation == "munmap" and rest > 0)):
         return APART
     if count == "full flushes" and operation == "exit" and rest > 0:

@@ -147,7 +147,7 @@ def record(
         views.show_trace(_console(out), workloads.record(command, out, tool=tool))
         return
     workloads.record_kernel(command, out, kvm=kvm)
-    if output.is_replaced(out):  # what went into a pipe is not there to be read
+    if output.is_replaced(out):  # output sent to a pipe can't be read back
         views.show_trace(_console(), _trace(out))
 
 

@@ -109,7 +109,7 @@ def _differences(frame: "pd.DataFrame") -> str:
 
 
 def _table(header: list[str], rows: list[list[str]], bold: Collection[str] = ()) -> str:
-    """Return a Markdown table; rows whose first cell is in `bold` have that cell in bold."""
+    """Return a Markdown table; first cells that are in `bold` are in bold."""
     from tabulate import tabulate
 
     align = ["left", *["right"] * (len(header) - 1)]

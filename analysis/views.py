@@ -78,7 +78,7 @@ def show_trace(console: Terminal, trace: "Trace") -> None:
 
 
 def show_inspection(console: Terminal, inspection: "Inspection") -> None:
-    """Print what a trace's agents use and do, and how large a TLB would have to be."""
+    """Print the memory and operations of a trace's agents, and their misses by size of TLB."""
     table = Table(box=None, pad_edge=False)
     for column in inspection.agents.columns:
         table.add_column(column.replace("_", " "), justify="left" if column in ("role", "name") else "right")

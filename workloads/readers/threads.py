@@ -16,7 +16,7 @@ kind           address                     number
 5 CALL         result, -4095 to -1 if it   number of a completed system call of x86-64; six ARGUMENTs follow.
                failed                      Calls that never return (exit, exit_group) have result 0
 6 ARGUMENT     its value                   which: 0 to 5
-7 MAPPED_FILE  inode                       major << 20 | minor of its device: what the mmap right behind it maps
+7 MAPPED_FILE  inode                       major << 20 | minor of its device: the file of the mmap directly after it
 8 PROGRAM      up to 8 bytes of its path   how many
 9 BEGIN                                    nothing ran before this entry
 10 EXEC                                    an execve begins: if it succeeds it ends the recording

@@ -226,6 +226,20 @@ def test_kernel_generations_differ_in_policy_only(path):
             )
 
 
+NO_VERBS = frozenset(
+    "a an the what whether which who whose why when where how it its they this that these those is are was were has have does "
+    "every each all no any some one two nothing of for in on at from with without".split()
+)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_docstrings_of_functions_begin_with_a_verb(path):
+    """"Return ...", "Drop ...", after a phase's name in capitals if it has one."""
+    found = [(node.name, ast.get_docstring(node)) for node in ast.walk(tree(path)) if isinstance(node, ast.FunctionDef)]
+    first = {function: re.sub(r"^[A-Z0-9_, ]+: ", "", text).split()[0] for function, text in found if text}
+    assert {function: word for function, word in first.items() if word.lower() in NO_VERBS} == {}
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=name)
 def test_public_things_have_docstrings(path):
     def public(body: list[ast.stmt]) -> Iterator[ast.stmt]:

@@ -24,6 +24,15 @@ LINES, ACCESSES = 500_000, 2_000_000
 SAMPLES, LEAST = 1000, 5
 
 
+def write_lackey(path: pathlib.Path, lines: int) -> pathlib.Path:
+    """Write a log of lackey's with as many loads and stores as real ones have, on a thousand pages."""
+    with path.open("w") as text:
+        for k in range(0, lines, 5):
+            code, data = 0x4000000 + 4 * (k % 9973), 0x5000000 + 4099 * (k % 997) + k % 512 * 8
+            text.write(f"I  {code:x},3\nI  {code + 3:x},5\n L {data:x},8\nI  {code + 8:x},4\n S {data ^ 64:x},8\n")
+    return path
+
+
 def tasks() -> dict[str, Callable[[], Callable[[], object]]]:
     """What can be timed: by name, a function that prepares it and returns the function that is timed."""
     import hwmodel
@@ -46,11 +55,9 @@ def tasks() -> dict[str, Callable[[], Callable[[], object]]]:
         return lambda: sum(chunk.size for chunk in workloads.recorded(recording).chunks())
 
     def lackey() -> Callable[[], object]:
-        with tempfile.NamedTemporaryFile("w", suffix=".lackey", delete=False) as text:
-            for k in range(0, LINES, 5):
-                code, data = 0x4000000 + 4 * (k % 9973), 0x5000000 + 4099 * (k % 997) + k % 512 * 8
-                text.write(f"I  {code:x},3\nI  {code + 3:x},5\n L {data:x},8\nI  {code + 8:x},4\n S {data ^ 64:x},8\n")
-        return lambda: workloads.read(text.name)
+        folder = tempfile.TemporaryDirectory()  # the function keeps it: it goes with the process
+        log = write_lackey(pathlib.Path(folder.name) / "program.lackey", LINES)
+        return lambda folder=folder: workloads.read(log)
 
     found: dict[str, Callable[[], Callable[[], object]]] = {}
     for preset in machines.presets():

@@ -12,6 +12,7 @@ import hwmodel
 import workloads
 from analysis.runs import offloaded
 from tests import designs
+from tests.paired import write_lackey
 from workloads import synthetic
 from workloads.readers import drentries
 from workloads.recorded import names
@@ -47,13 +48,8 @@ def test_load(measured, recording):
 
 @pytest.fixture(scope="module")
 def lackey_log(tmp_path_factory):
-    """A log of lackey's with as many loads and stores as real ones have, on a thousand pages."""
-    path = tmp_path_factory.mktemp("lackey") / "program.lackey"
-    with path.open("w") as text:
-        for k in range(0, LINES, 5):
-            code, data = 0x4000000 + 4 * (k % 9973), 0x5000000 + 4099 * (k % 997) + k % 512 * 8
-            text.write(f"I  {code:x},3\nI  {code + 3:x},5\n L {data:x},8\nI  {code + 8:x},4\n S {data ^ 64:x},8\n")
-    return path
+    """A log of lackey's."""
+    return write_lackey(tmp_path_factory.mktemp("lackey") / "program.lackey", LINES)
 
 
 def test_read_lackey(measured, lackey_log):

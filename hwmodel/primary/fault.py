@@ -332,18 +332,18 @@ def cow_set(m, r):
             cow_done(m, r)
         return
     m.counts[row.agent, COUNT_COW] += 1
-    root, v = m.spaces[row.space].root, m.vmas[vmas.find(m, row.space, vpn)]
-    old = row.fault_pte
+    root, at = m.spaces[row.space].root, vmas.find(m, row.space, vpn)
+    old, execute = row.fault_pte, vmas.execute_bit(m.vmas[at])
     if not old & ZERO:
         for k in range(pages):
             frames.unmapped(m, (old >> PFN) + k, row.space, first + k)
     if kind == COW:
         pfn = frames.take(m)
         frames.mapped(m, pfn, row.space, vpn)
-        radix.put(m, root, vpn, 1, pfn << PFN | P | W | A | D | vmas.execute_bit(v))
+        radix.put(m, root, vpn, 1, pfn << PFN | P | W | A | D | execute)
     else:
-        radix.put(m, root, vpn, 2, map_block(m, row.space, vpn) | W | D | vmas.execute_bit(v))
-    vmas.prepare(m, vmas.find(m, row.space, vpn))
+        radix.put(m, root, vpn, 2, map_block(m, row.space, vpn) | W | D | execute)
+    vmas.prepare(m, at)
     row.old_pte = old
     zero = 1 if kind == HUGE_ZERO_COW else 0  # flush_tlb_range of 512 pages; other kinds flush_tlb_page, which drops a huge entry too
     shootdown.ask(m, r, first, first + (pages if zero else 1), 1, zero, 0, COW_END)

@@ -11,11 +11,9 @@ from hwmodel.config import ConfigError
 from hwmodel.config.common import Common
 from hwmodel.config.section import declared
 from hwmodel.core.tables import COST_NAMES, ENGINE, I64, NEVER, Machine
-from hwmodel.op import COMPUTE, CONTINUES, FETCH, READ, SYSCALL, WRITE
+from hwmodel.op import COMPUTE, CONTINUES, FETCH, MOST_COUNT, READ, SYSCALL, WRITE
 from hwmodel.trace import Trace
 
-MOST_COUNT = (1 << 31) - 1
-"""The largest count of a record."""
 STEP = 1 << 61
 """Cycles that no step may reach: added to a clock below 2^58, fewer stay within 63 bits."""
 

@@ -58,6 +58,8 @@ PUNCH, SWAP_FREE, MIGRATE, KSM_MERGE, ATTACH, DETACH, GUEST, SYNC, SYSCALL = 16,
 DIRTY_LOG = 25
 ARG = 31
 CONTINUES = 64
+MOST_COUNT = (1 << 31) - 1
+"""The largest count of a record."""
 
 NAMES = {
     READ: "read", WRITE: "write", FETCH: "fetch", COMPUTE: "compute", MMAP: "mmap", BRK: "brk", MUNMAP: "munmap",
@@ -192,7 +194,7 @@ def paged_unit(
     kind: int, address: int, pages: int, args: Iterable[tuple[int, int]] = (), agent: int = 0, gap: int = 0
 ) -> list[tuple[int, int, int, int, int]]:
     """Return the records of one operation on `pages` pages, as tuples; `args` are the (address, count) of its ARG records."""
-    fits = pages < 1 << 31
+    fits = pages <= MOST_COUNT
     unit = [(address, pages if fits else -1, gap, kind, agent)]
     unit += [(first, second, 0, ARG, agent) for first, second in args]
     return unit if fits else [*unit, (pages, 0, 0, ARG, agent)]

@@ -8,7 +8,7 @@ from hwmodel import feed
 from hwmodel.build import grow, longer_files
 from hwmodel.config import ConfigError
 from hwmodel.core.tables import Machine
-from hwmodel.op import ARG, MMAP, POPULATE
+from hwmodel.op import ARG, MMAP, POPULATE, pages_of
 from hwmodel.trace import Trace
 
 
@@ -38,7 +38,7 @@ def apply_prelude(m: Machine, trace: Trace, design: Any, engines: int) -> Machin
 def populate(m: Machine, space: int, ops: np.ndarray, k: int) -> Machine:
     """Map every page of one mapping of the prelude."""
     at = int(ops["address"][k]) >> 12
-    last = at + int(ops["count"][k] if ops["count"][k] >= 0 else ops["address"][k + 2])
+    last = at + pages_of(ops, k)
     while at < last:
         m = grow(m)
         at = feed.populate(m, space, at, last)

@@ -12,9 +12,9 @@ import pytest
 
 from analysis import cli
 from hwmodel import op
-from hwmodel.op import Agent, TraceError, mmap_unit
+from hwmodel.op import MOST_COUNT, Agent, TraceError, mmap_unit
 from hwmodel.trace import Trace, validate
-from hwmodel.trace.file import GROUP, MOST
+from hwmodel.trace.file import GROUP
 from tests import bad_files
 from workloads import streams
 from workloads.readers.ftracelines import Lines
@@ -132,7 +132,7 @@ def test_a_machine_may_come_through_a_pipe():
 # what a trace file says of itself
 
 FIELDS = {
-    "references below 0": ({"references": -5}, f"damaged: references: must be a whole number, in [0, {1 + MOST * 18}), not -5"),
+    "references below 0": ({"references": -5}, f"damaged: references: must be a whole number, in [0, {1 + MOST_COUNT * 18}), not -5"),
     "references above all": ({"references": 1 << 70}, "damaged: references: must be a whole number, in [0, 38654705647), not 1180591"),
     "references in part": ({"references": 31.5}, "damaged: references: must be a whole number"),
     "references in words": ({"references": "32"}, "damaged: references: must be a whole number, in [0, 38654705647), not '32'"),

@@ -115,14 +115,13 @@ class Validator:
         breaks: dict[int, int] = {}
         mapped: dict[int, list[tuple[int, int]]] = {}
         for at in np.flatnonzero(np.isin(prelude["kind"], (t.MMAP, t.BRK))):
-            space = int(self._agents[prelude["agent"][at]]["space"])
-            first, ranges = int(prelude["address"][at]), mapped.setdefault(space, [])
+            space = self._space(prelude, at)
             if prelude["kind"][at] == t.MMAP:
-                ranges.append((first >> t.PAGE_SHIFT, (first >> t.PAGE_SHIFT) + t.pages_of(prelude, int(at))))
+                mapped.setdefault(space, []).append(_pages(prelude, at))
                 continue
-            new = -(-first >> t.PAGE_SHIFT)
+            new = -(-int(prelude["address"][at]) >> t.PAGE_SHIFT)
             old = breaks.get(space) or new  # 0: not set yet
-            if any(low < max(old, new) and high > min(old, new) for low, high in ranges):
+            if any(low < max(old, new) and high > min(old, new) for low, high in mapped.get(space, ())):
                 raise t.TraceError(f"{self._trace.prefix}prelude record {at}: brk over a mapping")
             breaks[space] = new
 
@@ -130,14 +129,16 @@ class Validator:
         """Refuse a mapping over pages that are in memory from the beginning: nothing unmaps them before the first record."""
         populated: dict[int, list[tuple[int, int]]] = {}  # by address space: sorted, disjoint
         for at in np.flatnonzero(prelude["kind"] == t.MMAP):
-            first = int(prelude["address"][at]) >> t.PAGE_SHIFT
-            end = first + t.pages_of(prelude, int(at))
-            ranges = populated.setdefault(int(self._agents[prelude["agent"][at]]["space"]), [])
+            first, end = _pages(prelude, at)
+            ranges = populated.setdefault(self._space(prelude, at), [])
             place = bisect.bisect_left(ranges, (end,))
             if place and ranges[place - 1][1] > first:
                 raise t.TraceError(f"{self._trace.prefix}prelude record {at}: mmap over pages that are in memory from the beginning")
             if int(prelude["count"][at + 1]) & t.POPULATE:
                 ranges.insert(place, (first, end))
+
+    def _space(self, ops: np.ndarray, at: int) -> int:
+        return int(self._agents[ops["agent"][at]]["space"])
 
     def _message(self, ops: np.ndarray, at: int, reason: int, where: str) -> str:
         op: dict[str, Any] = {column: int(ops[at][column]) for column in t.COLUMNS}
@@ -148,6 +149,12 @@ class Validator:
         if op["count"] == -1 and reason == _WRAP:
             op["count"] = t.pages_of(ops, at)
         return f"{self._trace.prefix}{where}: {REASONS[reason].format(**op)}"
+
+
+def _pages(ops: np.ndarray, at: int) -> tuple[int, int]:
+    """Return the first page of a mapping and the page after its last."""
+    first = int(ops["address"][at]) >> t.PAGE_SHIFT
+    return first, first + t.pages_of(ops, int(at))
 
 
 @entry

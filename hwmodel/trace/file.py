@@ -22,8 +22,6 @@ from hwmodel.trace.check import Described, Validator
 SUFFIX = ".hwtrace"
 VERSION = 1
 GROUP = 1 << 18
-MOST = (1 << 31) - 1
-"""The most references of a record."""
 KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a disk", stat.S_IFSOCK: "a socket"}
 KEY = b"hwmodel.trace"
 SUM = b"hwmodel.trace.crc32"
@@ -224,7 +222,7 @@ def _opened(meta: dict[str, Any], rows: int, name: str) -> Opened:
     records = _number(meta, "records")
     if records != rows:
         raise t.TraceError(f"damaged: {rows} records, but it should have {records}")
-    references = _number(meta, "references", 1 + MOST * records)
+    references = _number(meta, "references", 1 + t.MOST_COUNT * records)
     prelude, info = t.as_records(map(tuple, meta["prelude"])), dict(meta["info"])
     source = functools.partial(_read, name, records, references)
     return Opened(t.as_agents(agents), source, prelude, info, name, records, references)

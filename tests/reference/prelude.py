@@ -45,8 +45,6 @@ def _brk(space, new):
         space.brk = new
         return
     if new > space.brk:
-        if space.vmas.in_range(space.brk, new):
-            return
         space.vmas.insert(heap(space.brk, new), right=False)
     elif new < space.brk:
         _unmap(space, new, space.brk)

@@ -1,11 +1,13 @@
-"""Time this checkout against another one in pairs, run by hand: `python -m tests.paired ../before --pairs 9`.
+"""Time this checkout against another one in pairs, run by hand: `python -m tests.paired ../before --rounds 9`.
 
-Each checkout has a process of its own, warm after one run that is not counted; the two take turns, so that what else the machine does
-meets both. A ratio is this one's CPU time over the other's, pair by pair; above 1 it has become slower. The verdict is about the median:
-its band is the middle half of what a thousand samples of the pairs, drawn with replacement, say (bootstrap).
+In a round each checkout has a process of its own, warm after one run that is not counted; the two take turns, so that what else the
+machine does meets both. A ratio is this one's CPU time over the other's, above 1 it has become slower; a round's is the median of its
+pairs. Rounds are needed, as where a process happens to have its memory is worth up to a fifth of a run. The verdict is about the median of
+the rounds: its band is the middle half of what a thousand samples of the rounds, drawn with replacement, say (bootstrap).
 """
 
 import argparse
+import gc
 import os
 import pathlib
 import re
@@ -22,6 +24,8 @@ import numpy as np
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LINES, ACCESSES = 500_000, 2_000_000
 SAMPLES, LEAST = 1000, 5
+ENOUGH = 0.3
+"""Seconds of CPU that one timing takes at least: what is shorter runs more than once."""
 
 
 def write_lackey(path: pathlib.Path, lines: int) -> pathlib.Path:
@@ -73,7 +77,7 @@ def tasks() -> dict[str, Callable[[], Callable[[], object]]]:
 def serve() -> None:
     """Prepare and time what is asked for, line by line: a name, then a line for each run of it."""
     warnings.simplefilter("ignore")
-    known, timed, out = tasks(), None, os.fdopen(os.dup(1), "w")
+    known, timed, runs, out = tasks(), None, 1, os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what the model prints is no answer
     print(*known, sep="\t", file=out, flush=True)
     for line in sys.stdin:
@@ -81,9 +85,20 @@ def serve() -> None:
         if name:
             timed = known[name]()
             timed()
+            gc.freeze()
+            runs = max(1, round(ENOUGH / seconds_of(timed, 1)))
+        print(seconds_of(timed, runs), file=out, flush=True)
+
+
+def seconds_of(timed: Callable[[], object], runs: int) -> float:
+    """Run it so often and return the CPU seconds of one run; what the run before has left is collected before the clock starts."""
+    total = 0.0
+    for _ in range(runs):
+        gc.collect()
         begun = time.process_time()
         timed()
-        print(time.process_time() - begun, file=out, flush=True)
+        total += time.process_time() - begun
+    return total / runs
 
 
 class Checkout:
@@ -96,6 +111,11 @@ class Checkout:
         )  # fmt: skip
         self.names = self._process.stdout.readline().rstrip("\n").split("\t")
 
+    def close(self) -> None:
+        """End the process."""
+        self._process.stdin.close()
+        self._process.wait()
+
     def seconds(self, name: str = "") -> float:
         """Run what was named last once more, or prepare and run what is named now."""
         self._process.stdin.write(name + "\n")
@@ -103,14 +123,26 @@ class Checkout:
         return float(self._process.stdout.readline())
 
 
-def ratios(here: Checkout, there: Checkout, name: str, pairs: int) -> list[float]:
-    """Take turns; who is first changes from pair to pair."""
+def ratio(here: Checkout, there: Checkout, name: str, pairs: int) -> float:
+    """Take turns and return the median of the pairs; who is first changes from pair to pair."""
     here.seconds(name), there.seconds(name)
     found = []
     for k in range(pairs):
         first, second = (here, there) if k % 2 else (there, here)
         seconds = {first: first.seconds(), second: second.seconds()}
         found.append(seconds[here] / seconds[there])
+    return statistics.median(found)
+
+
+def rounds(roots: list[pathlib.Path], only: str, number: int, pairs: int) -> dict[str, list[float]]:
+    """Return the ratio of each task in each round."""
+    found: dict[str, list[float]] = {}
+    for k in range(number):
+        here, there = (Checkout(root) for root in roots)
+        for name in (name for name in here.names if name in there.names and re.search(only, name)):
+            found.setdefault(name, []).append(ratio(here, there, name, pairs))
+            print(f"round {k + 1} of {number}: {name} {found[name][-1]:.3f}", file=sys.stderr)
+        here.close(), there.close()
     return found
 
 
@@ -125,7 +157,8 @@ def main() -> int:
     """Print a row for each task; the exit status is 1 if one has surely become slower than it may."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("other", type=pathlib.Path, nargs="?", help="the checkout that this one is compared with")
-    parser.add_argument("--pairs", type=int, default=9, metavar="N")
+    parser.add_argument("--rounds", type=int, default=9, metavar="N")
+    parser.add_argument("--pairs", type=int, default=3, metavar="N", help="of each round")
     parser.add_argument("--only", default="", metavar="REGEX", help="those whose name it finds")
     parser.add_argument("--most", type=float, default=0.03, metavar="SHARE", help="by how much a median may be higher")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
@@ -135,16 +168,14 @@ def main() -> int:
         return 0
     if options.other is None or not (options.other / "hwmodel").is_dir():
         parser.error(f"other: {options.other} is not a checkout")
-    if options.pairs < LEAST:
-        parser.error(f"--pairs: at least {LEAST}, not {options.pairs}")
-    here, there = Checkout(ROOT), Checkout(options.other.resolve())
-    wanted, slower = re.compile(options.only), False
-    print("| task | median | band | fastest and slowest pair |\n|---|---|---|---|")
-    for name in (name for name in here.names if name in there.names and wanted.search(name)):
-        found = ratios(here, there, name, options.pairs)
+    if options.rounds < LEAST or options.pairs < 1:
+        parser.error(f"at least {LEAST} rounds of a pair, not {options.rounds} of {options.pairs}")
+    slower = False
+    print("| task | median | band | fastest and slowest round |\n|---|---|---|---|")
+    for name, found in rounds([ROOT, options.other.resolve()], options.only, options.rounds, options.pairs).items():
         low, high = band(found)
         slower |= low > 1 + options.most
-        print(f"| {name} | {statistics.median(found):.3f} | {low:.3f} to {high:.3f} | {min(found):.3f}, {max(found):.3f} |", flush=True)
+        print(f"| {name} | {statistics.median(found):.3f} | {low:.3f} to {high:.3f} | {min(found):.3f}, {max(found):.3f} |")
     return int(slower)
 
 

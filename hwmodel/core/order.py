@@ -32,6 +32,19 @@ def floor(m, i):
 
 
 @routine
+def is_ahead(m, i):
+    """Return whether another agent, or an outstanding request, still is in a block before agent i's."""
+    ctl, block = m.ctl[0], m.rows[i].block
+    for j in range(ctl.agents):
+        if j != i and m.rows[j].block < block and not m.rows[j].unused:
+            return True
+    for j in range(ctl.agents, m.rows.size):
+        if m.rows[j].phase != VACANT and m.rows[j].index >> ctl.shift < block:
+            return True
+    return False
+
+
+@routine
 def known(m, i):
     """Return whether enough of the trace has arrived to decide the next step of agent i."""
     ctl = m.ctl[0]
@@ -66,7 +79,7 @@ def may_open(m, i):
     """Return whether the opener at agent i's head may begin: all earlier records of its space are complete, in time too; else i waits."""
     row, op = m.rows[i], m.queue[m.rows[i].head]
     space = -1 if op.kind == SYNC else row.space
-    if oldest(m, i, space) < op.index:
+    if not is_first(m, i, space):
         hold_back(m, i, OPENER, ORDER_WAIT)
         return False
     end = latest_end(m, i, space)
@@ -77,18 +90,18 @@ def may_open(m, i):
 
 
 @routine
-def oldest(m, i, space):
-    """Return the index of the oldest incomplete record of a space (-1: of any space), agent i's head record excepted."""
-    ctl, index = m.ctl[0], NEVER
+def is_first(m, i, space):
+    """Return whether no incomplete record of a space (-1: of any space) lies before agent i's head record."""
+    ctl, index = m.ctl[0], m.queue[m.rows[i].head].index
     for j in range(m.rows.size):
         row = m.rows[j]
         if j != i and (space < 0 or row.space == space):
             if j >= ctl.agents:
-                if row.phase != VACANT:
-                    index = min(index, row.index)
-            elif row.head < row.tail:
-                index = min(index, m.queue[row.head].index)
-    return index
+                if row.phase != VACANT and row.index < index:
+                    return False
+            elif row.head < row.tail and m.queue[row.head].index < index:
+                return False
+    return True
 
 
 @routine
@@ -121,11 +134,11 @@ def time_to_go(m, j, why):
     ctl, row = m.ctl[0], m.rows[j]
     space = m.spaces[row.space]
     if why == GATE:
-        return ctl.now if floor(m, j) + 1 > row.block else NEVER
+        return NEVER if is_ahead(m, j) else ctl.now
     if why == BIRTH:
         return ctl.now if space.born else NEVER
     op = m.queue[row.head]
     if why == EPOCH:
         return ctl.now if op.epoch <= space.epoch else NEVER
     scope = -1 if op.kind == SYNC else row.space
-    return NEVER if oldest(m, j, scope) < op.index else max(ctl.now, latest_end(m, j, scope))
+    return max(ctl.now, latest_end(m, j, scope)) if is_first(m, j, scope) else NEVER

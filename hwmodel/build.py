@@ -35,11 +35,17 @@ from hwmodel.core.tables import (
 from hwmodel.op import FILE_SHIFT, MMAP, Agent
 from hwmodel.parts import bank
 from hwmodel.parts.paging_caches import CPU_BANKS, cache_bank, cpu_banks
+from hwmodel.primary import fault, gather, notify, ranges, shootdown, split, syscalls, zap
 
 CAPACITY = {"nodes": 256, "frames": 8192, "links": 2048, "entries": 1024, "vmas": 256}
 """Rows of the growing tables at the start; growth changes no result."""
 LATEST, SUM = 1 << 58, 1 << 62
 """Limits that no time, and no sum of one time for each row, may reach (docs/model.md 1.6): four years of a clock of 2.27 GHz."""
+OF_ROWS = {
+    "faults": fault.FAULTED, "splits": split.SPLITTING, "notices": notify.NOTIFYING, "flushes": shootdown.FLUSHED,
+    "calls": syscalls.CALL, "spans": ranges.SPAN, "unmaps": zap.UNMAP, "gathers": gather.GATHER,
+}  # fmt: skip
+"""The tables in which the kernel's chains keep what they know of a row."""
 THP = {"never": 0, "madvise": 1, "always": 2}
 
 
@@ -78,6 +84,7 @@ def build(machine: Any, design: ModuleType, agents: tuple[Agent, ...], capacity:
     size = dict.fromkeys(CAPACITY, capacity) if capacity else CAPACITY
     m = Machine(
         ctl=np.zeros(1, CTL), costs=np.zeros(1, COSTS), due=np.full(rows, NEVER, I64), rows=np.zeros(rows, ROW),
+        **{name: np.zeros(rows, columns) for name, columns in OF_ROWS.items()},
         queue=np.zeros(1, QUEUED), ledger=np.zeros((n, len(ACCOUNTS)), I64), counts=np.zeros((n, len(COUNTERS)), I64),
         hists=np.zeros((len(LATENCIES), HEAD + BUCKETS), I64), spaces=np.zeros(spaces, SPACE),
         vmas=np.zeros(size["vmas"], VMA), nodes=np.zeros((max(size["nodes"], 2 * spaces), 512), I64),
@@ -122,7 +129,7 @@ def set_rows(machine: Any, m: Machine, agents: tuple[Agent, ...], row_of: np.nda
         row.agent = r if r < ctl.agents else ctl.cpus + (r - ctl.agents) // ctl.outstanding
         row.cpu, row.group, row.socket, row.unused = r, r, r // ctl.per_socket, 1
         row.banks, row.access_cost = 1 + r * CPU_BANKS, m.costs[0].access
-        row.phase, row.block = DONE if row.role != REQUEST else VACANT, NEVER
+        row.phase, row.block, row.loads = DONE if row.role != REQUEST else VACANT, NEVER, row.role == CPU
     for agent, r in zip(agents, row_of, strict=True):
         row = m.rows[r]
         row.unused = row.phase = row.block = 0

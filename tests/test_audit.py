@@ -131,7 +131,7 @@ def a_link_that_is_lost(m, dev):
 
 
 def a_gather_that_is_not_empty(m, dev):
-    m.rows[0].gathered, m.rows[0].gather, m.rows[0].gather_last = 1, m.ctl[0].entry_free, -1
+    m.gathers[0].pages, m.gathers[0].entry, m.gathers[0].last_entry = 1, m.ctl[0].entry_free, -1
     return "row 0 gathered 1 pages up to -1"
 
 
@@ -223,10 +223,13 @@ def a_walk_cache_with_another_table(m, dev):
 
 
 def a_device_that_may_write_too_much(m, dev):
-    engine = m.rows[m.ctl[0].cpus]
-    bank = engine.banks + NTLB if hasattr(dev, "vms") else dev.banks[engine.chiplet]
+    first = m.ctl[0].cpus
+    if hasattr(dev, "vms"):
+        bank, where = m.rows[first].banks + NTLB, f"nested TLB of vCPU {first}"
+    else:
+        bank, where = dev.banks[dev.contexts[first].chiplet], f"TLB of chiplet {dev.contexts[first].chiplet}"
     way_of(m, bank).pfn += 1
-    return f"nested TLB of vCPU {m.ctl[0].cpus}: page" if hasattr(dev, "vms") else f"TLB of chiplet {engine.chiplet}: page"
+    return f"{where}: page"
 
 
 DAMAGES = [

@@ -57,7 +57,7 @@ def enter(m, i):
     row, ctl = m.rows[i], m.ctl[0]
     top = floor(m, i) + 1
     if row.head == row.tail and ctl.total < NEVER and top >= (ctl.total - 1) >> ctl.shift:
-        row.phase, row.block, row.lazy, row.in_guest = DONE, NEVER, 1, 0
+        row.phase, row.block, row.lazy, row.away = DONE, NEVER, 1, 0
         m.due[i] = NEVER
         return
     want = NEVER if row.head == row.tail else m.queue[row.head].index >> ctl.shift

@@ -62,7 +62,7 @@ CTL = table(
     "node_top", "node_free", "frame_top", "frame_free", "block_free", "frame_limit", "exhausted",
     "link_top", "link_free", "entry_top", "entry_free", "vma_count", "anon_vmas",
     "first_segv", "thp", "fault_around", "gather_pages", "ceiling", "stack_limit", "stack_guard",  # pages
-    "bau", "per_socket", "mask_engines", "guest_huge", "stlb_huge",
+    "bau", "per_socket", "stlb_huge",
 )  # fmt: skip
 """The values that exist once. thp: 0 never, 1 madvise, 2 always."""
 
@@ -82,25 +82,13 @@ ROW = table(
     "head", "tail", "room", "charged", "taken", "retried", "missed1", "missed2", "want", "block", "why",  # its queue and its head record
     "phase", "effect", "clock", "done_at", "busy_until", "wait_from", "wait_until", "wait_account", "blocked", "served",
     "owned", "own_from", "woken", "wake_at",
-    "in_mask", "lazy", "local_gen",  # mm_cpumask of its space
+    "loads", "in_mask", "lazy", "local_gen",  # whether its CPU loads its space; mm_cpumask of that space
+    "away", "leave", "resume",  # its CPU is in a guest: what it costs an interrupt to take it out, and to put it back
     "lock", "lock_mode", "lock_since", "granted",  # the lock it waits for: mode 1 read, 2 write
-    "fault_vpn", "fault_write", "fault_exec", "fault_kind", "fault_pte",
-    "fault_then", "fault_bad", "fault_from", "fault_lock", "fault_done", "old_pte",
-    "split_vpn", "split_then", "split_account",
-    "note_first", "note_last", "note_end", "note_then", "note_from", "note_stage", "note_at",
-    "flush_first", "flush_last", "flush_stride", "flush_gen", "flush_full", "flush_then",
-    "flush_from", "flush_far", "flush_local", "flush_t1", "flush_stage", "acks", "ack",  # acks: answers to come, of kicks too
-    "op", "op_from", "first", "last", "failed", "closed",  # its operation, the pages that it locks, whether its epoch is still to open
-    "zap_first", "zap_last", "gone_first", "gone_last", "at", "zap_then", "unmap_then", "keep_lock",  # unmapping
-    "piece_first", "piece_last", "cut_then", "piece_next", "prot", "advice",
-    "target", "target_last", "child", "mapping", "file", "offset", "grows",
-    "gather", "gather_last", "gathered", "gather_min", "gather_max", "gather_level", "freed", "delayed", "tables", "free_then",
-    "index", "vpn", "write", "issued", "killed", "reading", "upm", "huge", "pte",  # requests
-    "sleeping", "waiting", "since", "member",  # asleep in a window; pending on its server since; in the running handler's batch
-    "chiplet", "stalled", "big", "reload",  # engines
-    "in_guest", "flush_pending", "snapshot", "gfn", "gfn_write", "gfn_pte", "no_right", "open", "kicked", "walked",  # vCPUs
+    "index",  # the record of a request
 )  # fmt: skip
-"""A context row: an agent, or one outstanding request of an engine."""
+"""A context row, an agent or one outstanding request of an engine: who it is and when it acts. What a chain knows of a row is in a table of
+the chain's own, with as many rows."""
 
 QUEUED = table("kind", "address", "count", "gap", "index", "epoch")
 """One record of an agent as the engine queues it; ARG records follow their operation."""
@@ -137,6 +125,14 @@ class Machine(NamedTuple):
     costs: np.ndarray  # COSTS[1]
     due: np.ndarray  # int64[row]  the time at which the row acts next
     rows: np.ndarray  # ROW[row]  CPUs, engines, requests
+    faults: np.ndarray  # fault.FAULTED[row]
+    splits: np.ndarray  # split.SPLITTING[row]
+    notices: np.ndarray  # notify.NOTIFYING[row]
+    flushes: np.ndarray  # shootdown.FLUSHED[row]
+    calls: np.ndarray  # syscalls.CALL[row]
+    spans: np.ndarray  # ranges.SPAN[row]
+    unmaps: np.ndarray  # zap.UNMAP[row]
+    gathers: np.ndarray  # gather.GATHER[row]
     queue: np.ndarray  # QUEUED[n]  records not yet begun; an agent's are [head, tail)
     ledger: np.ndarray  # int64[agent, account]
     counts: np.ndarray  # int64[agent, counter]

@@ -5,11 +5,12 @@ A look-up that hits at either level is private to its CPU; a walk reads page tab
 
 from hwmodel.core import clock
 from hwmodel.core.ledger import account, counter
-from hwmodel.core.tables import DIRTY, EXECUTES, FAULT, HUGE, NO_EXECUTE, PFN, READY, TABLE, WALK, WRITES, A, D, P, W, X
+from hwmodel.core.tables import DIRTY, EXECUTES, HUGE, NO_EXECUTE, PFN, READY, TABLE, WALK, WRITES, A, D, P, W, X
 from hwmodel.jit import part, routine
 from hwmodel.op import FETCH, WRITE
 from hwmodel.parts import bank, radix, tlb
 from hwmodel.parts.paging_caches import DTLB, ITLB, PDE, STLB, entry_line, fill_structure, refer, start_level
+from hwmodel.primary import fault
 
 HIT, REFILLED, ORDERED = 0, 1, 2
 ACCESSES = counter("cpu.accesses")
@@ -234,7 +235,5 @@ def refuse_fetch(m, i, vpn):
 @part
 def raise_fault(m, i, kind, vpn):
     """Raise a page fault on the CPU; afterwards the access is tried again."""
-    row = m.rows[i]
     clock.spend(m, i, FAULTING, m.costs[0].exception)
-    row.phase, row.fault_then, row.fault_bad = FAULT, READY, READY
-    row.fault_vpn, row.fault_write, row.fault_exec = vpn, kind == WRITE, kind == FETCH
+    fault.call(m, i, vpn, kind == WRITE, kind == FETCH, READY, READY)

@@ -17,22 +17,22 @@ CLEARING, VMAS = account("clear"), account("vma")
 @routine
 def next_piece(m, r):
     """PIECE: take the part of the next VMA that the advice is about; after the last, flush and free the gather."""
-    row = m.rows[r]
-    k = vmas.above(m, row.space, row.piece_next)
-    if row.piece_next >= row.last or not vmas.is_of(m, k, row.space) or m.vmas[k].first >= row.last:
+    row, call, span = m.rows[r], m.calls[r], m.spans[r]
+    k = vmas.above(m, row.space, call.next)
+    if call.next >= call.last or not vmas.is_of(m, k, row.space) or m.vmas[k].first >= call.last:
         gather.finish(m, r, 0, UNLOCK)
         return
     v = m.vmas[k]
-    if (row.advice == FREE and v.mapping != PRIVATE) or (row.advice == COLD and v.mapping == HUGETLB):
-        row.failed = 1  # EINVAL: the VMAs after it are left alone
+    if (call.advice == FREE and v.mapping != PRIVATE) or (call.advice == COLD and v.mapping == HUGETLB):
+        call.failed = 1  # EINVAL: the VMAs after it are left alone
         gather.finish(m, r, 0, UNLOCK)
         return
-    row.zap_first, row.zap_last = max(v.first, row.piece_next), min(v.last, row.last)
-    row.piece_next, row.at = row.zap_last, row.zap_first
-    if row.advice == DONTNEED:
+    span.first, span.last = max(v.first, call.next), min(v.last, call.last)
+    call.next, span.at = span.last, span.first
+    if call.advice == DONTNEED:
         zap.open_window(m, r, AGED)
-    elif row.advice == FREE:
-        notify.tell(m, r, notify.START, row.zap_first, row.zap_last, AGE)
+    elif call.advice == FREE:
+        notify.tell(m, r, notify.START, span.first, span.last, AGE)
     else:
         row.phase = AGE
 
@@ -40,34 +40,34 @@ def next_piece(m, r):
 @routine
 def age(m, r):
     """AGE: clear the accessed (and, for FREE, dirty) bits of one table or huge leaf."""
-    row = m.rows[r]
+    row, call, span, batch = m.rows[r], m.calls[r], m.spans[r], m.gathers[r]
     root = m.spaces[row.space].root
-    kind, at, end = ranges.piece(m, root, row.at, row.zap_last)
-    row.at = at
+    kind, at, end = ranges.piece(m, root, span.at, span.last)
+    span.at = at
     if kind == ranges.NOTHING_LEFT:
-        if row.advice == COLD or notify.tell(m, r, notify.STOP, row.zap_first, row.zap_last, AGED):
+        if call.advice == COLD or notify.tell(m, r, notify.STOP, span.first, span.last, AGED):
             aged_piece(m, r)
         return
     if kind == ranges.CUT_HUGE:
         split.ask(m, r, at, AGE, CLEARING)
         return
-    row.at, leaves = end, 0
+    span.at, leaves = end, 0
     if kind == ranges.WHOLE_HUGE:
         pte = radix.get(m, root, at)
         leaves = is_subject(pte)
-        new = aged(pte, row.advice)
+        new = aged(pte, call.advice)
         if new != pte:
             radix.put(m, root, at, 2, new)
-            gather.cover(row, at, 512)
+            gather.cover(batch, at, 512)
     else:
         node = radix.table_at(m, root, at, 1)
         for vpn in range(at, end):
             pte = m.nodes[node, vpn & 511]
-            new = aged(pte, row.advice)
+            new = aged(pte, call.advice)
             leaves += is_subject(pte)
             if new != pte:
                 m.nodes[node, vpn & 511] = new
-                gather.cover(row, vpn, 1)
+                gather.cover(batch, vpn, 1)
     clock.spend(m, r, CLEARING, leaves * m.costs[0].clear + m.costs[0].table_scan)
 
 
@@ -90,8 +90,8 @@ def aged(pte, advice):
 @part
 def aged_piece(m, r):
     """AGED: go on to the next piece; COLD and hugetlb pages (zap_page_range_single_batched) are flushed before it."""
-    row = m.rows[r]
-    if row.advice == COLD or m.vmas[vmas.find(m, row.space, row.zap_first)].mapping == HUGETLB:
+    row, call, span = m.rows[r], m.calls[r], m.spans[r]
+    if call.advice == COLD or m.vmas[vmas.find(m, row.space, span.first)].mapping == HUGETLB:
         if not gather.finish(m, r, 0, PIECE):
             return
     next_piece(m, r)
@@ -100,16 +100,16 @@ def aged_piece(m, r):
 @routine
 def advise(m, r):
     """ADVISE: set huge-page advice on the VMAs of the range, cut at its ends."""
-    row = m.rows[r]
-    advice = 1 if row.advice == HUGEPAGE else 2
-    at, changed = row.first, 0
-    while at < row.last:
+    row, call = m.rows[r], m.calls[r]
+    advice = 1 if call.advice == HUGEPAGE else 2
+    at, changed = call.first, 0
+    while at < call.last:
         k = vmas.above(m, row.space, at)
-        if not vmas.is_of(m, k, row.space) or m.vmas[k].first >= row.last:
+        if not vmas.is_of(m, k, row.space) or m.vmas[k].first >= call.last:
             break
-        at = min(m.vmas[k].last, row.last)
+        at = min(m.vmas[k].last, call.last)
         if m.vmas[k].advice != advice and m.vmas[k].mapping != HUGETLB:
-            k = vmas.isolate(m, k, row.first, row.last)
+            k = vmas.isolate(m, k, call.first, call.last)
             m.vmas[k].advice = advice
             vmas.merge(m, k)
             changed += 1

@@ -12,45 +12,46 @@ from hwmodel.primary import vmas
 @routine
 def begin(m, r):
     """Open the epoch of row r's operation, which begins, unless the operation gives a right that a later step of it brings."""
-    m.rows[r].closed = 1
-    if not gives(m, m.rows[r]):
+    m.calls[r].closed = 1
+    if not gives(m, r):
         open_epoch(m, r)
 
 
 @routine
 def open_epoch(m, r):
     """Open the epoch of row r's operation, if it has one that is still closed: accesses recorded after it may begin."""
-    row = m.rows[r]
-    if row.closed:
-        row.closed = 0
-        m.spaces[row.space].epoch += 1
+    if m.calls[r].closed:
+        m.calls[r].closed = 0
+        m.spaces[m.rows[r].space].epoch += 1
 
 
 @part
-def gives(m, row):
+def gives(m, r):
     """Return whether some access is legal after the operation and not legal, or not sure to stay so, at its beginning."""
-    if row.op == MMAP:
+    call, space = m.calls[r], m.rows[r].space
+    if call.op == MMAP:
         return True
-    if row.op == FORK or row.op == EXIT:
+    if call.op == FORK or call.op == EXIT:
         return False
-    last = row.last
-    if row.op == BRK:
-        last = m.spaces[row.space].brk
-        if last == 0 or row.target >= last:
-            return row.target > last > 0
-    elif row.op == MREMAP and (row.target != row.first or row.target_last > last):
+    last = call.last
+    if call.op == BRK:
+        last = m.spaces[space].brk
+        if last == 0 or call.target >= last:
+            return call.target > last > 0
+    elif call.op == MREMAP and (call.target != call.first or call.target_last > last):
         return True
-    elif row.op == MPROTECT and adds_right(m, row):
+    elif call.op == MPROTECT and adds_right(m, r):
         return True
-    return is_below_stack(m, row.space, last)
+    return is_below_stack(m, space, last)
 
 
 @part
-def adds_right(m, row):
+def adds_right(m, r):
     """Return whether a VMA in the range of an MPROTECT lacks a right that the call asks for."""
-    k = vmas.above(m, row.space, row.first)
-    while vmas.is_of(m, k, row.space) and m.vmas[k].first < row.last:
-        if row.prot & ~m.vmas[k].prot:
+    call, space = m.calls[r], m.rows[r].space
+    k = vmas.above(m, space, call.first)
+    while vmas.is_of(m, k, space) and m.vmas[k].first < call.last:
+        if call.prot & ~m.vmas[k].prot:
             return True
         k += 1
     return False

@@ -22,6 +22,7 @@ from hwmodel.core.tables import (
     D,
     P,
     W,
+    table,
 )  # fmt: skip
 from hwmodel.jit import part, routine
 from hwmodel.op import HUGETLB, PRIVATE, PRIVATE_FILE, PROT_EXEC, PROT_READ, PROT_WRITE
@@ -35,33 +36,35 @@ COUNT_ZERO, COUNT_ANON, COUNT_FILE = counter("faults.zero"), counter("faults.ano
 COUNT_FILE_COW, COUNT_REUSE, COUNT_COW = counter("faults.file_cow"), counter("faults.reuse"), counter("faults.cow")
 COUNT_HUGE, COUNT_SPURIOUS, COUNT_SEGV = counter("faults.huge"), counter("faults.spurious"), counter("segv")
 CPU_FAULT = latency("cpu_fault")
+FAULTED = table("vpn", "write", "execute", "then", "bad", "since", "locked", "kind", "pte", "split", "old")
+"""A row's fault: the page and right it needs; the phases that follow, without a right `bad`; its beginning, whether it holds the mmap lock;
+its kind and the pte that FAULT saw; whether a split was just done; the leaf that a copy replaced."""
 
 
 @part
-def call(m, r, vpn, write, then, bad):
+def call(m, r, vpn, write, execute, then, bad):
     """Let row r's next step fault on `vpn`; then the row goes on with `then`, or with `bad` if the access has no right."""
-    row = m.rows[r]
-    row.phase, row.fault_then, row.fault_bad = FAULT, then, bad
-    row.fault_vpn, row.fault_write, row.fault_exec = vpn, write, 0
+    fault = m.faults[r]
+    m.rows[r].phase, fault.then, fault.bad = FAULT, then, bad
+    fault.vpn, fault.write, fault.execute = vpn, write, execute
 
 
 @routine
 def begin(m, r):
     """FAULT: note when the fault begins, take the mmap lock if the VMA is write-locked, then choose the kind of fault."""
-    row = m.rows[r]
-    row.fault_from, row.fault_lock = clock.time(m, r), 0
+    m.faults[r].since, m.faults[r].locked = clock.time(m, r), 0
     again(m, r)
 
 
 @routine
 def again(m, r):
     """FAULT: take the mmap lock if the VMA is write-locked, then choose the kind of fault; after a split FAULT begins here."""
-    row = m.rows[r]
-    if row.fault_lock == 0 and is_write_locked(m, row.space, row.fault_vpn):
+    row, fault = m.rows[r], m.faults[r]
+    if fault.locked == 0 and is_write_locked(m, row.space, fault.vpn):
         row.phase = FAULT_LOCKED
         if not locks.acquire(m, r, row.space, locks.READ):
             return
-        row.fault_lock = 1
+        fault.locked = 1
     choose(m, r)
 
 
@@ -78,19 +81,19 @@ def is_write_locked(m, space, vpn):
 def locked(m, r):
     """FAULT_LOCKED: choose the kind of fault, woken with the lock."""
     if locks.acquire(m, r, m.rows[r].space, locks.READ):
-        m.rows[r].fault_lock = 1
+        m.faults[r].locked = 1
         choose(m, r)
 
 
 @routine
 def choose(m, r):
     """Choose the kind of fault and spend the time of its work, then go on to COMMIT."""
-    row, costs = m.rows[r], m.costs[0]
-    space, vpn, write = row.space, row.fault_vpn, row.fault_write
+    row, fault, costs = m.rows[r], m.faults[r], m.costs[0]
+    space, vpn, write = row.space, fault.vpn, fault.write
     k = vmas.find(m, space, vpn)
     if k < 0:
         k = vmas.grow(m, space, vpn)
-    if k < 0 or not m.vmas[k].prot & need_of(row):
+    if k < 0 or not m.vmas[k].prot & need_of(fault):
         leave(m, r, SEGV, costs.fault)
         return
     root = m.spaces[space].root
@@ -100,19 +103,19 @@ def choose(m, r):
         radix.put(m, root, vpn, 2 if pte & HUGE else 1, pte | A | (D if write else 0))
         leave(m, r, OK, costs.fault)
         return
-    kind = kind_of(m, m.vmas[k], row, pte)
+    kind = kind_of(m, m.vmas[k], space, fault, pte)
     if kind == 0:
         split.ask(m, r, vpn, FAULT, FAULTING)
-        row.fault_done = 1
+        fault.split = 1
         return
-    row.fault_kind, row.fault_pte, row.phase = kind, pte, COMMIT
+    fault.kind, fault.pte, row.phase = kind, pte, COMMIT
     clock.spend(m, r, FAULTING, costs.fault + work_of(m, m.vmas[k], kind, pte, vpn))
 
 
 @part
-def kind_of(m, v, row, pte):
-    """Return the kind of row's fault on this pte; 0: its huge page must be split first."""
-    return of_absent(m, v, row.space, row.fault_vpn, row.fault_write) if pte == 0 else of_present(m, v, pte)
+def kind_of(m, v, space, fault, pte):
+    """Return the kind of a fault on this pte; 0: its huge page must be split first."""
+    return of_absent(m, v, space, fault.vpn, fault.write) if pte == 0 else of_present(m, v, pte)
 
 
 @routine
@@ -179,13 +182,13 @@ def page_of(v, vpn):
 @part
 def leave(m, r, result, cycles):
     """Return from the fault in this step, which takes `cycles` more."""
-    row = m.rows[r]
-    if row.fault_lock:
-        row.fault_lock = 0
+    row, fault = m.rows[r], m.faults[r]
+    if fault.locked:
+        fault.locked = 0
         locks.release(m, r, row.space)
     if row.role == CPU:
-        record(m.hists, CPU_FAULT, clock.time(m, r) - row.fault_from)
-    row.phase = row.fault_bad if result == SEGV else row.fault_then
+        record(m.hists, CPU_FAULT, clock.time(m, r) - fault.since)
+    row.phase = fault.bad if result == SEGV else fault.then
     clock.spend(m, r, FAULTING, cycles)
     if result == SEGV and row.phase == READY:
         m.counts[r, COUNT_SEGV] += 1
@@ -201,14 +204,14 @@ def note_segv(m, index):
 
 
 @part
-def is_stale(m, row):
+def is_stale(m, space, fault):
     """Return whether the fault must be retried: VMA write-locked, gone or reprotected, pte changed, or fault kind changed since FAULT."""
-    if is_write_locked(m, row.space, row.fault_vpn):
+    if is_write_locked(m, space, fault.vpn):
         return True
-    k, kind, pte = vmas.find(m, row.space, row.fault_vpn), row.fault_kind, row.fault_pte
-    if k < 0 or not m.vmas[k].prot & need_of(row) or radix.get(m, m.spaces[row.space].root, row.fault_vpn) != pte:
+    k, kind, pte = vmas.find(m, space, fault.vpn), fault.kind, fault.pte
+    if k < 0 or not m.vmas[k].prot & need_of(fault) or radix.get(m, m.spaces[space].root, fault.vpn) != pte:
         return True
-    return not is_copy(kind) and kind != kind_of(m, m.vmas[k], row, pte)
+    return not is_copy(kind) and kind != kind_of(m, m.vmas[k], space, fault, pte)
 
 
 @part
@@ -218,41 +221,41 @@ def is_copy(kind):
 
 
 @part
-def need_of(row):
+def need_of(fault):
     """Return the right that the access needs."""
-    return PROT_WRITE if row.fault_write else PROT_EXEC if row.fault_exec else PROT_READ
+    return PROT_WRITE if fault.write else PROT_EXEC if fault.execute else PROT_READ
 
 
 @routine
 def commit(m, r):
     """COMMIT: install the page, unless the pte changed meanwhile; a copy on write tells the notifier first."""
-    row, kind = m.rows[r], m.rows[r].fault_kind
-    if is_stale(m, row):
+    row, fault = m.rows[r], m.faults[r]
+    if is_stale(m, row.space, fault):
         m.counts[row.agent, COUNT_SPURIOUS] += 1
         leave(m, r, OK, 0)
         return
-    if is_copy(kind):
-        first, pages = cow_range(row)
+    if is_copy(fault.kind):
+        first, pages = cow_range(fault)
         if not notify.tell(m, r, notify.START, first, first + pages, COW_SET):
             return
         cow_set(m, r)
         return
-    leave(m, r, OK, install(m, r, vmas.find(m, row.space, row.fault_vpn)))
+    leave(m, r, OK, install(m, r, vmas.find(m, row.space, fault.vpn)))
 
 
 @part
-def cow_range(row):
+def cow_range(fault):
     """Return the first page and the number of pages that a copy on write replaces."""
-    if row.fault_kind == COW:
-        return row.fault_vpn, 1
-    return row.fault_vpn >> 9 << 9, 512
+    if fault.kind == COW:
+        return fault.vpn, 1
+    return fault.vpn >> 9 << 9, 512
 
 
 @routine
 def install(m, r, k):
     """Put the page of a fault in row k's VMA; return the cycles of page tables made and of fault-around."""
     v = m.vmas[k]
-    row, kind, vpn = m.rows[r], m.rows[r].fault_kind, m.rows[r].fault_vpn
+    row, fault, kind, vpn = m.rows[r], m.faults[r], m.faults[r].kind, m.faults[r].vpn
     root, counts = m.spaces[row.space].root, m.counts[row.agent]
     writable, execute = W if v.prot & PROT_WRITE else 0, vmas.execute_bit(v)
     if kind == FILE or kind == FILE_COW:
@@ -261,7 +264,7 @@ def install(m, r, k):
         vmas.prepare(m, k)
     level = 2 if kind == HUGE_ANON or kind == HUGE_ZEROED or kind == HUGE_REUSE else 1
     cycles = radix.make(m, root, vpn, level) * m.costs[0].table
-    pte = row.fault_pte
+    pte = fault.pte
     if kind == REUSE or kind == HUGE_REUSE:
         counts[COUNT_REUSE] += 1
         pte |= W | A | D
@@ -275,12 +278,12 @@ def install(m, r, k):
         pte = pfn << PFN | P | W | A | D | execute
     elif kind == HUGE_ANON:
         counts[COUNT_HUGE] += 1
-        pte = map_block(m, row.space, vpn) | writable | (D if row.fault_write else 0) | execute
+        pte = map_block(m, row.space, vpn) | writable | (D if fault.write else 0) | execute
     else:
         counts[COUNT_FILE] += 1
         shared = writable if vmas.is_shared(v) else 0
-        pte = map_cached(m, v, row.space, vpn) | shared | (D if shared and row.fault_write else 0)
-        if not row.fault_write:
+        pte = map_cached(m, v, row.space, vpn) | shared | (D if shared and fault.write else 0)
+        if not fault.write:
             cycles += map_around(m, v, row.space, vpn, shared) * m.costs[0].map_page
     radix.put(m, root, vpn, level, pte)
     return cycles
@@ -323,17 +326,17 @@ def map_block(m, space, vpn):
 @routine
 def cow_set(m, r):
     """COW_SET: replace the old page by the new one, then flush the old translation everywhere."""
-    row, kind, vpn = m.rows[r], m.rows[r].fault_kind, m.rows[r].fault_vpn
-    first, pages = cow_range(row)
-    row.old_pte = 0
-    if is_stale(m, row):
+    row, fault, kind, vpn = m.rows[r], m.faults[r], m.faults[r].kind, m.faults[r].vpn
+    first, pages = cow_range(fault)
+    fault.old = 0
+    if is_stale(m, row.space, fault):
         m.counts[row.agent, COUNT_SPURIOUS] += 1
         if notify.tell(m, r, notify.STOP, first, first + pages, COW_DONE):
             cow_done(m, r)
         return
     m.counts[row.agent, COUNT_COW] += 1
     root, at = m.spaces[row.space].root, vmas.find(m, row.space, vpn)
-    old, execute = row.fault_pte, vmas.execute_bit(m.vmas[at])
+    old, execute = fault.pte, vmas.execute_bit(m.vmas[at])
     if not old & ZERO:
         for k in range(pages):
             frames.unmapped(m, (old >> PFN) + k, row.space, first + k)
@@ -344,7 +347,7 @@ def cow_set(m, r):
     else:
         radix.put(m, root, vpn, 2, map_block(m, row.space, vpn) | W | D | execute)
     vmas.prepare(m, at)
-    row.old_pte = old
+    fault.old = old
     zero = 1 if kind == HUGE_ZERO_COW else 0  # flush_tlb_range of 512 pages; other kinds flush_tlb_page, which drops a huge entry too
     shootdown.ask(m, r, first, first + (pages if zero else 1), 1, zero, 0, COW_END)
 
@@ -352,7 +355,7 @@ def cow_set(m, r):
 @routine
 def cow_end(m, r):
     """COW_END: close the window."""
-    first, pages = cow_range(m.rows[r])
+    first, pages = cow_range(m.faults[r])
     if notify.tell(m, r, notify.STOP, first, first + pages, COW_DONE):
         cow_done(m, r)
 
@@ -360,7 +363,7 @@ def cow_end(m, r):
 @routine
 def cow_done(m, r):
     """COW_DONE: drop the reference on the old page, as nobody translates to that page any more."""
-    old = m.rows[r].old_pte
+    old = m.faults[r].old
     if old != 0 and not old & ZERO:
         if old & HUGE:
             frames.drop_block(m, old >> PFN)
@@ -374,8 +377,8 @@ def step(m, r):
     """Do one step of a fault."""
     phase = m.rows[r].phase
     if phase == FAULT:
-        if m.rows[r].fault_done:
-            m.rows[r].fault_done = 0
+        if m.faults[r].split:
+            m.faults[r].split = 0
             again(m, r)
         else:
             begin(m, r)

@@ -4,7 +4,6 @@ from hwmodel.core import clock
 from hwmodel.core.ledger import account
 from hwmodel.core.tables import (
     COPY,
-    CPU,
     DONE,
     DUP,
     EXIT_VMAS,
@@ -29,24 +28,24 @@ USER_PAGES = 1 << 35
 @routine
 def dup(m, r):
     """DUP: copy the next VMA of the parent; of a private one that has anonymous pages, copy the page tables too."""
-    row = m.rows[r]
-    k = vmas.above(m, row.space, row.at)
+    row, call, span = m.rows[r], m.calls[r], m.spans[r]
+    k = vmas.above(m, row.space, span.at)
     if not vmas.is_of(m, k, row.space) or m.vmas[k].first >= USER_PAGES:  # QEMU marks guest memory MADV_DONTFORK
         shootdown.ask(m, r, 0, USER_PAGES, 1, 1, 1, UNLOCK)  # flush_tlb_mm counts tables as freed
         return
-    to = vmas.above(m, row.child, m.vmas[k].first)
+    to = vmas.above(m, call.child, m.vmas[k].first)
     vmas.open_row(m, to)
     if to <= k:
         k += 1
     vmas.copy_row(m, to, k)
-    m.vmas[to].space = row.child
+    m.vmas[to].space = call.child
     vmas.inherit(m, to)
     v = m.vmas[k]
     private = v.mapping == PRIVATE or v.mapping == PRIVATE_FILE or v.mapping == HUGETLB
-    row.at = v.last
+    span.at = v.last
     if private and v.anon:
-        row.at = row.zap_first = v.first
-        row.zap_last = v.last
+        span.at = span.first = v.first
+        span.last = v.last
         notify.tell(m, r, notify.START, v.first, v.last, COPY)
     clock.spend(m, r, VMAS, m.costs[0].vma)
 
@@ -54,16 +53,16 @@ def dup(m, r):
 @routine
 def copy(m, r):
     """COPY: write-protect one table or huge leaf and share it with the child."""
-    row = m.rows[r]
-    root, child = m.spaces[row.space].root, m.spaces[row.child].root
-    kind, at, end = ranges.piece(m, root, row.at, row.zap_last)
-    row.at = at
+    row, call, span = m.rows[r], m.calls[r], m.spans[r]
+    root, child = m.spaces[row.space].root, m.spaces[call.child].root
+    kind, at, end = ranges.piece(m, root, span.at, span.last)
+    span.at = at
     if kind == ranges.NOTHING_LEFT:
-        row.at = row.zap_last
-        if notify.tell(m, r, notify.STOP, row.zap_first, row.zap_last, DUP):
+        span.at = span.last
+        if notify.tell(m, r, notify.STOP, span.first, span.last, DUP):
             dup(m, r)
         return
-    row.at, leaves, made = end, 0, 0
+    span.at, leaves, made = end, 0, 0
     if kind == ranges.IN_TABLE:
         node = radix.table_at(m, root, at, 1)
         for vpn in range(at, end):
@@ -72,23 +71,23 @@ def copy(m, r):
                 leaves += 1
                 m.nodes[node, vpn & 511] = pte & ~W
                 made += radix.make(m, child, vpn, 1)
-                radix.put(m, child, vpn, 1, shared(m, row, pte, vpn, 1))
+                radix.put(m, child, vpn, 1, shared(m, call.child, pte, vpn, 1))
     else:
         leaves = 1
         pte = radix.get(m, root, at)
         radix.put(m, root, at, 2, pte & ~W)
         made = radix.make(m, child, at, 2)
-        radix.put(m, child, at, 2, shared(m, row, pte, at, 512))
+        radix.put(m, child, at, 2, shared(m, call.child, pte, at, 512))
     costs = m.costs[0]
     clock.spend(m, r, FORKING, leaves * costs.fork_pte + made * costs.table + costs.table_scan)
 
 
 @part
-def shared(m, row, pte, vpn, pages):
+def shared(m, child, pte, vpn, pages):
     """Return the child's pte, counted as a mapping of its frames."""
     if not pte & ZERO:
         for k in range(pages):
-            frames.mapped(m, (pte >> PFN) + k, row.child, vpn + k)
+            frames.mapped(m, (pte >> PFN) + k, child, vpn + k)
     return pte & ~(W | A)
 
 
@@ -103,18 +102,18 @@ def born(m, parent, child):
 
 @routine
 def enter_mask(m, c, space):
-    """Load `space` into the CPU of an agent of that space (and into a vCPU's own)."""
+    """Load `space` into the CPU of an agent of that space (or of an engine that loads it)."""
     row = m.rows[c]
-    if row.space == space and (row.role == CPU or m.ctl[0].mask_engines):
+    if row.space == space and row.loads:
         row.in_mask, row.lazy, row.local_gen = 1, row.phase == DONE, m.spaces[space].tlb_gen
 
 
 @routine
 def exit_zap(m, r):
     """EXIT_ZAP: clear one table or huge leaf of the dying space; flush a full gather, whole, and free it."""
-    row = m.rows[r]
-    kind, at, end = ranges.piece(m, m.spaces[row.space].root, row.at, radix.REACH)
-    row.at = at
+    row, span = m.rows[r], m.spans[r]
+    kind, at, end = ranges.piece(m, m.spaces[row.space].root, span.at, radix.REACH)
+    span.at = at
     if kind == ranges.NOTHING_LEFT:
         exit_tables(m, r)
         return
@@ -124,10 +123,10 @@ def exit_zap(m, r):
 @part
 def exit_tables(m, r):
     """Free all page tables but the root; lazy CPUs must hear of that too. Then flush the gather (exit_mmap, tlb_finish_mmu, fullmm)."""
-    row = m.rows[r]
-    freed = zap.free_between(m, row, 0, radix.REACH, 0, NEVER)
+    row, batch = m.rows[r], m.gathers[r]
+    freed = zap.free_between(m, r, 0, radix.REACH, 0, NEVER)
     if vmas.intersects(m, row.space, 0, NEVER):
-        gather.cover_slot(row, 0)
+        gather.cover_slot(batch, 0)
     if gather.finish(m, r, 1, EXIT_VMAS):
         exit_vmas(m, r)
         return

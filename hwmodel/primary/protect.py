@@ -14,22 +14,23 @@ CLEARING, VMAS = account("clear"), account("vma")
 @routine
 def next_piece(m, r):
     """PROTECT: take the part of the next VMA whose rights change; after the last, flush."""
-    row = m.rows[r]
-    k = find_piece(m, row, row.at)
+    call, span = m.calls[r], m.spans[r]
+    k = find_piece(m, r, span.at)
     if k < 0:
         gather.finish(m, r, 0, UNLOCK)
         return
-    first, last = max(m.vmas[k].first, row.first), min(m.vmas[k].last, row.last)
-    row.zap_first, row.zap_last = first, last
-    ranges.split_ends(row, first, last, PROTECT_CUT)
+    first, last = max(m.vmas[k].first, call.first), min(m.vmas[k].last, call.last)
+    span.first, span.last = first, last
+    ranges.split_ends(m, r, first, last, PROTECT_CUT)
 
 
 @routine
-def find_piece(m, row, at):
+def find_piece(m, r, at):
     """Return the row of the first VMA from page `at` on whose rights change, or -1 if none is left in the range."""
-    k = vmas.above(m, row.space, at)
-    while at < row.last and vmas.is_of(m, k, row.space) and m.vmas[k].first < row.last:
-        if m.vmas[k].prot != row.prot:
+    call, space = m.calls[r], m.rows[r].space
+    k = vmas.above(m, space, at)
+    while at < call.last and vmas.is_of(m, k, space) and m.vmas[k].first < call.last:
+        if m.vmas[k].prot != call.prot:
             return k
         at = m.vmas[k].last
         k += 1
@@ -39,16 +40,16 @@ def find_piece(m, row, at):
 @routine
 def cut(m, r):
     """PROTECT_CUT: make the piece a VMA with the new rights, then go through the page tables that exist, inside a window."""
-    row = m.rows[r]
-    first, last = row.zap_first, row.zap_last
+    row, call, span = m.rows[r], m.calls[r], m.spans[r]
+    first, last = span.first, span.last
     k = vmas.isolate(m, vmas.find(m, row.space, first), first, last)
-    vmas.protect(m, k, row.prot)
-    row.at, row.phase = last, PROTECT
-    if find_piece(m, row, last) < 0:
+    vmas.protect(m, k, call.prot)
+    span.at, row.phase = last, PROTECT
+    if find_piece(m, r, last) < 0:
         epochs.open_epoch(m, r)
     start = first_table(m, m.spaces[row.space].root, first, last)
     if start < last:
-        row.at = row.zap_first = start
+        span.at = span.first = start
         notify.tell(m, r, notify.START, start, last, CHANGE)
     clock.spend(m, r, VMAS, m.costs[0].vma)
 
@@ -65,48 +66,49 @@ def first_table(m, root, first, last):
 @routine
 def change(m, r):
     """CHANGE: give one table or huge leaf the new rights."""
-    row = m.rows[r]
+    row, span = m.rows[r], m.spans[r]
     root = m.spaces[row.space].root
-    kind, at, end = ranges.piece(m, root, row.at, row.zap_last)
-    row.at = at
+    kind, at, end = ranges.piece(m, root, span.at, span.last)
+    span.at = at
     if kind == ranges.NOTHING_LEFT:
-        if notify.tell(m, r, notify.STOP, row.zap_first, row.zap_last, CHANGED):
+        if notify.tell(m, r, notify.STOP, span.first, span.last, CHANGED):
             next_piece(m, r)
         return
     if kind == ranges.CUT_HUGE:
         split.ask(m, r, at, CHANGE, CLEARING)
         return
     v = m.vmas[vmas.find(m, row.space, at)]
-    row.at, leaves = end, 0
+    span.at, leaves = end, 0
     if kind == ranges.WHOLE_HUGE:
         leaves = 1
-        radix.put(m, root, at, 2, changed(m, row, v, at, radix.get(m, root, at), 512))
+        radix.put(m, root, at, 2, changed(m, r, v, at, radix.get(m, root, at), 512))
     else:
         node = radix.table_at(m, root, at, 1)
         for vpn in range(at, end):
             pte = m.nodes[node, vpn & 511]
             if pte != 0:
                 leaves += 1
-                m.nodes[node, vpn & 511] = changed(m, row, v, vpn, pte, 1)
+                m.nodes[node, vpn & 511] = changed(m, r, v, vpn, pte, 1)
     clock.spend(m, r, CLEARING, leaves * m.costs[0].clear + m.costs[0].table_scan)
 
 
 @routine
-def changed(m, row, v, vpn, pte, pages):
+def changed(m, r, v, vpn, pte, pages):
     """Return the leaf with the rights of its VMA; add it to the flush range if it was present and a right, or its presence, changes.
 
     A right that is given needs a flush too: cached translations lack it (arch/x86/include/asm/tlbflush.h pte_flags_need_flush).
     """
-    if row.prot == 0:
+    prot = m.calls[r].prot
+    if prot == 0:
         new = pte & ~P | NONE
     else:
         new = pte & ~(NONE | X) | P | vmas.execute_bit(v)
-        if not row.prot & PROT_WRITE:
+        if not prot & PROT_WRITE:
             new &= ~W
         elif may_write(m, v, pte):
             new |= W
     if pte & P and (new ^ pte) & (P | W | X):
-        gather.cover(row, vpn, pages)
+        gather.cover(m.gathers[r], vpn, pages)
     return new
 
 

@@ -1,13 +1,15 @@
 """Common steps of operations on a range: its pieces, a table or a huge page a step, and the splits where its ends cut VMAs."""
 
 from hwmodel.core.ledger import account
-from hwmodel.core.tables import ADVISE, SPLIT_FIRST, SPLIT_LAST
+from hwmodel.core.tables import ADVISE, SPLIT_FIRST, SPLIT_LAST, table
 from hwmodel.jit import part, routine
 from hwmodel.op import HUGEPAGE, HUGETLB
 from hwmodel.parts import radix
 from hwmodel.primary import split, vmas
 
 CLEARING = account("clear")
+SPAN = table("first", "last", "at", "cut_first", "cut_last", "then")
+"""The pages [first, last) on which a row's operation works, from `at` on; where it cuts VMAs, and the phase after the splits there."""
 NOTHING_LEFT, IN_TABLE, WHOLE_HUGE, CUT_HUGE = 0, 1, 2, 3
 
 
@@ -27,37 +29,38 @@ def piece(m, root, at, last):
 
 
 @part
-def split_ends(row, first, last, then):
+def split_ends(m, r, first, last, then):
     """Let row r's next steps split huge pages, or look for them, where VMAs are cut at the ends of [first, last)."""
-    row.piece_first, row.piece_last, row.cut_then, row.phase = first, last, then, SPLIT_FIRST
+    span = m.spans[r]
+    span.cut_first, span.cut_last, span.then, m.rows[r].phase = first, last, then, SPLIT_FIRST
 
 
 @routine
 def split_boundaries(m, r):
     """SPLIT_FIRST, SPLIT_LAST: split, or look for, the huge page at an end that is cut; return whether none is left to split."""
-    row = m.rows[r]
+    row, span = m.rows[r], m.spans[r]
     if row.phase == SPLIT_FIRST:
         row.phase = SPLIT_LAST
-        if is_cut_inside(m, row, row.piece_first, 0):
-            split.ask(m, r, row.piece_first, SPLIT_LAST, CLEARING)
+        if is_cut_inside(m, r, span.cut_first, 0):
+            split.ask(m, r, span.cut_first, SPLIT_LAST, CLEARING)
             return False
-    row.phase = row.cut_then
-    if is_cut_inside(m, row, row.piece_last, row.piece_first):
-        split.ask(m, r, row.piece_last, row.cut_then, CLEARING)
+    row.phase = span.then
+    if is_cut_inside(m, r, span.cut_last, span.cut_first):
+        split.ask(m, r, span.cut_last, span.then, CLEARING)
         return False
     return True
 
 
 @routine
-def is_cut_inside(m, row, page, first):
+def is_cut_inside(m, r, page, first):
     """Return whether a VMA, taken as cut at `first` already, is to be cut at `page` inside 2 MiB of its own that have a table.
 
     Linux's split_huge_pmd_if_needed and mm_find_pmd: the table is one of level 2, whatever its entry.
     """
-    base = page >> 9 << 9
-    k = vmas.find(m, row.space, page)
+    base, space = page >> 9 << 9, m.rows[r].space
+    k = vmas.find(m, space, page)
     if base == page or k < 0 or max(m.vmas[k].first, first) > base or m.vmas[k].last < base + 512:
         return False
-    if row.cut_then == ADVISE and (m.vmas[k].mapping == HUGETLB or m.vmas[k].advice == (1 if row.advice == HUGEPAGE else 2)):
+    if m.spans[r].then == ADVISE and (m.vmas[k].mapping == HUGETLB or m.vmas[k].advice == (1 if m.calls[r].advice == HUGEPAGE else 2)):
         return False
-    return radix.table_at(m, m.spaces[row.space].root, page, 2) >= 0
+    return radix.table_at(m, m.spaces[space].root, page, 2) >= 0

@@ -15,19 +15,19 @@ CLEARING, VMAS = account("clear"), account("vma")
 @routine
 def begin(m, r):
     """Begin an MREMAP with the lock held: grow or shrink in place, or move."""
-    row = m.rows[r]
-    first, last, new, new_last = row.first, row.last, row.target, row.target_last
+    row, call = m.rows[r], m.calls[r]
+    first, last, new, new_last = call.first, call.last, call.target, call.target_last
     k = vmas.find(m, row.space, first)
     if k < 0 or m.vmas[k].last < last or last == first or new_last == new:
-        row.failed = 1
+        call.failed = 1
     elif m.vmas[k].mapping == HUGETLB and (new | new_last) & 511:
-        row.failed = 1
+        call.failed = 1
     elif new == first:
         resize(m, r, k)
     elif new < last and first < new_last:
-        row.failed = 1
+        call.failed = 1
     elif vmas.cuts_huge(m, row.space, new) or vmas.cuts_huge(m, row.space, new_last):
-        row.failed = 1
+        call.failed = 1
     elif vmas.intersects(m, row.space, new, new_last):
         zap.unmap(m, r, new, new_last, REMAP)
     else:
@@ -37,14 +37,14 @@ def begin(m, r):
 @part
 def resize(m, r, k):
     """Grow or shrink the old range in place."""
-    row = m.rows[r]
-    last, new_last = row.last, row.target_last
+    row, call, unmapping = m.rows[r], m.calls[r], m.unmaps[r]
+    last, new_last = call.last, call.target_last
     if new_last < last:
-        row.keep_lock = 0
+        unmapping.keep_lock = 0
         zap.unmap(m, r, new_last, last, UNLOCK)
     elif new_last > last:
         if m.vmas[k].last != last or vmas.intersects(m, row.space, last, new_last):
-            row.failed = 1
+            call.failed = 1
         else:
             vmas.extend(m, k, new_last)
             epochs.open_epoch(m, r)
@@ -54,39 +54,39 @@ def resize(m, r, k):
 @part
 def shrink(m, r):
     """REMAP of less than there is: unmap the tail before the rest moves (shrink_vma)."""
-    row = m.rows[r]
-    last = row.last
-    row.last = row.first + row.target_last - row.target
-    zap.unmap(m, r, row.last, last, REMAP)
+    call = m.calls[r]
+    last = call.last
+    call.last = call.first + call.target_last - call.target
+    zap.unmap(m, r, call.last, last, REMAP)
 
 
 @routine
 def insert(m, r):
     """REMAP: insert the new VMA; then open the window of the old range."""
-    row = m.rows[r]
-    vmas.move(m, vmas.find(m, row.space, row.first), row.first, row.target, row.target_last)
-    if not epochs.is_below_stack(m, row.space, row.last):
+    row, call, span = m.rows[r], m.calls[r], m.spans[r]
+    vmas.move(m, vmas.find(m, row.space, call.first), call.first, call.target, call.target_last)
+    if not epochs.is_below_stack(m, row.space, call.last):
         epochs.open_epoch(m, r)
-    row.at = row.first
-    notify.tell(m, r, notify.START, row.first, row.last, MOVE)
+    span.at = call.first
+    notify.tell(m, r, notify.START, call.first, call.last, MOVE)
     clock.spend(m, r, VMAS, m.costs[0].vma)
 
 
 @routine
 def move(m, r):
     """MOVE: move one table, or as many ptes as lie in one old and one new table."""
-    row = m.rows[r]
+    row, call, span = m.rows[r], m.calls[r], m.spans[r]
     root = m.spaces[row.space].root
-    kind, at, stop = ranges.piece(m, root, row.at, row.last)
-    row.at = at
+    kind, at, stop = ranges.piece(m, root, span.at, call.last)
+    span.at = at
     if kind == ranges.NOTHING_LEFT:
-        if is_hugetlb(m, row):  # one flush at the end, whether or not anything moved (flush_hugetlb_tlb_range)
-            shootdown.ask(m, r, row.first, row.last, 512, 1, 0, MOVE_END)
+        if is_hugetlb(m, r):  # one flush at the end, whether or not anything moved (flush_hugetlb_tlb_range)
+            shootdown.ask(m, r, call.first, call.last, 512, 1, 0, MOVE_END)
         else:
             move_end(m, r)
         return
-    to = at - row.first + row.target
-    if not (at | to) & 511 and at + 512 <= row.last and radix.leaf_level(m, root, to) != 1 and radix.get(m, root, to) == 0:
+    to = at - call.first + call.target
+    if not (at | to) & 511 and at + 512 <= call.last and radix.leaf_level(m, root, to) != 1 and radix.get(m, root, to) == 0:
         move_table(m, r, root, at, to)
     elif kind != ranges.IN_TABLE:
         split.ask(m, r, at, MOVE, CLEARING)
@@ -97,7 +97,7 @@ def move(m, r):
 @routine
 def move_table(m, r, root, at, to):
     """Move the entry of level 2, table or huge leaf, as it is."""
-    row = m.rows[r]
+    row, span = m.rows[r], m.spans[r]
     made = radix.make(m, root, to, 2)
     node = radix.table_at(m, root, at, 2)
     entry = m.nodes[node, radix.index(at, 2)]
@@ -107,8 +107,8 @@ def move_table(m, r, root, at, to):
         pte = m.nodes[entry >> PFN, k] if entry & TABLE else entry
         if pte != 0 and not pte & ZERO:
             frames.moved(m, (pte >> PFN) + (k if pte & HUGE else 0), row.space, at + k, to + k)
-    row.at = at + 512
-    if not is_hugetlb(m, row):
+    span.at = at + 512
+    if not is_hugetlb(m, r):
         shootdown.ask(m, r, at, at + 512, 1, 1, 0, MOVE)
     clock.spend(m, r, CLEARING, m.costs[0].clear + made * m.costs[0].table)
 
@@ -116,7 +116,7 @@ def move_table(m, r, root, at, to):
 @routine
 def move_ptes(m, r, root, at, stop, to):
     """Move the ptes of [at, stop) one by one, and flush the range if any moved."""
-    row = m.rows[r]
+    row, span = m.rows[r], m.spans[r]
     node, leaves, made = radix.table_at(m, root, at, 1), 0, 0
     for vpn in range(at, stop):
         pte = m.nodes[node, vpn & 511]
@@ -128,31 +128,31 @@ def move_ptes(m, r, root, at, stop, to):
             if not pte & ZERO:
                 frames.moved(m, pte >> PFN, row.space, vpn, there)
             leaves += 1
-    row.at = stop
+    span.at = stop
     if leaves > 0:
         shootdown.ask(m, r, at, stop, 1, 1, 0, MOVE)
     clock.spend(m, r, CLEARING, leaves * m.costs[0].clear + made * m.costs[0].table)
 
 
 @part
-def is_hugetlb(m, row):
+def is_hugetlb(m, r):
     """Return whether the old range is one of hugetlb."""
-    return m.vmas[vmas.find(m, row.space, row.first)].mapping == HUGETLB
+    return m.vmas[vmas.find(m, m.rows[r].space, m.calls[r].first)].mapping == HUGETLB
 
 
 @part
 def move_end(m, r):
     """MOVE_END: close the window."""
-    row = m.rows[r]
-    if notify.tell(m, r, notify.STOP, row.first, row.last, MOVED):
+    call = m.calls[r]
+    if notify.tell(m, r, notify.STOP, call.first, call.last, MOVED):
         unmap_old(m, r)
 
 
 @part
 def unmap_old(m, r):
     """MOVED: unmap the rest of the old range as munmap does."""
-    row = m.rows[r]
-    zap.unmap(m, r, row.first, row.last, UNLOCK)
+    call = m.calls[r]
+    zap.unmap(m, r, call.first, call.last, UNLOCK)
     if ranges.split_boundaries(m, r):
         zap.cut(m, r)
 
@@ -160,8 +160,8 @@ def unmap_old(m, r):
 @routine
 def step(m, r):
     """Do one step of mremap."""
-    row = m.rows[r]
-    if row.phase == REMAP and row.first + row.target_last - row.target < row.last:
+    row, call = m.rows[r], m.calls[r]
+    if row.phase == REMAP and call.first + call.target_last - call.target < call.last:
         shrink(m, r)
     elif row.phase == REMAP:
         insert(m, r)

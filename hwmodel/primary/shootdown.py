@@ -6,7 +6,7 @@ own TLB while the interrupts travel, then waits for all answers.
 
 from hwmodel.core import clock
 from hwmodel.core.ledger import account, counter, latency, record
-from hwmodel.core.tables import CPU, ENGINE, FLUSH, FLUSH_ACKED, FLUSH_ARRIVES, NEVER, REQUEST
+from hwmodel.core.tables import CPU, FLUSH, FLUSH_ACKED, FLUSH_ARRIVES, NEVER, REQUEST, table
 from hwmodel.jit import part, routine
 from hwmodel.parts import bank, tlb
 from hwmodel.parts.paging_caches import DTLB, ITLB, PDE, PML4E, STLB
@@ -16,6 +16,10 @@ WAITING, RESPONDING = account("ipi_wait"), account("ipi_respond")
 FULL, RANGED, PAGES = counter("flushes.full"), counter("flushes.ranged"), counter("flushes.pages")
 SENT, ACKED = counter("ipis.sent"), counter("ipis.acked")
 SHOOTDOWN = latency("shootdown")
+FLUSHED = table("first", "last", "stride", "full", "tables", "then", "gen", "since", "far", "local", "sent", "stage", "missing", "answered")
+"""A row's flush: pages [first, last) by `stride`, or all; whether tables are freed; the phase that follows; its generation and beginning;
+whether far CPUs are among the targets; cycles left of the local flush; when the interrupts were sent, which hop class arrives next; answers
+that are missing, and when the last one so far came."""
 IN_FLIGHT = -1
 """In the table of pending interrupts: sent and not yet arrived (the targets are those at the moment of sending)."""
 
@@ -23,17 +27,17 @@ IN_FLIGHT = -1
 @part
 def ask(m, r, first, last, stride, freed, full, then):
     """Let row r's next step flush pages [first, last) of its space; then the row goes on with `then`."""
-    row = m.rows[r]
-    row.phase, row.flush_then = FLUSH, then
-    row.flush_first, row.flush_last, row.flush_stride = first, last, stride
-    row.flush_full, row.tables = full, freed
+    flush = m.flushes[r]
+    m.rows[r].phase, flush.then = FLUSH, then
+    flush.first, flush.last, flush.stride = first, last, stride
+    flush.full, flush.tables = full, freed
 
 
 @part
 def is_target(m, r, c):
     """Return whether CPU c must hear of row r's flush."""
-    row, cpu = m.rows[r], m.rows[c]
-    return c != row.cpu and cpu.in_mask == 1 and cpu.space == row.space and (cpu.lazy == 0 or row.tables == 1)
+    row, flush, cpu = m.rows[r], m.flushes[r], m.rows[c]
+    return c != row.cpu and cpu.in_mask == 1 and cpu.space == row.space and (cpu.lazy == 0 or flush.tables == 1)
 
 
 @part
@@ -45,15 +49,15 @@ def is_far(m, r, c):
 @routine
 def start(m, r):
     """FLUSH: choose a full or a ranged flush, flush on this CPU, send the interrupts."""
-    row, ctl, costs = m.rows[r], m.ctl[0], m.costs[0]
+    row, flush, ctl, costs = m.rows[r], m.flushes[r], m.ctl[0], m.costs[0]
     space, counts = m.spaces[row.space], m.counts[row.agent]
-    pages = (row.flush_last - row.flush_first) // row.flush_stride
+    pages = (flush.last - flush.first) // flush.stride
     if pages > ctl.ceiling:
-        row.flush_full = 1
+        flush.full = 1
     space.tlb_gen += 1
-    row.flush_gen, row.flush_from = space.tlb_gen, clock.time(m, r)
-    counts[FULL] += row.flush_full
-    if not row.flush_full:
+    flush.gen, flush.since = space.tlb_gen, clock.time(m, r)
+    counts[FULL] += flush.full
+    if not flush.full:
         counts[RANGED] += 1
         counts[PAGES] += pages
     near = far = others = 0
@@ -66,55 +70,55 @@ def start(m, r):
             else:
                 near += 1
     here = m.rows[row.cpu]
-    row.flush_local = 0
-    if here.in_mask and here.space == row.space and (not here.lazy or row.tables or others == 0):
-        row.flush_local = flush_here(m, row.cpu, r, costs.flush_fixed)
-    row.phase = row.flush_then
+    flush.local = 0
+    if here.in_mask and here.space == row.space and (not here.lazy or flush.tables or others == 0):
+        flush.local = flush_here(m, row.cpu, r, costs.flush_fixed)
+    row.phase = flush.then
     if near + far == 0:
-        clock.spend(m, r, FLUSHING, row.flush_local)
+        clock.spend(m, r, FLUSHING, flush.local)
         return
     counts[SENT] += near + far
     if ctl.bau:
         clock.spend(m, r, SENDING, costs.bau_send)
     else:
         clock.spend(m, r, SENDING, costs.ipi_send + (near + far - 1) * costs.ipi_send_more)
-    row.flush_t1, row.flush_far = clock.time(m, r), far > 0
-    row.ack, row.acks, row.effect, row.phase = 0, 0, 1, FLUSH_ARRIVES
-    overlap_until(m, r, row.flush_t1 + (costs.bau if ctl.bau else costs.ipi_delivery if near else costs.ipi_delivery + costs.ipi_far))
-    row.flush_stage = 0 if near else 1
+    flush.sent, flush.far = clock.time(m, r), far > 0
+    flush.answered, flush.missing, row.effect, row.phase = 0, 0, 1, FLUSH_ARRIVES
+    overlap_until(m, r, flush.sent + (costs.bau if ctl.bau else costs.ipi_delivery if near else costs.ipi_delivery + costs.ipi_far))
+    flush.stage = 0 if near else 1
 
 
 @part
 def overlap_until(m, r, arrival):
     """Go on with the local flush until the interrupts arrive; then wait."""
-    row = m.rows[r]
-    piece = max(0, min(row.flush_local, arrival - clock.time(m, r)))
+    flush = m.flushes[r]
+    piece = max(0, min(flush.local, arrival - clock.time(m, r)))
     clock.spend(m, r, FLUSHING, piece)
-    row.flush_local -= piece
+    flush.local -= piece
     clock.wait(m, r, WAITING, arrival)
 
 
 @routine
 def arrive(m, r):
     """FLUSH_ARRIVES: let the interrupts of one hop class arrive."""
-    row, ctl, costs = m.rows[r], m.ctl[0], m.costs[0]
+    row, flush, ctl, costs = m.rows[r], m.flushes[r], m.ctl[0], m.costs[0]
     now = m.due[r]
     for c in range(ctl.agents):
-        if m.pending[c, r] == IN_FLIGHT and is_far(m, r, c) == row.flush_stage:
+        if m.pending[c, r] == IN_FLIGHT and is_far(m, r, c) == flush.stage:
             if m.rows[c].owned:
                 m.pending[c, r] = now + 1
-                row.acks += 1
+                flush.missing += 1
             else:
                 m.pending[c, r] = 0
                 respond(m, c, now, r)
-    if row.flush_stage == 0 and row.flush_far:
-        row.flush_stage = 1
-        overlap_until(m, r, row.flush_t1 + costs.ipi_delivery + costs.ipi_far)
+    if flush.stage == 0 and flush.far:
+        flush.stage = 1
+        overlap_until(m, r, flush.sent + costs.ipi_delivery + costs.ipi_far)
         return
     row.effect = 1 if row.role == REQUEST else 0
-    clock.spend(m, r, FLUSHING, row.flush_local)
+    clock.spend(m, r, FLUSHING, flush.local)
     row.phase = FLUSH_ACKED
-    if row.acks > 0:
+    if flush.missing > 0:
         clock.block(m, r, WAITING)
     else:
         finish(m, r)
@@ -123,40 +127,40 @@ def arrive(m, r):
 @part
 def finish(m, r):
     """Wait until the last answer arrives, all CPUs having answered, and go on."""
-    row = m.rows[r]
-    clock.wait(m, r, WAITING, row.ack)
-    row.phase = row.flush_then
-    record(m.hists, SHOOTDOWN, clock.time(m, r) - row.flush_from)
+    flush = m.flushes[r]
+    clock.wait(m, r, WAITING, flush.answered)
+    m.rows[r].phase = flush.then
+    record(m.hists, SHOOTDOWN, clock.time(m, r) - flush.since)
 
 
 @routine
 def acked(m, r):
     """FLUSH_ACKED: go on after the last acknowledgement that a handler's end delayed; its arrival woke the row."""
-    row = m.rows[r]
-    row.phase = row.flush_then
-    end = row.ack if row.role == REQUEST else row.wait_until
-    record(m.hists, SHOOTDOWN, end - row.flush_from)
+    row, flush = m.rows[r], m.flushes[r]
+    row.phase = flush.then
+    end = flush.answered if row.role == REQUEST else row.wait_until
+    record(m.hists, SHOOTDOWN, end - flush.since)
 
 
 @routine
 def respond(m, c, arrival, r):
     """Let CPU c answer the flush of row r."""
-    row, cpu, costs = m.rows[r], m.rows[c], m.costs[0]
+    flush, cpu, costs = m.flushes[r], m.rows[c], m.costs[0]
     cycles = costs.ipi_respond + flush_here(m, c, r, 0)  # the fixed cost of a range is the initiator's only
     after = 0
-    if cpu.role == ENGINE and cpu.in_guest:
-        after = costs.entry  # the handler runs, and answers, between the exit and the entry
-        cycles += costs.exit + costs.kick + after
+    if cpu.away:
+        after = cpu.resume  # the handler runs, and answers, between the two
+        cycles += cpu.leave + after
     end = clock.steal(m, c, RESPONDING, arrival, cycles)
-    m.counts[row.agent, ACKED] += 1
-    row.ack = max(row.ack, end - after + costs.ipi_ack)
+    m.counts[m.rows[r].agent, ACKED] += 1
+    flush.answered = max(flush.answered, end - after + costs.ipi_ack)
 
 
 @routine
 def flush_here(m, c, r, fixed):
     """Do on CPU c the flush that row r asks for; return its cycles, for a range `fixed` and those of each page (flush_tlb_func)."""
-    cpu, row, costs = m.rows[c], m.rows[r], m.costs[0]
-    space = m.spaces[row.space]
+    cpu, flush, costs = m.rows[c], m.flushes[r], m.costs[0]
+    space = m.spaces[m.rows[r].space]
     if not cpu.in_mask:
         return 0
     if cpu.lazy:
@@ -167,14 +171,14 @@ def flush_here(m, c, r, fixed):
         return 0
     behind = space.tlb_gen - cpu.local_gen
     cpu.local_gen = space.tlb_gen
-    if row.flush_full or behind != 1 or row.flush_gen != space.tlb_gen:
+    if flush.full or behind != 1 or flush.gen != space.tlb_gen:
         empty_tlbs(m, c)
         return costs.flush_full
-    pages = (row.flush_last - row.flush_first + row.flush_stride - 1) // row.flush_stride
+    pages = (flush.last - flush.first + flush.stride - 1) // flush.stride
     if cpu.role == CPU:
         for k in range(pages):
-            tlb.drop_page(m, cpu.banks + ITLB, -1, row.flush_first + k * row.flush_stride)
-            tlb.drop_page(m, cpu.banks + DTLB, cpu.banks + STLB, row.flush_first + k * row.flush_stride)
+            tlb.drop_page(m, cpu.banks + ITLB, -1, flush.first + k * flush.stride)
+            tlb.drop_page(m, cpu.banks + DTLB, cpu.banks + STLB, flush.first + k * flush.stride)
         for b in range(cpu.banks + PDE, cpu.banks + PML4E + 1):
             bank.empty(m, b)
     return fixed + pages * costs.flush_page
@@ -191,13 +195,13 @@ def empty_tlbs(m, c):
 @routine
 def answer_pending(m, c, r):
     """Let CPU c, no longer owned, answer the flush of row r that waited; wake the row at the last answer."""
-    row = m.rows[r]
+    row, flush = m.rows[r], m.flushes[r]
     arrival = m.pending[c, r] - 1
     m.pending[c, r] = 0
     respond(m, c, arrival, r)
-    row.acks -= 1
-    if row.acks == 0 and row.phase == FLUSH_ACKED:  # else the interrupts to the far CPUs are still on their way
-        clock.wake(m, r, row.ack)
+    flush.missing -= 1
+    if flush.missing == 0 and row.phase == FLUSH_ACKED:  # else the interrupts to the far CPUs are still on their way
+        clock.wake(m, r, flush.answered)
 
 
 @part

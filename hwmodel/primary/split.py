@@ -5,19 +5,21 @@ __split_huge_pmd sends its notice before it looks: where a VMA is cut, Linux cal
 
 from hwmodel.core import clock
 from hwmodel.core.ledger import counter
-from hwmodel.core.tables import FLAG_MASK, HUGE, PFN, SPLIT, SPLIT_DONE, SPLIT_END, SPLIT_SET, TABLE, ZERO
+from hwmodel.core.tables import FLAG_MASK, HUGE, PFN, SPLIT, SPLIT_DONE, SPLIT_END, SPLIT_SET, TABLE, ZERO, table
 from hwmodel.jit import part, routine
 from hwmodel.parts import radix
 from hwmodel.primary import notify, shootdown
 
 SPLITS = counter("huge_splits")
+SPLITTING = table("vpn", "then", "account")
+"""A row's split: the first page of the huge page, the phase that follows, the account of its work."""
 
 
 @part
 def ask(m, r, vpn, then, account):
     """Let row r's next step split the huge page at `vpn`; then the row goes on with `then`. The work is booked to `account`."""
-    row = m.rows[r]
-    row.phase, row.split_then, row.split_account, row.split_vpn = SPLIT, then, account, vpn >> 9 << 9
+    splitting = m.splits[r]
+    m.rows[r].phase, splitting.then, splitting.account, splitting.vpn = SPLIT, then, account, vpn >> 9 << 9
 
 
 @routine
@@ -35,8 +37,7 @@ def split(m, space, vpn):
 @routine
 def step(m, r):
     """Do one step of a split."""
-    row = m.rows[r]
-    base, phase = row.split_vpn, row.phase
+    row, base, phase = m.rows[r], m.splits[r].vpn, m.rows[r].phase
     if phase == SPLIT:
         if not notify.tell(m, r, notify.START, base, base + 512, SPLIT_SET):
             return
@@ -46,9 +47,9 @@ def step(m, r):
             split(m, row.space, base)
             m.counts[row.agent, SPLITS] += 1
             shootdown.ask(m, r, base, base + 512, 1, 1, 0, SPLIT_END)
-            clock.spend(m, r, row.split_account, m.costs[0].table)
+            clock.spend(m, r, m.splits[r].account, m.costs[0].table)
             return
         phase = SPLIT_END
     if phase == SPLIT_END and not notify.tell(m, r, notify.STOP, base, base + 512, SPLIT_DONE):
         return
-    row.phase = row.split_then
+    row.phase = m.splits[r].then

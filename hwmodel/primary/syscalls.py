@@ -16,6 +16,7 @@ from hwmodel.core.tables import (
     SPLIT_FIRST,
     SPLIT_LAST,
     UNLOCK,
+    table,
 )  # fmt: skip
 from hwmodel.jit import part, routine
 from hwmodel.op import (
@@ -42,6 +43,12 @@ UNSUPPORTED, SYNCS = counter("unsupported_ops"), counter("ops.sync")
 OPS = counter("ops.mmap")
 """Operations are counted, and timed, in the order MMAP BRK MUNMAP MPROTECT MADVISE MREMAP FORK EXIT of their kinds."""
 LATENCY = latency("op.mmap")
+CALL = table(
+    "op", "since", "first", "last", "failed", "closed", "prot", "advice", "target", "target_last", "child", "mapping", "file", "offset",
+    "grows", "next",
+)  # fmt: skip
+"""A row's operation: its kind and beginning, its pages [first, last), whether it failed, whether its epoch is still to open; its arguments;
+the page from which an madvise goes on."""
 
 
 @part
@@ -54,7 +61,7 @@ def pages_of(m, at, args):
 @routine
 def begin(m, i):
     """Begin the head record of agent i, an operation."""
-    row = m.rows[i]
+    row, call = m.rows[i], m.calls[i]
     op, arg = m.queue[row.head], m.queue[min(row.head + 1, m.queue.size - 1)]
     if op.kind == SYNC:
         m.counts[i, SYNCS] += 1
@@ -62,35 +69,35 @@ def begin(m, i):
             m.spaces[s].epoch += 1
         complete(m, i)
         return
-    row.op, row.op_from, row.failed, row.phase, row.keep_lock = op.kind, row.clock, 0, LOCK, 1
-    row.first = row.last = op.address >> 12
+    call.op, call.since, call.failed, row.phase, m.unmaps[i].keep_lock = op.kind, row.clock, 0, LOCK, 1
+    call.first = call.last = op.address >> 12
     if op.kind == MMAP:
-        row.last += pages_of(m, row.head, 1)
-        row.prot, row.mapping, row.file = arg.count & 7, arg.count >> 3 & 7, arg.count >> FILE_SHIFT
-        row.grows, row.offset = (arg.count & GROWS_DOWN) != 0, arg.address
+        call.last += pages_of(m, row.head, 1)
+        call.prot, call.mapping, call.file = arg.count & 7, arg.count >> 3 & 7, arg.count >> FILE_SHIFT
+        call.grows, call.offset = (arg.count & GROWS_DOWN) != 0, arg.address
     elif op.kind == MUNMAP:
-        row.last += pages_of(m, row.head, 0)
-        row.keep_lock = 0
+        call.last += pages_of(m, row.head, 0)
+        m.unmaps[i].keep_lock = 0
     elif op.kind == MPROTECT or op.kind == MADVISE:
-        row.last += pages_of(m, row.head, 1)
-        row.prot = row.advice = arg.count
+        call.last += pages_of(m, row.head, 1)
+        call.prot = call.advice = arg.count
     elif op.kind == MREMAP:
-        row.last += pages_of(m, row.head, 1)
-        row.target = arg.address >> 12
-        row.target_last = row.target + arg.count
+        call.last += pages_of(m, row.head, 1)
+        call.target = arg.address >> 12
+        call.target_last = call.target + arg.count
     elif op.kind == FORK:
-        row.child, row.last = op.count, row.first
+        call.child, call.last = op.count, call.first
     elif op.kind == BRK:
-        row.target = (op.address + 4095) >> 12
-    if row.op != MADVISE:
+        call.target = (op.address + 4095) >> 12
+    if call.op != MADVISE:
         epochs.begin(m, i)
     clock.spend(m, i, SYSCALLS, m.costs[0].syscall)
 
 
 @part
-def lock_mode(row):
+def lock_mode(call):
     """Return the mode of the mmap lock that an operation needs: WRITE if it changes VMAs."""
-    if row.op == MADVISE and row.advice != HUGEPAGE and row.advice != NOHUGEPAGE:
+    if call.op == MADVISE and call.advice != HUGEPAGE and call.advice != NOHUGEPAGE:
         return locks.READ
     return locks.WRITE
 
@@ -98,50 +105,50 @@ def lock_mode(row):
 @routine
 def lock(m, r):
     """LOCK: take the lock, then choose the operation's next phase."""
-    row, mode = m.rows[r], lock_mode(m.rows[r])
+    row, call, span, mode = m.rows[r], m.calls[r], m.spans[r], lock_mode(m.calls[r])
     if not locks.acquire(m, r, row.space, mode):
         return
     space = m.spaces[row.space]
     if mode == locks.WRITE:
-        space.wlock_first, space.wlock_last = row.first, row.last
+        space.wlock_first, space.wlock_last = call.first, call.last
         space.wlock_to = space.wlock_to_last = 0  # a writer that downgraded has left its own range
-        if row.op == MREMAP:
-            space.wlock_to, space.wlock_to_last = row.target, row.target_last
-    row.at, row.phase = row.first, UNLOCK
-    gather.open_gather(row)
-    if vmas.cuts_huge(m, row.space, row.first) or vmas.cuts_huge(m, row.space, row.last):
-        row.failed = 1
-    elif row.op == MMAP:
+        if call.op == MREMAP:
+            space.wlock_to, space.wlock_to_last = call.target, call.target_last
+    span.at, row.phase = call.first, UNLOCK
+    gather.open_gather(m.gathers[r])
+    if vmas.cuts_huge(m, row.space, call.first) or vmas.cuts_huge(m, row.space, call.last):
+        call.failed = 1
+    elif call.op == MMAP:
         map_range(m, r)
-    elif row.op == MUNMAP:
-        zap.unmap(m, r, row.first, row.last, UNLOCK)
-    elif row.op == BRK:
+    elif call.op == MUNMAP:
+        zap.unmap(m, r, call.first, call.last, UNLOCK)
+    elif call.op == BRK:
         set_break(m, r)
-    elif row.op == MPROTECT:
+    elif call.op == MPROTECT:
         row.phase = PROTECT
-    elif row.op == MADVISE:
+    elif call.op == MADVISE:
         if mode == locks.READ:
-            row.phase, row.piece_next = PIECE, row.first
+            row.phase, call.next = PIECE, call.first
         else:
-            ranges.split_ends(row, row.first, row.last, ADVISE)
-    elif row.op == MREMAP:
+            ranges.split_ends(m, r, call.first, call.last, ADVISE)
+    elif call.op == MREMAP:
         remap.begin(m, r)
-    elif row.op == FORK:
-        row.at, row.phase = 0, DUP
+    elif call.op == FORK:
+        span.at, row.phase = 0, DUP
         clock.spend(m, r, FORKING, m.costs[0].fork)
-    elif row.op == EXIT:
-        row.at, row.lazy = 0, 1  # its thread has given up the address space (exit_mm)
+    elif call.op == EXIT:
+        span.at, row.lazy = 0, 1  # its thread has given up the address space (exit_mm)
         notify.tell(m, r, notify.RELEASE, 0, radix.REACH, EXIT_ZAP)
 
 
 @part
 def map_range(m, r):
     """Go on with MMAP, the lock held: unmap any mappings in the range first."""
-    row = m.rows[r]
-    if row.mapping == HUGETLB and (row.first | row.last) & 511:
-        row.failed = 1
-    elif vmas.intersects(m, row.space, row.first, row.last):
-        zap.unmap(m, r, row.first, row.last, INSERT)
+    row, call = m.rows[r], m.calls[r]
+    if call.mapping == HUGETLB and (call.first | call.last) & 511:
+        call.failed = 1
+    elif vmas.intersects(m, row.space, call.first, call.last):
+        zap.unmap(m, r, call.first, call.last, INSERT)
     else:
         row.phase = INSERT
 
@@ -149,20 +156,20 @@ def map_range(m, r):
 @routine
 def set_break(m, r):
     """Go on with BRK, the lock held: grow by a VMA, shrink by an unmapping."""
-    row = m.rows[r]
+    row, call, unmapping = m.rows[r], m.calls[r], m.unmaps[r]
     space = m.spaces[row.space]
-    old, new = space.brk, row.target
+    old, new = space.brk, call.target
     if old == 0 or old == new:
         space.brk = new
     elif new > old:
         if vmas.intersects(m, row.space, old, new):
-            row.failed = 1
+            call.failed = 1
             return
         space.brk, row.phase = new, INSERT
         space.wlock_first, space.wlock_last = old, new
-        row.first, row.last, row.prot, row.mapping, row.file, row.offset, row.grows = old, new, 3, 0, 0, 0, 0
+        call.first, call.last, call.prot, call.mapping, call.file, call.offset, call.grows = old, new, 3, 0, 0, 0, 0
     else:
-        space.brk, row.keep_lock = new, 0
+        space.brk, unmapping.keep_lock = new, 0
         space.wlock_first, space.wlock_last = new, old
         zap.unmap(m, r, new, old, UNLOCK)
 
@@ -170,9 +177,9 @@ def set_break(m, r):
 @routine
 def insert(m, r):
     """INSERT: insert the VMA of MMAP or BRK."""
-    row = m.rows[r]
-    k = vmas.insert(m, row.space, row.first, row.last, row.prot, row.mapping, row.file, row.offset, row.grows)
-    if row.op == BRK:
+    row, call = m.rows[r], m.calls[r]
+    k = vmas.insert(m, row.space, call.first, call.last, call.prot, call.mapping, call.file, call.offset, call.grows)
+    if call.op == BRK:
         vmas.merge_at(m, k - 1)  # never with what is above it (do_brk_flags)
     else:
         vmas.merge(m, k)
@@ -184,24 +191,24 @@ def insert(m, r):
 @routine
 def unlock(m, r):
     """UNLOCK: release the mmap lock; open an epoch that is still closed; a FORK's child is born."""
-    row = m.rows[r]
+    row, call = m.rows[r], m.calls[r]
     space = m.spaces[row.space]
     if m.locks[row.space].writer == r:
         space.wlock_first = space.wlock_last = space.wlock_to = space.wlock_to_last = 0
     locks.release(m, r, row.space)
     epochs.open_epoch(m, r)
-    if row.op == FORK:
-        fork.born(m, row.space, row.child)
+    if call.op == FORK:
+        fork.born(m, row.space, call.child)
     row.phase = END
 
 
 @routine
 def end(m, r):
     """END: complete the operation's record."""
-    row = m.rows[r]
-    m.counts[r, OPS + row.op - MMAP] += 1
-    m.counts[r, UNSUPPORTED] += row.failed
-    record(m.hists, LATENCY + row.op - MMAP, row.clock - row.op_from)
+    row, call = m.rows[r], m.calls[r]
+    m.counts[r, OPS + call.op - MMAP] += 1
+    m.counts[r, UNSUPPORTED] += call.failed
+    record(m.hists, LATENCY + call.op - MMAP, row.clock - call.since)
     row.phase = READY
     complete(m, r)
 

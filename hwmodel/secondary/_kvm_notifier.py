@@ -14,9 +14,12 @@ from hwmodel.primary.shootdown import ACKED, SENDING, SENT, WAITING
 
 INVALIDATE, KICKING = account("invalidate"), account("kick")
 ZAPPED, KICKS = counter("kvm.zapped"), counter("kvm.kicks")
-VM = table("ept", "guest", "seq", "in_progress", "low", "high")
-"""A VM, one for each address space with vCPUs: its EPT, its guest's table, mmu_invalidate_seq, the envelope of open invalidations."""
-
+VM = table("ept", "guest", "large", "seq", "in_progress", "low", "high")
+"""A VM, one for each address space with vCPUs: its EPT, its guest's table, whether the guest's pages have 2 MiB; mmu_invalidate_seq, the
+envelope of open invalidations."""
+VCPU = table("flush_pending", "kicked", "snapshot", "gfn", "gfn_write", "gfn_pte", "no_right", "open", "issued", "walked")
+"""A vCPU: a flush is to be done before it enters its guest; the row whose kick is on the way to it, plus 1; its violation: the sequence
+number taken, the page and right, the pte found, no right to it; whether its access needed software, and since when; cycles of its walk."""
 
 
 @part
@@ -44,59 +47,59 @@ def empty_guest(m, i):
 @routine
 def receive(m, dev, r):
     """Do one step of kvm_mmu_notifier_invalidate_range_start, _end, or release."""
-    row, vm, costs = m.rows[r], dev.vms[m.rows[r].space], m.costs[0]
+    row, notice, vm, costs = m.rows[r], m.notices[r], dev.vms[m.rows[r].space], m.costs[0]
     row.effect = 0
-    if row.note_stage == 0:
+    if notice.stage == 0:
         if locks.acquire(m, r, mmu_lock(m, row.space), locks.WRITE):
-            row.note_stage = 1
-    elif row.note_stage == 1 and row.note_end == notify.STOP:
+            notice.stage = 1
+    elif notice.stage == 1 and notice.kind == notify.STOP:
         vm.seq += 1
         vm.in_progress -= 1
-        row.note_stage = 4
+        notice.stage = 4
         clock.spend(m, r, INVALIDATE, costs.zap)
-    elif row.note_stage == 1 and row.note_end == notify.RELEASE:
+    elif notice.stage == 1 and notice.kind == notify.RELEASE:
         zap_all(m, vm, r)
-    elif row.note_stage == 1:
-        zap(m, vm, r)
-    elif row.note_stage == 2:
+    elif notice.stage == 1:
+        zap(m, dev, vm, r)
+    elif notice.stage == 2:
         kick(m, r)
-    elif row.note_stage == 3:
-        kicked(m, r)
+    elif notice.stage == 3:
+        kicked(m, dev, r)
     else:
         locks.release(m, r, mmu_lock(m, row.space))
         notify.returned(m, r)
 
 
 @part
-def zap(m, vm, r):
+def zap(m, dev, vm, r):
     """Clear the sptes of the range; vCPUs in their guest must be kicked, the others flush when they enter."""
-    row, costs = m.rows[r], m.costs[0]
+    row, notice, costs = m.rows[r], m.notices[r], m.costs[0]
     if vm.in_progress == 0:
-        vm.low, vm.high = row.note_first, row.note_last
+        vm.low, vm.high = notice.first, notice.last
     else:
-        vm.low, vm.high = min(vm.low, row.note_first), max(vm.high, row.note_last)
+        vm.low, vm.high = min(vm.low, notice.first), max(vm.high, notice.last)
     vm.in_progress += 1
-    zapped = clear(m, vm.ept, row.note_first, row.note_last)
+    zapped = clear(m, vm.ept, notice.first, notice.last)
     m.counts[row.agent, ZAPPED] += zapped
-    row.note_stage, row.acks = 4, 0
-    requests = request_flush(m, r) if zapped > 0 else 0
-    if row.acks > 0:
-        row.note_stage, row.effect = 2, 1
+    notice.stage, notice.at = 4, 0
+    requests = request_flush(m, dev, r) if zapped > 0 else 0
+    if notice.at > 0:
+        notice.stage, row.effect = 2, 1
     clock.spend(m, r, INVALIDATE, costs.zap + zapped * costs.zap_spte)
     clock.spend(m, r, SENDING, requests * costs.request)
 
 
 @part
-def request_flush(m, r):
+def request_flush(m, dev, r):
     """Ask every vCPU of row r's VM to flush before it enters its guest; return how many were asked. Those inside must be kicked."""
-    row, asked = m.rows[r], 0
+    asked = 0
     for c in range(m.ctl[0].cpus, m.ctl[0].agents):
-        vcpu = m.rows[c]
-        if vcpu.space == row.space:
+        vcpu = dev.vcpus[c]
+        if m.rows[c].space == m.rows[r].space:
             asked += 1
-            if vcpu.in_guest and c != r:
+            if m.rows[c].away and c != r:
                 vcpu.kicked = r + 1
-                row.acks += 1
+                m.notices[r].at += 1
             else:
                 vcpu.flush_pending = 1
     return asked
@@ -122,33 +125,33 @@ def clear(m, ept, first, last):
 @part
 def kick(m, r):
     """KICK: send the interrupts of kvm_flush_remote_tlbs, with the mmu lock held."""
-    row, costs = m.rows[r], m.costs[0]
-    m.counts[row.agent, SENT] += row.acks
+    row, notice, costs = m.rows[r], m.notices[r], m.costs[0]
+    m.counts[row.agent, SENT] += notice.at
     m.counts[row.agent, KICKS] += 1
-    row.note_stage, row.effect = 3, 1
-    clock.spend(m, r, SENDING, costs.ipi_send + (row.acks - 1) * costs.ipi_send_more)
+    notice.stage, row.effect = 3, 1
+    clock.spend(m, r, SENDING, costs.ipi_send + (notice.at - 1) * costs.ipi_send_more)
     clock.wait(m, r, WAITING, clock.time(m, r) + costs.ipi_delivery)
 
 
 @part
-def kicked(m, r):
+def kicked(m, dev, r):
     """KICKED: make the vCPUs leave their guest, flush and go back; the last answer ends the wait."""
-    row, costs, now = m.rows[r], m.costs[0], m.due[r]
+    row, notice, costs, now = m.rows[r], m.notices[r], m.costs[0], m.due[r]
     ack = 0
     for c in range(m.ctl[0].cpus, m.ctl[0].agents):
-        vcpu = m.rows[c]
+        vcpu = dev.vcpus[c]
         if vcpu.kicked == r + 1:
             vcpu.kicked = 0
             cycles, after = costs.ipi_respond, 0
-            if vcpu.in_guest:
+            if m.rows[c].away:
                 empty_guest(m, c)
                 after = costs.invept + costs.entry  # the flush and the entry come after the answer
                 cycles += costs.exit + costs.kick + after
             else:
                 vcpu.flush_pending = 1
             ack = max(ack, clock.steal(m, c, KICKING, now, cycles) - after + costs.ipi_ack)
-    m.counts[row.agent, ACKED] += row.acks
-    row.note_stage, row.acks = 4, 0
+    m.counts[row.agent, ACKED] += notice.at
+    notice.stage, notice.at = 4, 0
     clock.wait(m, r, WAITING, ack)
 
 
@@ -161,5 +164,5 @@ def zap_all(m, vm, r):
     for c in range(m.ctl[0].cpus, m.ctl[0].agents):
         if m.rows[c].space == row.space:
             empty_guest(m, c)
-    row.note_stage = 4
+    m.notices[r].stage = 4
     clock.spend(m, r, INVALIDATE, costs.zap + zapped * costs.zap_spte)

@@ -17,19 +17,20 @@ def walk_guest(m, dev, i, kind, vpn, held):
 
     `held`: a write found an entry without write permission in the first-level TLB; an assist if the guest's dirty bit was not set.
     """
-    row, last, write = m.rows[i], 2 if m.ctl[0].guest_huge else 1, kind == WRITE
+    row, vm, write = m.rows[i], dev.vms[m.rows[i].space], kind == WRITE
+    last = 2 if vm.large else 1
     level, known = start_level(m, row.banks + PDE, vpn), -1
     if level < 4:
         tag = vpn >> (9 * level)
         known = m.ways[bank.find(m, row.banks + PDE + level - 1, tag, tag)].pfn
-    node = radix.table_at(m, dev.vms[row.space].guest, vpn, level)
+    node = radix.table_at(m, vm.guest, vpn, level)
     while True:
         if known < 0:
             known = nested(m, dev, i, table_page(vpn, level), True) >> PFN
             if level < 4:
                 fill_structure(m, row.banks + PDE, vpn, level + 1, known)
         at = radix.index(vpn, level)
-        reference(m, i, entry_line(known, at), 1)
+        reference(m, dev, i, entry_line(known, at), 1)
         if level == last:
             break
         node = use_table(m, node, at)
@@ -38,17 +39,16 @@ def walk_guest(m, dev, i, kind, vpn, held):
     dirty, was_dirty = use_leaf(m, node, at, write)
     if held and not was_dirty:
         m.counts[i, ASSISTS] += 1
-        row.walked += m.costs[0].assist
+        dev.vcpus[i].walked += m.costs[0].assist
     leaf = nested(m, dev, i, vpn, write)
     return leaf if dirty or leaf < 0 else leaf & ~W
 
 
 @part
-def reference(m, i, line, guest):
+def reference(m, dev, i, line, guest):
     """Book one reference of vCPU i's walk."""
-    row = m.rows[i]
     m.counts[i, WALK_REFS] += 1
-    row.walked += refer(m, row.banks, line, guest)
+    dev.vcpus[i].walked += refer(m, m.rows[i].banks, line, guest)
 
 
 @routine
@@ -68,7 +68,7 @@ def nested(m, dev, i, gfn, write):
         level, node = 4, root
     while True:
         at = radix.index(gfn, level)
-        reference(m, i, entry_line(node, at), 0)
+        reference(m, dev, i, entry_line(node, at), 0)
         spte = m.nodes[node, at]
         if not spte & TABLE:
             break
@@ -76,7 +76,7 @@ def nested(m, dev, i, gfn, write):
         node = spte >> PFN
         level -= 1
     if not spte & P or (write and not spte & W):
-        row.gfn, row.gfn_write = gfn, write
+        dev.vcpus[i].gfn, dev.vcpus[i].gfn_write = gfn, write
         return -1
     huge = 1 if spte & HUGE else 0
     tag = tlb.tag_of(0, gfn, huge)

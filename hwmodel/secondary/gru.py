@@ -19,6 +19,7 @@ from hwmodel.primary import access, notify
 from hwmodel.secondary._gru_driver import (
     ACCESS,
     ACCESSES,
+    CONTEXT,
     GMS,
     GUP,
     HITS,
@@ -27,6 +28,7 @@ from hwmodel.secondary._gru_driver import (
     ISSUE,
     MISSES,
     MOD_MISSES,
+    REQUESTED,
     RESTART,
     STALL_DRIVER,
     STALL_GUP,
@@ -57,17 +59,17 @@ def build(machine: Any, m: Any, first_bank: int) -> State:
     """Give engines and requests their chiplets, servers and groups; return the design's own tables."""
     ctl, chiplets = m.ctl[0], machine.get("gru.chiplets")
     members = np.zeros((chiplets, ctl.spaces), I64)
-    for row in m.rows[ctl.cpus :]:
-        unit = row.agent - ctl.cpus
-        row.chiplet = unit % chiplets
-        row.group = ctl.agents + row.chiplet
+    requests, contexts = np.zeros(m.rows.size, REQUESTED), np.zeros(m.rows.size, CONTEXT)
+    for r, row in enumerate(m.rows[ctl.cpus :], ctl.cpus):
+        chiplet = requests[r].chiplet = contexts[r].chiplet = (row.agent - ctl.cpus) % chiplets
+        row.group = ctl.agents + chiplet
         if row.role == ENGINE:
             row.access_cost = m.costs[0].access_gru
-            members[row.chiplet, row.space] += 1
+            members[chiplet, row.space] += 1
             m.spaces[row.space].subscribers = 1
         else:
             row.effect, row.cpu = 1, server_of(machine, m, row.space)
-    return State(first_bank + np.arange(chiplets, dtype=I64), members, np.zeros(ctl.spaces, GMS))
+    return State(first_bank + np.arange(chiplets, dtype=I64), members, np.zeros(ctl.spaces, GMS), requests, contexts)
 
 
 def reach(costs: Any) -> tuple[int, int]:
@@ -90,8 +92,7 @@ def server_of(machine: Any, m: Any, space: int) -> int:
 @part
 def translate(m, dev, i, kind, vpn, now):
     """Look up engine i's current access in its chiplet's TLB."""
-    row = m.rows[i]
-    if find(m, dev, row, vpn, kind == WRITE) < 0:
+    if find(m, dev, dev.contexts[i].chiplet, m.rows[i].space, vpn, kind == WRITE) < 0:
         return access.ORDERED
     m.counts[i, ACCESSES] += 1
     m.counts[i, HITS] += 1
@@ -104,88 +105,88 @@ def request(m, dev, i, kind, vpn):
     row, costs, counts = m.rows[i], m.costs[0], m.counts[i]
     first = m.ctl[0].agents + (i - m.ctl[0].cpus) * m.ctl[0].outstanding
     for r in range(first, first + m.ctl[0].outstanding):
-        q = m.rows[r]
-        if q.phase == VACANT:
+        q, its = dev.requests[r], m.rows[r]
+        if its.phase == VACANT:
             n = m.queue[row.head].count - row.taken
             counts[ACCESSES] += n
             counts[MISSES] += 1
             counts[HITS] += n - 1
-            counts[MOD_MISSES] += tlb.look_joint(m, dev.banks[row.chiplet], row.space, vpn) >= 0
-            q.phase, q.issued, q.vpn, q.write, q.index = IRQ, row.clock, vpn, kind == WRITE, m.queue[row.head].index
+            counts[MOD_MISSES] += tlb.look_joint(m, dev.banks[q.chiplet], row.space, vpn) >= 0
+            its.phase, q.issued, q.vpn, q.write, its.index = IRQ, row.clock, vpn, kind == WRITE, m.queue[row.head].index
             q.killed = q.reading = q.upm = q.huge = 0
             m.due[r] = row.clock + costs.access_gru + costs.irq_delivery  # the first access misses; the context issues the others meanwhile
             clock.spend(m, i, ISSUE, n * costs.access_gru)
             next_record(m, i)
             row.done_at = max(row.done_at, row.clock)
             return
-    row.stalled = 1
+    dev.contexts[i].stalled = 1
     clock.block(m, i, STALL_TRAP)
 
 
 @part
 def advance(m, dev, r):
     """Do one step of request r; process context must wait while an interrupt handler has its server CPU."""
-    q, now = m.rows[r], m.due[r]
-    settle(m, q.agent, now)
-    if (q.phase < DESIGN or q.phase >= PROCESS or q.phase == IRQ) and m.rows[q.cpu].owned:
+    row, q, now = m.rows[r], dev.requests[r], m.due[r]
+    settle(m, dev, row.agent, now)
+    if (row.phase < DESIGN or row.phase >= PROCESS or row.phase == IRQ) and m.rows[row.cpu].owned:
         q.waiting, q.since, m.due[r] = 1, now, NEVER
         return
     q.waiting = 0
-    if q.phase >= DESIGN:
+    if row.phase >= DESIGN:
         step(m, dev, r)
-    elif q.phase == NOTICE_ARRIVES:
+    elif row.phase == NOTICE_ARRIVES:
         deliver(m, dev, r)
     else:
-        kernel_step(m, r, q.phase)
+        kernel_step(m, r, row.phase)
 
 
 @routine
-def settle(m, e, now):
+def settle(m, dev, e, now):
     """Book a stalled engine's time up to now by the phase of its oldest outstanding request."""
     row, ctl = m.rows[e], m.ctl[0]
-    if not row.stalled or now <= row.clock:
+    if not dev.contexts[e].stalled or now <= row.clock:
         return
     first = ctl.agents + (e - ctl.cpus) * ctl.outstanding
     oldest = first
     for r in range(first, first + ctl.outstanding):
-        if m.rows[r].phase != VACANT and m.rows[r].issued < m.rows[oldest].issued:
+        if m.rows[r].phase != VACANT and dev.requests[r].issued < dev.requests[oldest].issued:
             oldest = r
-    m.ledger[e, stall_of(m.rows[oldest])] += now - row.clock
+    m.ledger[e, stall_of(m.rows[oldest].phase, dev.requests[oldest])] += now - row.clock
     row.clock = now
 
 
 @part
-def stall_of(q):
+def stall_of(phase, q):
     """Return the account of a stall on this request."""
     if q.sleeping and not q.waiting:
         return STALL_WINDOW
-    if q.waiting or q.phase == IRQ or q.phase == RESTART or q.phase == ACCESS:
+    if q.waiting or phase == IRQ or phase == RESTART or phase == ACCESS:
         return STALL_TRAP
-    return STALL_GUP if q.phase < DESIGN or q.phase == GUP else STALL_DRIVER
+    return STALL_GUP if phase < DESIGN or phase == GUP else STALL_DRIVER
 
 
 @part
 def deliver(m, dev, r):
     """Do one step of the notice in row r: gru_mmu_invalidate_range_start, _end, or release."""
-    row = m.rows[r]
+    row, notice = m.rows[r], m.notices[r]
     gms = dev.gms[row.space]
-    if row.note_end == notify.START:
-        if row.note_stage == 0:
+    if notice.kind == notify.START:
+        if notice.stage == 0:
             gms.active += 1
-            row.note_stage, row.note_at = 1, -1
-        elif row.note_stage == 1:
+            notice.stage, notice.at = 1, -1
+        elif notice.stage == 1:
             if locks.acquire(m, r, asid_lock(m, row.space), locks.WRITE):
-                row.note_stage = 2
+                notice.stage = 2
                 invalidate(m, dev, r)
-        elif row.note_stage == 2:
+        elif notice.stage == 2:
             invalidate(m, dev, r)
         else:
             locks.release(m, r, asid_lock(m, row.space))
             notify.returned(m, r)
     else:
-        if row.note_end == notify.STOP:
+        if notice.kind == notify.STOP:
             gms.active -= 1
-            wake_sleepers(m, row.space, m.due[r])
+            wake_sleepers(m, dev, row.space, m.due[r])
         else:
             forget(m, dev, row.space)
         notify.returned(m, r)
@@ -194,19 +195,19 @@ def deliver(m, dev, r):
 @routine
 def invalidate(m, dev, r):
     """Do one TGH operation on the next chiplet where the space has a context."""
-    row, costs = m.rows[r], m.costs[0]
-    c = next_chiplet(dev, row.space, row.note_at)
-    pages = row.note_last - row.note_first
+    row, notice, costs = m.rows[r], m.notices[r], m.costs[0]
+    c = next_chiplet(dev, row.space, notice.at)
+    pages = notice.last - notice.first
     b = dev.banks[c]
     if pages >= MOST_PAGES:
         tlb.drop_asid(m, b, row.space)
     else:
-        tlb.drop_range(m, b, row.space, row.note_first, row.note_last)
-    kill(m, c, row)
+        tlb.drop_range(m, b, row.space, notice.first, notice.last)
+    kill(m, dev, c, row.space, notice)
     m.counts[row.agent, TGHS] += 1
-    row.note_at = c
+    notice.at = c
     if next_chiplet(dev, row.space, c) < 0:
-        row.note_stage = 3
+        notice.stage = 3
         row.effect = 1 if row.role == REQUEST else 0
     clock.spend(m, r, INVALIDATE, costs.tgh + min(pages, MOST_PAGES) * costs.tgh_page)
 
@@ -221,23 +222,23 @@ def next_chiplet(dev, space, c):
 
 
 @part
-def kill(m, c, notice):
+def kill(m, dev, c, space, notice):
     """Cancel the drop-ins in flight for the range on chiplet c, as the hardware does."""
-    first, last = notice.note_first, notice.note_last
+    first, last = notice.first, notice.last
     for j in range(m.ctl[0].agents, m.rows.size):
-        q = m.rows[j]
-        if q.reading and q.chiplet == c and q.space == notice.space:
+        q = dev.requests[j]
+        if q.reading and q.chiplet == c and m.rows[j].space == space:
             page = q.vpn & -512 if q.huge else q.vpn
             if last - first >= MOST_PAGES or (page < last and page + (512 if q.huge else 1) > first):
                 q.killed = 1
 
 
 @part
-def wake_sleepers(m, space, now):
+def wake_sleepers(m, dev, space, now):
     """Wake all sleepers of the space (wake_up_all), whatever its count of open windows."""
     for j in range(m.ctl[0].agents, m.rows.size):
-        q = m.rows[j]
-        if q.sleeping and q.space == space and m.due[j] == NEVER and not q.waiting:
+        q = dev.requests[j]
+        if q.sleeping and m.rows[j].space == space and m.due[j] == NEVER and not q.waiting:
             m.due[j] = now + m.costs[0].wakeup
 
 

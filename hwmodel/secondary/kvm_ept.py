@@ -15,7 +15,7 @@ from hwmodel.op import WRITE
 from hwmodel.parts import radix, tlb
 from hwmodel.parts.paging_caches import DTLB, STLB, VCPU_BANKS, cpu_banks
 from hwmodel.primary import access, fault
-from hwmodel.secondary._kvm_notifier import VM, empty_guest, is_invalidating, mmu_lock, receive
+from hwmodel.secondary._kvm_notifier import VCPU, VM, empty_guest, is_invalidating, mmu_lock, receive
 from hwmodel.secondary._kvm_spec import Spec
 from hwmodel.secondary._kvm_tables import GUEST_TABLES, LEVEL_PAGES, set_spte
 from hwmodel.secondary._kvm_walk import walk_guest
@@ -36,6 +36,7 @@ class State(NamedTuple):
     """KVM's state."""
 
     vms: np.ndarray  # VM[space]
+    vcpus: np.ndarray  # VCPU[row]
 
 
 def outstanding(machine: Any) -> int:
@@ -52,15 +53,16 @@ def geometry(machine: Any, engines: int) -> list[tuple[int, int]]:
 def build(machine: Any, m: Any, first_bank: int) -> State:
     """Make the vCPUs of each space a VM; return the design's own tables."""
     ctl = m.ctl[0]
-    ctl.mask_engines, ctl.guest_huge = 1, machine.get("guest.page_size") == "2M"
-    vms = np.zeros(ctl.spaces, VM)
+    vms, costs = np.zeros(ctl.spaces, VM), m.costs[0]
+    vms["large"] = machine.get("guest.page_size") == "2M"
     for unit, row in enumerate(m.rows[ctl.cpus : ctl.agents]):
-        row.banks, row.in_guest, row.access_cost = first_bank + unit * VCPU_BANKS, 1, m.costs[0].access
+        row.banks, row.access_cost = first_bank + unit * VCPU_BANKS, costs.access
+        row.loads, row.away, row.leave, row.resume = 1, 1, costs.exit + costs.kick, costs.entry
         m.spaces[row.space].subscribers = 1
     for space in sorted({int(row.space) for row in m.rows[ctl.cpus : ctl.agents]}):
         vms[space].ept, vms[space].guest = ctl.node_top, ctl.node_top + 1
         ctl.node_top += 2
-    return State(vms)
+    return State(vms, np.zeros(m.rows.size, VCPU))
 
 
 def reach(costs: Any) -> tuple[int, int]:
@@ -79,7 +81,7 @@ def extra_vma() -> tuple[int, int]:
 @part
 def translate(m, dev, i, kind, vpn, now):
     """Look up vCPU i's current access in its TLBs."""
-    row, counts = m.rows[i], m.counts[i]
+    row, vcpu, counts = m.rows[i], dev.vcpus[i], m.counts[i]
     small = row.banks + DTLB
     k = tlb.look_split(m, small, 0, vpn)
     first, hit = not row.retried, k >= 0
@@ -96,31 +98,31 @@ def translate(m, dev, i, kind, vpn, now):
         return access.refill(m, i, small, vpn, s, False)
     if kind == WRITE and not m.ways[k].rights & WRITES:
         return access.ORDERED
-    if row.open:
-        row.open = 0
-        record(m.hists, FAULT_TIME, now - row.issued)
-        record(m.hists, VIOLATION_TIME, now - row.issued)
+    if vcpu.open:
+        vcpu.open = 0
+        record(m.hists, FAULT_TIME, now - vcpu.issued)
+        record(m.hists, VIOLATION_TIME, now - vcpu.issued)
     return access.HIT
 
 
 @routine
 def request(m, dev, i, kind, vpn):
     """WALK2D: walk the guest's tables, finding each one's page by a nested walk, and then the page itself."""
-    row = m.rows[i]
+    row, vcpu = m.rows[i], dev.vcpus[i]
     now = row.clock
     m.counts[i, WALKS] += 1
-    row.walked = 0
+    vcpu.walked = 0
     held = kind == WRITE and access.find_first_level(m, row.banks + DTLB, vpn) >= 0
     leaf = walk_guest(m, dev, i, kind, vpn, held)
-    clock.spend(m, i, WALKING, row.walked)
+    clock.spend(m, i, WALKING, vcpu.walked)
     if leaf >= 0:
-        huge = 1 if m.ctl[0].guest_huge and leaf & HUGE else 0
+        huge = 1 if dev.vms[row.space].large and leaf & HUGE else 0
         page = leaf >> PFN
         access.fill_levels(m, i, row.banks + DTLB, vpn, huge, page - (vpn & 511) * huge, WRITES if leaf & W else 0)
         return
-    if not row.open:
-        row.open, row.issued = 1, now
-    row.in_guest, row.phase = 0, VIOLATION
+    if not vcpu.open:
+        vcpu.open, vcpu.issued = 1, now
+    row.away, row.phase = 0, VIOLATION
     m.counts[i, EXITS] += 1
     clock.spend(m, i, EXITING, m.costs[0].exit)
     clock.spend(m, i, VIOLATING, m.costs[0].violation)
@@ -145,7 +147,7 @@ def violate(m, dev, i, phase):
         if locks.acquire(m, i, row.space, locks.READ):
             row.phase = SLOW2
     elif phase == SLOW2 or phase == NO_RIGHT:
-        look(m, i)
+        look(m, dev, i)
     elif phase == SLOW_UNLOCK:
         locks.release(m, i, row.space)
         row.phase = MAP
@@ -158,55 +160,56 @@ def violate(m, dev, i, phase):
         locks.release(m, i, mmu_lock(m, row.space))
         row.phase = ENTER
     else:
-        enter(m, i)
+        enter(m, dev, i)
 
 
 @part
 def begin(m, dev, i):
     """VIOLATION: take the snapshot, make the unlocked check, and look at the CPU's page table on the fast path."""
-    row, root, vm = m.rows[i], m.spaces[m.rows[i].space].root, dev.vms[m.rows[i].space]
-    row.snapshot, row.no_right = vm.seq, 0
-    if is_invalidating(vm, row.gfn):
+    row, vcpu, vm = m.rows[i], dev.vcpus[i], dev.vms[m.rows[i].space]
+    root = m.spaces[row.space].root
+    vcpu.snapshot, vcpu.no_right = vm.seq, 0
+    if is_invalidating(vm, vcpu.gfn):
         m.counts[i, RETRIES] += 1
         row.phase = ENTER
         return
-    pte = radix.get(m, root, row.gfn)
+    pte = radix.get(m, root, vcpu.gfn)
     row.phase = SLOW
     if pte & P and pte & W:
-        radix.put(m, root, row.gfn, 2 if pte & HUGE else 1, pte | A | D)
-        row.gfn_pte, row.phase = pte, MAP
+        radix.put(m, root, vcpu.gfn, 2 if pte & HUGE else 1, pte | A | D)
+        vcpu.gfn_pte, row.phase = pte, MAP
         clock.spend(m, i, GUPS, m.costs[0].gup_fast)
 
 
 @part
-def look(m, i):
+def look(m, dev, i):
     """SLOW2: take the page from the CPU's page table, after a fault if need be."""
-    row, root = m.rows[i], m.spaces[m.rows[i].space].root
-    pte = radix.get(m, root, row.gfn)
+    row, vcpu, root = m.rows[i], dev.vcpus[i], m.spaces[m.rows[i].space].root
+    pte = radix.get(m, root, vcpu.gfn)
     if row.phase == NO_RIGHT:
         m.counts[i, SEGVS] += 1
         fault.note_segv(m, m.queue[row.head].index)
         locks.release(m, i, row.space)
-        row.no_right, row.phase = 1, ENTER
-    elif pte & P and (not row.gfn_write or pte & W):
-        if row.gfn_write:
-            radix.put(m, root, row.gfn, 2 if pte & HUGE else 1, pte | A | D)
-        row.gfn_pte, row.phase = pte, SLOW_UNLOCK
+        vcpu.no_right, row.phase = 1, ENTER
+    elif pte & P and (not vcpu.gfn_write or pte & W):
+        if vcpu.gfn_write:
+            radix.put(m, root, vcpu.gfn, 2 if pte & HUGE else 1, pte | A | D)
+        vcpu.gfn_pte, row.phase = pte, SLOW_UNLOCK
     else:
-        fault.call(m, i, row.gfn, row.gfn_write, SLOW2, NO_RIGHT)
+        fault.call(m, i, vcpu.gfn, vcpu.gfn_write, 0, SLOW2, NO_RIGHT)
 
 
 @part
-def is_stale(row, vm):
+def is_stale(vcpu, vm):
     """Return whether an invalidation has come since the snapshot (mmu_invalidate_retry_gfn)."""
-    return vm.seq != row.snapshot or is_invalidating(vm, row.gfn)
+    return vm.seq != vcpu.snapshot or is_invalidating(vm, vcpu.gfn)
 
 
 @part
 def take_lock(m, dev, i):
     """MAP: take the mmu lock, or retry without it if the page is stale already; MAPPED checks again with the lock held."""
     row = m.rows[i]
-    if not row.granted and is_stale(row, dev.vms[row.space]):
+    if not row.granted and is_stale(dev.vcpus[i], dev.vms[row.space]):
         m.counts[i, RETRIES] += 1
         row.phase = ENTER
     elif locks.acquire(m, i, mmu_lock(m, row.space), locks.READ):
@@ -216,30 +219,30 @@ def take_lock(m, dev, i):
 @part
 def map_page(m, dev, i):
     """MAPPED: install the spte, unless an invalidation has come since the snapshot."""
-    row, vm, costs = m.rows[i], dev.vms[m.rows[i].space], m.costs[0]
-    if is_stale(row, vm):
+    row, vcpu, vm, costs = m.rows[i], dev.vcpus[i], dev.vms[m.rows[i].space], m.costs[0]
+    if is_stale(vcpu, vm):
         m.counts[i, RETRIES] += 1
         locks.release(m, i, mmu_lock(m, row.space))
         row.phase = ENTER
         return
-    made = set_spte(m, vm.ept, row.gfn, row.gfn_pte)
+    made = set_spte(m, vm.ept, vcpu.gfn, vcpu.gfn_pte)
     m.counts[i, SPTES] += 1
     row.phase = MAP_UNLOCK
     clock.spend(m, i, MAPPING, costs.map_spte + made * costs.table)
 
 
 @part
-def enter(m, i):
+def enter(m, dev, i):
     """ENTER: go back to the guest, with the TLB flush that was requested meanwhile."""
-    row, costs = m.rows[i], m.costs[0]
-    row.in_guest, row.phase = 1, READY
-    if row.flush_pending:
-        row.flush_pending = 0
+    row, vcpu, costs = m.rows[i], dev.vcpus[i], m.costs[0]
+    row.away, row.phase = 1, READY
+    if vcpu.flush_pending:
+        vcpu.flush_pending = 0
         empty_guest(m, i)
         clock.spend(m, i, ENTERING, costs.invept)
     clock.spend(m, i, ENTERING, costs.entry)
-    if row.no_right:
-        row.no_right = row.open = 0
+    if vcpu.no_right:
+        vcpu.no_right = vcpu.open = 0
         complete_access(m, i)
 
 

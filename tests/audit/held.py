@@ -152,7 +152,7 @@ def _by_chiplets(banks: Banks, dev: Any) -> Iterator[Held]:
 def _tables_by_vms(banks: Banks, dev: Any) -> Iterator[Cached]:
     """KVM: the nested paging-structure caches name tables of the EPT."""
     epts = dev.vms["ept"].tolist()
-    for c, first, space in _ready_vcpus(banks.m):
+    for c, first, space in _ready_vcpus(banks.m, dev):
         for level, page, node in banks.structures(first + NPDE):
             yield Cached(f"nested walk cache of vCPU {c}", epts[space], page, level, node)
 
@@ -163,7 +163,7 @@ def _by_vms(banks: Banks, dev: Any) -> Iterator[Held]:
     for space, ept in enumerate(dev.vms["ept"].tolist()):
         if ept:
             yield from _leaves(banks.m, f"EPT of space {space}", space, ept)
-    for c, first, space in _ready_vcpus(banks.m):
+    for c, first, space in _ready_vcpus(banks.m, dev):
         yield from banks.pages(f"TLB of vCPU {c}", first + ITLB, STLB - ITLB + 1, space, False)
         yield from banks.pages(f"nested TLB of vCPU {c}", first + NTLB, 1, space, False)
         for level, page, pfn in banks.structures(first + PDE):
@@ -171,14 +171,14 @@ def _by_vms(banks: Banks, dev: Any) -> Iterator[Held]:
             yield Held(f"walk cache of vCPU {c}", space, table, 1, pfn, True, False)
 
 
-def _ready_vcpus(m: Any) -> Iterator[tuple[int, int, int]]:
+def _ready_vcpus(m: Any, dev: Any) -> Iterator[tuple[int, int, int]]:
     """(row, first bank, space) of the vCPUs that could use what their TLBs hold.
 
     One outside its guest with a flush pending could not: it empties its TLBs before it enters (docs/model.md 11.4).
     """
     ctl = m.ctl[0]
-    for c, first, space, inside, flush in rows_of(m, ctl.cpus, ctl.agents, "banks", "space", "in_guest", "flush_pending"):
-        if inside or not flush:
+    for c, first, space, inside in rows_of(m, ctl.cpus, ctl.agents, "banks", "space", "away"):
+        if inside or not dev.vcpus[c].flush_pending:
             yield c, first, space
 
 

@@ -172,13 +172,13 @@ def is_freed(m: Any, one: Held) -> bool:
 def is_dying(m: Any, space: int) -> bool:
     """Is an exit taking this address space down?"""
     writer = int(m.locks["writer"][space])
-    return bool(m.spaces["root"][space] < 0) or (writer >= 0 and m.rows["op"][writer] == EXIT)
+    return bool(m.spaces["root"][space] < 0) or (writer >= 0 and m.calls["op"][writer] == EXIT)
 
 
 def may_lag(m: Any, tree: Tree, one: Held) -> bool:
     """Is a flush of this page owed to `one.cpu`, or was the page, and no more than that, made read-only by a fork under way?"""
     writer = int(m.locks["writer"][one.space])
-    forking = writer >= 0 and m.rows["op"][writer] == FORK
+    forking = writer >= 0 and m.calls["op"][writer] == FORK
     return is_owed(m, one) or bool(forking and tree.maps(one._replace(write=False)))
 
 
@@ -187,12 +187,12 @@ def is_owed(m: Any, one: Held) -> bool:
 
     Pages of hugetlb that move are flushed once, after the last of them (9.5).
     """
-    first, last, rows = one.first, one.first + one.pages, m.rows
+    first, last, rows, gathers, flushes = one.first, one.first + one.pages, m.rows, m.gathers, m.flushes
     here = rows["space"] == one.space
-    gathered = here & (rows["gather_min"] < last) & (rows["gather_max"] > first)
-    flushed = here & ((rows["flush_full"] == 1) | ((rows["flush_first"] < last) & (rows["flush_last"] > first)))
+    gathered = here & (gathers["first"] < last) & (gathers["last"] > first)
+    flushed = here & ((flushes["full"] == 1) | ((flushes["first"] < last) & (flushes["last"] > first)))
     under_way = (rows["phase"] == FLUSH) | (m.pending[one.cpu] != 0)
-    moved = here & (rows["phase"] == MOVE) & (rows["first"] < last) & (rows["at"] > first)
+    moved = here & (rows["phase"] == MOVE) & (m.calls["first"] < last) & (m.spans["at"] > first)
     v = m.vmas[: m.ctl[0].vma_count]
     huge = v[(v["space"] == one.space) & (v["mapping"] == HUGETLB) & (v["first"] < last) & (v["last"] > first)]
     return bool(gathered.any() or (flushed & under_way).any() or (moved.any() and huge.size))
@@ -202,6 +202,6 @@ def any_flush_owed(m: Any, cpu: int) -> bool:
     """Must this CPU yet hear of any flush? Each empties the paging-structure caches."""
     space = m.rows[cpu].space
     here = m.rows["space"] == space
-    gathered = here & ((m.rows["gather_max"] > m.rows["gather_min"]) | (m.rows["freed"] == 1))
+    gathered = here & ((m.gathers["last"] > m.gathers["first"]) | (m.gathers["freed"] == 1))
     under_way = here & ((m.rows["phase"] == FLUSH) | (m.pending[cpu] != 0))
     return bool(gathered.any() or under_way.any() or is_dying(m, int(space)))

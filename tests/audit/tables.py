@@ -140,20 +140,22 @@ def node_findings(m, trees):
 def held_back(m):
     """Frames that a gather or a copy on write keeps after their ptes are gone, as often as it does."""
     held = []
-    for row in m.rows:
-        if row.gathered > 0:
-            ptes = [int(m.entries[k].pte) for k in chain(m.entries, "more", row.gather, m.entries.size)]
+    for r, batch in enumerate(m.gathers):
+        if batch.pages > 0:
+            ptes = [int(m.entries[k].pte) for k in chain(m.entries, "more", batch.entry, m.entries.size)]
             held += [(pte >> PFN) + k for pte in ptes for k in range(512 if pte & HUGE else 1)]
-        if is_replacing(row) and row.old_pte and not row.old_pte & ZERO:
-            held += [(int(row.old_pte) >> PFN) + k for k in range(512 if row.old_pte & HUGE else 1)]
+        old = int(m.faults[r].old)
+        if is_replacing(m, r) and old and not old & ZERO:
+            held += [(old >> PFN) + k for k in range(512 if old & HUGE else 1)]
     return np.array(held, np.int64)
 
 
-def is_replacing(row):
+def is_replacing(m, r):
     """Is the row between COW_SET and COW_DONE?"""
-    flushing = row.phase in (FLUSH, FLUSH_ARRIVES, FLUSH_ACKED) and row.flush_then == COW_END
-    telling = row.phase in (NOTICE, NOTICE_ARRIVES) and row.note_then == COW_DONE
-    return flushing or telling or row.phase in (COW_END, COW_DONE)
+    phase = m.rows[r].phase
+    flushing = phase in (FLUSH, FLUSH_ARRIVES, FLUSH_ACKED) and m.flushes[r].then == COW_END
+    telling = phase in (NOTICE, NOTICE_ARRIVES) and m.notices[r].then == COW_DONE
+    return flushing or telling or phase in (COW_END, COW_DONE)
 
 
 def frame_findings(m, spaces, files):
@@ -212,12 +214,12 @@ def list_findings(m):
         if pfn not in free:
             links += chain(m.links, "more", m.frames[pfn].more, m.links.size)
     entries = chain(m.entries, "more", ctl.entry_free, m.entries.size)
-    for r, row in enumerate(m.rows):
-        if row.gathered > 0:
-            mine = chain(m.entries, "more", row.gather, m.entries.size)
+    for r, batch in enumerate(m.gathers):
+        if batch.pages > 0:
+            mine = chain(m.entries, "more", batch.entry, m.entries.size)
             entries += mine
-            if len(mine) != row.gathered or mine[-1] != row.gather_last:
-                yield f"row {r} gathered {row.gathered} pages up to {row.gather_last}, but its list is {mine}"
+            if len(mine) != batch.pages or mine[-1] != batch.last_entry:
+                yield f"row {r} gathered {batch.pages} pages up to {batch.last_entry}, but its list is {mine}"
     for name, rows, top in (("link", links, int(ctl.link_top)), ("gather entry", entries, int(ctl.entry_top))):
         times = np.bincount(np.array(rows, np.int64), minlength=top)
         yield from listed(f"{name} {{}} is in {{}} lists", ((k, times[k]) for k in np.flatnonzero(times != 1)))
@@ -271,9 +273,9 @@ def rights_findings(m, spaces, files, quiet):
 def being_changed(m, s, tree):
     """Which leaves does an operation under way have in its hands?"""
     busy = np.zeros(tree.vpn.size, bool)
-    for row in m.rows:
+    for row, call, span in zip(m.rows, m.calls, m.spans, strict=True):
         if row.space == s and row.phase not in (READY, DONE, VACANT) and row.phase < DESIGN:
-            for first, last in ((row.zap_first, row.zap_last), (row.first, row.last), (row.target, row.target_last)):
+            for first, last in ((span.first, span.last), (call.first, call.last), (call.target, call.target_last)):
                 busy |= (tree.vpn < last) & (tree.vpn + tree.pages > first)
     return busy
 

@@ -151,8 +151,8 @@ class Audit:
 
     def _deliver(self, deliver: Any) -> Any:
         def hook(m: Any, dev: Any, r: int) -> None:
-            row = m.rows[r]
-            kind, notice = int(row.note_end), (int(row.space), int(row.note_first), int(row.note_last))
+            row, told = m.rows[r], m.notices[r]
+            kind, notice = int(told.kind), (int(row.space), int(told.first), int(told.last))
             if kind == notify.STOP and r not in self.ending:  # it may wait for a lock and come again
                 self.ending.add(r)
                 self._close(r, notice)

@@ -129,11 +129,11 @@ def test_tlb_that_is_not_flushed(plant):
 def test_pages_that_are_freed_before_the_flush(plant, name):
     def early(original):
         def finish(m, r, freed, then):
-            if m.rows[r].gathered > 0:
-                phase = m.rows[r].free_then
-                m.rows[r].free_then = FREE_PAGES
+            batch = m.gathers[r]
+            if batch.pages > 0:
+                phase, batch.then = batch.then, FREE_PAGES
                 gather.free_pages(m, r)
-                m.rows[r].free_then = phase
+                batch.then = phase
             return original(m, r, freed, then)
 
         return finish
@@ -206,8 +206,8 @@ def range_active_stays_down(original):
     """ms_range_active is 0, whatever windows are open."""
 
     def deliver(m, dev, r):
-        row, gms = m.rows[r], dev.gms[m.rows[r].space]
-        at = int(row.note_end), int(row.note_stage)
+        notice, gms = m.notices[r], dev.gms[m.rows[r].space]
+        at = int(notice.kind), int(notice.stage)
         gms.active += at == (notify.STOP, 0)
         original(m, dev, r)
         gms.active -= at == (notify.START, 0)
@@ -217,7 +217,7 @@ def range_active_stays_down(original):
 
 def kill_bit_is_ignored(original):
     def restart(m, dev, r):
-        m.rows[r].killed = 0
+        dev.requests[r].killed = 0
         original(m, dev, r)
 
     return restart
@@ -238,8 +238,8 @@ def nothing_is_in_progress(original):
 
 
 def envelope_is_a_page_short(original):
-    def zap(m, vm, r):
-        original(m, vm, r)
+    def zap(m, dev, vm, r):
+        original(m, dev, vm, r)
         vm.high -= 1
 
     return zap

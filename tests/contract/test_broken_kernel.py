@@ -14,15 +14,16 @@ pytestmark = pytest.mark.jit_off
 
 
 def leaves_the_parent_s_page_writable(original):
-    def shared(m, row, pte, vpn, pages):
-        radix.put(m, m.spaces[row.space].root, vpn, 1 if pages == 1 else 2, pte)
-        return original(m, row, pte, vpn, pages)
+    def shared(m, child, pte, vpn, pages):
+        parent = m.spaces[0].root  # the traces' only one
+        radix.put(m, parent, vpn, 1 if pages == 1 else 2, pte)
+        return original(m, child, pte, vpn, pages)
 
     return shared
 
 
 def leaves_the_child_s_page_writable(original):
-    return lambda m, row, pte, vpn, pages: original(m, row, pte, vpn, pages) | pte & 2
+    return lambda m, child, pte, vpn, pages: original(m, child, pte, vpn, pages) | pte & 2
 
 
 def notes_its_neighbour(original):

@@ -138,15 +138,15 @@ def test_access_that_is_not_allowed(plant, ideal, kernel, broken, words):
 
 
 def test_request_that_is_complete_though_its_drop_in_was_killed(plant):
-    plant(_gru_driver, "miss_again", lambda original: lambda m, r, name: _gru_driver.complete(m, r))
+    plant(_gru_driver, "miss_again", lambda original: lambda m, dev, r, name: _gru_driver.complete(m, dev, r))
     catches(complete_when_allowed, "gru", "is complete; the page table has nothing")
 
 
 def test_violation_that_is_resolved_by_giving_up(plant):
     def enter(original):
-        def without_right(m, i):
-            m.rows[i].no_right = 1
-            original(m, i)
+        def without_right(m, dev, i):
+            dev.vcpus[i].no_right = 1
+            original(m, dev, i)
 
         return without_right
 

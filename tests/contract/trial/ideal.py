@@ -68,7 +68,7 @@ def translate(m, dev, i, kind, vpn, now):
 @routine
 def request(m, dev, i, kind, vpn):
     """Engine i takes the fault of its head access, and looks again."""
-    fault.call(m, i, vpn, kind == WRITE, READY, READY)
+    fault.call(m, i, vpn, kind == WRITE, 0, READY, READY)
 
 
 @part

@@ -9,7 +9,7 @@ import pytest
 
 from analysis import cli, runs
 from hwmodel import secondary
-from tests import bad_files
+from tests.support import bad_files
 from workloads.recorders import lackey, qemu
 
 TRACE, NOT_RUN = "{files}/good.hwtrace", "a machine was run"

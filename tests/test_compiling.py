@@ -11,7 +11,7 @@ import tomllib
 import numba
 import pytest
 
-from tests import designs
+from tests.support import designs
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PACKAGES = ("hwmodel", "workloads", "analysis")
@@ -66,12 +66,12 @@ def copy(tmp_path):
 @pytest.mark.parametrize("design", designs.names())
 def test_what_compiles(design):
     """A first process may have to compile, but nothing for the other machine and the larger trace; a second finds all on disk."""
-    said = python("-m", "tests.compiling", design)
+    said = python("-m", "tests.support.compiling", design)
     assert said["kept"] == ["kernel.policy"], "every other setting has another value the second time"
     assert said["then"] == []
     others = [f"hwmodel.secondary.{other}.run" for other in designs.names() if other != design]
     assert {name: n for name, (n, _, _) in said["entries"].items() if n != 1} == dict.fromkeys(others, 0)
-    again = python("-m", "tests.compiling", design)
+    again = python("-m", "tests.support.compiling", design)
     assert again["first"] == again["then"] == []
     assert all((hits, misses) == (n, 0) for n, hits, misses in again["entries"].values()), again["entries"]
 

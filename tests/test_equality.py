@@ -4,9 +4,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.designs import those_with_a_twin
-from tests.equality import differences
-from tests.random_traces import random_case, random_machine, random_trace
+from tests.support.designs import those_with_a_twin
+from tests.support.equality import differences
+from tests.support.random_traces import random_case, random_machine, random_trace
 
 DESIGNS = those_with_a_twin()
 

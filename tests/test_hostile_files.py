@@ -15,7 +15,7 @@ from hwmodel import op
 from hwmodel.op import MOST_COUNT, Agent, TraceError, mmap_unit
 from hwmodel.trace import Trace, validate
 from hwmodel.trace.file import GROUP
-from tests import bad_files
+from tests.support import bad_files
 from workloads import streams
 from workloads.readers.ftracelines import Lines
 

@@ -147,7 +147,7 @@ def listed(node: ast.AST) -> list[ast.expr]:
 
 @pytest.mark.parametrize("path", TESTS, ids=name)
 def test_no_test_lists_the_designs(path):
-    """A list of designs does not know the next one; tests.designs finds them all. Words of a text count as its members."""
+    """A list of designs does not know the next one; tests.support.designs finds them all. Words of a text count as its members."""
     designs = {file.stem for file in (ROOT / "hwmodel" / "secondary").glob("*.py") if not file.stem.startswith("_")}
     for node in ast.walk(tree(path)):
         members = {member.value for member in listed(node) if isinstance(member, ast.Constant)}

@@ -12,7 +12,7 @@ import hwmodel
 import workloads
 from hwmodel.op import TraceError
 from hwmodel.trace import Trace
-from tests import drawn
+from tests.support import drawn
 from workloads import synthetic
 from workloads.recorded import load, names
 

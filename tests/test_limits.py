@@ -8,9 +8,9 @@ from hwmodel.build import LATEST
 from hwmodel.op import Agent, mmap_unit
 from hwmodel.trace import Trace
 from tests import reference
-from tests.designs import those_with_a_twin
-from tests.equality import compare, differences
-from tests.random_traces import random_case
+from tests.support.designs import those_with_a_twin
+from tests.support.equality import compare, differences
+from tests.support.random_traces import random_case
 
 pytestmark = pytest.mark.jit_off
 

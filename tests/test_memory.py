@@ -7,11 +7,12 @@ from hwmodel import op
 from hwmodel.core.tables import PFN
 from hwmodel.op import Agent, mmap_unit, paged_unit
 from hwmodel.trace import Trace
-from tests import designs, reference
+from tests import reference
 from tests.audit import judge
 from tests.audit.tables import read_tree
-from tests.equality import compare
-from tests.random_traces import random_case
+from tests.support import designs
+from tests.support.equality import compare
+from tests.support.random_traces import random_case
 
 PAGE = 0x10000
 AT, HUGE_AT = PAGE << 12, 0x80000 << 12

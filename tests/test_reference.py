@@ -6,8 +6,6 @@ from hwmodel import machine as machines
 from hwmodel import op
 from hwmodel.op import Agent, mmap_unit, paged_unit
 from hwmodel.trace import Trace, validate
-from tests.designs import those_with_a_twin
-from tests.random_traces import random_case
 from tests.reference import DeadlockError, OutOfMemoryError, simulate
 from tests.reference.cases import (
     ADDRESS,
@@ -27,6 +25,8 @@ from tests.reference.cases import (
 )
 from tests.reference.machine import World
 from tests.reference.memory import A, D, P, W
+from tests.support.designs import those_with_a_twin
+from tests.support.random_traces import random_case
 
 # what must hold in every run
 

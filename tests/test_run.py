@@ -12,8 +12,8 @@ from hwmodel import engine, op, secondary, simulate
 from hwmodel.op import Agent, mmap_unit
 from hwmodel.run import DeadlockError, drive, power_on
 from hwmodel.trace import Trace
-from tests import designs
-from tests.random_traces import random_case, random_machine
+from tests.support import designs
+from tests.support.random_traces import random_case, random_machine
 
 pytestmark = pytest.mark.jit_off
 

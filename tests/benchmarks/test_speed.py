@@ -11,8 +11,8 @@ import pytest
 import hwmodel
 import workloads
 from analysis.runs import offloaded
-from tests import designs
 from tests.paired import write_lackey
+from tests.support import designs
 from workloads import synthetic
 from workloads.readers import drentries
 from workloads.recorded import names

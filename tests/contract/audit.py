@@ -20,7 +20,7 @@ from tests.audit import tables
 from tests.audit.held import Banks
 from tests.audit.stale import Stale, told
 from tests.contract.uses import Uses
-from tests.designs import Design
+from tests.support.designs import Design
 
 EVERYTHING = (0, 1 << 40)
 MOST_STEPS = 100

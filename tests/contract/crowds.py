@@ -18,7 +18,7 @@ from hwmodel.machine import Machine
 from hwmodel.op import Agent, mmap_unit, paged_unit
 from hwmodel.trace import Trace
 from tests.contract.traces import PAGE, Case, access, compute, run, sync
-from tests.designs import Design
+from tests.support.designs import Design
 
 APART = 16
 """Pages from a round's to the next one's."""

@@ -15,7 +15,7 @@ from hwmodel.machine import Machine
 from hwmodel.op import Agent, mmap_unit, paged_unit
 from hwmodel.trace import Trace
 from tests.contract.traces import PAGE, Case, access, compute, run, sync
-from tests.designs import Design
+from tests.support.designs import Design
 
 PAGES = 4
 """Pages of the range that goes away; a miss in its last one finds what is a page short."""

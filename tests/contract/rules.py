@@ -25,7 +25,7 @@ from tests.contract.audit import Audit, Broken
 from tests.contract.crowds import crowds
 from tests.contract.races import changing, races
 from tests.contract.traces import Case, lone_agent, long_case, random_cases, run
-from tests.designs import Design
+from tests.support.designs import Design
 
 ENTRIES = (feed.feed, feed.load_spaces, feed.declare, feed.populate)
 """The kernels that Python calls beside a design's `run`."""

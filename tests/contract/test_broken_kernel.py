@@ -5,9 +5,9 @@ import pytest
 from hwmodel.parts import radix
 from hwmodel.primary import access, fork, frames
 from hwmodel.secondary import _kvm_tables
-from tests import designs
 from tests.contract.rules import never_stale, tables_agree
 from tests.contract.test_broken import catches, forgets_nothing, plant
+from tests.support import designs
 
 __all__ = ["plant"]
 pytestmark = pytest.mark.jit_off

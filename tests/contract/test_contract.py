@@ -10,7 +10,7 @@ from tests.contract import rules
 from tests.contract.audit import Audit
 from tests.contract.specs import spec_is_strict
 from tests.contract.traces import random_cases
-from tests.designs import Design, design, names
+from tests.support.designs import Design, design, names
 
 needs_jit = pytest.mark.skipif(jit.JIT_OFF, reason="about compiled kernels")
 

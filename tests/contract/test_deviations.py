@@ -9,7 +9,7 @@ from tests.contract.audit import Audit
 from tests.contract.races import agents
 from tests.contract.rules import audited
 from tests.contract.traces import access, sync
-from tests.designs import design
+from tests.support.designs import design
 
 pytestmark = pytest.mark.jit_off
 PAGE = 0x80000

@@ -17,7 +17,6 @@ from hwmodel.op import WRITE
 from hwmodel.parts import radix
 from hwmodel.primary import access, fault
 from hwmodel.secondary import _gru_driver, kvm_ept
-from tests import designs
 from tests.audit import held
 from tests.contract import rules
 from tests.contract.audit import Broken
@@ -31,6 +30,7 @@ from tests.contract.rules import (
 )  # fmt: skip
 from tests.contract.specs import spec_is_strict
 from tests.contract.test_broken import catches, plant
+from tests.support import designs
 
 __all__ = ["plant"]
 pytestmark = pytest.mark.jit_off

@@ -12,8 +12,8 @@ from hwmodel.machine import Machine
 from hwmodel.measure.result import Result
 from hwmodel.op import Agent, mmap_unit
 from hwmodel.trace import Trace
-from tests.designs import Design
-from tests.random_traces import PROFILES, Plan, random_case, random_machine
+from tests.support.designs import Design
+from tests.support.random_traces import PROFILES, Plan, random_case, random_machine
 
 Case = tuple[Machine, Trace]
 PAGE = 0x10000

@@ -15,7 +15,7 @@ from hwmodel.op import Agent, mmap_unit
 from hwmodel.simulate import simulate
 from hwmodel.trace import Trace
 from tests import reference
-from tests.equality import compare
+from tests.support.equality import compare
 
 pytestmark = [pytest.mark.jit_off, pytest.mark.as_shipped]
 

@@ -8,8 +8,8 @@ from hwmodel.core.tables import HUGE, LAZY, NONE, PFN, ZERO, A, D, P, W
 from hwmodel.core.tables import X as EXECUTE
 from hwmodel.op import Agent, mmap_unit, paged_unit
 from hwmodel.trace import Trace
-from tests import designs
 from tests.races.scenes import built, dotted, leaf, once
+from tests.support import designs
 
 CPU, DEVICE = "cpu", "device"
 PAGE = 0x10000

@@ -6,7 +6,6 @@ P present, W writable, A accessed, D dirty, H huge, Z the zero page, N no right 
 import pytest
 
 from hwmodel import op
-from tests import designs
 from tests.model.hand import (
     CPU,
     DEVICE,
@@ -36,6 +35,7 @@ from tests.model.hand import (
     unmap,
     write,
 )  # fmt: skip
+from tests.support import designs
 
 BIG = dict(page=HUGE_PAGE, pages=512)
 

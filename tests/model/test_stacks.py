@@ -4,8 +4,8 @@ import pytest
 
 from hwmodel import op
 from hwmodel.op import mmap_unit
-from tests import designs
 from tests.model.hand import CPU, DEVICE, NO, PAGE, RW, R, flags, memory, protect, read, run_of, unmap, write
+from tests.support import designs
 
 TOP = PAGE + 8
 """The end of the stack, which begins 2 pages below."""

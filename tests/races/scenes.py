@@ -26,7 +26,7 @@ from hwmodel.parts.paging_caches import DTLB
 from hwmodel.trace import Trace
 from tests.audit.stale import Tree
 from tests.contract.audit import Audit
-from tests.designs import design
+from tests.support.designs import design
 
 PAGE = 0x10000
 """First page of what the tests map; its neighbours have the same tables."""

@@ -8,9 +8,9 @@ from hwmodel import op
 from hwmodel.op import Agent, mmap_unit, paged_unit
 from hwmodel.trace import Trace
 from tests import reference
-from tests.equality import differences
 from tests.reference.cases import CPU, PAGE, check_conservation, check_frames, counted
 from tests.reference.kvm import Kvm
+from tests.support.equality import differences
 
 AT = PAGE << 12
 ELSEWHERE = mmap_unit(AT + (1 << 28), 1, 3)

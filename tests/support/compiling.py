@@ -1,4 +1,4 @@
-"""Everything that Python can call, called twice in a process of its own: `python -m tests.compiling gru` says what was compiled.
+"""Everything that Python can call, called twice in a process of its own: `python -m tests.support.compiling gru` says what was compiled.
 
 The second time every setting of the machine has another value, and there are more agents, CPUs, address spaces, files and records.
 """
@@ -21,7 +21,7 @@ from hwmodel import op
 from hwmodel.config import ConfigError
 from hwmodel.op import Agent, mmap_unit, paged_unit
 from hwmodel.trace import Trace, validate
-from tests import designs
+from tests.support import designs
 from tests.workloads import test_columns, test_execlog, test_fuzz, test_threads
 
 AT = 0x10000 << 12

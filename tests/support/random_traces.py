@@ -4,8 +4,8 @@ import random
 
 from hwmodel import op
 from hwmodel.trace import Trace
-from tests import designs
 from tests.reference import vmas as v
+from tests.support import designs
 
 NEVER_FREE = ("exception", "fault_ns", "exit_cycles", "interrupt_ns", "access")
 """Costs without which a retry could spin without time passing."""

@@ -35,12 +35,14 @@ PATIENCE, GRACE = 4, 120
 """A tier that takes more than PATIENCE times what it takes on the unchanged tree, and GRACE seconds, is in a loop."""
 OPTIONS = ("-x", "-q", "--tb=no", "-rfE", "-m", "not long and not notebook", "-W", "ignore:overflow encountered:RuntimeWarning")
 """NumPy's scalars warn where compiled integers wrap."""
+TIMES = "tests/model/test_01_rows_times.py"
+"""Twelve seconds with the JIT off, and few faults change what it looks at: not with the calculations by hand, but after them."""
 COMPILED = ("tests/test_equality.py", "tests/model", "tests/contract")
 """What the last tier runs with the JIT on and bounds checked, if it is asked for."""
-BY_HAND = ("tests/model", "tests/test_reference.py", "tests/reference")
+BY_HAND = ("tests/model", "--ignore=" + TIMES)
 RANDOM = tuple(f"tests/test_equality.py::test_kernels_equal_the_oracle[{block}-{design}]"
                for block in (0, 1) for design in names())  # fmt: skip
-DEEP = ("tests/test_audit.py", "tests/races", "tests/judges/test_walks.py", "tests/test_memory.py", "tests/contract")
+DEEP = ("tests/test_audit.py", "tests/races", "tests/judges/test_walks.py", "tests/test_memory.py", "tests/contract", TIMES)
 REST = ("tests/test_equality.py", "tests/test_trace.py", "tests/test_not_modelled.py", "tests/test_bad_input.py", "tests/analysis")
 READING = ("tests/workloads",)
 OTHERS = ("tests/model", "tests/test_trace.py", "tests/test_bad_input.py", "tests/test_not_modelled.py", "tests/analysis")

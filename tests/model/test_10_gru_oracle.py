@@ -7,7 +7,7 @@ import pytest
 from hwmodel import machine as machines
 from hwmodel import op
 from hwmodel.op import mmap_unit
-from tests.reference.cases import ADDRESS, CPU, DEVICE, MAPPED, access, advise, booked, compute, counted, run, sync
+from tests.model.cases import ADDRESS, CPU, DEVICE, MAPPED, access, advise, booked, compute, counted, run, sync
 
 # GRU
 

@@ -6,8 +6,7 @@ from hwmodel import machine as machines
 from hwmodel import op
 from hwmodel.op import Agent, mmap_unit, paged_unit
 from hwmodel.trace import Trace, validate
-from tests.reference import DeadlockError, OutOfMemoryError, simulate
-from tests.reference.cases import (
+from tests.model.cases import (
     ADDRESS,
     CPU,
     DEVICE,
@@ -23,6 +22,7 @@ from tests.reference.cases import (
     run,
     sync,
 )
+from tests.reference import DeadlockError, OutOfMemoryError, simulate
 from tests.reference.machine import World
 from tests.reference.memory import A, D, P, W
 from tests.support.designs import those_with_a_twin

@@ -1,6 +1,6 @@
 """The flags of every leaf, by hand: what each fault installs, and what each operation makes of it (docs/model.md 4.4, 4.5, 5.5, 6, 9).
 
-P present, W writable, A accessed, D dirty, H huge, Z the zero page, N no right at all, L given up (MADV_FREE); X: see test_execute.py.
+P present, W writable, A accessed, D dirty, H huge, Z the zero page, N no right at all, L given up (MADV_FREE); X may be fetched from.
 """
 
 import pytest

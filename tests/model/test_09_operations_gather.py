@@ -8,7 +8,7 @@ from hwmodel import op
 from hwmodel.op import Agent, mmap_unit, paged_unit
 from hwmodel.trace import Trace
 from tests import reference
-from tests.reference.cases import CPU, PAGE, check_conservation, check_frames, counted
+from tests.model.cases import CPU, PAGE, check_conservation, check_frames, counted
 from tests.reference.kvm import Kvm
 from tests.support.equality import differences
 

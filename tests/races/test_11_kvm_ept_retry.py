@@ -70,7 +70,7 @@ def test_a_page_that_is_given_up(closed, every):
         return 1 + retries(gap + MAP + AGAIN)
 
     cases = [
-        # mapped and walked before: the spte is zapped, and the vCPU, in its guest, kicked (between: test_kvm_zap)
+        # mapped and walked before: the spte is zapped, and the vCPU, in its guest, kicked (between: test_11_kvm_ept_zap)
         (1, 110, lambda gap: HIT, lambda gap: {EXITS: 1, SPTES: 1, ZAPPED: 1, KICKS: 1}),
         # begun before, too late to be mapped: MAP is refused at once, though until 255 it could not have mmu_lock
         (135, 155, lambda gap: MAP + killed(gap) * AGAIN + FAULT + BACK,

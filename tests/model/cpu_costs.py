@@ -9,13 +9,13 @@ from tests.model.hand import (
     HUGE_PAGE,
     HUGETLB,
     PAGE,
-    RW,
     SHARED,
     SHARED_FILE,
     THP,
     X,
     access,
     advise,
+    big,
     compute,
     fork,
     leave,
@@ -34,10 +34,6 @@ THERE = memory(populate=True)
 CROSSING = [((PAGE << 12) + 4090, 1, 0, op.READ, 0), ((PAGE + 1) << 12, 1, 0, op.READ | op.CONTINUES, 0)]
 CACHED = memory(8, op.PROT_READ, op.SHARED_FILE, PAGE + 100, populate=True)
 """Eight pages of file 1, in the page cache from the beginning."""
-
-
-def big(prot=RW, mapping=op.PRIVATE, **more):
-    return memory(512, prot, mapping, HUGE_PAGE, **more)
 
 
 def fetch(page=PAGE, agent=0, count=1):

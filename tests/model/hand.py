@@ -8,6 +8,7 @@ from hwmodel.core.tables import HUGE, LAZY, NONE, PFN, ZERO, A, D, P, W
 from hwmodel.core.tables import X as EXECUTE
 from hwmodel.op import Agent, mmap_unit, paged_unit
 from hwmodel.trace import Trace
+from tests.audit.tables import chain
 from tests.races.scenes import built, dotted, leaf, once
 from tests.support import designs
 
@@ -61,6 +62,16 @@ def run_of(prelude, *records, roles=(CPU,), design="cpu_only", **settings):
     return play(machine(design, **settings), roles, flat(records), prelude)
 
 
+def clocked(prelude, *records, roles=(CPU, CPU), **settings):
+    """The run of two CPUs that compute an instruction a cycle."""
+    return run_of(prelude, *records, roles=roles, cpu__instruction_cycles=1, **settings)
+
+
+def waited(run, account="order_wait"):
+    """Cycles of each agent in an account."""
+    return list(run.result.ledger.by_agent(account).values())
+
+
 def flags(run, page=PAGE, space=0):
     """The flags of a page's leaf, by their letters; empty if it has none."""
     entry, _ = leaf(run.m, int(run.m.spaces["root"][space]), page)
@@ -78,6 +89,12 @@ def references(run, page=PAGE, space=0):
     return int(run.m.frames[frame(run, page, space)].refs)
 
 
+def tables_in_use(run):
+    """Page-table pages that are not free."""
+    ctl = run.m.ctl[0]
+    return int(ctl.node_top) - len(chain(run.m.nodes, 0, ctl.node_free, int(ctl.node_top)))
+
+
 # records
 
 
@@ -85,6 +102,11 @@ def memory(pages=8, prot=RW, mapping=op.PRIVATE, page=PAGE, file=0, agent=0, pop
     """A mapping, of a prelude or of the trace; a file's number follows from the kind."""
     file = file or int(mapping in (op.SHARED, op.PRIVATE_FILE, op.SHARED_FILE))
     return mmap_unit(page << 12, pages, prot, mapping, file, offset, agent=agent, populate=populate)
+
+
+def big(prot=RW, mapping=op.PRIVATE, **more):
+    """A mapping of 2 MiB that may be a huge page."""
+    return memory(512, prot, mapping, HUGE_PAGE, **more)
 
 
 def access(kind, page=PAGE, agent=0, count=1, gap=0):

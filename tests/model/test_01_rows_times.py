@@ -1,4 +1,7 @@
-"""Times out of range: refused by the name of the setting and the record, never a wrong sum or a deadlock; what just fits is exact."""
+"""Times out of range: refused by the name of the setting and the record, never a wrong sum or a deadlock; what just fits is exact.
+
+Rule 1.6 of docs/model.md.
+"""
 
 import numpy as np
 import pytest

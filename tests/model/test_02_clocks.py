@@ -1,33 +1,9 @@
-"""When one agent's time is another's: who waits for whose records, and what a service in between costs (docs/model.md 2, 3, 8.1)."""
+"""When one agent's time is another's: services within a record and behind it, and how far one runs ahead (docs/model.md 2.2, 2.8)."""
 
 import pytest
 
 from hwmodel import op
-from tests.model.hand import CPU, DEVICE, PAGE, access, advise, compute, fork, memory, read, run_of, sync, unmap, write
-
-TICKS = dict(cpu__instruction_cycles=1)
-
-
-def clocked(prelude, *records, roles=(CPU, CPU), **settings):
-    return run_of(prelude, *records, roles=roles, **TICKS, **settings)
-
-
-def waited(run, account="order_wait"):
-    """Cycles of each agent in an account."""
-    return list(run.result.ledger.by_agent(account).values())
-
-
-@pytest.mark.parametrize("mine, others", [(99, 100), (100, 100), (50, 100), (101, 100), (0, 100)])
-def test_an_operation_waits_until_what_was_recorded_before_it_has_ended(mine, others):
-    computed = [compute(mine)] if mine else []
-    run = clocked(memory(), compute(others, 1), computed, unmap(8))
-    assert waited(run) == [max(0, others - mine), 0]
-
-
-def test_an_operation_waits_for_the_misses_of_engines():
-    """The engine has issued its access at cycle 0, and does not stall; the page is there at 500."""
-    run = clocked(memory(populate=True), read(agent=1), unmap(8), roles=(CPU, DEVICE), design="gru", driver__interrupt_ns=500)
-    assert waited(run) == [500, 0]
+from tests.model.hand import CPU, DEVICE, advise, clocked, compute, memory, read, run_of, sync, unmap, waited
 
 
 def test_a_service_behind_an_agent_s_last_record_does_not_prolong_it():
@@ -48,21 +24,21 @@ def test_a_service_within_an_agent_s_last_record_prolongs_it():
     assert waited(run)[0] == 800
 
 
-def test_a_cpu_whose_agent_is_done_is_lazy_from_its_space_s_birth_on():
-    """Of the child's two agents one has no record: when the fork is over it is done, and nobody tells its CPU of a flush."""
-    records, roles = [fork(), write(agent=1), *advise(op.DONTNEED, agent=1)], (CPU, (CPU, 1), (CPU, 1))
-    run = clocked(memory(), records, roles=roles, kernel__syscall_ns=100)
-    assert run.counted("flushes.ranged", "ipis.sent") == {"flushes.ranged": 1}
-    run = clocked(memory(), records, sync(), compute(1, 2), roles=roles, kernel__syscall_ns=100)
-    assert run.counted("flushes.ranged", "ipis.sent") == {"flushes.ranged": 1, "ipis.sent": 1}
+@pytest.mark.parametrize("first, last_hit", [("initiator", 24), ("accessor", 25)])
+@pytest.mark.parametrize("more", [0, 1])
+@pytest.mark.parametrize("notice", ["free", 1000])
+def test_a_run_of_accesses_ends_where_a_flush_arrives(first, last_hit, more, notice):
+    """One CPU reads a page every 5 cycles from 0 on; the other takes the page away at 100, and its interrupt arrives at 120.
 
-
-def test_a_result_says_how_large_its_trace_was():
-    result = clocked(memory(prot=5), access(op.FETCH, count=3), read(count=2), compute(9), unmap(8)).result
-    assert (result.records, result.references) == (4, 5)
-    assert result.cycles == 9 + 3  # a cycle for each instruction, fetches too
-
-
-def test_each_record_s_gap_is_charged():
-    run = clocked(memory(populate=True), read(gap=3), read(gap=5), write(PAGE + 1, gap=7))
-    assert run.booked("instruction") == 15
+    The access at 120 comes behind the flush if the initiator's row is the first, and finds the page gone; else the one at 125 does.
+    Where notices cost something a row may run ahead of others by the 20 cycles of an interrupt.
+    """
+    initiator = ("initiator", "accessor").index(first)
+    accessor = 1 - initiator
+    records = [read(agent=accessor, count=last_hit + more), compute(100, initiator), *advise(op.DONTNEED, agent=initiator),
+               compute(1000, accessor)]  # fmt: skip
+    times = dict(cpu__access_cycles=5, cpu__instruction_cycles=1, kernel__shootdown__delivery_ns=20, kernel__notice_ns=notice)
+    run = run_of(memory(populate=True), records, roles=(CPU, CPU), **times)
+    assert run.counted("faults.") == ({"faults.zero": 1} if more else {})
+    assert run.counted("cpu.dtlb.misses") == {"cpu.dtlb.misses": 1 + more}
+    assert run.booked("access") == 5 * (last_hit + more)

@@ -1,125 +1,32 @@
-"""The right to fetch, by hand: which leaves have it, what its change flushes, what a fetch without it does (docs/model.md 4 to 6, 9.4)."""
+"""Fetches and the right to them, by hand: TLB entries that lack it, that are older or that it outlives (docs/model.md 4.2 to 4.5, 4.7)."""
 
 import pytest
 
 from hwmodel import op
 from tests.model.hand import (
     CPU,
-    FILE,
     HUGE_PAGE,
-    HUGETLB,
-    NO,
     PAGE,
     RW,
     RWX,
-    SHARED,
     SHARED_FILE,
     THP,
     R,
     X,
     advise,
+    big,
     compute,
     fetch,
     flags,
-    fork,
-    leave,
     memory,
     protect,
     read,
-    remap,
     run_of,
     sync,
-    unmap,
     write,
 )  # fmt: skip
 
 TWO = dict(roles=(CPU, CPU), cpu__count=2)
-WRITE_ONLY, WX = 2, 6
-
-
-def big(prot=RWX, mapping=op.PRIVATE, **more):
-    return memory(512, prot, mapping, HUGE_PAGE, **more)
-
-
-# who has it
-
-
-@pytest.mark.parametrize("prelude, touches, expected", [
-    (memory(prot=X), [read()], "PAZX"), (memory(prot=X), [fetch()], "PAZX"), (memory(prot=RWX), [write()], "PWADX"),
-    (memory(prot=RWX), [fetch(), write()], "PWADX"),  # a copy on write of the zero page
-    (memory(prot=X, mapping=FILE), [fetch()], "PAX"), (memory(prot=RWX, mapping=FILE), [write()], "PWADX"),
-    (memory(prot=RWX, mapping=FILE), [fetch(), write()], "PWADX"),  # and of a file's page
-    (memory(prot=X, mapping=SHARED_FILE), [read()], "PAX"), (memory(prot=RWX, mapping=SHARED), [fetch()], "PWAX"),
-    (memory(prot=RWX, mapping=SHARED_FILE), [write()], "PWADX"),
-    (memory(prot=WX), [write()], "PWADX"), (memory(prot=WRITE_ONLY), [write()], "PWAD"),
-    (memory(prot=RWX, populate=True), [], "PWADX"), (memory(prot=X, populate=True), [], "PAZX"),
-    (memory(prot=X, mapping=FILE, populate=True), [], "PAX"), (memory(prot=RWX, mapping=SHARED, populate=True), [], "PWAX"),
-])  # fmt: skip
-def test_the_vma_s_right_is_the_pte_s(prelude, touches, expected):
-    assert flags(run_of(prelude, *touches)) == expected
-
-
-@pytest.mark.parametrize("prelude, touches, expected", [
-    (big(), [fetch(HUGE_PAGE)], "PAHZX"), (big(), [write(HUGE_PAGE)], "PWADHX"), (big(), [fetch(HUGE_PAGE), write(HUGE_PAGE)], "PWADHX"),
-    (big(X, HUGETLB), [fetch(HUGE_PAGE)], "PAHX"), (big(RWX, HUGETLB, populate=True), [], "PWADHX"), (big(RW), [write(HUGE_PAGE)], "PWADH"),
-])  # fmt: skip
-def test_huge_pages(prelude, touches, expected):
-    assert flags(run_of(prelude, *touches, **THP), HUGE_PAGE) == expected
-
-
-def test_fault_around_maps_with_the_right_of_its_own_vma():
-    """The page cache was filled through a mapping without it."""
-    cached = memory(4, R, FILE, PAGE + 100, populate=True)
-    run = run_of([*memory(4, X, FILE), *cached], fetch(PAGE + 1), kernel__fault_around_pages=4)
-    assert [flags(run, PAGE + k) for k in (0, 1, 3, 100)] == ["PAX", "PAX", "PAX", "PA"]
-
-
-def test_what_keeps_it():
-    run = run_of(memory(prot=RWX), write(), fork(), roles=(CPU, (CPU, 1)))
-    assert (flags(run), flags(run, space=1)) == ("PADX", "PDX")
-    run = run_of(memory(prot=RWX), write(), fork(), leave(1), sync(), write(), roles=(CPU, (CPU, 1)))
-    assert flags(run) == "PWADX"  # used again
-    run = run_of(memory(prot=RWX), write(), fork(), write(), roles=(CPU, (CPU, 1)))
-    assert flags(run) == "PWADX"  # copied
-    assert flags(run_of(memory(prot=RWX), write(), *remap(PAGE + 100)), PAGE + 100) == "PWADX"
-    assert flags(run_of(memory(prot=RWX), write(), *advise(op.FREE)), PAGE) == "PWLX"
-    assert flags(run_of(memory(prot=RWX), write(), *advise(op.COLD)), PAGE) == "PWDX"
-    assert flags(run_of(big(), write(HUGE_PAGE), *unmap(1, HUGE_PAGE), **THP), HUGE_PAGE + 1) == "PWADX"  # split
-    run = run_of(big(mapping=HUGETLB), write(HUGE_PAGE), fork(), write(HUGE_PAGE + 1), roles=(CPU, (CPU, 1)))
-    assert (flags(run, HUGE_PAGE), flags(run, HUGE_PAGE, 1)) == ("PWADHX", "PDHX")
-
-
-# mprotect
-
-
-@pytest.mark.parametrize("prot, touch, rights, expected, flushes", [
-    (R, read(), [X], "PAZX", 1), (X, read(), [R], "PAZ", 1), (X, read(), [RWX], "PAZX", 0), (RW, write(), [X], "PADX", 1),
-    (RW, write(), [RWX], "PWADX", 1), (RWX, write(), [RW], "PWAD", 1), (RWX, write(), [X, RWX], "PWADX", 2), (X, fetch(), [NO], "AZNX", 1),
-    (X, fetch(), [NO, X], "PAZX", 1), (X, fetch(), [NO, R], "PAZ", 1), (R, read(), [NO, X], "PAZX", 1), (X, fetch(), [X], "PAZX", 0),
-    (X, fetch(), [4], "PAZX", 0),  # a page that may be fetched from may be read: x86 has no bit for that
-])  # fmt: skip
-def test_rights(prot, touch, rights, expected, flushes):
-    """A change flushes either way, but not of a page that was not present: the TLB can't hold that (pte_needs_flush)."""
-    run = run_of(memory(prot=prot), touch, *[protect(right) for right in rights])
-    assert flags(run) == expected and run.counted("flushes.ranged").get("flushes.ranged", 0) == flushes
-
-
-def test_a_change_of_huge_pages():
-    """Whole: one flush of one huge page; in part: it is split, which is a full flush, and nine small pages are flushed."""
-    run = run_of(big(R), read(HUGE_PAGE), *protect(X, 512, HUGE_PAGE), **THP)
-    assert flags(run, HUGE_PAGE) == "PAHZX" and run.counted("flushes.") == {"flushes.ranged": 1, "flushes.pages": 1}
-    run = run_of(big(RW), write(HUGE_PAGE), *protect(X, 9, HUGE_PAGE), **THP)
-    assert [flags(run, HUGE_PAGE + k) for k in (8, 9)] == ["PADX", "PWAD"]
-    assert run.counted("flushes.") == {"flushes.full": 1, "flushes.ranged": 1, "flushes.pages": 9}
-
-
-def test_others_are_interrupted_for_it():
-    """Agent 1's CPU has the page for reading; what it lacks is a reason, too."""
-    run = run_of(memory(prot=R), read(), sync(), read(agent=1), sync(), *protect(X), compute(1, 1), **TWO)
-    assert run.counted("ipis.sent") == {"ipis.sent": 1}
-
-
-# fetches
 
 
 def test_what_was_read_may_be_fetched_from():

@@ -1,4 +1,4 @@
-"""The flags of every leaf, by hand: what each fault installs, and what each operation makes of it (docs/model.md 4.4, 4.5, 5.5, 6, 9).
+"""Which leaves faults install, replace, copy and split, by hand (docs/model.md 6 to 6.3; faults of devices 10.3, 11.4).
 
 P present, W writable, A accessed, D dirty, H huge, Z the zero page, N no right at all, L given up (MADV_FREE); X may be fetched from.
 """
@@ -21,6 +21,8 @@ from tests.model.hand import (
     R,
     X,
     advise,
+    big,
+    compute,
     flags,
     fork,
     frame,
@@ -29,41 +31,12 @@ from tests.model.hand import (
     protect,
     read,
     references,
-    remap,
     run_of,
     sync,
     unmap,
     write,
 )  # fmt: skip
 from tests.support import designs
-
-BIG = dict(page=HUGE_PAGE, pages=512)
-
-
-def big(prot=RW, mapping=op.PRIVATE, **more):
-    return memory(512, prot, mapping, HUGE_PAGE, **more)
-
-
-# what is there from the beginning
-
-
-@pytest.mark.parametrize("prelude, expected", [
-    (memory(populate=True), "PWAD"), (memory(prot=R, populate=True), "PAZ"),
-    (memory(mapping=SHARED, populate=True), "PWA"), (memory(prot=R, mapping=SHARED, populate=True), "PA"),
-    (memory(mapping=SHARED_FILE, populate=True), "PWA"), (memory(mapping=FILE, populate=True), "PWAD"),
-    (memory(prot=R, mapping=FILE, populate=True), "PA"), (memory(), ""),
-])  # fmt: skip
-def test_initial_memory(prelude, expected):
-    assert flags(run_of(prelude)) == expected
-
-
-@pytest.mark.parametrize("prot, expected", [(RW, "PWADH"), (R, "PAH")])
-def test_initial_huge_memory(prot, expected):
-    run = run_of(big(prot, HUGETLB, populate=True))
-    assert flags(run, HUGE_PAGE) == expected and references(run, HUGE_PAGE) == references(run, HUGE_PAGE + 511) == 1
-
-
-# faults
 
 
 @pytest.mark.parametrize("prelude, touch, expected, kind", [
@@ -186,24 +159,7 @@ def test_a_page_is_dirty_before_the_write_is_tried_again(before, busy):
     assert (flags(run), flags(run, space=1)) == ("PWAD", "PD")
 
 
-# accesses to what is there
-
-
-def test_a_write_through_a_clean_entry_is_one_assist():
-    run = run_of(memory(mapping=SHARED_FILE), read(), write(), write())
-    assert flags(run) == "PWAD" and run.counted("cpu.dirty") == {"cpu.dirty_assists": 1} and run.cpu_entry()[1]
-
-
-def test_a_walk_for_a_write_sets_the_dirty_bit_itself():
-    """MADV_FREE has flushed the TLB: the read walks, and the write after it asks; a write at once walks and asks for nothing."""
-    for touches, assists in (([read(), write()], {"cpu.dirty_assists": 1}), ([write()], {})):
-        run = run_of(memory(), write(), *advise(op.FREE), *touches)
-        assert flags(run) == "PWADL" and run.counted("cpu.dirty") == assists
-
-
-def test_a_read_sets_the_accessed_bit_only():
-    run = run_of(memory(mapping=SHARED_FILE), read(), *advise(op.COLD), read())
-    assert flags(run) == "PWA"
+# of devices
 
 
 @pytest.mark.parametrize("design, touch, expected", [
@@ -221,111 +177,7 @@ def test_a_device_s_fault(design, touch, expected):
     assert flags(run_of(memory(), touch, roles=(CPU, DEVICE), design=design)) == expected
 
 
-def test_kvm_s_slow_path_writes_to_a_page_that_may_not_be_written_yet():
-    """The vCPU reads a private page of a file, through an spte that may not be written; its write copies the page."""
-    run = run_of(memory(mapping=FILE), read(agent=1), write(agent=1), roles=(CPU, DEVICE), design="kvm_ept")
-    assert flags(run) == "PWAD" and run.spte() == (frame(run), True) and frame(run) != run.file_frame()
-
-
-# advice
-
-
-@pytest.mark.parametrize("prelude, before, advice, expected", [
-    (memory(), write(), op.FREE, "PWL"), (memory(), read(), op.FREE, "PAZ"), (memory(mapping=SHARED_FILE), write(), op.FREE, "PWAD"),
-    (memory(mapping=FILE), read(), op.FREE, "PA"), (memory(), write(), op.COLD, "PWD"), (memory(), read(), op.COLD, "PAZ"),
-    (memory(mapping=SHARED_FILE), write(), op.COLD, "PWD"), (memory(mapping=FILE), read(), op.COLD, "P"),
-    (memory(), write(), op.DONTNEED, ""), (memory(mapping=SHARED_FILE), write(), op.DONTNEED, ""), (memory(), write(), op.HUGEPAGE, "PWAD"),
-])  # fmt: skip
-def test_advice(prelude, before, advice, expected):
-    assert flags(run_of(prelude, before, *advise(advice))) == expected
-
-
-@pytest.mark.parametrize("advice, pages, expected", [
-    (op.FREE, 512, ["PWHL", "PWHL"]), (op.COLD, 512, ["PWDH", "PWDH"]), (op.DONTNEED, 512, ["", ""]),
-    (op.FREE, 9, ["PWL", "PWAD"]), (op.COLD, 9, ["PWD", "PWAD"]), (op.DONTNEED, 9, ["", "PWAD"]),
-])  # fmt: skip
-def test_advice_about_huge_pages(advice, pages, expected):
-    run = run_of(big(), write(HUGE_PAGE), *advise(advice, pages, HUGE_PAGE), **THP)
-    assert [flags(run, HUGE_PAGE + k) for k in (8, 9)] == expected
-
-
-@pytest.mark.parametrize("advice", [op.FREE, op.COLD])
-def test_hugetlb_is_not_aged(advice):
-    assert flags(run_of(big(mapping=HUGETLB), write(HUGE_PAGE), *advise(advice, 512, HUGE_PAGE)), HUGE_PAGE) == "PWADH"
-
-
-# rights
-
-
-@pytest.mark.parametrize("prelude, before, rights, expected", [
-    (memory(), write(), [R], "PAD"), (memory(), write(), [NO], "WADN"), (memory(), write(), [R, NO], "ADN"),
-    (memory(), write(), [NO, RW], "PWAD"), (memory(), write(), [NO, R], "PAD"), (memory(), write(), [R, RW], "PWAD"),
-    (memory(), read(), [R], "PAZ"), (memory(), read(), [NO], "AZN"), (memory(prot=R), read(), [RW], "PAZ"),
-    (memory(mapping=SHARED_FILE), write(), [R], "PAD"), (memory(mapping=SHARED_FILE), read(), [R, RW], "PWA"),
-    (memory(prot=R, mapping=FILE), read(), [RW], "PA"), (memory(mapping=FILE), write(), [R, RW], "PWAD"),
-])  # fmt: skip
-def test_rights(prelude, before, rights, expected):
-    assert flags(run_of(prelude, before, *[protect(prot) for prot in rights])) == expected
-
-
-def test_rights_to_write_wait_for_a_fault_where_others_share_the_page():
-    run = run_of(memory(), write(), fork(), protect(R), protect(RW), roles=(CPU, (CPU, 1)))
-    assert (flags(run), flags(run, space=1)) == ("PAD", "PD")
-
-
-@pytest.mark.parametrize("rights, pages, expected", [
-    ([R], 512, ["PADH", "PADH"]), ([NO], 512, ["WADHN", "WADHN"]), ([R, RW], 512, ["PWADH", "PWADH"]), ([R], 9, ["PAD", "PWAD"]),
-    ([NO], 9, ["WADN", "PWAD"]), ([NO, RW], 9, ["PWAD", "PWAD"]),
-])  # fmt: skip
-def test_rights_of_huge_pages(rights, pages, expected):
-    run = run_of(big(), write(HUGE_PAGE), *[protect(prot, pages, HUGE_PAGE) for prot in rights], **THP)
-    assert [flags(run, HUGE_PAGE + k) for k in (8, 9)] == expected
-
-
-# fork, moves, splits, the end
-
-
-@pytest.mark.parametrize("prelude, before, parent, child", [
-    (memory(), [write()], "PAD", "PD"), (memory(), [write(), read(PAGE + 1), *protect(NO)], "ADN", "DN"),
-    (memory(mapping=FILE), [write()], "PAD", "PD"), (memory(mapping=FILE), [read()], "PA", ""),
-    (memory(mapping=SHARED_FILE), [write()], "PWAD", ""), (memory(mapping=SHARED), [write()], "PWAD", ""), (memory(), [read()], "PAZ", ""),
-])  # fmt: skip
-def test_fork(prelude, before, parent, child):
-    """What a fault can find again is not copied: shared memory, and private memory in which no page was ever written."""
-    run = run_of(prelude, *before, fork(), roles=(CPU, (CPU, 1)))
-    assert (flags(run), flags(run, space=1)) == (parent, child)
-    assert references(run) == 2 if "Z" not in parent else frame(run) == 0
-
-
-def test_fork_copies_the_zero_page_where_others_are_copied():
-    run = run_of(memory(), write(), read(PAGE + 1), fork(), roles=(CPU, (CPU, 1)))
-    assert (flags(run, PAGE + 1), flags(run, PAGE + 1, 1)) == ("PAZ", "PZ")
-
-
-@pytest.mark.parametrize("mapping", [op.PRIVATE, HUGETLB])
-def test_fork_shares_huge_pages(mapping):
-    run = run_of(big(mapping=mapping), write(HUGE_PAGE), fork(), roles=(CPU, (CPU, 1)), **THP)
-    assert (flags(run, HUGE_PAGE), flags(run, HUGE_PAGE, 1)) == ("PADH", "PDH")
-    assert frame(run, HUGE_PAGE) == frame(run, HUGE_PAGE, 1) and references(run, HUGE_PAGE + 511) == 2
-
-
-@pytest.mark.parametrize("prelude, before, expected", [
-    (memory(), write(), "PWAD"), (memory(), read(), "PAZ"), (memory(mapping=SHARED_FILE), read(), "PWA"),
-    (memory(mapping=FILE), read(), "PA"),
-])  # fmt: skip
-def test_a_page_that_moves_stays_as_it_is(prelude, before, expected):
-    run = run_of(prelude, before, *remap(PAGE + 100))
-    assert (flags(run), flags(run, PAGE + 100)) == ("", expected)
-
-
-def test_tables_and_huge_pages_move_as_they_are():
-    target = HUGE_PAGE + 2048
-    run = run_of(big(), write(HUGE_PAGE), *remap(target, 512, HUGE_PAGE), **THP)
-    assert (flags(run, HUGE_PAGE), flags(run, target)) == ("", "PWADH")
-    run = run_of(big(), write(HUGE_PAGE), read(HUGE_PAGE + 511), *remap(target, 512, HUGE_PAGE))
-    assert [flags(run, page) for page in (HUGE_PAGE, target, target + 1, target + 511)] == ["", "PWAD", "", "PAZ"]
-    run = run_of(big(), write(HUGE_PAGE), *remap(target + 1, 512, HUGE_PAGE), **THP)  # not aligned: split
-    assert [flags(run, page) for page in (HUGE_PAGE, target + 1, target + 512)] == ["", "PWAD", "PWAD"]
+# splits
 
 
 def test_a_split_keeps_the_flags():
@@ -340,8 +192,10 @@ def test_a_split_keeps_the_flags():
     assert flags(run, HUGE_PAGE + 1) == "WADN"
 
 
-def test_what_is_unmapped_is_gone():
-    run = run_of(memory(), write(), write(PAGE + 1), *unmap())
-    assert (flags(run), flags(run, PAGE + 1)) == ("", "PWAD")
-    run = run_of(memory(), write(), leave())
-    assert run.m.spaces["root"][0] == -1 and not (run.m.frames["refs"] > 0).any()
+def test_a_fault_that_would_choose_another_kind_by_now_is_tried_again():
+    """While CPU 0 zeroes a huge page, from 0 to 1,000, CPU 1 says that there are to be none: the fault begins again, with a small one."""
+    advised = [compute(100, 1), *advise(op.NOHUGEPAGE, 512, HUGE_PAGE, agent=1)]
+    settings = dict(kernel__zero_huge_ns=1000, cpu__instruction_cycles=1)
+    run = run_of(memory(512, page=HUGE_PAGE), write(HUGE_PAGE), advised, roles=(CPU, CPU), **settings, **THP)
+    assert run.counted("faults.huge", "faults.anon", "faults.spurious") == {"faults.anon": 1, "faults.spurious": 1}
+    assert flags(run, HUGE_PAGE) == "PWAD" and run.booked("fault") == 1000

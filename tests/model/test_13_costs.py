@@ -1,4 +1,7 @@
-"""Every cost of the model is booked where, and as often as, a calculation by hand has it: what kernel and oracle could get wrong alike."""
+"""Every cost of the model is booked where, and as often as, a calculation by hand has it: what kernel and oracle could get wrong alike.
+
+Section 13 of docs/model.md.
+"""
 
 import pytest
 

@@ -1,0 +1,19 @@
+"""What is unmapped is gone, with its frames and tables, by hand (docs/model.md 9.1, 9.7)."""
+
+import numpy as np
+
+from hwmodel import op
+from tests.model.hand import CPU, PAGE, flags, fork, leave, memory, read, run_of, sync, tables_in_use, unmap, write
+
+
+def test_every_table_and_frame_of_a_space_that_ends_is_free():
+    records = [write(), write(PAGE + (1 << 18)), read(PAGE + 3), fork(), (0, 0, 0, op.EXIT, 1), sync(), (0, 0, 0, op.EXIT, 0)]
+    run = run_of([*memory(), *memory(page=PAGE + (1 << 18))], records, roles=(CPU, (CPU, 1)))
+    assert tables_in_use(run) == 0 and not np.any(run.m.frames["refs"])
+
+
+def test_what_is_unmapped_is_gone():
+    run = run_of(memory(), write(), write(PAGE + 1), *unmap())
+    assert (flags(run), flags(run, PAGE + 1)) == ("", "PWAD")
+    run = run_of(memory(), write(), leave())
+    assert run.m.spaces["root"][0] == -1 and not (run.m.frames["refs"] > 0).any()

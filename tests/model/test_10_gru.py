@@ -1,0 +1,17 @@
+"""What an invalidation drops from the TLB of a chiplet, by hand (docs/model.md 10.4)."""
+
+import pytest
+
+from hwmodel import op
+from tests.model.hand import CPU, DEVICE, PAGE, advise, compute, frame, memory, read, run_of, sync, write
+
+
+@pytest.mark.parametrize("pages, kept", [(1023, True), (1024, False), (1025, False)])
+def test_a_large_invalidation_purges_the_address_space(pages, kept):
+    """Page 1,027 lies outside of the range; another address space's entries stay in any case."""
+    mapped = [*memory(1030), *memory(agent=2)]
+    records = [write(PAGE + 1027), write(PAGE, 2), sync(), read(PAGE + 1027, 1), read(PAGE, 3), sync(), *advise(op.DONTNEED, pages),
+               sync(), compute(1, 1), compute(1, 3)]  # fmt: skip
+    run = run_of(mapped, records, roles=(CPU, DEVICE, (CPU, 1), (DEVICE, 1)), design="gru")
+    assert run.entry(1027) == ((frame(run, PAGE + 1027), False) if kept else None)
+    assert run.entry(space=1) == (frame(run, space=1), False)

@@ -1,5 +1,7 @@
 """A GRU's miss that its user's call resolves, while a window opens: get_user_pages pins nothing, and only the kill bit saves it.
 
+Rules 10.3 and 10.4 of docs/model.md.
+
 The device reads page 1, which has never been touched: CHECK (gap + 45) finds no page, so the call looks at the window at gap + 100 and
 again, having read the fault handle, at gap + 110; the zero page is mapped at gap + 165 and the restart is at gap + 195.
 """

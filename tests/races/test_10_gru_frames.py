@@ -1,4 +1,7 @@
-"""A frame that changes hands while the GRU uses it: the device must never reach the old one through its entry or its drop-in."""
+"""A frame that changes hands while the GRU uses it: the device must never reach the old one through its entry or its drop-in.
+
+Rules 10.3, 10.4 and 6 (COW_SET) of docs/model.md.
+"""
 
 import pytest
 

@@ -1,5 +1,7 @@
 """A context's first huge page: the driver must add its size to the context, and can do so in the user's call only (ts_force_cch_reload).
 
+Rule 10.3 of docs/model.md.
+
 The device, with two CBRs, reads a hugetlb page at cycle `gap` and a page of 4 KiB right after it. Adding a size takes 40 cycles.
 
     gap +  25  the first interrupt: the handler has the CPU

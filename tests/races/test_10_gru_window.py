@@ -1,5 +1,7 @@
 """A GRU's miss before, inside and after the window of a madvise, the interrupt handler's CPU being another than the one that unmaps.
 
+Rules 10.3, 10.4 and 10.6 of docs/model.md.
+
 CPU 0 advises the device's page from cycle 200 on; CPU 1 serves the interrupts:
 
     200  system call

@@ -1,4 +1,7 @@
-"""A frame that changes hands while a vCPU uses it: neither an spte nor a TLB entry may name the old one when it is free."""
+"""A frame that changes hands while a vCPU uses it: neither an spte nor a TLB entry may name the old one when it is free.
+
+Rules 11.4 and 6 (COW_SET) of docs/model.md.
+"""
 
 import pytest
 

@@ -1,5 +1,7 @@
 """An EPT violation before, inside and after an invalidation: it notes the sequence number, looks, and looks again, twice.
 
+Rule 11.4 of docs/model.md.
+
 CPU 0 calls madvise(DONTNEED) at cycle 200:
 
     200  system call

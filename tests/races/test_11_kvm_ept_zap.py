@@ -1,5 +1,7 @@
 """An spte that is zapped while the vCPU is in its guest (it is kicked), outside (it flushes before it enters), or on its way.
 
+Rule 11.4 of docs/model.md.
+
 CPU 0 calls madvise(DONTNEED) on page 0, which has an spte, at cycle 200:
 
     215  the window opens, mmu_lock is held for writing: the spte is zapped; is the vCPU in its guest?

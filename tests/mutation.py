@@ -43,9 +43,9 @@ BY_HAND = ("tests/model", "--ignore=" + TIMES)
 RANDOM = tuple(f"tests/test_equality.py::test_kernels_equal_the_oracle[{block}-{design}]"
                for block in (0, 1) for design in names())  # fmt: skip
 DEEP = ("tests/test_audit.py", "tests/races", "tests/judges/test_walks.py", "tests/test_memory.py", "tests/contract", TIMES)
-REST = ("tests/test_equality.py", "tests/test_trace.py", "tests/test_not_modelled.py", "tests/test_bad_input.py", "tests/analysis")
+REST = ("tests/test_equality.py", "tests/test_trace.py", "tests/test_bad_input.py", "tests/analysis")
 READING = ("tests/workloads",)
-OTHERS = ("tests/model", "tests/test_trace.py", "tests/test_bad_input.py", "tests/test_not_modelled.py", "tests/analysis")
+OTHERS = ("tests/model", "tests/test_trace.py", "tests/test_bad_input.py", "tests/analysis")
 RESULTS = ("tests/analysis/test_metrics.py", "tests/analysis/test_result.py", "tests/analysis/test_comparison.py")
 SETTINGS = ("tests/test_config.py", "tests/test_config_files.py")
 OF_LACKEY, OF_THREADS, OF_DYNAMORIO = (f"tests/workloads/test_{name}.py" for name in ("lackey", "threads", "drmemtrace"))
@@ -72,7 +72,7 @@ NEAREST = {
     "hwmodel/op.py": ("tests/test_trace.py",),
     "hwmodel/core/ledger.py": RESULTS,
     "hwmodel/measure/": RESULTS,
-    "hwmodel/modelled.py": ("tests/test_not_modelled.py",),
+    "hwmodel/modelled.py": ("tests/model/test_09_operations_refused.py",),
     "hwmodel/run.py": ("tests/test_run.py",),
 }
 """The tests that are nearest to a file, by the beginning of its name; of a kernel they are RANDOM and BY_HAND."""

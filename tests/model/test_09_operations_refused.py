@@ -1,4 +1,4 @@
-"""Operations that traces carry and the engine does not model yet: refused by name, whatever their operands."""
+"""Operations that traces carry and the engine does not model yet: refused by name, whatever their operands (docs/model.md 9.8)."""
 
 import numpy as np
 import pytest

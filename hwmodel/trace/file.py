@@ -315,7 +315,7 @@ def _difference(ops, last):
 @entry
 def _assemble(ops, address, count, gap, kind, agent, last):
     """Put columns together to records and undo `_difference`; return the number of their references."""
-    references = 0
+    references = np.int64(0)  # where the JIT is off, a sum of 0 and counts would have the 32 bits of a count
     for i in range(ops.size):
         row, stream = agent[i] & (t.AGENTS - 1), _stream(kind[i])  # a damaged file must not index outside
         last[row, stream] += address[i]

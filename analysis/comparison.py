@@ -245,9 +245,7 @@ class Comparison:
 
 
 def _in_order(accounts: "pd.DataFrame") -> list[str]:
-    """Return the columns of the accounts: the engine's, then the CPUs', each in the ledger's order."""
-    from hwmodel.core.ledger import ACCOUNTS
-
-    present = set(zip(accounts["side"], accounts["account"], strict=True))
-    return [f"{s}.{a}_ns_per_access" for s in ("engine", "cpu") for a in ACCOUNTS if (s, a) in present]
+    """Return the columns of the accounts: the engine's, then the CPUs', each in the order in which they first come."""
+    present = dict.fromkeys(zip(accounts["side"], accounts["account"], strict=True))
+    return [f"{side}.{account}_ns_per_access" for wanted in ("engine", "cpu") for side, account in present if side == wanted]
 

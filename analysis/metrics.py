@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hwmodel.core.ledger import ACCOUNTS
+from hwmodel.core import ledger
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,12 +14,6 @@ if TYPE_CHECKING:
 
 SIDES = {"engine": ("device", "device.accesses"), "cpu": ("cpu", "cpu.accesses")}
 """Agent role and access counter of each side."""
-WAITING = ("order_wait", "gate_wait", "idle")
-"""Accounts in which an agent waits for the trace's other agents, and not for the machine."""
-WORK = ("instruction", "access")
-"""Accounts of the program's own work; the others are the costs of its memory."""
-SHOOTDOWN = ("flush", "ipi_send", "ipi_wait", "ipi_respond", "kick")
-NOTIFICATION = ("notify", "invalidate")
 
 
 @dataclass(frozen=True)
@@ -48,9 +42,8 @@ class Metric:
 
 
 def busy_cycles(result: "Result", side: str) -> int:
-    """Return the cycles of one side's agents, without the accounts in WAITING."""
-    role = SIDES[side][0]
-    return sum(result.ledger.total(name, role) for name in ACCOUNTS if name not in WAITING)
+    """Return the cycles of one side's agents, without waiting for the trace's other agents."""
+    return _total(result, side, *(family for family in ledger.FAMILIES if family != ledger.WAITING))
 
 
 def accesses(result: "Result", side: str | None = None) -> int:
@@ -58,12 +51,20 @@ def accesses(result: "Result", side: str | None = None) -> int:
     return sum(result.counters[SIDES[s][1]] for s in ([side] if side else SIDES))
 
 
-def _count(*names: str) -> Callable[["Result"], float]:
-    return lambda result: sum(result.counters[name] for name in names)
+def _total(result: "Result", side: str, *families: str) -> int:
+    return sum(result.ledger.total(name, SIDES[side][0]) for name in result.book.of_family(*families))
 
 
-def _cycles(*accounts: str) -> Callable[["Result"], float]:
-    return lambda result: sum(result.ledger[name] for name in accounts)
+def _count(name: str) -> Callable[["Result"], float]:
+    return lambda result: result.counters[name]
+
+
+def _counted(role: str) -> Callable[["Result"], float]:
+    return lambda result: sum(result.counters[name] for name in result.book.counters_of(role))
+
+
+def _cycles(role: str) -> Callable[["Result"], float]:
+    return lambda result: sum(result.ledger[name] for name in result.book.accounts_of(role))
 
 
 def _percent(part: str, whole: str) -> Callable[["Result"], float]:
@@ -79,8 +80,8 @@ def _per_access(side: str, unit: str) -> Callable[["Result"], float]:
 
 def _beyond(side: str) -> Callable[["Result"], float]:
     def value(result: "Result") -> float:
-        work = sum(result.ledger.total(name, SIDES[side][0]) for name in WORK)
-        return _ratio(busy_cycles(result, side) - work, accesses(result, side)) * result.ns_per_cycle
+        beyond = busy_cycles(result, side) - _total(result, side, ledger.WORK)
+        return _ratio(beyond, accesses(result, side)) * result.ns_per_cycle
 
     return value
 
@@ -130,7 +131,7 @@ METRICS = (
         "device_miss_rate_percent", "device TLB miss rate, %", _MISS,
         "accesses of engines that missed the first-level TLB", _percent("device.tlb.misses", "device.accesses"),
     ),
-    Metric("device_walks", "device walks by hardware", _MISS, "two-dimensional walks", _count("device.walks")),
+    Metric("device_walks", "device walks by hardware", _MISS, "two-dimensional walks", _counted(ledger.WALK)),
     Metric("cpu_accesses", "CPU accesses", _MISS, "data accesses and fetches of CPUs", _count("cpu.accesses")),
     Metric(
         "cpu_miss_rate_percent", "CPU TLB miss rate, %", _MISS,
@@ -141,26 +142,26 @@ METRICS = (
         "misses of engines that needed software, from the first miss to the access", lambda r: r.latency("fault").count,
     ),
     Metric(
-        "traps", "interrupts or VM exits", _SOFTWARE, "GRU interrupts, EPT violations", _count("gru.intr", "kvm.exits")
+        "traps", "interrupts or VM exits", _SOFTWARE, "GRU interrupts, EPT violations", _counted(ledger.TRAP)
     ),
     Metric("fault_p50_ns", "resolution p50, ns", _SOFTWARE, "median latency of such a miss", _fault(50)),
     Metric("fault_p99_ns", "resolution p99, ns", _SOFTWARE, "99th percentile of the same", _fault(99)),
     Metric("fault_max_ns", "resolution max, ns", _SOFTWARE, "the longest", lambda r: r.latency("fault").ns.max),
     Metric(
         "retries", "retries", _SOFTWARE,
-        "resolutions begun again because of an invalidation", _count("kvm.retries", "gru.fail_range_active"),
+        "resolutions begun again because of an invalidation", _counted(ledger.RETRY),
     ),
-    Metric("kills", "kills", _SOFTWARE, "GRU drop-ins cancelled by the kill bit", _count("gru.kills")),
+    Metric("kills", "kills", _SOFTWARE, "GRU drop-ins cancelled by the kill bit", _counted(ledger.KILL)),
     Metric("notices", "notices", _COHERENCE, "invalidate_range_start calls", _count("notices.start")),
     Metric(
         "invalidation_cycles", "invalidation, cycles", _COHERENCE,
-        "cycles of CPUs in mmu-notifier callbacks (accounts notify, invalidate)", _cycles(*NOTIFICATION),
+        "cycles of CPUs in mmu-notifier callbacks (accounts notify, invalidate)", _cycles(ledger.NOTIFICATION),
     ),
     Metric("ipis", "IPIs", _COHERENCE, "interrupts sent for TLB flushes and kicks", _count("ipis.sent")),
     Metric(
         "shootdown_cycles", "TLB shootdown, cycles of all sides", _COHERENCE,
         "time of initiators, their waiting included, and of those whom they interrupt: the same interval counts on both sides, so it "
-        f"is no elapsed time (accounts {', '.join(SHOOTDOWN)})", _cycles(*SHOOTDOWN),
+        "is no elapsed time (accounts flush, ipi_send, ipi_wait, ipi_respond, kick)", _cycles(ledger.SHOOTDOWN),
     ),
     Metric(
         "page_faults", "page faults of CPUs", _FAULTS, "faults of CPU agents", lambda r: r.latency("cpu_fault").count
@@ -183,14 +184,16 @@ def account_rows(machine: str, result: "Result") -> Iterable[dict[str, Any]]:
     """Yield where one machine's cycles went: a row for each side and account that is not 0."""
     for side, (role, _) in SIDES.items():
         number = accesses(result, side)
-        for account in ACCOUNTS:
+        for account, about in result.book.accounts.items():
             cycles = result.ledger.total(account, role)
             if cycles:
                 yield {
                     "machine": machine,
                     "side": side,
                     "account": account,
-                    "waiting": account in WAITING,
+                    "family": about.family,
+                    "shade": result.book.of_family(about.family).index(account),
+                    "waiting": about.family == ledger.WAITING,
                     "cycles": cycles,
                     "ns": cycles * result.ns_per_cycle,
                     "ns_per_access": _ratio(cycles, number) * result.ns_per_cycle,
@@ -208,10 +211,11 @@ def accounts_frame(results: dict[str, "Result"]) -> "pd.DataFrame":
     Returns
     -------
     DataFrame
-        Columns machine, side ("engine", "cpu"), account, waiting, cycles, ns, ns_per_access (of that side).
+        Columns machine, side ("engine", "cpu"), account, family, shade (its place in the
+        family), waiting, cycles, ns, ns_per_access (of that side).
     """
     import pandas as pd
 
-    columns = ["machine", "side", "account", "waiting", "cycles", "ns", "ns_per_access"]
+    columns = ["machine", "side", "account", "family", "shade", "waiting", "cycles", "ns", "ns_per_access"]
     rows = [row for name, result in results.items() for row in account_rows(name, result)]
     return pd.DataFrame(rows, columns=columns)

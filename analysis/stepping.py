@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hwmodel import engine
-from hwmodel.core.ledger import COUNTERS
+from hwmodel import engine, secondary
 from hwmodel.machine import Machine
 from hwmodel.op import COMPUTE, OP
 from hwmodel.run import power_on
@@ -47,9 +46,10 @@ def counts_by_group(machine: Machine, trace: Trace, groups: Iterable[tuple[str, 
     """
     stepper = _Stepper(machine.with_(**{"engine.lookahead_records": LOOKAHEAD}), trace)
     found: dict[str, Counter[str]] = {}
+    counters = secondary.book(machine.design).counters
     for name, ops, agent in _with_next(groups):
         gained = stepper.run(ops, agent)
-        found.setdefault(name, Counter()).update({key: int(n) for key, n in zip(COUNTERS, gained, strict=True) if n})
+        found.setdefault(name, Counter()).update({key: int(n) for key, n in zip(counters, gained, strict=True) if n})
     return found
 
 

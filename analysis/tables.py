@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from analysis.metrics import METRICS, SIDES, WAITING
+from analysis.metrics import METRICS, SIDES
 from analysis.outside import markdown as shown
 
 if TYPE_CHECKING:
@@ -67,9 +67,10 @@ def account_rows(sheet: Sheet, side: str) -> Iterator[tuple[str, list[str]]]:
     wide = own.pivot(index="account", columns="machine", values="ns_per_access")
     wide = wide.reindex(columns=sheet.names)
     order = wide.sum(axis=1).sort_values(ascending=False, kind="stable").index
-    for account in sorted(order, key=lambda name: name in WAITING):
+    waits = set(own.loc[own["waiting"], "account"])
+    for account in sorted(order, key=lambda name: name in waits):
         cells = [cell(value) for value in wide.loc[account].tolist()]
-        yield f"{account} (waiting)" if account in WAITING else account, cells
+        yield f"{account} (waiting)" if account in waits else account, cells
 
 
 def markdown(sheet: Sheet, pictures: bool = False) -> str:

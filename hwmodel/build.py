@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from hwmodel.core.ledger import ACCOUNTS, BUCKETS, COUNTERS, HEAD, LATENCIES
+from hwmodel.core.ledger import BUCKETS, HEAD
 from hwmodel.core.tables import (
     COST_NAMES,
     COSTS,
@@ -81,12 +81,12 @@ def build(machine: Any, design: ModuleType, agents: tuple[Agent, ...], capacity:
     banks, ways = bank.build(geometry + design.geometry(machine, engines))
     n = cpus + engines
     rows = n + engines * outstanding
-    size = dict.fromkeys(CAPACITY, capacity) if capacity else CAPACITY
+    size, book = dict.fromkeys(CAPACITY, capacity) if capacity else CAPACITY, design.BOOK
     m = Machine(
         ctl=np.zeros(1, CTL), costs=np.zeros(1, COSTS), due=np.full(rows, NEVER, I64), rows=np.zeros(rows, ROW),
         **{name: np.zeros(rows, columns) for name, columns in OF_ROWS.items()},
-        queue=np.zeros(1, QUEUED), ledger=np.zeros((n, len(ACCOUNTS)), I64), counts=np.zeros((n, len(COUNTERS)), I64),
-        hists=np.zeros((len(LATENCIES), HEAD + BUCKETS), I64), spaces=np.zeros(spaces, SPACE),
+        queue=np.zeros(1, QUEUED), ledger=np.zeros((n, len(book.accounts)), I64), counts=np.zeros((n, len(book.counters)), I64),
+        hists=np.zeros((len(book.latencies), HEAD + BUCKETS), I64), spaces=np.zeros(spaces, SPACE),
         vmas=np.zeros(size["vmas"], VMA), nodes=np.zeros((max(size["nodes"], 2 * spaces), 512), I64),
         frames=np.zeros(size["frames"], FRAME), links=np.zeros(size["links"], LINK), entries=np.zeros(size["entries"], ENTRY),
         banks=banks, ways=ways, locks=np.zeros(2 * spaces + engines, LOCKROW), pending=np.zeros((n, rows), I64),

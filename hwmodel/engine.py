@@ -1,7 +1,7 @@
 """The loop: the row with the smallest (due, id) acts, and takes private steps ahead; notices are delivered at one site."""
 
 from hwmodel.core import order
-from hwmodel.core.ledger import account, counter
+from hwmodel.core.ledger import IDLE, ORDER_WAIT, WORK, account, counter, latency
 from hwmodel.core.queue import next_record
 from hwmodel.core.tables import (
     BIRTH,
@@ -33,9 +33,12 @@ from hwmodel.op import COMPUTE, CONTINUES, FETCH, SYSCALL
 from hwmodel.primary import access, fault, notify, shootdown, split, syscalls
 
 FINISHED, NEED_INPUT, NEED_ROOM, DEADLOCK, EXHAUSTED, TOO_LATE = range(6)
-INSTRUCTION, ACCESS, STLB, SYSCALLS = account("instruction"), account("access"), account("stlb"), account("syscall")
-SYSCALL_COUNT = counter("ops.syscall")
-DEVICE_ACCESSES, DEVICE_HITS = counter("device.accesses"), counter("device.tlb.hits")
+INSTRUCTION = account("instruction", WORK, "instructions: gaps, COMPUTE records, fetches")
+ACCESS = account("access", WORK, "data accesses that hit the first-level TLB; for a device: issue of its accesses")
+DEVICE_ACCESSES = counter("device.accesses", "accesses of device agents")
+DEVICE_HITS = counter("device.tlb.hits", "device accesses that hit the first-level TLB at the first look-up")
+DEVICE_MISSES = counter("device.tlb.misses", "device accesses that did not")
+FAULT_TIME = latency("fault", "resolution of a secondary miss that needed software, first miss to the access, retries included")
 
 
 @part
@@ -141,7 +144,7 @@ def ahead(m, dev, i, limit, translate):
                     row.done_at = max(row.done_at, now)
             elif found == access.REFILLED:
                 now += costs.stlb_hit
-                m.ledger[i, STLB] += costs.stlb_hit
+                m.ledger[i, access.STLB_TIME] += costs.stlb_hit
             else:
                 if row.want == 0:
                     row.want = WALK  # for an engine: `request` knows which work is pending
@@ -149,8 +152,8 @@ def ahead(m, dev, i, limit, translate):
         elif kind == COMPUTE or kind == SYSCALL:
             cost = op.count * (costs.instruction if kind == COMPUTE else costs.syscall)
             now += cost
-            m.ledger[i, INSTRUCTION if kind == COMPUTE else SYSCALLS] += cost
-            m.counts[i, SYSCALL_COUNT] += op.count if kind == SYSCALL else 0
+            m.ledger[i, INSTRUCTION if kind == COMPUTE else syscalls.SYSCALLS] += cost
+            m.counts[i, syscalls.PLAIN] += op.count if kind == SYSCALL else 0
             next_record(m, i)
             row.done_at = max(row.done_at, now)
         else:
@@ -181,9 +184,9 @@ def turn(m, dev, i, request):
     op, space = m.queue[row.head], m.spaces[row.space]
     kind = op.kind & ~CONTINUES
     if not space.born:
-        order.hold_back(m, i, BIRTH, order.IDLE)
+        order.hold_back(m, i, BIRTH, IDLE)
     elif op.epoch > space.epoch:
-        order.hold_back(m, i, EPOCH, order.ORDER_WAIT)
+        order.hold_back(m, i, EPOCH, ORDER_WAIT)
     elif kind <= FETCH:
         if row.role != CPU:
             row.want = 0

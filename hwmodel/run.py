@@ -8,7 +8,7 @@ import numpy as np
 from hwmodel import engine, feed, limits
 from hwmodel.build import build, grow, longer_files
 from hwmodel.config import ConfigError
-from hwmodel.core.ledger import account
+from hwmodel.core.ledger import IDLE
 from hwmodel.core.tables import NEVER, QUEUED, Machine
 from hwmodel.measure.result import Result
 from hwmodel.measure.tally import AgentInfo
@@ -16,8 +16,6 @@ from hwmodel.modelled import Checker, Chunk
 from hwmodel.prelude import apply_prelude, mark_unborn
 from hwmodel.secondary import design as design_of
 from hwmodel.trace import Trace
-
-IDLE = account("idle")
 
 
 class DeadlockError(RuntimeError):

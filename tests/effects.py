@@ -17,7 +17,6 @@ import warnings
 from analysis.runs import has_engines
 from hwmodel import machine as machines
 from hwmodel import simulate
-from hwmodel.core.ledger import LATENCIES
 from workloads import recorded
 from workloads.offload import offload
 from workloads.recorded import names
@@ -41,7 +40,7 @@ def measure(preset: str, recording: str) -> dict[str, int]:
     for role in ("cpu", "device"):
         found |= {f"{role} {name}": result.counters.total(name, role) for name in result.counters}
         found |= {f"{role} {name} (cycles)": result.ledger.total(name, role) for name in result.ledger}
-    for kind, row in zip(LATENCIES, result.histograms, strict=True):
+    for kind, row in zip(result.book.latencies, result.histograms, strict=True):
         found |= {f"latency {kind} {what}": int(n) for what, n in zip(("count", "sum", "min", "max"), row[:4], strict=True)}
     return {name: n for name, n in found.items() if n}
 

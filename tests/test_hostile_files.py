@@ -252,3 +252,12 @@ def test_comments_are_passed_over_quickly():
     begun, lines = time.process_time(), Lines(streams.bytes_source(text))
     assert list(lines.events()) == [] and lines.line == 1_000_001
     assert time.process_time() - begun < 10
+
+
+@pytest.mark.jit_off
+def test_references_are_counted_in_64_bits(tmp_path):
+    """Three counts of 31 bits add up to more than 32 have; the file must not look damaged for that."""
+    units = [*mmap_unit(BASE, 1 << 33, 3), *[(BASE, MOST_COUNT, 0, op.READ, 0)] * 3]
+    Trace.from_records([Agent("cpu", 0, "main")], units).save(tmp_path / "x.hwtrace")
+    chunks = list(Trace.load(tmp_path / "x.hwtrace").chunks())
+    assert sum(int(chunk["count"][-3:].sum(dtype=np.int64)) for chunk in chunks) == 3 * MOST_COUNT

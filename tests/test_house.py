@@ -6,6 +6,8 @@ import importlib
 import pathlib
 import pkgutil
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -309,6 +311,16 @@ def test_no_path_of_a_machine():
     for path in [*SOURCES, *TESTS, *ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("notebooks/*.ipynb")]:
         found = home.search(path.read_text(encoding="utf-8"))
         assert not found, f"{name(path)}: {found and found.group()}"
+
+
+@pytest.mark.parametrize("first", ["engine", "build", "core.locks", "primary.zap", "secondary._gru_driver", "secondary._kvm_walk"])
+def test_names_are_numbered_alike_whatever_is_imported_first(first):
+    """Numbers of accounts and counters are constants of compiled kernels, which other processes load."""
+    listing = "from hwmodel.secondary import *; print([[*b.accounts, *b.counters, *b.latencies] for b in map(book, names())])"
+    run = [sys.executable, "-c"]
+    found, usual = (subprocess.run([*run, f"{how}{listing}"], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+                    for how in (f"import hwmodel.{first}; ", ""))  # fmt: skip
+    assert found == usual
 
 
 def columns_read(path: pathlib.Path) -> Iterator[tuple[str, str]]:

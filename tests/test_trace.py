@@ -324,14 +324,6 @@ def test_any_valid_records_survive_the_file(tmp_path_factory, data):
     assert all_records(Trace.load(path)) == records
 
 
-@pytest.mark.jit_off
-def test_references_are_counted_in_64_bits(tmp_path):
-    """Two counts of 31 bits add up; a file that counts otherwise is damaged."""
-    records = [*op.mmap_unit(A, 1 << 33, 3), *[(A, (1 << 31) - 1, 0, op.READ, 0)] * 3]
-    make(records).save(tmp_path / "x.hwtrace")
-    assert all_records(Trace.load(tmp_path / "x.hwtrace")) == records
-
-
 def test_the_same_trace_gives_the_same_file(tmp_path):
     digests = set()
     for name in "ab":

@@ -1,37 +1,26 @@
 """Where the time goes: one stacked bar for each machine and side."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from matplotlib import rc_context
 
-from analysis.metrics import WORK
 from analysis.plots.figure import INK, MUTED, PAPER, STYLE, Picture, heading, inches, label, number
 from analysis.plots.layout import spread
+from hwmodel.core import ledger
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FAMILIES = {
-    "#3d8fc9": "translation by hardware",
-    "#8e4585": "software that serves the engine",
-    "#e08a00": "coherence",
-    "#2d9c7c": "the kernel otherwise",
+SHADES = {
+    ledger.HARDWARE: ("#a9d2ef", "#3d8fc9"),
+    ledger.SERVICE: ("#8e4585", "#b5679f", "#d79dc3", "#5e2a58", "#e9cfdf", "#a55a95"),
+    ledger.COHERENCE: ("#f3c27a", "#e08a00", "#f0a83c", "#c65a11", "#d9752f", "#e89a66", "#9c3d00"),
+    ledger.KERNEL: ("#c9b458", "#00795a", "#8fd3ba", "#2d9c7c", "#b9e4d5", "#005a43", "#5cb99a"),
 }
-"""Name of each family of accounts in the picture's key, by colour."""
-COLOURS = {
-    "stlb": "#a9d2ef", "walk": "#3d8fc9",
-    "irq": "#8e4585", "driver": "#b5679f", "gup": "#d79dc3",
-    "exit": "#8e4585", "violation": "#b5679f", "map": "#e9cfdf", "entry": "#5e2a58",
-    "stall_trap": "#8e4585", "stall_driver": "#b5679f", "stall_gup": "#d79dc3",
-    "notify": "#f3c27a", "invalidate": "#e08a00", "flush": "#f0a83c", "ipi_send": "#c65a11", "ipi_wait": "#d9752f",
-    "ipi_respond": "#e89a66", "kick": "#9c3d00", "stall_window": "#e08a00",
-    "fault": "#00795a", "syscall": "#5cb99a", "vma": "#8fd3ba", "clear": "#2d9c7c", "free": "#b9e4d5",
-    "fork": "#005a43", "lock_wait": "#c9b458",
-}  # fmt: skip
-"""Accounts by family; the program's own work is no cost of its memory.
-
-An engine's stall and a CPU's work for it have one colour."""
+"""The colours of each family's accounts, in order; the program's own work is no cost of its memory."""
+KEY = {ledger.HARDWARE: 1, ledger.SERVICE: 0, ledger.COHERENCE: 1, ledger.KERNEL: 3}
+"""The shade that stands for a family in the picture's key."""
 OTHER = "#d5d9de"
 SHOWN = 0.02
 """Parts of a bar below this share are added to "other"."""
@@ -108,11 +97,11 @@ def stack(accounts: "pd.DataFrame", machine: str) -> tuple[list[tuple[str, float
     work, waiting : float
         ns per access that are not in the bar: the program's own work, and waiting for the other side.
     """
-    costs = accounts[~accounts["waiting"] & ~accounts["account"].isin(WORK)]
+    costs = accounts[accounts["family"].isin(SHADES)]
     order = costs.groupby("account")["ns_per_access"].sum().sort_values(ascending=False, kind="stable").index
     own = accounts[accounts["machine"] == machine].set_index("account")
     waiting = own[own["waiting"] & (own.index != "idle")]["ns_per_access"].sum()
-    work = own[own.index.isin(WORK)]["ns_per_access"].sum()
+    work = own[own["family"] == ledger.WORK]["ns_per_access"].sum()
     values = costs[costs["machine"] == machine].set_index("account")["ns_per_access"]
     total = values.sum()
     parts = [(name, float(values[name])) for name in order if name in values.index and values[name] >= SHOWN * total]
@@ -120,6 +109,12 @@ def stack(accounts: "pd.DataFrame", machine: str) -> tuple[list[tuple[str, float
     if rest > 1e-9 * total:
         parts.append(("other", float(rest)))
     return parts, float(work), float(waiting)
+
+
+def colours_of(accounts: "pd.DataFrame") -> dict[str, str]:
+    """Return the colour of each account that is a cost: its family's, in the shade of its place in the family."""
+    shown = accounts[accounts["family"].isin(SHADES)][["account", "family", "shade"]]
+    return {name: SHADES[family][shade % len(SHADES[family])] for name, family, shade in shown.itertuples(index=False)}
 
 
 def _panel_width(machines: int) -> float:
@@ -132,7 +127,8 @@ def _abreast(machines: int) -> bool:
 
 def _key(figure: Any) -> None:
     last, (width, height) = None, inches(figure)
-    for colour, name in FAMILIES.items():
+    for family, shade in KEY.items():
+        colour, name = SHADES[family][shade], ledger.FAMILIES[family]
         place: dict[str, Any] = {"va": "top", "fontsize": 9}
         if last is None:
             square = figure.text(0.25 / width, 1 - 0.80 / height, "■", color=colour, **place)
@@ -156,29 +152,32 @@ def _beside(figure: Any, text: Any, points: float, words: str, colour: str) -> A
 def _panel(axes: Any, accounts: "pd.DataFrame", machines: Sequence[str], side: str, size: tuple[float, float]) -> None:
     stacks = [stack(accounts, machine) for machine in machines]
     top = max((sum(value for _, value in parts) for parts, *_ in stacks), default=0.0) or 1.0
+    colours = colours_of(accounts)
     axes.set_xlim(-BAR / 2, (len(machines) - 1) * STEP + 0.80)
     axes.set_ylim(0, top * 1.16)
     axes.axis("off")  # every part has its value as a label
     axes.set_title(SIDES[side][0], loc="left", fontsize=12, fontweight="bold", color=INK, pad=20)
     axes.text(0, 1.025, SIDES[side][1], transform=axes.transAxes, fontsize=9.5, color=MUTED)
     for i, (machine, (parts, work, waiting)) in enumerate(zip(machines, stacks, strict=True)):
-        _bar(axes, i * STEP, parts, top, size[1])
+        _bar(axes, i * STEP, parts, colours, top, size[1])
         notes = [f"+ {number(work)} ns {SIDES[side][2]}"] if work else []
         notes += [f"+ {number(waiting)} ns waiting for others"] if waiting else []
         _foot(axes, i * STEP, machine, notes or ["no accesses"])
 
 
-def _bar(axes: Any, x: float, parts: list[tuple[str, float]], top: float, height: float) -> None:
+def _bar(
+    axes: Any, x: float, parts: list[tuple[str, float]], colours: Mapping[str, str], top: float, height: float
+) -> None:
     middles, at = [], 0.0
     for name, value in parts:
-        axes.bar(x, value, BAR, bottom=at, color=COLOURS.get(name, OTHER), edgecolor=PAPER, linewidth=0.7)
+        axes.bar(x, value, BAR, bottom=at, color=colours.get(name, OTHER), edgecolor=PAPER, linewidth=0.7)
         middles.append(at + value / 2)
         at += value
     line = 0.185 * top * 1.16 / height  # label height, in data units
     places = spread(middles, [line] * len(parts), 0.0, top * 1.16)
     edge, text_at = x + BAR / 2, x + BAR / 2 + LABEL
     for (name, value), middle, place in zip(parts, middles, places, strict=True):
-        colour = COLOURS.get(name, OTHER)
+        colour = colours.get(name, OTHER)
         axes.plot([edge + 0.01, text_at - 0.015], [middle, place], color=colour, linewidth=1, solid_capstyle="round")
         text = axes.annotate(number(value), (text_at, place), va="center", fontsize=9, fontweight="bold", color=INK)
         axes.annotate(

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from hwmodel.measure.latency import Latency
     from hwmodel.measure.result import Result
 
-PATHS = {"fault.fmm": "interrupt handler", "fault.upm": "user polling", "fault.violation": "EPT violation"}
-"""The kinds of latency that make up "fault", with their names in the picture."""
 SHADES = (1.0, 0.5, 0.28)
 BINS_PER_DECADE = 32
 WIDTH, TOP, RIDGE, TAIL, FOOT = 10.2, 0.95, 1.25, 2.9, 0.75
@@ -106,14 +104,14 @@ def _tick(ns: float, _: int) -> str:
 def _ridge(axes: Any, name: str, result: "Result", colour: str) -> None:
     low, high = axes.get_xlim()
     edges = np.geomspace(low, high, max(2, int(np.log10(high / low) * BINS_PER_DECADE)))
-    paths = {kind: result.latency(kind).ns for kind in PATHS if result.latency(kind).count}
+    paths = {about.path: result.latency(kind).ns for kind, about in result.book.latencies.items() if about.path}
+    paths = {path: latency for path, latency in paths.items() if latency.count}
     whole = result.latency("fault").ns
     floor = np.zeros(edges.size - 1)
-    for (kind, latency), shade in zip((paths or {"fault": whole}).items(), SHADES, strict=False):
+    for latency, shade in zip(paths.values() or (whole,), SHADES, strict=False):
         top = floor + density(latency, edges)
         axes.stairs(top, edges, baseline=floor, fill=True, color=colour, alpha=shade, linewidth=0)
         floor = top
-        paths[kind] = latency
     axes.stairs(floor, edges, color=colour, linewidth=1.1)
     axes.set_ylim(0, floor.max() * 1.04)
     axes.set_yticks([])
@@ -127,7 +125,7 @@ def _name(axes: Any, name: str, paths: Mapping[str, "Latency"], whole: "Latency"
     place = {"transform": axes.transAxes, "ha": "right", "va": "top"}
     axes.text(-0.02, 1.0, label(name), fontsize=11.5, fontweight="bold", color=colour, **place)
     axes.text(-0.02, 0.70, f"{whole.count:,} misses", fontsize=9, color=MUTED, **place)
-    named = [(PATHS[kind], latency.count) for kind, latency in paths.items() if kind in PATHS]
+    named = [(path, latency.count) for path, latency in paths.items()]
     for row, ((path, count), shade) in enumerate(zip(named, SHADES, strict=False)):
         y = 0.45 - 0.22 * row
         text = axes.text(-0.045, y, f"{path} {100 * count / whole.count:.3g} %", fontsize=9, color=MUTED, **place)

@@ -1,151 +1,111 @@
-"""The measurements: cycle accounts, counters with their definitions, latency kinds; and how a kernel books them.
+"""What a machine measures: cycle accounts, counters, latency kinds, declared with their definitions by the files that book to them.
 
-Accounts partition an agent's time: their sum is its clock, always. Every counter has a written definition, here and nowhere else.
+Accounts partition an agent's time: their sum is its clock, always. The core's names are in `CORE`, declared by the kernel's chains and the
+engine; each design has a `Book` that goes on from there. Numbers follow the order of declaration and are constants of compiled kernels: the
+chains are always imported in one order (hwmodel/primary/__init__.py), and `CORE` is closed once a design has gone on from it.
 """
+
+from typing import NamedTuple
 
 from hwmodel.jit import part
 
-ACCOUNTS = {
-    "instruction": "instructions: gaps, COMPUTE records, fetches",
-    "access": "data accesses that hit the first-level TLB; for a device: issue of its accesses",
-    "stlb": "refills of a first-level TLB from the second level",
-    "walk": "page-table walks by hardware, dirty assists included",
-    "fault": "page-fault exceptions and their handling, zeroing and copying included",
-    "syscall": "entry to and exit from system calls",
-    "vma": "inserting, cutting, merging and removing VMAs",
-    "clear": "clearing, changing or moving ptes in a range operation",
-    "free": "freeing pages and page tables",
-    "flush": "local TLB flushes",
-    "fork": "copying an address space",
-    "notify": "calling mmu notifiers",
-    "invalidate": "the callbacks of mmu notifiers: TGH operations, zapping sptes",
-    "ipi_send": "sending inter-processor interrupts, with the requests to vCPUs that come before them",
-    "ipi_wait": "waiting for their acknowledgement",
-    "ipi_respond": "answering TLB-flush interrupts of other CPUs",
-    "kick": "a vCPU forced out of its guest by a remote TLB flush, until it is back",
-    "irq": "entry to and exit from GRU interrupts",
-    "driver": "the GRU driver resolving misses",
-    "gup": "get_user_pages, without the faults in it",
-    "exit": "VM exits of EPT violations, the hardware's part",
-    "violation": "the handling of EPT violations by software, without get_user_pages and the spte",
-    "map": "installing sptes",
-    "entry": "VM entries, with the flush of the guest's translations that was asked for",
-    "lock_wait": "waiting for a lock",
-    "order_wait": "waiting for the program order of the trace",
-    "gate_wait": "waiting at the lookahead gate",
-    "stall_trap": "engine stalled, its oldest miss on the way to or from the CPU",
-    "stall_driver": "engine stalled, its oldest miss in the driver",
-    "stall_gup": "engine stalled, its oldest miss in a page fault",
-    "stall_window": "engine stalled, its oldest miss waiting for an invalidation window to end",
-    "idle": "before its first and after its last record",
+WORK, HARDWARE, SERVICE, COHERENCE, KERNEL, WAITING = "work", "hardware", "service", "coherence", "kernel", "waiting"
+FAMILIES = {
+    WORK: "the program itself",
+    HARDWARE: "translation by hardware",
+    SERVICE: "software that serves the engine",
+    COHERENCE: "coherence",
+    KERNEL: "the kernel otherwise",
+    WAITING: "waiting for the trace's other agents, not for the machine",
 }
-
-COUNTERS = {
-    "cpu.accesses": "data accesses and fetches of CPU agents; one that crosses a page counts once",
-    "cpu.itlb.hits": "fetches that found their translation in the first-level instruction TLB at the first look-up",
-    "cpu.itlb.misses": "fetches that did not; retries after a refill or a fault are not counted again",
-    "cpu.dtlb.hits": "data accesses that found their translation in the first-level data TLB at the first look-up",
-    "cpu.dtlb.misses": "data accesses that did not; a crossing access misses at most once",
-    "cpu.stlb.hits": "first-level misses that hit the second level",
-    "cpu.stlb.misses": "first-level misses that missed it",
-    "cpu.walks": "page-table walks, those that end in a fault included",
-    "cpu.walk_refs": "page-table entries read by walks",
-    "cpu.dirty_assists": "writes through an entry that may not write without asking: dirty bit to set, or a fault",
-    "segv": "accesses without a right, not retried",
-    "faults.zero": "faults that mapped the zero page",
-    "faults.anon": "faults that mapped a fresh zeroed page",
-    "faults.file": "faults that mapped a page of the page cache",
-    "faults.file_cow": "write faults on a private file mapping that copied at first touch",
-    "faults.reuse": "write faults that only made the pte writable",
-    "faults.cow": "write faults that replaced a page (copy on write, zero page included)",
-    "faults.huge": "faults that mapped a huge page",
-    "faults.spurious": "faults that found the page mapped, or the pte changed under them",
-    "huge_splits": "huge leaves split into tables",
-    "flushes.full": "TLB flushes of a whole address space",
-    "flushes.ranged": "TLB flushes page by page",
-    "flushes.pages": "pages flushed by ranged flushes",
-    "ipis.sent": "interrupts sent for TLB flushes and kicks",
-    "ipis.acked": "interrupts answered",
-    "notices.start": "invalidate_range_start notices sent",
-    "notices.end": "invalidate_range_end notices sent",
-    "notices.release": "release notices sent",
-    "ops.mmap": "mmap operations completed",
-    "ops.brk": "brk operations completed",
-    "ops.munmap": "munmap operations completed",
-    "ops.mprotect": "mprotect operations completed",
-    "ops.madvise": "madvise operations completed",
-    "ops.mremap": "mremap operations completed",
-    "ops.fork": "forks completed",
-    "ops.exit": "address spaces torn down",
-    "ops.sync": "sync records passed",
-    "ops.syscall": "system calls that change no mapping",
-    "unsupported_ops": "operations that failed or that the chosen kernel lacks",
-    "device.accesses": "accesses of device agents",
-    "device.tlb.hits": "device accesses that hit the first-level TLB at the first look-up",
-    "device.tlb.misses": "device accesses that did not",
-    "device.stlb.hits": "first-level misses of a vCPU that hit its second level",
-    "device.stlb.misses": "first-level misses of a vCPU that missed it",
-    "device.walks": "two-dimensional walks, those that end in a violation included",
-    "device.walk_refs": "guest and nested entries read by them",
-    "device.dirty_assists": "writes of a vCPU to a page in its first-level TLB that first set the dirty bit of the guest's page table",
-    "gru.mod_misses": "GRU misses because the entry may not write (TLB_MOD)",
-    "gru.intr": "GRU interrupt handler runs",
-    "gru.intr_tfh": "TLB faults served by them",
-    "gru.intr_mm_lock_failed": "of these, those that found the mmap lock taken, or an update of their context owed",
-    "gru.fail_range_active": "drop-ins refused because an invalidation window was open",
-    "gru.fail_upm": "interrupt-level look-ups that needed get_user_pages or a context update",
-    "gru.upm_switches": "faults switched from interrupt to user polling",
-    "gru.call_os": "faults resolved by the user's ioctl",
-    "gru.call_os_wait_queue": "drop-ins of such an ioctl that found a window open though it had waited for all to end",
-    "gru.window_sleeps": "times such an ioctl slept for a window to end",
-    "gru.dropins": "entries dropped in by the driver",
-    "gru.kills": "drop-ins cancelled by the kill bit",
-    "gru.replays": "restarted instructions that missed again",
-    "gru.tgh": "TGH invalidate operations",
-    "kvm.exits": "EPT violations",
-    "kvm.retries": "violations retried because of an invalidation",
-    "kvm.sptes": "sptes installed",
-    "kvm.zapped": "sptes zapped by notices, release included",
-    "kvm.kicks": "remote flushes that had to kick a running vCPU",
-}
-
-LATENCIES = {
-    "cpu_fault": "page faults of CPU agents, exception excluded",
-    "fault": "resolution of a secondary miss that needed software, first miss to the access, retries included",
-    "fault.fmm": "of these, GRU faults resolved in the interrupt handler",
-    "fault.upm": "of these, GRU faults that went through the user's ioctl",
-    "fault.violation": "of these, EPT violations",
-    "notice": "invalidate_range_start, call to return",
-    "shootdown": "TLB flushes with remote targets, decision to last acknowledgement",
-    "op.mmap": "mmap, entry to exit",
-    "op.brk": "brk, entry to exit",
-    "op.munmap": "munmap, entry to exit",
-    "op.mprotect": "mprotect, entry to exit",
-    "op.madvise": "madvise, entry to exit",
-    "op.mremap": "mremap, entry to exit",
-    "op.fork": "fork, entry to exit",
-    "op.exit": "exit, entry to exit",
-}
-
-_ACCOUNT = {name: i for i, name in enumerate(ACCOUNTS)}
-_COUNTER = {name: i for i, name in enumerate(COUNTERS)}
-_LATENCY = {name: i for i, name in enumerate(LATENCIES)}
+"""The families of accounts, with their names in pictures. The first is the program's own work, the last no cost of anybody."""
+SHOOTDOWN, NOTIFICATION = "shootdown", "notification"
+TRAP, RETRY, KILL, WALK = "trap", "retry", "kill", "walk"
+"""Roles: what a comparison adds up, whatever each design calls it."""
 
 
-def account(name: str) -> int:
-    """Return the ledger's column of an account."""
-    return _ACCOUNT[name]
+class Account(NamedTuple):
+    """An account of cycles: its definition, its family, its role in a comparison if it has one."""
+
+    says: str
+    family: str
+    role: str
 
 
-def counter(name: str) -> int:
-    """Return the column of a counter."""
-    return _COUNTER[name]
+class Counter(NamedTuple):
+    """A counter: its definition, its role in a comparison if it has one."""
+
+    says: str
+    role: str
 
 
-def latency(name: str) -> int:
-    """Return the row of a latency histogram."""
-    return _LATENCY[name]
+class Latency(NamedTuple):
+    """A kind of latency: its definition; if it is a part of "fault", the name of the path that it times."""
 
+    says: str
+    path: str
+
+
+class Book:
+    """The names of what is measured, by kind, numbered as they are declared.
+
+    Parameters
+    ----------
+    before : Book, optional
+        The book whose names come first; nothing can be added to it any more.
+
+    Attributes
+    ----------
+    accounts, counters, latencies : dict of str to Account, Counter, Latency
+        By name, in the order of their numbers.
+    """
+
+    def __init__(self, before: "Book | None" = None) -> None:
+        self.accounts: dict[str, Account] = dict(before.accounts) if before else {}
+        self.counters: dict[str, Counter] = dict(before.counters) if before else {}
+        self.latencies: dict[str, Latency] = dict(before.latencies) if before else {}
+        self._closed = False
+        if before:
+            before._closed = True
+
+    def account(self, name: str, family: str, says: str, role: str = "") -> int:
+        """Declare an account and return its column of the ledger."""
+        return self._number(self.accounts, name, Account(says, family, role))
+
+    def counter(self, name: str, says: str, role: str = "") -> int:
+        """Declare a counter and return its column."""
+        return self._number(self.counters, name, Counter(says, role))
+
+    def latency(self, name: str, says: str, path: str = "") -> int:
+        """Declare a kind of latency and return the row of its histogram."""
+        return self._number(self.latencies, name, Latency(says, path))
+
+    def of_family(self, *families: str) -> list[str]:
+        """Return the accounts of some families, in order."""
+        return [name for name, account in self.accounts.items() if account.family in families]
+
+    def accounts_of(self, role: str) -> list[str]:
+        """Return the accounts of a role, in order."""
+        return [name for name, account in self.accounts.items() if account.role == role]
+
+    def counters_of(self, role: str) -> list[str]:
+        """Return the counters of a role, in order."""
+        return [name for name, counter in self.counters.items() if counter.role == role]
+
+    def _number(self, kind: dict, name: str, entry: tuple) -> int:
+        if name in kind or self._closed:
+            raise ValueError(f"{name!r} {'is declared already' if name in kind else 'comes too late: a design has its numbers'}")
+        kind[name] = entry
+        return len(kind) - 1
+
+
+CORE = Book()
+account, counter, latency = CORE.account, CORE.counter, CORE.latency
+
+ORDER_WAIT = account("order_wait", WAITING, "waiting for the program order of the trace")
+GATE_WAIT = account("gate_wait", WAITING, "waiting at the lookahead gate")
+IDLE = account("idle", WAITING, "before its first and after its last record")
+LOCK_WAIT = account("lock_wait", KERNEL, "waiting for a lock")
 
 LINEAR = 64
 """Histogram values below this have a bucket each; above, 32 buckets for each power of two."""

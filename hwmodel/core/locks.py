@@ -4,12 +4,11 @@ A step calls `acquire` first; a row that must wait repeats the step when it is w
 """
 
 from hwmodel.core import clock
-from hwmodel.core.ledger import account
+from hwmodel.core.ledger import LOCK_WAIT
 from hwmodel.core.tables import NEVER
 from hwmodel.jit import part, routine
 
 READ, WRITE = 1, 2
-LOCK_WAIT = account("lock_wait")
 
 
 @part

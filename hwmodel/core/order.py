@@ -1,12 +1,10 @@
 """The program order of the trace: ordering fences (epochs), the lookahead window and its gate, which agents are done (docs/model.md 3)."""
 
 from hwmodel.core import clock
-from hwmodel.core.ledger import account
+from hwmodel.core.ledger import GATE_WAIT, ORDER_WAIT
 from hwmodel.core.tables import BIRTH, DONE, EPOCH, GATE, NEVER, NO_REASON, OPENER, VACANT
 from hwmodel.jit import part, routine
 from hwmodel.op import ATTACH, BRK, DETACH, EXIT, FORK, MMAP, MPROTECT, MREMAP, MUNMAP, SYNC
-
-ORDER_WAIT, GATE_WAIT, IDLE = account("order_wait"), account("gate_wait"), account("idle")
 
 
 @part

@@ -39,7 +39,7 @@ class Latency:
     Parameters
     ----------
     kind : str
-        A key of ``hwmodel.core.ledger.LATENCIES``.
+        A key of ``result.book.latencies``.
     row : int64[HEAD + BUCKETS]
         Count, sum, minimum and maximum, then the count of each bucket (``hwmodel.core.ledger.bucket_of``).
     ns_per_cycle : float

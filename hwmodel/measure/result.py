@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hwmodel.core.ledger import BUCKETS, HEAD, LATENCIES
+from hwmodel import secondary
+from hwmodel.core.ledger import BUCKETS, HEAD, Book
 from hwmodel.measure.conservation import violations
 from hwmodel.measure.latency import Latency
 from hwmodel.measure.tally import AgentInfo, Counters, Ledger, frozen
@@ -79,21 +80,26 @@ class Result:
         records: int = 0,
         references: int = 0,
     ) -> None:
-        agents = tuple(agents)
+        agents, book = tuple(agents), secondary.book(machine.design)
         values = {
             "machine": machine,
             "trace_info": dict(trace_info),
             "agents": agents,
-            "counters": Counters(agents, counters),
-            "ledger": Ledger(agents, ledger),
+            "counters": Counters(agents, counters, book),
+            "ledger": Ledger(agents, ledger, book),
             "clocks": frozen(clocks, (len(agents),)),
-            "histograms": frozen(histograms, (len(LATENCIES), HEAD + BUCKETS)),
+            "histograms": frozen(histograms, (len(book.latencies), HEAD + BUCKETS)),
             "wall_seconds": float(wall_seconds),
             "records": int(records),
             "references": int(references),
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
+
+    @property
+    def book(self) -> Book:
+        """Return the definitions of the accounts, counters and latencies."""
+        return secondary.book(self.machine.design)
 
     @property
     def cycles(self) -> int:
@@ -116,14 +122,14 @@ class Result:
         Parameters
         ----------
         kind : str
-            A key of ``hwmodel.core.ledger.LATENCIES``: "fault", "notice", "shootdown", "op.munmap" ...
+            A key of ``book.latencies``: "fault", "notice", "shootdown", "op.munmap" ...
 
         Raises
         ------
         KeyError
             If there is no such kind.
         """
-        kinds = tuple(LATENCIES)
+        kinds = tuple(self.book.latencies)
         if kind not in kinds:
             raise KeyError(f"{kind!r} is none of {', '.join(kinds)}")
         return Latency(kind, self.histograms[kinds.index(kind)], self.ns_per_cycle)
@@ -151,7 +157,7 @@ class Result:
         }
         row |= self.counters
         row |= {f"ledger.{name}_cycles": cycles for name, cycles in self.ledger.items()}
-        for kind in LATENCIES:
+        for kind in self.book.latencies:
             row |= _latency_columns(self.latency(kind).ns)
         frame = pd.DataFrame([row])
         frame.attrs = {"configuration": self.machine.flat(), "trace": self.trace_info}
@@ -165,7 +171,7 @@ class Result:
         AccountingError
             Names every identity that does not hold, and the agent.
         """
-        found = violations(self.counters, self.ledger, self.clocks, self.histograms)
+        found = violations(self.counters, self.ledger, self.clocks, dict(zip(self.book.latencies, self.histograms, strict=True)))
         if found:
             raise AccountingError(f"{self.machine.name}: the books do not balance: " + "; ".join(found))
 

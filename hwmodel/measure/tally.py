@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hwmodel.core.ledger import ACCOUNTS, COUNTERS
+from hwmodel.core.ledger import Book
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,20 +108,20 @@ class Tally(Mapping[str, int]):
 
 
 class Counters(Tally):
-    """Counters by agent; their definitions are in ``hwmodel.core.ledger.COUNTERS``."""
+    """Counters by agent; their definitions are in ``result.book.counters``."""
 
-    def __init__(self, agents: tuple[AgentInfo, ...], array: np.ndarray) -> None:
-        super().__init__(agents, tuple(COUNTERS), array)
+    def __init__(self, agents: tuple[AgentInfo, ...], array: np.ndarray, book: Book) -> None:
+        super().__init__(agents, tuple(book.counters), array)
 
 
 class Ledger(Tally):
-    """Cycles by agent and account; the accounts are defined in ``hwmodel.core.ledger.ACCOUNTS``.
+    """Cycles by agent and account; the accounts are defined, with their families, in ``result.book.accounts``.
 
     An agent's accounts add up to its clock.
     """
 
-    def __init__(self, agents: tuple[AgentInfo, ...], array: np.ndarray) -> None:
-        super().__init__(agents, tuple(ACCOUNTS), array, "cycles")
+    def __init__(self, agents: tuple[AgentInfo, ...], array: np.ndarray, book: Book) -> None:
+        super().__init__(agents, tuple(book.accounts), array, "cycles")
 
 
 def frozen(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

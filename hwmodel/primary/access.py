@@ -4,7 +4,7 @@ A look-up that hits at either level is private to its CPU; a walk reads page tab
 """
 
 from hwmodel.core import clock
-from hwmodel.core.ledger import account, counter
+from hwmodel.core.ledger import HARDWARE, account, counter
 from hwmodel.core.tables import DIRTY, EXECUTES, HUGE, NO_EXECUTE, PFN, READY, TABLE, WALK, WRITES, A, D, P, W, X
 from hwmodel.jit import part, routine
 from hwmodel.op import FETCH, WRITE
@@ -13,12 +13,18 @@ from hwmodel.parts.paging_caches import DTLB, ITLB, PDE, STLB, entry_line, fill_
 from hwmodel.primary import fault
 
 HIT, REFILLED, ORDERED = 0, 1, 2
-ACCESSES = counter("cpu.accesses")
-ITLB_HITS, ITLB_MISSES = counter("cpu.itlb.hits"), counter("cpu.itlb.misses")
-DTLB_HITS, DTLB_MISSES = counter("cpu.dtlb.hits"), counter("cpu.dtlb.misses")
-STLB_HITS, STLB_MISSES = counter("cpu.stlb.hits"), counter("cpu.stlb.misses")
-WALKS, WALK_REFS, ASSISTS = counter("cpu.walks"), counter("cpu.walk_refs"), counter("cpu.dirty_assists")
-WALKING, FAULTING = account("walk"), account("fault")
+STLB_TIME = account("stlb", HARDWARE, "refills of a first-level TLB from the second level")
+WALKING = account("walk", HARDWARE, "page-table walks by hardware, dirty assists included")
+ACCESSES = counter("cpu.accesses", "data accesses and fetches of CPU agents; one that crosses a page counts once")
+ITLB_HITS = counter("cpu.itlb.hits", "fetches that found their translation in the first-level instruction TLB at the first look-up")
+ITLB_MISSES = counter("cpu.itlb.misses", "fetches that did not; retries after a refill or a fault are not counted again")
+DTLB_HITS = counter("cpu.dtlb.hits", "data accesses that found their translation in the first-level data TLB at the first look-up")
+DTLB_MISSES = counter("cpu.dtlb.misses", "data accesses that did not; a crossing access misses at most once")
+STLB_HITS = counter("cpu.stlb.hits", "first-level misses that hit the second level")
+STLB_MISSES = counter("cpu.stlb.misses", "first-level misses that missed it")
+WALKS = counter("cpu.walks", "page-table walks, those that end in a fault included")
+WALK_REFS = counter("cpu.walk_refs", "page-table entries read by walks")
+ASSISTS = counter("cpu.dirty_assists", "writes through an entry that may not write without asking: dirty bit to set, or a fault")
 
 
 @part
@@ -235,5 +241,5 @@ def refuse_fetch(m, i, vpn):
 @part
 def raise_fault(m, i, kind, vpn):
     """Raise a page fault on the CPU; afterwards the access is tried again."""
-    clock.spend(m, i, FAULTING, m.costs[0].exception)
+    clock.spend(m, i, fault.FAULTING, m.costs[0].exception)
     fault.call(m, i, vpn, kind == WRITE, kind == FETCH, READY, READY)

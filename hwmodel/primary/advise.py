@@ -4,14 +4,11 @@ Linux 6.18 mm/madvise.c: DONTNEED and FREE have one gather for the call (madvise
 """
 
 from hwmodel.core import clock
-from hwmodel.core.ledger import account
 from hwmodel.core.tables import ADVISE, AGE, AGED, LAZY, PIECE, UNLOCK, ZERO, A, D, P
 from hwmodel.jit import part, routine
 from hwmodel.op import COLD, DONTNEED, FREE, HUGEPAGE, HUGETLB, PRIVATE
 from hwmodel.parts import radix
 from hwmodel.primary import gather, notify, ranges, split, vmas, zap
-
-CLEARING, VMAS = account("clear"), account("vma")
 
 
 @routine
@@ -49,7 +46,7 @@ def age(m, r):
             aged_piece(m, r)
         return
     if kind == ranges.CUT_HUGE:
-        split.ask(m, r, at, AGE, CLEARING)
+        split.ask(m, r, at, AGE, ranges.CLEARING)
         return
     span.at, leaves = end, 0
     if kind == ranges.WHOLE_HUGE:
@@ -68,7 +65,7 @@ def age(m, r):
             if new != pte:
                 m.nodes[node, vpn & 511] = new
                 gather.cover(batch, vpn, 1)
-    clock.spend(m, r, CLEARING, leaves * m.costs[0].clear + m.costs[0].table_scan)
+    clock.spend(m, r, ranges.CLEARING, leaves * m.costs[0].clear + m.costs[0].table_scan)
 
 
 @part
@@ -114,7 +111,7 @@ def advise(m, r):
             vmas.merge(m, k)
             changed += 1
     row.phase = UNLOCK
-    clock.spend(m, r, VMAS, changed * m.costs[0].vma)
+    clock.spend(m, r, vmas.CHANGING, changed * m.costs[0].vma)
 
 
 @routine

@@ -4,26 +4,9 @@ Linux 6.12 mm/memory.c handle_mm_fault, do_anonymous_page, do_wp_page, do_fault_
 """
 
 from hwmodel.core import clock, locks
-from hwmodel.core.ledger import account, counter, latency, record
+from hwmodel.core.ledger import KERNEL, SERVICE, account, counter, latency, record
 from hwmodel.core.queue import complete_access
-from hwmodel.core.tables import (
-    COMMIT,
-    COW_DONE,
-    COW_END,
-    COW_SET,
-    CPU,
-    FAULT,
-    FAULT_LOCKED,
-    HUGE,
-    PFN,
-    READY,
-    ZERO,
-    A,
-    D,
-    P,
-    W,
-    table,
-)  # fmt: skip
+from hwmodel.core.tables import COMMIT, COW_DONE, COW_END, COW_SET, CPU, FAULT, FAULT_LOCKED, HUGE, PFN, READY, ZERO, A, D, P, W, table
 from hwmodel.jit import part, routine
 from hwmodel.op import HUGETLB, PRIVATE, PRIVATE_FILE, PROT_EXEC, PROT_READ, PROT_WRITE
 from hwmodel.parts import radix
@@ -31,11 +14,18 @@ from hwmodel.primary import frames, notify, shootdown, split, vmas
 
 ZEROED, ANON, FILE, FILE_COW, REUSE, COW, HUGE_ZEROED, HUGE_ANON, HUGE_REUSE, HUGE_COPY, HUGE_ZERO_COW = range(1, 12)
 OK, SEGV = 0, 1
-FAULTING = account("fault")
-COUNT_ZERO, COUNT_ANON, COUNT_FILE = counter("faults.zero"), counter("faults.anon"), counter("faults.file")
-COUNT_FILE_COW, COUNT_REUSE, COUNT_COW = counter("faults.file_cow"), counter("faults.reuse"), counter("faults.cow")
-COUNT_HUGE, COUNT_SPURIOUS, COUNT_SEGV = counter("faults.huge"), counter("faults.spurious"), counter("segv")
-CPU_FAULT = latency("cpu_fault")
+FAULTING = account("fault", KERNEL, "page-fault exceptions and their handling, zeroing and copying included")
+GUPS = account("gup", SERVICE, "get_user_pages, without the faults in it")
+COUNT_ZERO = counter("faults.zero", "faults that mapped the zero page")
+COUNT_ANON = counter("faults.anon", "faults that mapped a fresh zeroed page")
+COUNT_FILE = counter("faults.file", "faults that mapped a page of the page cache")
+COUNT_FILE_COW = counter("faults.file_cow", "write faults on a private file mapping that copied at first touch")
+COUNT_REUSE = counter("faults.reuse", "write faults that only made the pte writable")
+COUNT_COW = counter("faults.cow", "write faults that replaced a page (copy on write, zero page included)")
+COUNT_HUGE = counter("faults.huge", "faults that mapped a huge page")
+COUNT_SPURIOUS = counter("faults.spurious", "faults that found the page mapped, or the pte changed under them")
+COUNT_SEGV = counter("segv", "accesses without a right, not retried")
+CPU_FAULT = latency("cpu_fault", "page faults of CPU agents, exception excluded")
 FAULTED = table("vpn", "write", "execute", "then", "bad", "since", "locked", "kind", "pte", "split", "old")
 """A row's fault: the page and right it needs; the phases that follow, without a right `bad`; its beginning, whether it holds the mmap lock;
 its kind and the pte that FAULT saw; whether a split was just done; the leaf that a copy replaced."""

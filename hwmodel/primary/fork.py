@@ -1,7 +1,7 @@
 """fork and exit: VMAs and page tables of an address space copied, or removed (docs/model.md 9.6, 9.7; mm/memory.c copy_page_range)."""
 
 from hwmodel.core import clock
-from hwmodel.core.ledger import account
+from hwmodel.core.ledger import KERNEL, account
 from hwmodel.core.tables import (
     COPY,
     DONE,
@@ -20,7 +20,7 @@ from hwmodel.op import HUGETLB, PRIVATE, PRIVATE_FILE
 from hwmodel.parts import radix
 from hwmodel.primary import frames, gather, notify, ranges, shootdown, vmas, zap
 
-FORKING, VMAS = account("fork"), account("vma")
+FORKING = account("fork", KERNEL, "copying an address space")
 USER_PAGES = 1 << 35
 """The end of a program's pages; a guest's page tables lie above it."""
 
@@ -47,7 +47,7 @@ def dup(m, r):
         span.at = span.first = v.first
         span.last = v.last
         notify.tell(m, r, notify.START, v.first, v.last, COPY)
-    clock.spend(m, r, VMAS, m.costs[0].vma)
+    clock.spend(m, r, vmas.CHANGING, m.costs[0].vma)
 
 
 @routine
@@ -145,7 +145,7 @@ def exit_vmas(m, r):
             m.rows[c].in_mask = 0
             shootdown.empty_tlbs(m, c)
     row.phase = UNLOCK
-    clock.spend(m, r, VMAS, removed * costs.vma)
+    clock.spend(m, r, vmas.CHANGING, removed * costs.vma)
     clock.spend(m, r, gather.FREEING, costs.table)
 
 

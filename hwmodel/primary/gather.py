@@ -4,12 +4,12 @@ Linux 6.12 mm/mmu_gather.c, include/asm-generic/tlb.h: one range, one stride (tl
 """
 
 from hwmodel.core import clock
-from hwmodel.core.ledger import account
+from hwmodel.core.ledger import KERNEL, account
 from hwmodel.core.tables import FREE_PAGES, HUGE, NEVER, PFN, table
 from hwmodel.jit import part, routine
 from hwmodel.primary import frames, shootdown
 
-FREEING = account("free")
+FREEING = account("free", KERNEL, "freeing pages and page tables")
 GATHER = table("entry", "last_entry", "pages", "first", "last", "level", "freed", "delayed", "then")
 """A row's gather: its entries in order, -1 none, and their number; the range to flush, the level of its stride; whether tables were freed,
 or a dirty file page waits to lose its reverse map; the phase that follows."""

@@ -4,14 +4,17 @@ Linux 6.12 mm/mmu_notifier.c.
 """
 
 from hwmodel.core import clock
-from hwmodel.core.ledger import account, counter, latency, record
+from hwmodel.core.ledger import COHERENCE, NOTIFICATION, account, counter, latency, record
 from hwmodel.core.tables import NOTICE, NOTICE_ARRIVES, REQUEST, table
 from hwmodel.jit import part, routine
 
 START, STOP, RELEASE = 0, 1, 2
-NOTIFY = account("notify")
-STARTS, STOPS, RELEASES = counter("notices.start"), counter("notices.end"), counter("notices.release")
-ROUND_TRIP = latency("notice")
+NOTIFY = account("notify", COHERENCE, "calling mmu notifiers", NOTIFICATION)
+INVALIDATE = account("invalidate", COHERENCE, "the callbacks of mmu notifiers: what a subscriber does to its translations", NOTIFICATION)
+STARTS = counter("notices.start", "invalidate_range_start notices sent")
+STOPS = counter("notices.end", "invalidate_range_end notices sent")
+RELEASES = counter("notices.release", "release notices sent")
+ROUND_TRIP = latency("notice", "invalidate_range_start, call to return")
 NOTIFYING = table("first", "last", "kind", "then", "since", "stage", "at")
 """A row's notice: pages [first, last); START, STOP or RELEASE; the phase that follows; when the call began. The subscriber's progress is in
 `stage` and `at`: `stage` is 0 when the notice arrives."""

@@ -1,14 +1,11 @@
 """mprotect: VMA by VMA, one window each, one flush at the end (docs/model.md 9.4; Linux 6.12 mm/mprotect.c)."""
 
 from hwmodel.core import clock
-from hwmodel.core.ledger import account
 from hwmodel.core.tables import CHANGE, CHANGED, HUGE, NONE, PFN, PROTECT, PROTECT_CUT, UNLOCK, ZERO, P, W, X
 from hwmodel.jit import part, routine
 from hwmodel.op import PROT_WRITE
 from hwmodel.parts import radix
 from hwmodel.primary import epochs, frames, gather, notify, ranges, split, vmas
-
-CLEARING, VMAS = account("clear"), account("vma")
 
 
 @routine
@@ -51,7 +48,7 @@ def cut(m, r):
     if start < last:
         span.at = span.first = start
         notify.tell(m, r, notify.START, start, last, CHANGE)
-    clock.spend(m, r, VMAS, m.costs[0].vma)
+    clock.spend(m, r, vmas.CHANGING, m.costs[0].vma)
 
 
 @routine
@@ -75,7 +72,7 @@ def change(m, r):
             next_piece(m, r)
         return
     if kind == ranges.CUT_HUGE:
-        split.ask(m, r, at, CHANGE, CLEARING)
+        split.ask(m, r, at, CHANGE, ranges.CLEARING)
         return
     v = m.vmas[vmas.find(m, row.space, at)]
     span.at, leaves = end, 0
@@ -89,7 +86,7 @@ def change(m, r):
             if pte != 0:
                 leaves += 1
                 m.nodes[node, vpn & 511] = changed(m, r, v, vpn, pte, 1)
-    clock.spend(m, r, CLEARING, leaves * m.costs[0].clear + m.costs[0].table_scan)
+    clock.spend(m, r, ranges.CLEARING, leaves * m.costs[0].clear + m.costs[0].table_scan)
 
 
 @routine

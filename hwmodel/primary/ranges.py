@@ -1,13 +1,13 @@
 """Common steps of operations on a range: its pieces, a table or a huge page a step, and the splits where its ends cut VMAs."""
 
-from hwmodel.core.ledger import account
+from hwmodel.core.ledger import KERNEL, account
 from hwmodel.core.tables import ADVISE, SPLIT_FIRST, SPLIT_LAST, table
 from hwmodel.jit import part, routine
 from hwmodel.op import HUGEPAGE, HUGETLB
 from hwmodel.parts import radix
 from hwmodel.primary import split, vmas
 
-CLEARING = account("clear")
+CLEARING = account("clear", KERNEL, "clearing, changing or moving ptes in a range operation")
 SPAN = table("first", "last", "at", "cut_first", "cut_last", "then")
 """The pages [first, last) on which a row's operation works, from `at` on; where it cuts VMAs, and the phase after the splits there."""
 NOTHING_LEFT, IN_TABLE, WHOLE_HUGE, CUT_HUGE = 0, 1, 2, 3

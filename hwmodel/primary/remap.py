@@ -1,7 +1,6 @@
 """mremap: moving page tables or ptes under the window of the old range (docs/model.md 9.5; Linux 6.12 mm/mremap.c)."""
 
 from hwmodel.core import clock
-from hwmodel.core.ledger import account
 from hwmodel.core.tables import HUGE, MOVE, MOVE_END, MOVED, PFN, REMAP, TABLE, UNLOCK, ZERO
 from hwmodel.jit import part, routine
 from hwmodel.op import HUGETLB
@@ -9,7 +8,6 @@ from hwmodel.parts import radix
 from hwmodel.primary import epochs, frames, notify, ranges, shootdown, split, vmas, zap
 
 BEGIN = REMAP
-CLEARING, VMAS = account("clear"), account("vma")
 
 
 @routine
@@ -48,7 +46,7 @@ def resize(m, r, k):
         else:
             vmas.extend(m, k, new_last)
             epochs.open_epoch(m, r)
-            clock.spend(m, r, VMAS, m.costs[0].vma)
+            clock.spend(m, r, vmas.CHANGING, m.costs[0].vma)
 
 
 @part
@@ -69,7 +67,7 @@ def insert(m, r):
         epochs.open_epoch(m, r)
     span.at = call.first
     notify.tell(m, r, notify.START, call.first, call.last, MOVE)
-    clock.spend(m, r, VMAS, m.costs[0].vma)
+    clock.spend(m, r, vmas.CHANGING, m.costs[0].vma)
 
 
 @routine
@@ -89,7 +87,7 @@ def move(m, r):
     if not (at | to) & 511 and at + 512 <= call.last and radix.leaf_level(m, root, to) != 1 and radix.get(m, root, to) == 0:
         move_table(m, r, root, at, to)
     elif kind != ranges.IN_TABLE:
-        split.ask(m, r, at, MOVE, CLEARING)
+        split.ask(m, r, at, MOVE, ranges.CLEARING)
     else:
         move_ptes(m, r, root, at, min(stop, at + 512 - (to & 511)), to)
 
@@ -110,7 +108,7 @@ def move_table(m, r, root, at, to):
     span.at = at + 512
     if not is_hugetlb(m, r):
         shootdown.ask(m, r, at, at + 512, 1, 1, 0, MOVE)
-    clock.spend(m, r, CLEARING, m.costs[0].clear + made * m.costs[0].table)
+    clock.spend(m, r, ranges.CLEARING, m.costs[0].clear + made * m.costs[0].table)
 
 
 @routine
@@ -131,7 +129,7 @@ def move_ptes(m, r, root, at, stop, to):
     span.at = stop
     if leaves > 0:
         shootdown.ask(m, r, at, stop, 1, 1, 0, MOVE)
-    clock.spend(m, r, CLEARING, leaves * m.costs[0].clear + made * m.costs[0].table)
+    clock.spend(m, r, ranges.CLEARING, leaves * m.costs[0].clear + made * m.costs[0].table)
 
 
 @part

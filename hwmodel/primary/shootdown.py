@@ -5,17 +5,21 @@ own TLB while the interrupts travel, then waits for all answers.
 """
 
 from hwmodel.core import clock
-from hwmodel.core.ledger import account, counter, latency, record
+from hwmodel.core.ledger import COHERENCE, SHOOTDOWN, account, counter, latency, record
 from hwmodel.core.tables import CPU, FLUSH, FLUSH_ACKED, FLUSH_ARRIVES, NEVER, REQUEST, table
 from hwmodel.jit import part, routine
 from hwmodel.parts import bank, tlb
 from hwmodel.parts.paging_caches import DTLB, ITLB, PDE, PML4E, STLB
 
-FLUSHING, SENDING = account("flush"), account("ipi_send")
-WAITING, RESPONDING = account("ipi_wait"), account("ipi_respond")
-FULL, RANGED, PAGES = counter("flushes.full"), counter("flushes.ranged"), counter("flushes.pages")
-SENT, ACKED = counter("ipis.sent"), counter("ipis.acked")
-SHOOTDOWN = latency("shootdown")
+FLUSHING = account("flush", COHERENCE, "local TLB flushes", SHOOTDOWN)
+SENDING = account("ipi_send", COHERENCE, "sending inter-processor interrupts, with the requests that come before them", SHOOTDOWN)
+WAITING = account("ipi_wait", COHERENCE, "waiting for their acknowledgement", SHOOTDOWN)
+RESPONDING = account("ipi_respond", COHERENCE, "answering TLB-flush interrupts of other CPUs", SHOOTDOWN)
+FULL = counter("flushes.full", "TLB flushes of a whole address space")
+RANGED = counter("flushes.ranged", "TLB flushes page by page")
+PAGES = counter("flushes.pages", "pages flushed by ranged flushes")
+SENT, ACKED = counter("ipis.sent", "interrupts sent for TLB flushes and kicks"), counter("ipis.acked", "interrupts answered")
+DURATION = latency("shootdown", "TLB flushes with remote targets, decision to last acknowledgement")
 FLUSHED = table("first", "last", "stride", "full", "tables", "then", "gen", "since", "far", "local", "sent", "stage", "missing", "answered")
 """A row's flush: pages [first, last) by `stride`, or all; whether tables are freed; the phase that follows; its generation and beginning;
 whether far CPUs are among the targets; cycles left of the local flush; when the interrupts were sent, which hop class arrives next; answers
@@ -130,7 +134,7 @@ def finish(m, r):
     flush = m.flushes[r]
     clock.wait(m, r, WAITING, flush.answered)
     m.rows[r].phase = flush.then
-    record(m.hists, SHOOTDOWN, clock.time(m, r) - flush.since)
+    record(m.hists, DURATION, clock.time(m, r) - flush.since)
 
 
 @routine
@@ -139,7 +143,7 @@ def acked(m, r):
     row, flush = m.rows[r], m.flushes[r]
     row.phase = flush.then
     end = flush.answered if row.role == REQUEST else row.wait_until
-    record(m.hists, SHOOTDOWN, end - flush.since)
+    record(m.hists, DURATION, end - flush.since)
 
 
 @routine

@@ -10,7 +10,7 @@ from hwmodel.jit import part, routine
 from hwmodel.parts import radix
 from hwmodel.primary import notify, shootdown
 
-SPLITS = counter("huge_splits")
+SPLITS = counter("huge_splits", "huge leaves split into tables")
 SPLITTING = table("vpn", "then", "account")
 """A row's split: the first page of the huge page, the phase that follows, the account of its work."""
 

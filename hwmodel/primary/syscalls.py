@@ -1,7 +1,7 @@
 """The operations of a trace: their beginning, their lock, the step that follows the lock, and their end (docs/model.md section 9)."""
 
 from hwmodel.core import clock, locks
-from hwmodel.core.ledger import account, counter, latency, record
+from hwmodel.core.ledger import KERNEL, account, counter, latency, record
 from hwmodel.core.queue import complete
 from hwmodel.core.tables import (
     ADVISE,
@@ -38,11 +38,15 @@ from hwmodel.op import (
 from hwmodel.parts import radix
 from hwmodel.primary import advise, epochs, fork, gather, notify, protect, ranges, remap, vmas, zap
 
-SYSCALLS, VMAS, FORKING = account("syscall"), account("vma"), account("fork")
-UNSUPPORTED, SYNCS = counter("unsupported_ops"), counter("ops.sync")
-OPS = counter("ops.mmap")
-"""Operations are counted, and timed, in the order MMAP BRK MUNMAP MPROTECT MADVISE MREMAP FORK EXIT of their kinds."""
-LATENCY = latency("op.mmap")
+SYSCALLS = account("syscall", KERNEL, "entry to and exit from system calls")
+PLAIN = counter("ops.syscall", "system calls that change no mapping")
+SYNCS = counter("ops.sync", "sync records passed")
+UNSUPPORTED = counter("unsupported_ops", "operations that failed or that the chosen kernel lacks")
+NAMES = ("mmap", "brk", "munmap", "mprotect", "madvise", "mremap", "fork", "exit")
+"""The operations in the order of their kinds, from MMAP on."""
+OPS = min([counter(f"ops.{name}", f"{name} operations completed") for name in NAMES])
+LATENCY = min([latency(f"op.{name}", f"{name}, entry to exit") for name in NAMES])
+"""The first of the operations' counters and latencies."""
 CALL = table(
     "op", "since", "first", "last", "failed", "closed", "prot", "advice", "target", "target_last", "child", "mapping", "file", "offset",
     "grows", "next",
@@ -135,7 +139,7 @@ def lock(m, r):
         remap.begin(m, r)
     elif call.op == FORK:
         span.at, row.phase = 0, DUP
-        clock.spend(m, r, FORKING, m.costs[0].fork)
+        clock.spend(m, r, fork.FORKING, m.costs[0].fork)
     elif call.op == EXIT:
         span.at, row.lazy = 0, 1  # its thread has given up the address space (exit_mm)
         notify.tell(m, r, notify.RELEASE, 0, radix.REACH, EXIT_ZAP)
@@ -185,7 +189,7 @@ def insert(m, r):
         vmas.merge(m, k)
     epochs.open_epoch(m, r)
     row.phase = UNLOCK
-    clock.spend(m, r, VMAS, m.costs[0].vma)
+    clock.spend(m, r, vmas.CHANGING, m.costs[0].vma)
 
 
 @routine

@@ -3,9 +3,12 @@
 Rules of merging: Linux 6.18 mm/vma.c is_mergeable_vma, is_mergeable_anon_vma, find_mergeable_anon_vma; mm/rmap.c anon_vma_fork.
 """
 
+from hwmodel.core.ledger import KERNEL, account
 from hwmodel.core.tables import X
 from hwmodel.jit import part, routine
 from hwmodel.op import HUGETLB, PRIVATE, PROT_EXEC, PROT_WRITE, SHARED, SHARED_FILE
+
+CHANGING = account("vma", KERNEL, "inserting, cutting, merging and removing VMAs")
 
 
 @part

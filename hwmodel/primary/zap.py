@@ -4,7 +4,6 @@ Linux 6.12 mm/vma.c vms_complete_munmap_vmas, mm/memory.c unmap_vmas, zap_pte_ra
 """
 
 from hwmodel.core import clock, locks
-from hwmodel.core.ledger import account
 from hwmodel.core.tables import (
     CUT,
     FREE_PAGES,
@@ -24,7 +23,6 @@ from hwmodel.op import MADVISE
 from hwmodel.parts import radix
 from hwmodel.primary import epochs, frames, gather, notify, ranges, split, vmas
 
-CLEARING, VMAS = account("clear"), account("vma")
 UNMAP = table("gone_first", "gone_last", "then", "window_then", "keep_lock")
 """A row's unmapping of its span: the hull of the VMAs cut; the phases that follow it, and its window; whether it keeps the mmap lock."""
 
@@ -51,7 +49,7 @@ def cut(m, r):
     if not unmapping.keep_lock:
         locks.downgrade(m, r, row.space)
     open_window(m, r, FREE_TABLES)
-    clock.spend(m, r, VMAS, changed * m.costs[0].vma)
+    clock.spend(m, r, vmas.CHANGING, changed * m.costs[0].vma)
 
 
 @part
@@ -73,7 +71,7 @@ def zap(m, r):
             zapped(m, r)
         return
     if kind == ranges.CUT_HUGE:
-        split.ask(m, r, at, ZAP, CLEARING)
+        split.ask(m, r, at, ZAP, ranges.CLEARING)
         return
     clear_part(m, r, at, end, kind, 0, ZAP)
 
@@ -86,7 +84,7 @@ def clear_part(m, r, at, end, kind, full, then):
     emptied = kind == ranges.IN_TABLE and m.calls[r].op == MADVISE and reclaims(m, r, base)
     if gather.is_due(m, batch):
         gather.finish(m, r, full, then)
-    clock.spend(m, r, CLEARING, cleared * m.costs[0].clear + m.costs[0].table_scan)
+    clock.spend(m, r, ranges.CLEARING, cleared * m.costs[0].clear + m.costs[0].table_scan)
     if emptied:
         gather.cover_table(batch, base, 1)  # after the flush that was due: the table comes with the next one
         clock.spend(m, r, gather.FREEING, m.costs[0].table)

@@ -9,6 +9,7 @@ import pkgutil
 from types import ModuleType
 
 from hwmodel.config.errors import ConfigError, suggestion
+from hwmodel.core.ledger import Book
 
 
 def names() -> tuple[str, ...]:
@@ -21,6 +22,11 @@ def design(name: str) -> ModuleType:
     if name not in names():
         raise ConfigError(f"design: there is no {name!r}{suggestion(name, names())} (designs: {', '.join(names())})")
     return importlib.import_module(f"{__name__}.{name}")
+
+
+def book(name: str) -> Book:
+    """Return the names of what is measured on a machine of this design."""
+    return design(name).BOOK
 
 
 def designs() -> dict[str, ModuleType]:

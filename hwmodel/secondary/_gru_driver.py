@@ -1,73 +1,37 @@
 """The GRU driver: the interrupt handler and the user's ioctl, step by step (docs/model.md 10.3; grufault.c)."""
 
-from typing import NamedTuple
-
-import numpy as np
-
 from hwmodel.core import clock, locks
-from hwmodel.core.ledger import account, counter, latency, record
-from hwmodel.core.tables import DESIGN, HUGE, NEVER, PFN, PROCESS, TABLE, VACANT, WRITES, ZERO, A, D, P, W, table
+from hwmodel.core.ledger import record
+from hwmodel.core.tables import DESIGN, HUGE, NEVER, PFN, PROCESS, TABLE, VACANT, WRITES, ZERO, A, D, P, W
+from hwmodel.engine import FAULT_TIME
 from hwmodel.jit import part, routine
 from hwmodel.op import HUGETLB
 from hwmodel.parts import bank, radix, tlb
 from hwmodel.parts.paging_caches import entry_line, refer
 from hwmodel.primary import fault, shootdown, vmas
+from hwmodel.secondary._gru_state import (
+    CALLS,
+    DRIVER,
+    DROPINS,
+    FAIL_ACTIVE,
+    FAIL_UPM,
+    FMM_TIME,
+    INTR,
+    INTR_TFH,
+    IRQS,
+    KILLS,
+    LOCK_FAILED,
+    REPLAYS,
+    SLEEPS,
+    SWITCHES,
+    UPM_TIME,
+    WAIT_QUEUE,
+    context_lock,
+    find,
+)  # fmt: skip
 
 IRQ, TFH, CHECK, SWITCH, DROPIN, RESTART, ACCESS = range(DESIGN, DESIGN + 7)
 CALL, CALL_LOCK, CALL_CTX, WINDOW, UCHECK, UGUP, GUP, UDROP, UEXIT, NO_RIGHT = range(PROCESS, PROCESS + 10)
-ISSUE, IRQS, DRIVER, GUPS, INVALIDATE = (
-    account("access"), account("irq"), account("driver"), account("gup"), account("invalidate")
-)  # fmt: skip
-STALL_TRAP, STALL_DRIVER = account("stall_trap"), account("stall_driver")
-STALL_GUP, STALL_WINDOW = account("stall_gup"), account("stall_window")
-ACCESSES, HITS, MISSES = counter("device.accesses"), counter("device.tlb.hits"), counter("device.tlb.misses")
-MOD_MISSES, INTR, INTR_TFH = counter("gru.mod_misses"), counter("gru.intr"), counter("gru.intr_tfh")
-LOCK_FAILED, FAIL_ACTIVE = counter("gru.intr_mm_lock_failed"), counter("gru.fail_range_active")
-FAIL_UPM, SWITCHES, CALLS = counter("gru.fail_upm"), counter("gru.upm_switches"), counter("gru.call_os")
-WAIT_QUEUE, SLEEPS = counter("gru.call_os_wait_queue"), counter("gru.window_sleeps")
-DROPINS, KILLS = counter("gru.dropins"), counter("gru.kills")
-REPLAYS, TGHS, SEGVS = counter("gru.replays"), counter("gru.tgh"), counter("segv")
-FAULT_TIME, FMM_TIME, UPM_TIME = latency("fault"), latency("fault.fmm"), latency("fault.upm")
-GMS = table("active")
-"""The driver's count for an address space: ms_range_active, the number of open windows."""
-
-
-REQUESTED = table(
-    "chiplet", "vpn", "write", "issued", "killed", "reading", "upm", "huge", "pte", "sleeping", "waiting", "since", "member"
-)
-"""A request: its chiplet, page and right, and when it first missed; its drop-in: killed, read from its TFH, by the user's call, of a huge
-page, the pte found; asleep in a window; pending on its server since; in the running handler's batch."""
-CONTEXT = table("chiplet", "stalled", "big", "reload")
-"""An engine's context: no CBR is free; large pages are in its mask, or to be added by the next call (ts_force_cch_reload)."""
-
-
-class State(NamedTuple):
-    """The chiplets, the driver's state for each address space, and what a GRU adds to each row."""
-
-    banks: np.ndarray  # int64[chiplet]  the bank of its TLB
-    members: np.ndarray  # int64[chiplet, space]  engines of the space on the chiplet
-    gms: np.ndarray  # GMS[space]
-    requests: np.ndarray  # REQUESTED[row]
-    contexts: np.ndarray  # CONTEXT[row]
-
-
-@part
-def asid_lock(m, space):
-    """Return the lock that serialises the invalidations of a space (ms_asid_lock)."""
-    return m.ctl[0].spaces + space
-
-
-@part
-def context_lock(m, engine):
-    """Return the lock of a context (ts_ctxlock)."""
-    return 2 * m.ctl[0].spaces + engine - m.ctl[0].cpus
-
-
-@part
-def find(m, dev, chiplet, space, vpn, write):
-    """Return the way of a chiplet that lets a space access `vpn`, or -1; a write needs an entry that was dropped in for writing."""
-    k = tlb.look_joint(m, dev.banks[chiplet], space, vpn)
-    return -1 if k >= 0 and write and not m.ways[k].rights & WRITES else k
 
 
 @routine
@@ -317,7 +281,7 @@ def call_os(m, dev, r, phase):
             look_up(m, dev, r)
     elif phase == UGUP:
         row.phase = GUP
-        clock.spend(m, r, GUPS, costs.gup)
+        clock.spend(m, r, fault.GUPS, costs.gup)
     elif phase == GUP:
         get_user_page(m, dev, r)
     elif phase == UDROP:
@@ -386,7 +350,7 @@ def leave_call(m, dev, r):
     locks.release(m, r, context_lock(m, row.agent))
     locks.release(m, r, row.space)
     if row.phase == NO_RIGHT:
-        m.counts[row.agent, SEGVS] += 1
+        m.counts[row.agent, fault.COUNT_SEGV] += 1
         q.reading = 0
         fault.note_segv(m, row.index)
         complete(m, dev, r)

@@ -4,7 +4,7 @@ The state that both sides of the race share is here too: the mmu lock, the seque
 """
 
 from hwmodel.core import clock, locks
-from hwmodel.core.ledger import account, counter
+from hwmodel.core.ledger import COHERENCE, CORE, SHOOTDOWN, Book
 from hwmodel.core.tables import table
 from hwmodel.jit import part, routine
 from hwmodel.parts import bank, radix
@@ -12,8 +12,10 @@ from hwmodel.parts.paging_caches import NTLB, PML4E, VCPU_BANKS
 from hwmodel.primary import notify
 from hwmodel.primary.shootdown import ACKED, SENDING, SENT, WAITING
 
-INVALIDATE, KICKING = account("invalidate"), account("kick")
-ZAPPED, KICKS = counter("kvm.zapped"), counter("kvm.kicks")
+BOOK = Book(CORE)
+KICKING = BOOK.account("kick", COHERENCE, "a vCPU forced out of its guest by a remote TLB flush, until it is back", SHOOTDOWN)
+ZAPPED = BOOK.counter("kvm.zapped", "sptes zapped by notices, release included")
+KICKS = BOOK.counter("kvm.kicks", "remote flushes that had to kick a running vCPU")
 VM = table("ept", "guest", "large", "seq", "in_progress", "low", "high")
 """A VM, one for each address space with vCPUs: its EPT, its guest's table, whether the guest's pages have 2 MiB; mmu_invalidate_seq, the
 envelope of open invalidations."""
@@ -56,7 +58,7 @@ def receive(m, dev, r):
         vm.seq += 1
         vm.in_progress -= 1
         notice.stage = 4
-        clock.spend(m, r, INVALIDATE, costs.zap)
+        clock.spend(m, r, notify.INVALIDATE, costs.zap)
     elif notice.stage == 1 and notice.kind == notify.RELEASE:
         zap_all(m, vm, r)
     elif notice.stage == 1:
@@ -85,7 +87,7 @@ def zap(m, dev, vm, r):
     requests = request_flush(m, dev, r) if zapped > 0 else 0
     if notice.at > 0:
         notice.stage, row.effect = 2, 1
-    clock.spend(m, r, INVALIDATE, costs.zap + zapped * costs.zap_spte)
+    clock.spend(m, r, notify.INVALIDATE, costs.zap + zapped * costs.zap_spte)
     clock.spend(m, r, SENDING, requests * costs.request)
 
 
@@ -165,4 +167,4 @@ def zap_all(m, vm, r):
         if m.rows[c].space == row.space:
             empty_guest(m, c)
     m.notices[r].stage = 4
-    clock.spend(m, r, INVALIDATE, costs.zap + zapped * costs.zap_spte)
+    clock.spend(m, r, notify.INVALIDATE, costs.zap + zapped * costs.zap_spte)

@@ -1,14 +1,19 @@
 """The two-dimensional walk: the guest's tables, each found by a walk of the EPT (docs/model.md 11.3)."""
 
-from hwmodel.core.ledger import counter
+from hwmodel.core.ledger import WALK
 from hwmodel.core.tables import HUGE, PFN, TABLE, WRITES, P, W
 from hwmodel.jit import part, routine
 from hwmodel.op import WRITE
 from hwmodel.parts import bank, radix, tlb
 from hwmodel.parts.paging_caches import NPDE, NTLB, PDE, entry_line, fill_structure, refer, start_level
+from hwmodel.secondary._kvm_notifier import BOOK
 from hwmodel.secondary._kvm_tables import GUEST_TABLES, back, table_page, use_leaf, use_table
 
-WALK_REFS, ASSISTS = counter("device.walk_refs"), counter("device.dirty_assists")
+WALKS = BOOK.counter("device.walks", "two-dimensional walks, those that end in a violation included", WALK)
+WALK_REFS = BOOK.counter("device.walk_refs", "guest and nested entries read by them")
+ASSISTS = BOOK.counter(
+    "device.dirty_assists", "writes of a vCPU to a page in its first-level TLB that first set the dirty bit of the guest's page table"
+)
 
 
 @routine

@@ -6,10 +6,14 @@ import numpy as np
 
 from hwmodel.byref import by_reference
 from hwmodel.config import ConfigError, DesignSpec
+from hwmodel.core.ledger import CORE, Book
 from hwmodel.core.tables import I64, NEVER
 from hwmodel.engine import drive
 from hwmodel.jit import entry, part
 from hwmodel.primary import access
+
+BOOK = Book(CORE)
+"""Nothing more is measured."""
 
 
 class Spec(DesignSpec):

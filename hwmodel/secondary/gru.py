@@ -11,25 +11,20 @@ from hwmodel.byref import by_reference
 from hwmodel.core import clock, locks
 from hwmodel.core.queue import next_record
 from hwmodel.core.tables import DESIGN, ENGINE, I64, NEVER, NOTICE_ARRIVES, PROCESS, REQUEST, VACANT
-from hwmodel.engine import drive, kernel_step
+from hwmodel.engine import ACCESS as ISSUE
+from hwmodel.engine import DEVICE_ACCESSES, DEVICE_HITS, DEVICE_MISSES, drive, kernel_step
 from hwmodel.jit import entry, part, routine
 from hwmodel.op import WRITE
 from hwmodel.parts import tlb
 from hwmodel.primary import access, notify
-from hwmodel.secondary._gru_driver import (
-    ACCESS,
-    ACCESSES,
+from hwmodel.secondary._gru_driver import ACCESS, GUP, IRQ, RESTART, step
+from hwmodel.secondary._gru_spec import CBRS, CONTEXTS, INDEX_AND_WAY, MOST_PAGES, Spec
+from hwmodel.secondary._gru_state import (
+    BOOK,
     CONTEXT,
     GMS,
-    GUP,
-    HITS,
-    INVALIDATE,
-    IRQ,
-    ISSUE,
-    MISSES,
     MOD_MISSES,
     REQUESTED,
-    RESTART,
     STALL_DRIVER,
     STALL_GUP,
     STALL_TRAP,
@@ -38,11 +33,9 @@ from hwmodel.secondary._gru_driver import (
     State,
     asid_lock,
     find,
-    step,
 )  # fmt: skip
-from hwmodel.secondary._gru_spec import CBRS, CONTEXTS, INDEX_AND_WAY, MOST_PAGES, Spec
 
-__all__ = ["CBRS", "CONTEXTS", "INDEX_AND_WAY", "Spec", "build", "geometry", "outstanding", "reach", "run"]
+__all__ = ["BOOK", "CBRS", "CONTEXTS", "INDEX_AND_WAY", "Spec", "build", "geometry", "outstanding", "reach", "run"]
 
 
 def outstanding(machine: Any) -> int:
@@ -94,8 +87,8 @@ def translate(m, dev, i, kind, vpn, now):
     """Look up engine i's current access in its chiplet's TLB."""
     if find(m, dev, dev.contexts[i].chiplet, m.rows[i].space, vpn, kind == WRITE) < 0:
         return access.ORDERED
-    m.counts[i, ACCESSES] += 1
-    m.counts[i, HITS] += 1
+    m.counts[i, DEVICE_ACCESSES] += 1
+    m.counts[i, DEVICE_HITS] += 1
     return access.HIT
 
 
@@ -108,9 +101,9 @@ def request(m, dev, i, kind, vpn):
         q, its = dev.requests[r], m.rows[r]
         if its.phase == VACANT:
             n = m.queue[row.head].count - row.taken
-            counts[ACCESSES] += n
-            counts[MISSES] += 1
-            counts[HITS] += n - 1
+            counts[DEVICE_ACCESSES] += n
+            counts[DEVICE_MISSES] += 1
+            counts[DEVICE_HITS] += n - 1
             counts[MOD_MISSES] += tlb.look_joint(m, dev.banks[q.chiplet], row.space, vpn) >= 0
             its.phase, q.issued, q.vpn, q.write, its.index = IRQ, row.clock, vpn, kind == WRITE, m.queue[row.head].index
             q.killed = q.reading = q.upm = q.huge = 0
@@ -209,7 +202,7 @@ def invalidate(m, dev, r):
     if next_chiplet(dev, row.space, c) < 0:
         notice.stage = 3
         row.effect = 1 if row.role == REQUEST else 0
-    clock.spend(m, r, INVALIDATE, costs.tgh + min(pages, MOST_PAGES) * costs.tgh_page)
+    clock.spend(m, r, notify.INVALIDATE, costs.tgh + min(pages, MOST_PAGES) * costs.tgh_page)
 
 
 @part

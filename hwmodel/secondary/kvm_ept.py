@@ -6,30 +6,32 @@ import numpy as np
 
 from hwmodel.byref import by_reference
 from hwmodel.core import clock, locks
-from hwmodel.core.ledger import account, counter, latency, record
+from hwmodel.core.ledger import RETRY, SERVICE, TRAP, record
 from hwmodel.core.queue import complete_access
 from hwmodel.core.tables import DESIGN, HUGE, NEVER, PFN, READY, WRITES, A, D, P, W
-from hwmodel.engine import drive
+from hwmodel.engine import DEVICE_ACCESSES, DEVICE_HITS, DEVICE_MISSES, FAULT_TIME, drive
 from hwmodel.jit import entry, part, routine
 from hwmodel.op import WRITE
 from hwmodel.parts import radix, tlb
 from hwmodel.parts.paging_caches import DTLB, STLB, VCPU_BANKS, cpu_banks
 from hwmodel.primary import access, fault
-from hwmodel.secondary._kvm_notifier import VCPU, VM, empty_guest, is_invalidating, mmu_lock, receive
+from hwmodel.secondary._kvm_notifier import BOOK, VCPU, VM, empty_guest, is_invalidating, mmu_lock, receive
 from hwmodel.secondary._kvm_spec import Spec
 from hwmodel.secondary._kvm_tables import GUEST_TABLES, LEVEL_PAGES, set_spte
-from hwmodel.secondary._kvm_walk import walk_guest
+from hwmodel.secondary._kvm_walk import WALKS, walk_guest
 
-__all__ = ["Spec", "build", "extra_vma", "geometry", "outstanding", "reach", "run"]
+__all__ = ["BOOK", "Spec", "build", "extra_vma", "geometry", "outstanding", "reach", "run"]
 VIOLATION, SLOW, SLOW_LOCK, SLOW2, NO_RIGHT, SLOW_UNLOCK, MAP, MAPPED, MAP_UNLOCK, ENTER = range(DESIGN, DESIGN + 10)
-WALKING, EXITING, VIOLATING = account("walk"), account("exit"), account("violation")
-GUPS, MAPPING, ENTERING = account("gup"), account("map"), account("entry")
-ACCESSES, HITS, MISSES = counter("device.accesses"), counter("device.tlb.hits"), counter("device.tlb.misses")
-STLB_HITS, STLB_MISSES = counter("device.stlb.hits"), counter("device.stlb.misses")
-WALKS = counter("device.walks")
-EXITS, RETRIES, SPTES = counter("kvm.exits"), counter("kvm.retries"), counter("kvm.sptes")
-SEGVS = counter("segv")
-FAULT_TIME, VIOLATION_TIME = latency("fault"), latency("fault.violation")
+EXITING = BOOK.account("exit", SERVICE, "VM exits of EPT violations, the hardware's part")
+VIOLATING = BOOK.account("violation", SERVICE, "the handling of EPT violations by software, without get_user_pages and the spte")
+MAPPING = BOOK.account("map", SERVICE, "installing sptes")
+ENTERING = BOOK.account("entry", SERVICE, "VM entries, with the flush of the guest's translations that was asked for")
+STLB_HITS = BOOK.counter("device.stlb.hits", "first-level misses of a vCPU that hit its second level")
+STLB_MISSES = BOOK.counter("device.stlb.misses", "first-level misses of a vCPU that missed it")
+EXITS = BOOK.counter("kvm.exits", "EPT violations", TRAP)
+RETRIES = BOOK.counter("kvm.retries", "violations retried because of an invalidation", RETRY)
+SPTES = BOOK.counter("kvm.sptes", "sptes installed")
+VIOLATION_TIME = BOOK.latency("fault.violation", "of these, EPT violations", "EPT violation")
 
 
 class State(NamedTuple):
@@ -87,9 +89,9 @@ def translate(m, dev, i, kind, vpn, now):
     first, hit = not row.retried, k >= 0
     if first:
         row.retried = 1
-        counts[ACCESSES] += 1
-        counts[HITS] += hit
-        counts[MISSES] += not hit
+        counts[DEVICE_ACCESSES] += 1
+        counts[DEVICE_HITS] += hit
+        counts[DEVICE_MISSES] += not hit
     if not hit:
         s = tlb.look_joint(m, row.banks + STLB, 0, vpn)
         if first:
@@ -114,7 +116,7 @@ def request(m, dev, i, kind, vpn):
     vcpu.walked = 0
     held = kind == WRITE and access.find_first_level(m, row.banks + DTLB, vpn) >= 0
     leaf = walk_guest(m, dev, i, kind, vpn, held)
-    clock.spend(m, i, WALKING, vcpu.walked)
+    clock.spend(m, i, access.WALKING, vcpu.walked)
     if leaf >= 0:
         huge = 1 if dev.vms[row.space].large and leaf & HUGE else 0
         page = leaf >> PFN
@@ -142,7 +144,7 @@ def violate(m, dev, i, phase):
         begin(m, dev, i)
     elif phase == SLOW:
         row.phase = SLOW_LOCK
-        clock.spend(m, i, GUPS, costs.gup)
+        clock.spend(m, i, fault.GUPS, costs.gup)
     elif phase == SLOW_LOCK:
         if locks.acquire(m, i, row.space, locks.READ):
             row.phase = SLOW2
@@ -178,7 +180,7 @@ def begin(m, dev, i):
     if pte & P and pte & W:
         radix.put(m, root, vcpu.gfn, 2 if pte & HUGE else 1, pte | A | D)
         vcpu.gfn_pte, row.phase = pte, MAP
-        clock.spend(m, i, GUPS, m.costs[0].gup_fast)
+        clock.spend(m, i, fault.GUPS, m.costs[0].gup_fast)
 
 
 @part
@@ -187,7 +189,7 @@ def look(m, dev, i):
     row, vcpu, root = m.rows[i], dev.vcpus[i], m.spaces[m.rows[i].space].root
     pte = radix.get(m, root, vcpu.gfn)
     if row.phase == NO_RIGHT:
-        m.counts[i, SEGVS] += 1
+        m.counts[i, fault.COUNT_SEGV] += 1
         fault.note_segv(m, m.queue[row.head].index)
         locks.release(m, i, row.space)
         vcpu.no_right, row.phase = 1, ENTER

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from hwmodel.core.ledger import ACCOUNTS, BUCKETS, COUNTERS, HEAD, LATENCIES
+from hwmodel import secondary
+from hwmodel.core.ledger import BUCKETS, HEAD
 from hwmodel.measure.result import Result
 from hwmodel.measure.tally import AgentInfo
 
@@ -60,16 +61,17 @@ def result(
     latencies: dict[str, Any],
 ) -> Result:
     """A result from {counter: {agent: count}}, {account: {agent: cycles}}, {kind: values}; idle fills up clocks."""
-    counts = np.zeros((len(AGENTS), len(COUNTERS)), np.int64)
-    books = np.zeros((len(AGENTS), len(ACCOUNTS)), np.int64)
-    hists = np.zeros((len(LATENCIES), HEAD + BUCKETS), np.int64)
-    for array, names, values in ((counts, COUNTERS, counters), (books, ACCOUNTS, ledger)):
+    book = secondary.book(machine.design)
+    counts = np.zeros((len(AGENTS), len(book.counters)), np.int64)
+    books = np.zeros((len(AGENTS), len(book.accounts)), np.int64)
+    hists = np.zeros((len(book.latencies), HEAD + BUCKETS), np.int64)
+    for array, names, values in ((counts, book.counters, counters), (books, book.accounts, ledger)):
         for name, by_agent in values.items():
             for agent, value in by_agent.items():
                 array[agent, list(names).index(name)] = value
-    books[:, list(ACCOUNTS).index("idle")] += books.sum(axis=1).max() - books.sum(axis=1)
+    books[:, list(book.accounts).index("idle")] += books.sum(axis=1).max() - books.sum(axis=1)
     for kind, values in latencies.items():
-        hists[list(LATENCIES).index(kind)] = histogram(values)
+        hists[list(book.latencies).index(kind)] = histogram(values)
     info = {"name": "sqlite", "program": "sqlite3"}
     return Result(machine, info, AGENTS, counts, books, books.sum(axis=1), hists, 1.5, 3_000_000, 20_000_000)
 

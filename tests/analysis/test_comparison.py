@@ -10,6 +10,8 @@ import pytest
 import analysis
 from analysis import files, metrics, tables
 from analysis.comparison import Comparison
+from hwmodel import secondary
+from hwmodel.core import ledger
 from hwmodel.machine import ConfigError, preset
 from hwmodel.op import TraceError
 
@@ -58,10 +60,13 @@ def test_every_metric_has_a_unit_a_definition_and_one_name():
     assert all(metric.definition and metric.title and metric.group for metric in metrics.METRICS)
 
 
-def test_no_account_is_forgotten_by_the_picture():
-    from analysis.plots.costs import COLOURS
+def test_every_family_of_accounts_has_its_colours():
+    from analysis.plots.costs import KEY, SHADES
 
-    assert set(COLOURS) | set(metrics.WAITING) | set(metrics.WORK) == set(metrics.ACCOUNTS)
+    assert set(SHADES) | {ledger.WORK, ledger.WAITING} == set(ledger.FAMILIES) and set(KEY) == set(SHADES)
+    for book in map(secondary.book, secondary.names()):
+        assert {about.family for about in book.accounts.values()} <= set(ledger.FAMILIES)
+        assert all(len(book.of_family(family)) <= len(shades) for family, shades in SHADES.items()), "two accounts of a colour"
 
 
 def test_the_trace_is_offloaded_for_machines_with_engines_only(simulated, trace):

@@ -10,9 +10,9 @@ import pathlib
 import pytest
 
 from hwmodel.core import clock
-from hwmodel.core.ledger import account, counter
 from hwmodel.core.queue import complete_access, next_record
 from hwmodel.core.tables import NEVER, P, W
+from hwmodel.engine import ACCESS, DEVICE_ACCESSES, DEVICE_HITS
 from hwmodel.op import WRITE
 from hwmodel.parts import radix
 from hwmodel.primary import access, fault
@@ -35,8 +35,7 @@ from tests.support import designs
 __all__ = ["plant"]
 pytestmark = pytest.mark.jit_off
 FOLDER = pathlib.Path(__file__).parent / "trial"
-ACCESS, FAULT = account("access"), account("fault")
-ACCESSES, HITS, SEGVS = counter("device.accesses"), counter("device.tlb.hits"), counter("segv")
+FAULT, SEGVS = fault.FAULTING, fault.COUNT_SEGV
 
 
 @pytest.fixture
@@ -202,8 +201,8 @@ def counts_twice(original):
     def translate(m, dev, i, kind, vpn, now):
         first = not m.rows[i].retried
         found = original(m, dev, i, kind, vpn, now)
-        m.counts[i, ACCESSES] += first
-        m.counts[i, HITS] += first
+        m.counts[i, DEVICE_ACCESSES] += first
+        m.counts[i, DEVICE_HITS] += first
         return found
 
     return translate

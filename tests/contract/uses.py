@@ -9,12 +9,11 @@ may allow it. Hits of a CPU's own TLB may lag behind the page table, and are jud
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from hwmodel.core.ledger import counter
 from hwmodel.core.tables import VACANT
 from hwmodel.op import CONTINUES, FETCH, PROT_EXEC, PROT_READ, PROT_WRITE, READ, WRITE
+from hwmodel.primary.fault import COUNT_SEGV
 from tests.audit.stale import Tree
 
-SEGV = counter("segv")
 RIGHTS = {READ: PROT_READ, WRITE: PROT_WRITE, FETCH: PROT_EXEC}
 
 
@@ -96,7 +95,7 @@ class Uses:
         return list(zip(m.rows["head"][:n].tolist(), m.rows["taken"][:n].tolist(), strict=True))
 
     def _segvs(self, m: Any) -> list[int]:
-        return m.counts[:, SEGV].tolist()
+        return m.counts[:, COUNT_SEGV].tolist()
 
     def _busy(self, m: Any) -> list[bool]:
         return (m.rows["phase"][m.ctl[0].agents :] != VACANT).tolist()

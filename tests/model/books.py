@@ -4,7 +4,6 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from hwmodel.core.ledger import LATENCIES
 from tests.model.hand import CPU, cost_settings, flat, machine, play
 
 LEFT_OUT = ("idle", "order_wait", "gate_wait")
@@ -43,7 +42,7 @@ class Case:
             run = play(machine(self.design, **self.settings, **{setting: value}), self.roles, self.records, self.prelude)
             assert booked(run) == expected(self.books, value), f"{self.cost} is {value}"
             for kind, times in expected(self.latencies, value).items():
-                histogram = run.result.histograms[list(LATENCIES).index(kind)]
+                histogram = run.result.latency(kind).row
                 assert int(histogram[1]) == times, f"{kind}, {self.cost} is {value}"
 
 

@@ -18,7 +18,6 @@ import numpy as np
 from hwmodel import machine as machines
 from hwmodel import op, simulate
 from hwmodel import run as driver
-from hwmodel.core.ledger import LATENCIES
 from hwmodel.core.tables import ENGINE, HUGE, PFN, WRITES, P, W
 from hwmodel.jit import JIT_OFF
 from hwmodel.op import Agent, mmap_unit, paged_unit
@@ -142,7 +141,7 @@ class Run:
 
     def latencies(self, kind="fault"):
         """Up to three values of a histogram, exactly, in order of size."""
-        count, total, least, most = self.result.histograms[tuple(LATENCIES).index(kind)][:4].tolist()
+        count, total, least, most = self.result.latency(kind).row[:4].tolist()
         assert count <= 3, "three numbers do not say what four values were"
         return [[], [least], [least, most], [least, total - least - most, most]][count]
 

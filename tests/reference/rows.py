@@ -1,6 +1,6 @@
 """Rows of the oracle: agents and requests, and the only ways their clocks move (docs/model.md, sections 1 and 2)."""
 
-from hwmodel.core.ledger import ACCOUNTS, COUNTERS
+from collections import Counter
 
 NEVER = 1 << 62
 
@@ -51,8 +51,7 @@ class Agent(Row):
         self.ops, self.position, self.block_number = [], 0, 0
         self.has_trace = False
         self.halves = {}  # stream -> (missed L1, missed stlb) of the latest access, for crossing accesses
-        self.ledger = dict.fromkeys(ACCOUNTS, 0)
-        self.counters = dict.fromkeys(COUNTERS, 0)
+        self.ledger, self.counters = Counter(), Counter()
 
     @property
     def cpu(self):

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 
 from hwmodel import simulate
-from hwmodel.core.ledger import ACCOUNTS, COUNTERS, HEAD, LATENCIES
+from hwmodel.core.ledger import HEAD
 from tests import reference
 
 
@@ -25,13 +25,14 @@ def compare(result, outcome):
     for r, clock in enumerate(outcome.clocks):
         if result.clocks[r] != clock:
             yield f"clock of row {r}", int(result.clocks[r]), clock
-        for tally, names, theirs in (
-            (result.counters, COUNTERS, outcome.counters[r]), (result.ledger, ACCOUNTS, outcome.ledger[r])
-        ):  # fmt: skip
-            for column, name in enumerate(names):
-                if tally.array[r, column] != theirs.get(name, 0):
-                    yield f"{name} of row {r}", int(tally.array[r, column]), theirs.get(name, 0)
-    for kind, row in zip(LATENCIES, result.histograms, strict=True):
+        for tally, theirs in ((result.counters, outcome.counters[r]), (result.ledger, outcome.ledger[r])):
+            ours = dict(zip(tally.names, tally.array[r].tolist(), strict=True))
+            for name in ours | theirs:
+                if ours.get(name, 0) != theirs.get(name, 0):
+                    yield f"{name} of row {r}", ours.get(name, 0), theirs.get(name, 0)
+    for kind in outcome.histograms.keys() - result.book.latencies.keys():
+        yield f"kind of latency {kind}", None, outcome.histograms[kind]
+    for kind, row in zip(result.book.latencies, result.histograms, strict=True):
         theirs = outcome.histograms.get(kind, {"count": 0, "sum": 0, "min": 0, "max": 0, "buckets": {}})
         buckets = {int(b): int(row[HEAD + b]) for b in np.flatnonzero(row[HEAD:])}
         mine = dict(zip(("count", "sum", "min", "max"), row[:HEAD].tolist(), strict=True), buckets=buckets)

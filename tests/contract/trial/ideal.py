@@ -10,15 +10,15 @@ import numpy as np
 
 from hwmodel.byref import by_reference
 from hwmodel.config import DesignSpec
-from hwmodel.core.ledger import counter
+from hwmodel.core.ledger import CORE, Book
 from hwmodel.core.tables import I64, NEVER, READY, D, P, W
-from hwmodel.engine import drive
+from hwmodel.engine import DEVICE_ACCESSES, DEVICE_HITS, DEVICE_MISSES, drive
 from hwmodel.jit import entry, part, routine
 from hwmodel.op import WRITE
 from hwmodel.parts import radix
 from hwmodel.primary import access, fault
 
-ACCESSES, HITS, MISSES = counter("device.accesses"), counter("device.tlb.hits"), counter("device.tlb.misses")
+BOOK = Book(CORE)
 
 
 class Spec(DesignSpec):
@@ -59,9 +59,9 @@ def translate(m, dev, i, kind, vpn, now):
     hit = pte & P != 0 and (kind != WRITE or (pte & W != 0 and pte & D != 0))
     if not row.retried:
         row.retried = 1
-        counts[ACCESSES] += 1
-        counts[HITS] += hit
-        counts[MISSES] += not hit
+        counts[DEVICE_ACCESSES] += 1
+        counts[DEVICE_HITS] += hit
+        counts[DEVICE_MISSES] += not hit
     return access.HIT if hit else access.ORDERED
 
 

@@ -7,7 +7,6 @@ import numpy as np
 
 from hwmodel.core.ledger import BUCKETS, HEAD
 from hwmodel.core.tables import (
-    COST_NAMES,
     COSTS,
     CPU,
     CTL,
@@ -31,6 +30,7 @@ from hwmodel.core.tables import (
     VACANT,
     VMA,
     Machine,
+    cost_row,
 )  # fmt: skip
 from hwmodel.op import FILE_SHIFT, MMAP, Agent
 from hwmodel.parts import bank
@@ -83,7 +83,7 @@ def build(machine: Any, design: ModuleType, agents: tuple[Agent, ...], capacity:
     rows = n + engines * outstanding
     size, book = dict.fromkeys(CAPACITY, capacity) if capacity else CAPACITY, design.BOOK
     m = Machine(
-        ctl=np.zeros(1, CTL), costs=np.zeros(1, COSTS), due=np.full(rows, NEVER, I64), rows=np.zeros(rows, ROW),
+        ctl=np.zeros(1, CTL), costs=cost_row(COSTS, machine.costs()), due=np.full(rows, NEVER, I64), rows=np.zeros(rows, ROW),
         **{name: np.zeros(rows, columns) for name, columns in OF_ROWS.items()},
         queue=np.zeros(1, QUEUED), ledger=np.zeros((n, len(book.accounts)), I64), counts=np.zeros((n, len(book.counters)), I64),
         hists=np.zeros((len(book.latencies), HEAD + BUCKETS), I64), spaces=np.zeros(spaces, SPACE),
@@ -93,14 +93,11 @@ def build(machine: Any, design: ModuleType, agents: tuple[Agent, ...], capacity:
         files=np.full(1, -1, I64),
     )  # fmt: skip
     set_control(machine, m, cpus, engines, outstanding)
-    costs = machine.costs()
-    for name in COST_NAMES:
-        m.costs[name] = costs.get(name, 0)
     m.locks["writer"] = -1
     set_rows(machine, m, agents, row_of)
     set_spaces(m, agents)
     dev = design.build(machine, m, first_bank)
-    set_reach(m, *design.reach(m.costs[0]))
+    set_reach(m, *design.reach(m, dev))
     set_lazy(machine, m)
     return m, dev, row_of
 

@@ -4,13 +4,16 @@ The engine checks the clocks after every step. One step adds a cost times a numb
 product of any step fits in 63 bits.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from hwmodel import secondary
 from hwmodel.config import ConfigError
 from hwmodel.config.common import Common
 from hwmodel.config.section import declared
-from hwmodel.core.tables import COST_NAMES, ENGINE, I64, NEVER, Machine
+from hwmodel.core.tables import ENGINE, I64, NEVER, Machine
 from hwmodel.op import COMPUTE, CONTINUES, FETCH, MOST_COUNT, READ, SYSCALL, WRITE
 from hwmodel.trace import Trace
 
@@ -27,52 +30,53 @@ def setting_of(cost: str) -> str:
     return cost
 
 
-def highest(m: Machine) -> tuple[str, int]:
+def highest(costs: Mapping[str, int]) -> tuple[str, int]:
     """Return the highest cost and its cycles."""
-    name = max(COST_NAMES, key=lambda name: int(m.costs[0][name]))
-    return name, int(m.costs[0][name])
+    name = max(costs, key=lambda name: costs[name])
+    return name, costs[name]
 
 
-def check_machine(m: Machine) -> None:
+def check_machine(m: Machine, costs: Mapping[str, int]) -> None:
     """Refuse flush costs at which one flush for each row would take a CPU past the range of times."""
-    costs, ctl = m.costs[0], m.ctl[0]
-    _, cost = highest(m)
-    pages = int(ctl.ceiling) * int(costs.flush_page)
+    ctl, (_, cost) = m.ctl[0], highest(costs)
+    pages = int(ctl.ceiling) * costs["flush_page"]
     if (pages + 8 * cost) * m.rows.size >= NEVER // 2:
         raise ConfigError(
             f"kernel.flush_ceiling_pages: a flush of {ctl.ceiling} pages takes {pages} cycles ({setting_of('flush_page')}): out of range"
         )
 
 
-def check_tables(m: Machine) -> None:
+def check_tables(m: Machine, costs: Mapping[str, int]) -> None:
     """Refuse tables so long that one step on all their rows, each at the highest cost, could leave 63 bits."""
-    name, cost = highest(m)
+    name, cost = highest(costs)
     most = max(512 * m.nodes.shape[0], m.vmas.size)
     if most * cost >= STEP:
         raise ConfigError(f"{setting_of(name)}: {cost} cycles for each of {most} pages or VMAs are out of range")
 
 
-def check_records(m: Machine, trace: Trace, ops: np.ndarray, row_of: np.ndarray, before: int) -> None:
+def check_records(m: Machine, machine: Any, trace: Trace, ops: np.ndarray, row_of: np.ndarray, before: int) -> None:
     """Refuse records that alone take a clock past the latest time: their count times the cost of each thing counted."""
-    latest, costs = int(m.ctl[0].latest), m.costs[0]
-    if MOST_COUNT * highest(m)[1] < latest:
+    latest, costs = int(m.ctl[0].latest), machine.costs()
+    if MOST_COUNT * highest(costs)[1] < latest:
         return
     kinds, rows, one = ops["kind"] & ~CONTINUES, m.rows[row_of[ops["agent"]]], np.zeros(ops.size, I64)
     one[(kinds == READ) | (kinds == WRITE)] = rows["access_cost"][(kinds == READ) | (kinds == WRITE)]
-    one[(kinds == FETCH) | (kinds == COMPUTE)] = costs.instruction
-    one[kinds == SYSCALL] = costs.syscall
+    one[(kinds == FETCH) | (kinds == COMPUTE)] = costs["instruction"]
+    one[kinds == SYSCALL] = costs["syscall"]
     for at in np.flatnonzero((one > 0) & (ops["count"] > (latest - 1) // np.maximum(one, 1)))[:1]:
         by_kind = {SYSCALL: "syscall", READ: "access", WRITE: "access"}
-        cost = "access_gru" if rows["role"][at] == ENGINE and costs.access_gru else by_kind.get(int(kinds[at]), "instruction")
+        cost = by_kind.get(int(kinds[at]), "instruction")
+        if rows["role"][at] == ENGINE and cost == "access":
+            cost = getattr(secondary.design(machine.design), "ACCESS_COST", cost)
         raise ConfigError(
             f"{setting_of(cost)}: {one[at]} cycles for each of {ops['count'][at]} take {trace.prefix}record {before + int(at)} past"
             f" {told(latest)}, the latest time there is"
         )
 
 
-def too_late(m: Machine) -> ConfigError:
+def too_late(m: Machine, costs: Mapping[str, int]) -> ConfigError:
     """Return the error of a run whose clock has passed the latest time."""
-    ctl, (name, cost) = m.ctl[0], highest(m)
+    ctl, (name, cost) = m.ctl[0], highest(costs)
     rows = m.rows[: ctl.agents]
     row = rows[int(np.argmax(np.maximum(rows["clock"], rows["busy_until"])))]
     record = int(m.queue[row.head].index) if row.head < row.tail else max(0, int(ctl.fed) - 1)

@@ -1,6 +1,6 @@
 """A run: a machine that takes a trace's records and goes on until it needs more; several runs may take the same records."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -51,7 +51,7 @@ class Run:
         self._machine, self._trace = machine, trace
         self._design = design_of(machine.design)
         m, self.dev, self._row_of = build(machine, self._design, trace.agents, capacity)
-        limits.check_machine(m)
+        limits.check_machine(m, machine.costs())
         mark_unborn(m, trace)
         self.m = apply_prelude(m, trace, self._design, engines_of(trace))
         self.m.ctl["runahead"] = runahead
@@ -63,7 +63,7 @@ class Run:
         if chunk is None:
             m.ctl["total"] = m.ctl["fed"]
             return
-        limits.check_records(m, self._trace, chunk.ops, self._row_of, chunk.first)
+        limits.check_records(m, self._machine, self._trace, chunk.ops, self._row_of, chunk.first)
         m = m._replace(files=longer_files(m.files, chunk.ops[chunk.operations]))
         need = int((m.rows["tail"] - m.rows["head"])[: m.ctl[0].agents].sum()) + chunk.ops.size
         spare = self._spare
@@ -82,7 +82,7 @@ class Run:
             if why == engine.EXHAUSTED:
                 raise ConfigError(f"memory.size_mib: {int(ctl.frame_limit) // 256} MiB are not enough for the trace's pages")
             if why == engine.TOO_LATE:
-                raise limits.too_late(self.m)
+                raise limits.too_late(self.m, self._machine.costs())
             if why != engine.NEED_ROOM:
                 raise DeadlockError(f"deadlock at cycle {int(ctl.now)}: {waiting(self.m)}")
             self.grow()
@@ -90,12 +90,12 @@ class Run:
     def grow(self) -> None:
         """Double the tables that may be too short for a step."""
         self.m = grow(self.m)
-        limits.check_tables(self.m)
+        limits.check_tables(self.m, self._machine.costs())
 
     def finish(self, seconds: float = 0.0) -> Result:
         """Close the books and check that they balance; `seconds` is how long the run took."""
         m = self.m
-        close(m)
+        close(m, self._machine.costs())
         ctl = m.ctl[0]
         n, records, references = int(ctl.agents), int(ctl.fed), int(ctl.references)
         result = Result(
@@ -143,13 +143,13 @@ def drive(runs: Iterable[Run], chunks: Iterator[Chunk]) -> Iterator[int]:
         going = [run for run in going if not run.go_on()]
 
 
-def close(m: Machine) -> None:
+def close(m: Machine, costs: Mapping[str, int]) -> None:
     """Fill every agent's clock with idle time up to the latest."""
     n = int(m.ctl[0].agents)
     rows = m.rows[:n]
     end = max(int(rows["clock"].max()), int(rows["done_at"].max()), int(rows["busy_until"].max()))
     if end >= m.ctl[0].latest:
-        raise limits.too_late(m)
+        raise limits.too_late(m, costs)
     m.ledger[:, IDLE] += end - rows["clock"]
     rows["clock"] = end
 

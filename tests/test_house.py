@@ -335,7 +335,7 @@ def columns_read(path: pathlib.Path) -> Iterator[tuple[str, str]]:
 
 
 ITS_NAMES = {
-    "CTL": "ctl ctl[]", "COSTS": "costs costs[]", "QUEUED": "op arg queue[]", "FAULTED": "fault faults[]",
+    "CTL": "ctl ctl[]", "COSTS": "costs own costs[]", "QUEUED": "op arg queue[]", "FAULTED": "fault faults[]",
     "SPLITTING": "splitting splits[]", "NOTIFYING": "notice notices[]", "FLUSHED": "flush flushes[]", "CALL": "call calls[]",
     "SPAN": "span spans[]", "UNMAP": "unmapping unmaps[]", "GATHER": "batch gathers[]", "REQUESTED": "q other requests[]",
     "CONTEXT": "context contexts[]", "GMS": "gms gms[]", "VM": "vm vms[]", "VCPU": "vcpu vcpus[]",

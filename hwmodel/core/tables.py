@@ -4,9 +4,13 @@ Columns are int64: Numba's unsigned plus signed wraps silently. A machine is one
 stand in the one-row table CTL; costs and geometry are data too, so that changing one compiles nothing.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
+
+from hwmodel.config.common import Common
+from hwmodel.config.section import Section, declared
 
 I64 = np.int64
 NEVER = 1 << 60
@@ -66,15 +70,21 @@ CTL = table(
 )  # fmt: skip
 """The values that exist once. thp: 0 never, 1 madvise, 2 always."""
 
-COST_NAMES = (
-    "instruction access assist exception stlb_hit flush_fixed flush_page flush_full l1 l2 llc dram "
-    "syscall fault zero_page zero_huge copy_page copy_huge cache_page map_page table vma clear table_scan free fork fork_pte "
-    "gup gup_fast notice wakeup ipi_send ipi_send_more ipi_delivery ipi_far ipi_respond ipi_ack bau_send bau "
-    "access_gru irq_delivery irq_entry irq_exit tfh_read upm_switch poll dropin restart cch_update tgh tgh_page "
-    "exit entry invept violation zap zap_spte map_spte request kick"
-).split()
-COSTS = table(*COST_NAMES)
-"""Every cost, in cycles; docs/model.md section 13 names the setting of each."""
+def cost_table(section: type[Section]) -> np.dtype:
+    """Return a row type with a column for each cost that a section's settings give, in cycles (docs/model.md section 13)."""
+    return table(*(about.cost for _, about in declared(section) if about.cost))
+
+
+def cost_row(columns: np.dtype, costs: Mapping[str, int]) -> np.ndarray:
+    """Return a table of one row with the costs that it has columns for."""
+    row = np.zeros(1, columns)
+    for name in columns.names:
+        row[name] = costs[name]
+    return row
+
+
+COSTS = cost_table(Common)
+"""The costs that every machine has; a design's own are in its tables."""
 
 ROW = table(
     "role", "agent", "space", "unused", "cpu",

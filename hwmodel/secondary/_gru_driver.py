@@ -65,15 +65,15 @@ def charge(m, row, account, cycles):
 @routine
 def start_handler(m, dev, r, arrived):
     """IRQ: start the handler on its CPU, with every fault of the chiplet that waits there (gru_intr)."""
-    row, q, costs = m.rows[r], dev.requests[r], m.costs[0]
+    row, q, own = m.rows[r], dev.requests[r], dev.costs[0]
     clock.own(m, row.cpu, arrived)
     m.counts[row.agent, INTR] += 1
-    charge(m, row, IRQS, costs.irq_entry)
+    charge(m, row, IRQS, own.irq_entry)
     for j in range(m.ctl[0].agents, m.rows.size):
         other, here = dev.requests[j], m.rows[j].phase == IRQ and m.rows[j].cpu == row.cpu
         if j == r or (other.waiting and m.due[j] == NEVER and here and other.chiplet == q.chiplet):
             other.waiting, other.member, m.due[j] = 0, 1, NEVER
-    take_member(m, dev, row.cpu, m.rows[row.cpu].own_from + costs.irq_entry)
+    take_member(m, dev, row.cpu, m.rows[row.cpu].own_from + own.irq_entry)
 
 
 @part
@@ -93,8 +93,8 @@ def next_fault(m, dev, r, at):
     s = m.rows[r].cpu
     if take_member(m, dev, s, at):
         return
-    charge(m, m.rows[r], IRQS, m.costs[0].irq_exit)
-    clock.disown(m, s, at + m.costs[0].irq_exit)
+    charge(m, m.rows[r], IRQS, dev.costs[0].irq_exit)
+    clock.disown(m, s, at + dev.costs[0].irq_exit)
     serve_pending(m, dev, s)
 
 
@@ -123,11 +123,11 @@ def serve_pending(m, dev, s):
 @part
 def read_fault(m, dev, r):
     """TFH: read the fault; from here on an invalidation kills the drop-in."""
-    row, q, costs = m.rows[r], dev.requests[r], m.costs[0]
+    row, q, own = m.rows[r], dev.requests[r], dev.costs[0]
     m.counts[row.agent, INTR_TFH] += 1
     q.killed, q.reading, q.huge, row.phase = 0, 1, 0, CHECK
-    charge(m, row, DRIVER, costs.tfh_read)
-    m.due[r] += costs.tfh_read
+    charge(m, row, DRIVER, own.tfh_read)
+    m.due[r] += own.tfh_read
 
 
 @part
@@ -183,22 +183,22 @@ def needs_big(m, dev, r):
 @part
 def switch(m, dev, r):
     """SWITCH: leave the fault to the user, who polls; the handler continues."""
-    row, q, costs, now = m.rows[r], dev.requests[r], m.costs[0], m.due[r]
+    row, q, own, now = m.rows[r], dev.requests[r], dev.costs[0], m.due[r]
     m.counts[row.agent, SWITCHES] += 1
     q.reading, row.phase = 0, CALL
-    charge(m, row, DRIVER, costs.upm_switch)
-    m.due[r] = now + costs.upm_switch + costs.poll
-    next_fault(m, dev, r, now + costs.upm_switch)
+    charge(m, row, DRIVER, own.upm_switch)
+    m.due[r] = now + own.upm_switch + own.poll
+    next_fault(m, dev, r, now + own.upm_switch)
 
 
 @part
 def drop_in(m, dev, r):
     """DROPIN: write the entry (tfh_write_restart) without waiting for the hardware; the handler continues."""
-    row, costs, now = m.rows[r], m.costs[0], m.due[r]
+    row, own, now = m.rows[r], dev.costs[0], m.due[r]
     m.counts[row.agent, DROPINS] += 1
-    charge(m, row, DRIVER, costs.dropin)
-    row.phase, m.due[r] = RESTART, now + costs.dropin + costs.restart
-    next_fault(m, dev, r, now + costs.dropin)
+    charge(m, row, DRIVER, own.dropin)
+    row.phase, m.due[r] = RESTART, now + own.dropin + own.restart
+    next_fault(m, dev, r, now + own.dropin)
 
 
 @part
@@ -207,7 +207,7 @@ def miss_again(m, dev, r, name):
     row = m.rows[r]
     m.counts[row.agent, name] += 1
     row.phase = IRQ
-    m.due[r] += m.costs[0].irq_delivery
+    m.due[r] += dev.costs[0].irq_delivery
 
 
 @part
@@ -222,7 +222,7 @@ def restart(m, dev, r):
     tag = tlb.tag_of(row.space, q.vpn, q.huge)
     bank.fill(m, dev.banks[q.chiplet], tlb.set_of(q.vpn, q.huge), tag, page, WRITES if q.write else 0)
     row.phase = ACCESS
-    m.due[r] += m.costs[0].access_gru
+    m.due[r] += dev.costs[0].access_gru
 
 
 @part
@@ -253,7 +253,7 @@ def complete(m, dev, r):
 @routine
 def call_os(m, dev, r, phase):
     """Do one step of the user's ioctl: gru_handle_user_call_os and gru_try_dropin in process context."""
-    row, q, costs, counts = m.rows[r], dev.requests[r], m.costs[0], m.counts[m.rows[r].agent]
+    row, q, costs, own, counts = m.rows[r], dev.requests[r], m.costs[0], dev.costs[0], m.counts[m.rows[r].agent]
     if phase == CALL:
         counts[CALLS] += 1
         q.upm, row.phase = 1, CALL_LOCK
@@ -271,7 +271,7 @@ def call_os(m, dev, r, phase):
             sleep(m, dev, r)
         else:
             q.killed, q.reading, q.huge, row.phase = 0, 1, 0, UCHECK
-            clock.spend(m, r, DRIVER, costs.tfh_read)
+            clock.spend(m, r, DRIVER, own.tfh_read)
     elif phase == UCHECK:
         if dev.gms[row.space].active > 0:
             counts[FAIL_ACTIVE] += 1
@@ -287,7 +287,7 @@ def call_os(m, dev, r, phase):
     elif phase == UDROP:
         counts[DROPINS] += 1
         row.phase = UEXIT
-        clock.spend(m, r, DRIVER, costs.dropin)
+        clock.spend(m, r, DRIVER, own.dropin)
     else:
         leave_call(m, dev, r)
 
@@ -298,7 +298,7 @@ def reload(m, dev, r):
     context = dev.contexts[m.rows[r].agent]
     if context.reload:
         context.reload = 0
-        clock.spend(m, r, DRIVER, m.costs[0].cch_update)
+        clock.spend(m, r, DRIVER, dev.costs[0].cch_update)
 
 
 @part
@@ -326,7 +326,7 @@ def take_page(m, dev, r):
     m.rows[r].phase = UDROP
     if needs_big(m, dev, r):
         dev.contexts[m.rows[r].agent].big = 1
-        clock.spend(m, r, DRIVER, m.costs[0].cch_update)
+        clock.spend(m, r, DRIVER, dev.costs[0].cch_update)
 
 
 @part
@@ -356,4 +356,4 @@ def leave_call(m, dev, r):
         complete(m, dev, r)
     else:
         row.phase = RESTART
-        m.due[r] += m.costs[0].restart
+        m.due[r] += dev.costs[0].restart

@@ -5,9 +5,10 @@ from typing import NamedTuple
 import numpy as np
 
 from hwmodel.core.ledger import COHERENCE, CORE, KILL, RETRY, SERVICE, TRAP, Book
-from hwmodel.core.tables import WRITES, table
+from hwmodel.core.tables import WRITES, cost_table, table
 from hwmodel.jit import part
 from hwmodel.parts import tlb
+from hwmodel.secondary._gru_spec import Spec
 
 BOOK = Book(CORE)
 IRQS = BOOK.account("irq", SERVICE, "entry to and exit from GRU interrupts")
@@ -34,6 +35,7 @@ REPLAYS = BOOK.counter("gru.replays", "restarted instructions that missed again"
 TGHS = BOOK.counter("gru.tgh", "TGH invalidate operations")
 FMM_TIME = BOOK.latency("fault.fmm", "of these, GRU faults resolved in the interrupt handler", "interrupt handler")
 UPM_TIME = BOOK.latency("fault.upm", "of these, GRU faults that went through the user's ioctl", "user polling")
+COSTS = cost_table(Spec)
 GMS = table("active")
 """The driver's count for an address space: ms_range_active, the number of open windows."""
 REQUESTED = table(
@@ -53,6 +55,7 @@ class State(NamedTuple):
     gms: np.ndarray  # GMS[space]
     requests: np.ndarray  # REQUESTED[row]
     contexts: np.ndarray  # CONTEXT[row]
+    costs: np.ndarray  # COSTS[1]
 
 
 @part

@@ -49,7 +49,7 @@ def empty_guest(m, i):
 @routine
 def receive(m, dev, r):
     """Do one step of kvm_mmu_notifier_invalidate_range_start, _end, or release."""
-    row, notice, vm, costs = m.rows[r], m.notices[r], dev.vms[m.rows[r].space], m.costs[0]
+    row, notice, vm, own = m.rows[r], m.notices[r], dev.vms[m.rows[r].space], dev.costs[0]
     row.effect = 0
     if notice.stage == 0:
         if locks.acquire(m, r, mmu_lock(m, row.space), locks.WRITE):
@@ -58,9 +58,9 @@ def receive(m, dev, r):
         vm.seq += 1
         vm.in_progress -= 1
         notice.stage = 4
-        clock.spend(m, r, notify.INVALIDATE, costs.zap)
+        clock.spend(m, r, notify.INVALIDATE, own.zap)
     elif notice.stage == 1 and notice.kind == notify.RELEASE:
-        zap_all(m, vm, r)
+        zap_all(m, dev, vm, r)
     elif notice.stage == 1:
         zap(m, dev, vm, r)
     elif notice.stage == 2:
@@ -75,7 +75,7 @@ def receive(m, dev, r):
 @part
 def zap(m, dev, vm, r):
     """Clear the sptes of the range; vCPUs in their guest must be kicked, the others flush when they enter."""
-    row, notice, costs = m.rows[r], m.notices[r], m.costs[0]
+    row, notice, own = m.rows[r], m.notices[r], dev.costs[0]
     if vm.in_progress == 0:
         vm.low, vm.high = notice.first, notice.last
     else:
@@ -87,8 +87,8 @@ def zap(m, dev, vm, r):
     requests = request_flush(m, dev, r) if zapped > 0 else 0
     if notice.at > 0:
         notice.stage, row.effect = 2, 1
-    clock.spend(m, r, notify.INVALIDATE, costs.zap + zapped * costs.zap_spte)
-    clock.spend(m, r, SENDING, requests * costs.request)
+    clock.spend(m, r, notify.INVALIDATE, own.zap + zapped * own.zap_spte)
+    clock.spend(m, r, SENDING, requests * own.request)
 
 
 @part
@@ -138,7 +138,7 @@ def kick(m, r):
 @part
 def kicked(m, dev, r):
     """KICKED: make the vCPUs leave their guest, flush and go back; the last answer ends the wait."""
-    row, notice, costs, now = m.rows[r], m.notices[r], m.costs[0], m.due[r]
+    row, notice, costs, own, now = m.rows[r], m.notices[r], m.costs[0], dev.costs[0], m.due[r]
     ack = 0
     for c in range(m.ctl[0].cpus, m.ctl[0].agents):
         vcpu = dev.vcpus[c]
@@ -147,8 +147,8 @@ def kicked(m, dev, r):
             cycles, after = costs.ipi_respond, 0
             if m.rows[c].away:
                 empty_guest(m, c)
-                after = costs.invept + costs.entry  # the flush and the entry come after the answer
-                cycles += costs.exit + costs.kick + after
+                after = own.invept + own.entry  # the flush and the entry come after the answer
+                cycles += own.exit + own.kick + after
             else:
                 vcpu.flush_pending = 1
             ack = max(ack, clock.steal(m, c, KICKING, now, cycles) - after + costs.ipi_ack)
@@ -158,13 +158,13 @@ def kicked(m, dev, r):
 
 
 @part
-def zap_all(m, vm, r):
+def zap_all(m, dev, vm, r):
     """Clear every spte (kvm_flush_shadow_all): the address space goes away, and its vCPUs have ended."""
-    row, costs = m.rows[r], m.costs[0]
+    row, own = m.rows[r], dev.costs[0]
     zapped = clear(m, vm.ept, 0, radix.REACH)
     m.counts[row.agent, ZAPPED] += zapped
     for c in range(m.ctl[0].cpus, m.ctl[0].agents):
         if m.rows[c].space == row.space:
             empty_guest(m, c)
     m.notices[r].stage = 4
-    clock.spend(m, r, notify.INVALIDATE, costs.zap + zapped * costs.zap_spte)
+    clock.spend(m, r, notify.INVALIDATE, own.zap + zapped * own.zap_spte)

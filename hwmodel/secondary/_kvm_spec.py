@@ -13,6 +13,7 @@ from hwmodel.config import (
     optional_size,
     setting,
 )
+from hwmodel.core.tables import cost_table
 
 
 class Guest(Section):
@@ -70,3 +71,6 @@ class Spec(DesignSpec):
     guest: Guest = Guest()
     nested: Nested = Nested()
     vm: Vm = Vm()
+
+
+COSTS = cost_table(Spec)

@@ -46,7 +46,7 @@ def build(machine: Any, m: Any, first_bank: int) -> State:
     return State(np.zeros(1, I64))
 
 
-def reach(costs: Any) -> tuple[int, int]:
+def reach(m: Any, dev: State) -> tuple[int, int]:
     """Return the fewest cycles until a step of another row can affect (an engine's look-ups or clock, a CPU's) through the design."""
     return NEVER, NEVER
 

@@ -10,7 +10,7 @@ import numpy as np
 from hwmodel.byref import by_reference
 from hwmodel.core import clock, locks
 from hwmodel.core.queue import next_record
-from hwmodel.core.tables import DESIGN, ENGINE, I64, NEVER, NOTICE_ARRIVES, PROCESS, REQUEST, VACANT
+from hwmodel.core.tables import DESIGN, ENGINE, I64, NEVER, NOTICE_ARRIVES, PROCESS, REQUEST, VACANT, cost_row
 from hwmodel.engine import ACCESS as ISSUE
 from hwmodel.engine import DEVICE_ACCESSES, DEVICE_HITS, DEVICE_MISSES, drive, kernel_step
 from hwmodel.jit import entry, part, routine
@@ -22,6 +22,7 @@ from hwmodel.secondary._gru_spec import CBRS, CONTEXTS, INDEX_AND_WAY, MOST_PAGE
 from hwmodel.secondary._gru_state import (
     BOOK,
     CONTEXT,
+    COSTS,
     GMS,
     MOD_MISSES,
     REQUESTED,
@@ -35,7 +36,10 @@ from hwmodel.secondary._gru_state import (
     find,
 )  # fmt: skip
 
-__all__ = ["BOOK", "CBRS", "CONTEXTS", "INDEX_AND_WAY", "Spec", "build", "geometry", "outstanding", "reach", "run"]
+__all__ = ["ACCESS_COST", "BOOK", "CBRS", "CONTEXTS", "INDEX_AND_WAY", "Spec", "build", "geometry", "outstanding", "reach", "run"]
+
+ACCESS_COST = "access_gru"
+"""The cost of an engine's access."""
 
 
 def outstanding(machine: Any) -> int:
@@ -50,27 +54,27 @@ def geometry(machine: Any, engines: int) -> list[tuple[int, int]]:
 
 def build(machine: Any, m: Any, first_bank: int) -> State:
     """Give engines and requests their chiplets, servers and groups; return the design's own tables."""
-    ctl, chiplets = m.ctl[0], machine.get("gru.chiplets")
+    ctl, chiplets, costs = m.ctl[0], machine.get("gru.chiplets"), cost_row(COSTS, machine.costs())
     members = np.zeros((chiplets, ctl.spaces), I64)
     requests, contexts = np.zeros(m.rows.size, REQUESTED), np.zeros(m.rows.size, CONTEXT)
     for r, row in enumerate(m.rows[ctl.cpus :], ctl.cpus):
         chiplet = requests[r].chiplet = contexts[r].chiplet = (row.agent - ctl.cpus) % chiplets
         row.group = ctl.agents + chiplet
         if row.role == ENGINE:
-            row.access_cost = m.costs[0].access_gru
+            row.access_cost = costs["access_gru"][0]
             members[chiplet, row.space] += 1
             m.spaces[row.space].subscribers = 1
         else:
             row.effect, row.cpu = 1, server_of(machine, m, row.space)
-    return State(first_bank + np.arange(chiplets, dtype=I64), members, np.zeros(ctl.spaces, GMS), requests, contexts)
+    return State(first_bank + np.arange(chiplets, dtype=I64), members, np.zeros(ctl.spaces, GMS), requests, contexts, costs)
 
 
-def reach(costs: Any) -> tuple[int, int]:
+def reach(m: Any, dev: State) -> tuple[int, int]:
     """Return the fewest cycles until a step of another row can affect (an engine's look-ups or clock, a CPU's) through the design.
 
     A miss interrupts a CPU. A row that changes a chiplet's TLB is in the chiplet's group, or has `effect`.
     """
-    return NEVER, costs.irq_delivery
+    return NEVER, dev.costs[0].irq_delivery
 
 
 def server_of(machine: Any, m: Any, space: int) -> int:
@@ -95,7 +99,7 @@ def translate(m, dev, i, kind, vpn, now):
 @routine
 def request(m, dev, i, kind, vpn):
     """Give the rest of engine i's record, whose access missed, to a free CBR and issue on; stall if no CBR is free."""
-    row, costs, counts = m.rows[i], m.costs[0], m.counts[i]
+    row, own, counts = m.rows[i], dev.costs[0], m.counts[i]
     first = m.ctl[0].agents + (i - m.ctl[0].cpus) * m.ctl[0].outstanding
     for r in range(first, first + m.ctl[0].outstanding):
         q, its = dev.requests[r], m.rows[r]
@@ -107,8 +111,8 @@ def request(m, dev, i, kind, vpn):
             counts[MOD_MISSES] += tlb.look_joint(m, dev.banks[q.chiplet], row.space, vpn) >= 0
             its.phase, q.issued, q.vpn, q.write, its.index = IRQ, row.clock, vpn, kind == WRITE, m.queue[row.head].index
             q.killed = q.reading = q.upm = q.huge = 0
-            m.due[r] = row.clock + costs.access_gru + costs.irq_delivery  # the first access misses; the context issues the others meanwhile
-            clock.spend(m, i, ISSUE, n * costs.access_gru)
+            m.due[r] = row.clock + own.access_gru + own.irq_delivery  # the first access misses; the context issues the others meanwhile
+            clock.spend(m, i, ISSUE, n * own.access_gru)
             next_record(m, i)
             row.done_at = max(row.done_at, row.clock)
             return
@@ -188,7 +192,7 @@ def deliver(m, dev, r):
 @routine
 def invalidate(m, dev, r):
     """Do one TGH operation on the next chiplet where the space has a context."""
-    row, notice, costs = m.rows[r], m.notices[r], m.costs[0]
+    row, notice, own = m.rows[r], m.notices[r], dev.costs[0]
     c = next_chiplet(dev, row.space, notice.at)
     pages = notice.last - notice.first
     b = dev.banks[c]
@@ -202,7 +206,7 @@ def invalidate(m, dev, r):
     if next_chiplet(dev, row.space, c) < 0:
         notice.stage = 3
         row.effect = 1 if row.role == REQUEST else 0
-    clock.spend(m, r, notify.INVALIDATE, costs.tgh + min(pages, MOST_PAGES) * costs.tgh_page)
+    clock.spend(m, r, notify.INVALIDATE, own.tgh + min(pages, MOST_PAGES) * own.tgh_page)
 
 
 @part

@@ -8,7 +8,7 @@ from hwmodel.byref import by_reference
 from hwmodel.core import clock, locks
 from hwmodel.core.ledger import RETRY, SERVICE, TRAP, record
 from hwmodel.core.queue import complete_access
-from hwmodel.core.tables import DESIGN, HUGE, NEVER, PFN, READY, WRITES, A, D, P, W
+from hwmodel.core.tables import DESIGN, HUGE, NEVER, PFN, READY, WRITES, A, D, P, W, cost_row
 from hwmodel.engine import DEVICE_ACCESSES, DEVICE_HITS, DEVICE_MISSES, FAULT_TIME, drive
 from hwmodel.jit import entry, part, routine
 from hwmodel.op import WRITE
@@ -16,7 +16,7 @@ from hwmodel.parts import radix, tlb
 from hwmodel.parts.paging_caches import DTLB, STLB, VCPU_BANKS, cpu_banks
 from hwmodel.primary import access, fault
 from hwmodel.secondary._kvm_notifier import BOOK, VCPU, VM, empty_guest, is_invalidating, mmu_lock, receive
-from hwmodel.secondary._kvm_spec import Spec
+from hwmodel.secondary._kvm_spec import COSTS, Spec
 from hwmodel.secondary._kvm_tables import GUEST_TABLES, LEVEL_PAGES, set_spte
 from hwmodel.secondary._kvm_walk import WALKS, walk_guest
 
@@ -39,6 +39,7 @@ class State(NamedTuple):
 
     vms: np.ndarray  # VM[space]
     vcpus: np.ndarray  # VCPU[row]
+    costs: np.ndarray  # COSTS[1]
 
 
 def outstanding(machine: Any) -> int:
@@ -55,24 +56,24 @@ def geometry(machine: Any, engines: int) -> list[tuple[int, int]]:
 def build(machine: Any, m: Any, first_bank: int) -> State:
     """Make the vCPUs of each space a VM; return the design's own tables."""
     ctl = m.ctl[0]
-    vms, costs = np.zeros(ctl.spaces, VM), m.costs[0]
+    vms, costs = np.zeros(ctl.spaces, VM), cost_row(COSTS, machine.costs())
     vms["large"] = machine.get("guest.page_size") == "2M"
     for unit, row in enumerate(m.rows[ctl.cpus : ctl.agents]):
-        row.banks, row.access_cost = first_bank + unit * VCPU_BANKS, costs.access
-        row.loads, row.away, row.leave, row.resume = 1, 1, costs.exit + costs.kick, costs.entry
+        row.banks, row.access_cost = first_bank + unit * VCPU_BANKS, m.costs[0].access
+        row.loads, row.away, row.leave, row.resume = 1, 1, costs[0].exit + costs[0].kick, costs[0].entry
         m.spaces[row.space].subscribers = 1
     for space in sorted({int(row.space) for row in m.rows[ctl.cpus : ctl.agents]}):
         vms[space].ept, vms[space].guest = ctl.node_top, ctl.node_top + 1
         ctl.node_top += 2
-    return State(vms, np.zeros(m.rows.size, VCPU))
+    return State(vms, np.zeros(m.rows.size, VCPU), costs)
 
 
-def reach(costs: Any) -> tuple[int, int]:
+def reach(m: Any, dev: State) -> tuple[int, int]:
     """Return the fewest cycles until a step of another row can affect (an engine's look-ups or clock, a CPU's) through the design.
 
     An invalidation kicks vCPUs by interrupts, also where flushes go by BAU messages.
     """
-    return costs.ipi_send + costs.ipi_delivery, NEVER
+    return m.costs[0].ipi_send + m.costs[0].ipi_delivery, NEVER
 
 
 def extra_vma() -> tuple[int, int]:
@@ -126,8 +127,8 @@ def request(m, dev, i, kind, vpn):
         vcpu.open, vcpu.issued = 1, now
     row.away, row.phase = 0, VIOLATION
     m.counts[i, EXITS] += 1
-    clock.spend(m, i, EXITING, m.costs[0].exit)
-    clock.spend(m, i, VIOLATING, m.costs[0].violation)
+    clock.spend(m, i, EXITING, dev.costs[0].exit)
+    clock.spend(m, i, VIOLATING, dev.costs[0].violation)
 
 
 @part
@@ -221,7 +222,7 @@ def take_lock(m, dev, i):
 @part
 def map_page(m, dev, i):
     """MAPPED: install the spte, unless an invalidation has come since the snapshot."""
-    row, vcpu, vm, costs = m.rows[i], dev.vcpus[i], dev.vms[m.rows[i].space], m.costs[0]
+    row, vcpu, vm, costs, own = m.rows[i], dev.vcpus[i], dev.vms[m.rows[i].space], m.costs[0], dev.costs[0]
     if is_stale(vcpu, vm):
         m.counts[i, RETRIES] += 1
         locks.release(m, i, mmu_lock(m, row.space))
@@ -230,19 +231,19 @@ def map_page(m, dev, i):
     made = set_spte(m, vm.ept, vcpu.gfn, vcpu.gfn_pte)
     m.counts[i, SPTES] += 1
     row.phase = MAP_UNLOCK
-    clock.spend(m, i, MAPPING, costs.map_spte + made * costs.table)
+    clock.spend(m, i, MAPPING, own.map_spte + made * costs.table)
 
 
 @part
 def enter(m, dev, i):
     """ENTER: go back to the guest, with the TLB flush that was requested meanwhile."""
-    row, vcpu, costs = m.rows[i], dev.vcpus[i], m.costs[0]
+    row, vcpu, own = m.rows[i], dev.vcpus[i], dev.costs[0]
     row.away, row.phase = 1, READY
     if vcpu.flush_pending:
         vcpu.flush_pending = 0
         empty_guest(m, i)
-        clock.spend(m, i, ENTERING, costs.invept)
-    clock.spend(m, i, ENTERING, costs.entry)
+        clock.spend(m, i, ENTERING, own.invept)
+    clock.spend(m, i, ENTERING, own.entry)
     if vcpu.no_right:
         vcpu.no_right = vcpu.open = 0
         complete_access(m, i)

@@ -156,7 +156,7 @@ def test_violation_that_is_resolved_by_giving_up(plant):
 # running ahead, and ending
 
 
-@pytest.mark.parametrize("reach", [lambda costs: (NEVER, NEVER), lambda costs: (20, 20)])
+@pytest.mark.parametrize("reach", [lambda m, dev: (NEVER, NEVER), lambda m, dev: (20, 20)])
 def test_reach_that_is_too_long(plant, ideal, reach):
     """A look at the page table is not private: who runs ahead has looked before the others change it."""
     plant(ideal.module, "reach", lambda original: reach)

@@ -89,7 +89,7 @@ def build(machine: Any, design: ModuleType, agents: tuple[Agent, ...], capacity:
         hists=np.zeros((len(book.latencies), HEAD + BUCKETS), I64), spaces=np.zeros(spaces, SPACE),
         vmas=np.zeros(size["vmas"], VMA), nodes=np.zeros((max(size["nodes"], 2 * spaces), 512), I64),
         frames=np.zeros(size["frames"], FRAME), links=np.zeros(size["links"], LINK), entries=np.zeros(size["entries"], ENTRY),
-        banks=banks, ways=ways, locks=np.zeros(2 * spaces + engines, LOCKROW), pending=np.zeros((n, rows), I64),
+        banks=banks, ways=ways, locks=np.zeros(spaces + design.lock_count(spaces, engines), LOCKROW), pending=np.zeros((n, rows), I64),
         files=np.full(1, -1, I64),
     )  # fmt: skip
     set_control(machine, m, cpus, engines, outstanding)

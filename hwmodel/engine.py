@@ -42,8 +42,8 @@ FAULT_TIME = latency("fault", "resolution of a secondary miss that needed softwa
 
 
 @part
-def drive(m, dev, translate, request, advance, deliver):
-    """Run until the trace ends or Python must do something, and return the reason."""
+def drive(m, dev, translate, request, may_act, advance, deliver):
+    """Run until the trace ends or Python must do something, and return the reason; the kernels are a design's (secondary/protocol.py)."""
     ctl = m.ctl[0]
     while True:
         i = earliest(m)
@@ -66,7 +66,7 @@ def drive(m, dev, translate, request, advance, deliver):
         else:
             if is_short(m):
                 return NEED_ROOM
-            chain(m, dev, i, advance, deliver)
+            chain(m, dev, i, may_act, advance, deliver)
         if row.owned and not row.effect:
             m.due[i] = NEVER  # the row's own message was on the way until now; the row parks
         if ctl.waiting > 0:
@@ -202,11 +202,13 @@ def turn(m, dev, i, request):
 
 
 @part
-def chain(m, dev, i, advance, deliver):
-    """Do one step of the chain that row i is in."""
+def chain(m, dev, i, may_act, advance, deliver):
+    """Do one step of the chain that row i is in; a request asks its design first."""
     row = m.rows[i]
     phase = row.phase
-    if phase >= DESIGN or row.role == REQUEST:
+    if row.role == REQUEST and not may_act(m, dev, i):
+        return
+    if phase >= DESIGN:
         advance(m, dev, i)
     elif phase == NOTICE_ARRIVES:
         deliver(m, dev, i)

@@ -67,7 +67,7 @@ def check_records(m: Machine, machine: Any, trace: Trace, ops: np.ndarray, row_o
         by_kind = {SYSCALL: "syscall", READ: "access", WRITE: "access"}
         cost = by_kind.get(int(kinds[at]), "instruction")
         if rows["role"][at] == ENGINE and cost == "access":
-            cost = getattr(secondary.design(machine.design), "ACCESS_COST", cost)
+            cost = secondary.design(machine.design).ACCESS_COST
         raise ConfigError(
             f"{setting_of(cost)}: {one[at]} cycles for each of {ops['count'][at]} take {trace.prefix}record {before + int(at)} past"
             f" {told(latest)}, the latest time there is"

@@ -210,7 +210,7 @@ def load(path: str | Path) -> Machine:
     Parameters
     ----------
     path : str or Path
-        The file. `extends = ["gru-2008"]` begins from a preset, `design = "gru"` from the defaults of a design; then
+        The file. `extends = ["gru-2008"]` begins from a preset, `design = "cpu_only"` from the defaults of a design; then
         the settings, plain (`tlb.entries = 256`) or as `{value, source, confidence, low, high}`.
 
     Returns

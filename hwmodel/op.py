@@ -30,8 +30,8 @@ SYSCALL   count = consecutive system calls    none
 ========  ==================================  ===========================================================
 
 SWAP_FREE frees the swap slots of pages that are swapped out. GUEST is a guest's operation on its own page tables: `kind`
-is MMAP, MUNMAP, MPROTECT or MREMAP, `operand` the protection of the first and third. DIRTY_LOG write-protects the sptes of a
-range, as the hypervisor does before each pass of a live migration. An MMAP of XPMEM maps another process's pages: `file` is
+is MMAP, MUNMAP, MPROTECT or MREMAP, `operand` the protection of the first and third. DIRTY_LOG write-protects a range in the
+secondary page tables, as a hypervisor does before each pass of a live migration. An MMAP of XPMEM maps another process's pages: `file` is
 that address space + 1, the offset its first page there.
 
 A page count that does not fit in 31 bits is written as -1, and one more ARG, the last, holds the count as its address.

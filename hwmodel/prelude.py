@@ -24,8 +24,9 @@ def apply_prelude(m: Machine, trace: Trace, design: Any, engines: int) -> Machin
     """Declare the mappings that exist before time 0, and map the pages that the prelude populates."""
     ops = np.ascontiguousarray(trace.prelude)
     m = m._replace(files=longer_files(m.files, ops))
-    if engines and hasattr(design, "extra_vma"):
-        m = declare_extra(m, trace, *design.extra_vma())
+    extra = design.extra_memory() if engines else None
+    if extra:
+        m = declare_extra(m, trace, *extra)
     for k in np.flatnonzero(ops["kind"] != ARG):
         m = grow(m)
         space = trace.agents[ops["agent"][k]].space

@@ -6,7 +6,8 @@ from hwmodel import machine as machines
 from hwmodel import op
 from hwmodel.core.tables import HUGE, PFN, P, W
 from hwmodel.op import Agent, mmap_unit, paged_unit
-from hwmodel.parts.paging_caches import DTLB, NTLB, PDE
+from hwmodel.parts.paging_caches import DTLB, PDE
+from hwmodel.secondary._kvm_notifier import NTLB
 from hwmodel.trace import Trace
 from tests.audit import findings, judge
 

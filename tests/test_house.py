@@ -134,7 +134,7 @@ def test_an_import_circle_is_seen():
 
 @pytest.mark.parametrize("path", sorted((ROOT / "hwmodel" / "secondary").glob("*.py")), ids=name)
 def test_designs_never_import_one_another(path):
-    others = {other.stem for other in path.parent.glob("*.py") if not other.stem.startswith("_")} - {path.stem}
+    others = {other.stem for other in path.parent.glob("*.py") if not other.stem.startswith("_")} - {path.stem, "protocol"}
     for module in imports(tree(path)):
         package, sibling = parts_of(module)[:2], set(parts_of(module)[2:3])
         assert not (package == ["hwmodel", "secondary"] and sibling & others), f"{name(path)} imports {module}"
@@ -147,10 +147,22 @@ def listed(node: ast.AST) -> list[ast.expr]:
     return node.elts if isinstance(node, ast.List | ast.Tuple | ast.Set) else []
 
 
+WORDS = re.compile(r"(?i)\b(gru|kvm|ept|npt|vcpus?|tgh|sptes?|tfh|tfm|cch|chiplets?|cbrs?)\b|(?:gru|kvm|ept|vcpu)_")
+"""What designs call their parts."""
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if path.is_relative_to(ROOT / "hwmodel")], ids=name)
+def test_only_designs_have_words_of_designs(path):
+    """What is shared knows no design: in hwmodel/ their words are in secondary/ only, and in the names of presets and the front page."""
+    if path.parent.name != "secondary" and path != ROOT / "hwmodel" / "__init__.py":
+        text = re.sub(r"[\w-]+-20\d\d", "", path.read_text(encoding="utf-8"))
+        assert not (found := WORDS.search(text)), f"{name(path)}: {found and found.group()}"
+
+
 @pytest.mark.parametrize("path", TESTS, ids=name)
 def test_no_test_lists_the_designs(path):
     """A list of designs does not know the next one; tests.support.designs finds them all. Words of a text count as its members."""
-    designs = {file.stem for file in (ROOT / "hwmodel" / "secondary").glob("*.py") if not file.stem.startswith("_")}
+    designs = {file.stem for file in (ROOT / "hwmodel" / "secondary").glob("*.py") if not file.stem.startswith("_")} - {"protocol"}
     for node in ast.walk(tree(path)):
         members = {member.value for member in listed(node) if isinstance(member, ast.Constant)}
         if isinstance(node, ast.Constant) and isinstance(node.value, str):

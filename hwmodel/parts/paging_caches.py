@@ -3,9 +3,9 @@
 from hwmodel.jit import part, routine
 from hwmodel.parts import bank
 
-# Banks of a CPU or vCPU, from its first one on; the TLBs of huge pages follow those of 4 KiB pages
-ITLB, ITLB_HUGE, DTLB, DTLB_HUGE, STLB, PDE, PDPTE, PML4E, L1, L2, NTLB, NPDE, NPDPTE, NPML4E = range(14)
-CPU_BANKS, VCPU_BANKS = 10, 14
+# Banks of a CPU, from its first one on; the TLBs of huge pages follow those of 4 KiB pages
+ITLB, ITLB_HUGE, DTLB, DTLB_HUGE, STLB, PDE, PDPTE, PML4E, L1, L2 = range(10)
+CPU_BANKS = 10
 LLC = 0
 """The machine's one last-level cache is bank 0."""
 

@@ -190,7 +190,7 @@ def flush_here(m, c, r, fixed):
 
 @routine
 def empty_tlbs(m, c):
-    """Drop all translations of CPU c (a vCPU's own are its guest's and stay)."""
+    """Drop all translations of CPU c (an engine's own are its design's and stay)."""
     if m.rows[c].role == CPU:
         for b in range(m.rows[c].banks + ITLB, m.rows[c].banks + PML4E + 1):
             bank.empty(m, b)

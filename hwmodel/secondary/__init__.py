@@ -1,7 +1,6 @@
 """The designs of secondary MMUs: one module each, found by listing the files of this folder.
 
-A design's module has `Spec` and the kernels that docs/model.md sections 10 and 11 describe. Designs never import one
-another.
+`protocol.py` says what a design's module has. Designs never import one another.
 """
 
 import importlib
@@ -14,14 +13,17 @@ from hwmodel.core.ledger import Book
 
 def names() -> tuple[str, ...]:
     """Return the names of the designs, without importing them."""
-    return tuple(sorted(found.name for found in pkgutil.iter_modules(__path__) if not found.name.startswith("_")))
+    found = (module.name for module in pkgutil.iter_modules(__path__))
+    return tuple(sorted(name for name in found if not name.startswith("_") and name != "protocol"))
 
 
 def design(name: str) -> ModuleType:
     """Return the module of a design, imported at first use: its kernels import Numba."""
     if name not in names():
         raise ConfigError(f"design: there is no {name!r}{suggestion(name, names())} (designs: {', '.join(names())})")
-    return importlib.import_module(f"{__name__}.{name}")
+    from hwmodel.secondary import protocol
+
+    return protocol.complete(importlib.import_module(f"{__name__}.{name}"))
 
 
 def book(name: str) -> Book:

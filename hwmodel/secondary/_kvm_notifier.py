@@ -8,10 +8,13 @@ from hwmodel.core.ledger import COHERENCE, CORE, SHOOTDOWN, Book
 from hwmodel.core.tables import table
 from hwmodel.jit import part, routine
 from hwmodel.parts import bank, radix
-from hwmodel.parts.paging_caches import NTLB, PML4E, VCPU_BANKS
+from hwmodel.parts.paging_caches import CPU_BANKS, PML4E
 from hwmodel.primary import notify
 from hwmodel.primary.shootdown import ACKED, SENDING, SENT, WAITING
 
+NTLB, NPDE, NPDPTE, NPML4E = range(CPU_BANKS, CPU_BANKS + 4)
+VCPU_BANKS = CPU_BANKS + 4
+"""The arrays of a vCPU: those of a CPU, then those for nested translations."""
 BOOK = Book(CORE)
 KICKING = BOOK.account("kick", COHERENCE, "a vCPU forced out of its guest by a remote TLB flush, until it is back", SHOOTDOWN)
 ZAPPED = BOOK.counter("kvm.zapped", "sptes zapped by notices, release included")

@@ -5,8 +5,8 @@ from hwmodel.core.tables import HUGE, PFN, TABLE, WRITES, P, W
 from hwmodel.jit import part, routine
 from hwmodel.op import WRITE
 from hwmodel.parts import bank, radix, tlb
-from hwmodel.parts.paging_caches import NPDE, NTLB, PDE, entry_line, fill_structure, refer, start_level
-from hwmodel.secondary._kvm_notifier import BOOK
+from hwmodel.parts.paging_caches import PDE, entry_line, fill_structure, refer, start_level
+from hwmodel.secondary._kvm_notifier import BOOK, NPDE, NTLB
 from hwmodel.secondary._kvm_tables import GUEST_TABLES, back, table_page, use_leaf, use_table
 
 WALKS = BOOK.counter("device.walks", "two-dimensional walks, those that end in a violation included", WALK)

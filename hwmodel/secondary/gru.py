@@ -10,9 +10,9 @@ import numpy as np
 from hwmodel.byref import by_reference
 from hwmodel.core import clock, locks
 from hwmodel.core.queue import next_record
-from hwmodel.core.tables import DESIGN, ENGINE, I64, NEVER, NOTICE_ARRIVES, PROCESS, REQUEST, VACANT, cost_row
+from hwmodel.core.tables import DESIGN, ENGINE, I64, NEVER, PROCESS, REQUEST, VACANT, cost_row
 from hwmodel.engine import ACCESS as ISSUE
-from hwmodel.engine import DEVICE_ACCESSES, DEVICE_HITS, DEVICE_MISSES, drive, kernel_step
+from hwmodel.engine import DEVICE_ACCESSES, DEVICE_HITS, DEVICE_MISSES, drive
 from hwmodel.jit import entry, part, routine
 from hwmodel.op import WRITE
 from hwmodel.parts import tlb
@@ -36,7 +36,9 @@ from hwmodel.secondary._gru_state import (
     find,
 )  # fmt: skip
 
-__all__ = ["ACCESS_COST", "BOOK", "CBRS", "CONTEXTS", "INDEX_AND_WAY", "Spec", "build", "geometry", "outstanding", "reach", "run"]
+__all__ = [
+    "ACCESS_COST", "BOOK", "CBRS", "CONTEXTS", "INDEX_AND_WAY", "Spec", "build", "geometry", "lock_count", "outstanding", "reach", "run",
+]  # fmt: skip
 
 ACCESS_COST = "access_gru"
 """The cost of an engine's access."""
@@ -45,6 +47,11 @@ ACCESS_COST = "access_gru"
 def outstanding(machine: Any) -> int:
     """Return how many requests an engine may have outstanding."""
     return machine.get("tlb.cbrs")
+
+
+def lock_count(spaces: int, engines: int) -> int:
+    """Return the number of locks: one for the invalidations of each space, one for each context."""
+    return spaces + engines
 
 
 def geometry(machine: Any, engines: int) -> list[tuple[int, int]]:
@@ -121,20 +128,21 @@ def request(m, dev, i, kind, vpn):
 
 
 @part
-def advance(m, dev, r):
-    """Do one step of request r; process context must wait while an interrupt handler has its server CPU."""
+def may_act(m, dev, r):
+    """Return whether request r may take its step: process context must wait while an interrupt handler has its server CPU."""
     row, q, now = m.rows[r], dev.requests[r], m.due[r]
     settle(m, dev, row.agent, now)
     if (row.phase < DESIGN or row.phase >= PROCESS or row.phase == IRQ) and m.rows[row.cpu].owned:
         q.waiting, q.since, m.due[r] = 1, now, NEVER
-        return
+        return False
     q.waiting = 0
-    if row.phase >= DESIGN:
-        step(m, dev, r)
-    elif row.phase == NOTICE_ARRIVES:
-        deliver(m, dev, r)
-    else:
-        kernel_step(m, r, row.phase)
+    return True
+
+
+@part
+def advance(m, dev, r):
+    """Do one step of request r, of the hardware or of the driver."""
+    step(m, dev, r)
 
 
 @routine
@@ -249,4 +257,4 @@ def forget(m, dev, space):
 @entry
 def run(m, dev):
     """Drive the machine with this design; return why the engine stopped."""
-    return drive(by_reference(m), by_reference(dev), translate, request, advance, deliver)
+    return drive(by_reference(m), by_reference(dev), translate, request, may_act, advance, deliver)

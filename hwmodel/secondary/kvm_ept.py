@@ -13,14 +13,15 @@ from hwmodel.engine import DEVICE_ACCESSES, DEVICE_HITS, DEVICE_MISSES, FAULT_TI
 from hwmodel.jit import entry, part, routine
 from hwmodel.op import WRITE
 from hwmodel.parts import radix, tlb
-from hwmodel.parts.paging_caches import DTLB, STLB, VCPU_BANKS, cpu_banks
+from hwmodel.parts.paging_caches import DTLB, STLB, cpu_banks
 from hwmodel.primary import access, fault
-from hwmodel.secondary._kvm_notifier import BOOK, VCPU, VM, empty_guest, is_invalidating, mmu_lock, receive
+from hwmodel.secondary._kvm_notifier import BOOK, VCPU, VCPU_BANKS, VM, empty_guest, is_invalidating, mmu_lock, receive
 from hwmodel.secondary._kvm_spec import COSTS, Spec
 from hwmodel.secondary._kvm_tables import GUEST_TABLES, LEVEL_PAGES, set_spte
 from hwmodel.secondary._kvm_walk import WALKS, walk_guest
+from hwmodel.secondary.protocol import no_request
 
-__all__ = ["BOOK", "Spec", "build", "extra_vma", "geometry", "outstanding", "reach", "run"]
+__all__ = ["BOOK", "Spec", "build", "extra_memory", "geometry", "lock_count", "reach", "run"]
 VIOLATION, SLOW, SLOW_LOCK, SLOW2, NO_RIGHT, SLOW_UNLOCK, MAP, MAPPED, MAP_UNLOCK, ENTER = range(DESIGN, DESIGN + 10)
 EXITING = BOOK.account("exit", SERVICE, "VM exits of EPT violations, the hardware's part")
 VIOLATING = BOOK.account("violation", SERVICE, "the handling of EPT violations by software, without get_user_pages and the spte")
@@ -42,9 +43,9 @@ class State(NamedTuple):
     costs: np.ndarray  # COSTS[1]
 
 
-def outstanding(machine: Any) -> int:
-    """Return how many requests an engine may have outstanding: none, since a vCPU's faults are synchronous."""
-    return 0
+def lock_count(spaces: int, engines: int) -> int:
+    """Return the number of locks: the mmu lock of each VM."""
+    return spaces
 
 
 def geometry(machine: Any, engines: int) -> list[tuple[int, int]]:
@@ -76,7 +77,7 @@ def reach(m: Any, dev: State) -> tuple[int, int]:
     return m.costs[0].ipi_send + m.costs[0].ipi_delivery, NEVER
 
 
-def extra_vma() -> tuple[int, int]:
+def extra_memory() -> tuple[int, int]:
     """Return the pages [first, last) of the memslot that each VM has besides the trace's memory: its guest's page tables."""
     return GUEST_TABLES, GUEST_TABLES + sum(LEVEL_PAGES)
 
@@ -258,4 +259,4 @@ def deliver(m, dev, r):
 @entry
 def run(m, dev):
     """Drive the machine with this design; return why the engine stopped."""
-    return drive(by_reference(m), by_reference(dev), translate, request, advance, deliver)
+    return drive(by_reference(m), by_reference(dev), translate, request, no_request, advance, deliver)

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hwmodel.core.tables import EXECUTES, HUGE, PFN, TABLE, WRITES, P, W
-from hwmodel.parts.paging_caches import ITLB, NPDE, NTLB, PDE, STLB
+from hwmodel.parts.paging_caches import ITLB, PDE, STLB
 from hwmodel.parts.tlb import ASID_SHIFT
+from hwmodel.secondary._kvm_notifier import NPDE, NTLB
 from hwmodel.secondary._kvm_tables import GUEST_TABLES, LEVEL_PAGES
 
 LEAVES = 512

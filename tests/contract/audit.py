@@ -91,8 +91,10 @@ class Audit:
         module = self.design.module
         hooks = [
             (module, "run", self._run), (engine, "earliest", self._earliest), (bank, "look", self._look),
-            (access, "look_up", self._translate), (module, "translate", self._translate), (module, "deliver", self._deliver),
+            (access, "look_up", self._translate), (module, "translate", self._translate),
         ]  # fmt: skip
+        if hasattr(module, "deliver"):
+            hooks.append((module, "deliver", self._deliver))
         with contextlib.ExitStack() as stack:
             for owner, name, hook in hooks:
                 stack.enter_context(mock.patch.object(owner, name, hook(getattr(owner, name))))

@@ -3,7 +3,8 @@
 import pytest
 
 from hwmodel.core.tables import ENGINE
-from hwmodel.parts.paging_caches import DTLB, DTLB_HUGE, NTLB
+from hwmodel.parts.paging_caches import DTLB, DTLB_HUGE
+from hwmodel.secondary._kvm_notifier import NTLB
 from tests.model.hand import (
     CPU,
     DEVICE,

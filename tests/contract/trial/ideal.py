@@ -4,49 +4,24 @@ It has no TLB, asks for no notices, and is in no mm_cpumask. A page that is not 
 ordered request: the engine itself takes the kernel's fault. A page table may change at any step of any row, so no engine runs ahead.
 """
 
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from hwmodel.byref import by_reference
 from hwmodel.config import DesignSpec
-from hwmodel.core.ledger import CORE, Book
-from hwmodel.core.tables import I64, NEVER, READY, D, P, W
+from hwmodel.core.tables import NEVER, READY, D, P, W
 from hwmodel.engine import DEVICE_ACCESSES, DEVICE_HITS, DEVICE_MISSES, drive
 from hwmodel.jit import entry, part, routine
 from hwmodel.op import WRITE
 from hwmodel.parts import radix
 from hwmodel.primary import access, fault
-
-BOOK = Book(CORE)
+from hwmodel.secondary.protocol import no_notice, no_phase, no_request
 
 
 class Spec(DesignSpec):
     """Nothing to set beside the common sections."""
 
 
-class State(NamedTuple):
-    """Nothing: kernels want a table."""
-
-    nothing: np.ndarray  # int64[1]
-
-
-def outstanding(machine: Any) -> int:
-    """Return how many requests an engine may have outstanding."""
-    return 0
-
-
-def geometry(machine: Any, engines: int) -> list[tuple[int, int]]:
-    """Return (entries, ways) of the banks that the design adds."""
-    return []
-
-
-def build(machine: Any, m: Any, first_bank: int) -> State:
-    """Return the design's own tables."""
-    return State(np.zeros(1, I64))
-
-
-def reach(m: Any, dev: State) -> tuple[int, int]:
+def reach(m: Any, dev: Any) -> tuple[int, int]:
     """Return how soon, in cycles, a step of another row can affect (an engine's look-ups or clock, a CPU's) through the design."""
     return 0, NEVER
 
@@ -71,17 +46,7 @@ def request(m, dev, i, kind, vpn):
     fault.call(m, i, vpn, kind == WRITE, 0, READY, READY)
 
 
-@part
-def advance(m, dev, r):
-    """Never called: there are no requests."""
-
-
-@part
-def deliver(m, dev, r):
-    """Never called: there are no subscribers."""
-
-
 @entry
 def run(m, dev):
     """Drive the machine with this design; returns why the engine stopped."""
-    return drive(by_reference(m), by_reference(dev), translate, request, advance, deliver)
+    return drive(by_reference(m), by_reference(dev), translate, request, no_request, no_phase, no_notice)

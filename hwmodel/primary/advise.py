@@ -17,19 +17,19 @@ def next_piece(m, r):
     row, call, span = m.rows[r], m.calls[r], m.spans[r]
     k = vmas.above(m, row.space, call.next)
     if call.next >= call.last or not vmas.is_of(m, k, row.space) or m.vmas[k].first >= call.last:
-        gather.finish(m, r, 0, UNLOCK)
+        gather.call(m, r, 0, UNLOCK)
         return
     v = m.vmas[k]
     if (call.advice == FREE and v.mapping != PRIVATE) or (call.advice == COLD and v.mapping == HUGETLB):
         call.failed = 1  # EINVAL: the VMAs after it are left alone
-        gather.finish(m, r, 0, UNLOCK)
+        gather.call(m, r, 0, UNLOCK)
         return
     span.first, span.last = max(v.first, call.next), min(v.last, call.last)
     call.next, span.at = span.last, span.first
     if call.advice == DONTNEED:
-        zap.open_window(m, r, AGED)
+        zap.call_window(m, r, AGED)
     elif call.advice == FREE:
-        notify.tell(m, r, notify.START, span.first, span.last, AGE)
+        notify.call(m, r, notify.START, span.first, span.last, AGE)
     else:
         row.phase = AGE
 
@@ -42,11 +42,11 @@ def age(m, r):
     kind, at, end = ranges.piece(m, root, span.at, span.last)
     span.at = at
     if kind == ranges.NOTHING_LEFT:
-        if call.advice == COLD or notify.tell(m, r, notify.STOP, span.first, span.last, AGED):
+        if call.advice == COLD or notify.call(m, r, notify.STOP, span.first, span.last, AGED):
             aged_piece(m, r)
         return
     if kind == ranges.CUT_HUGE:
-        split.ask(m, r, at, AGE, ranges.CLEARING)
+        split.call(m, r, at, AGE, ranges.CLEARING)
         return
     span.at, leaves = end, 0
     if kind == ranges.WHOLE_HUGE:
@@ -89,7 +89,7 @@ def aged_piece(m, r):
     """AGED: go on to the next piece; COLD and hugetlb pages (zap_page_range_single_batched) are flushed before it."""
     row, call, span = m.rows[r], m.calls[r], m.spans[r]
     if call.advice == COLD or m.vmas[vmas.find(m, row.space, span.first)].mapping == HUGETLB:
-        if not gather.finish(m, r, 0, PIECE):
+        if not gather.call(m, r, 0, PIECE):
             return
     next_piece(m, r)
 

@@ -33,10 +33,11 @@ its kind and the pte that FAULT saw; whether a split was just done; the leaf tha
 
 @part
 def call(m, r, vpn, write, execute, then, bad):
-    """Let row r's next step fault on `vpn`; then the row goes on with `then`, or with `bad` if the access has no right."""
+    """Let row r's next step fault on `vpn`; then the row goes on with `then`, or with `bad` if the access has no right. Return False."""
     fault = m.faults[r]
     m.rows[r].phase, fault.then, fault.bad = FAULT, then, bad
     fault.vpn, fault.write, fault.execute = vpn, write, execute
+    return False
 
 
 @routine
@@ -95,7 +96,7 @@ def choose(m, r):
         return
     kind = kind_of(m, m.vmas[k], space, fault, pte)
     if kind == 0:
-        split.ask(m, r, vpn, FAULT, FAULTING)
+        split.call(m, r, vpn, FAULT, FAULTING)
         fault.split = 1
         return
     fault.kind, fault.pte, row.phase = kind, pte, COMMIT
@@ -226,7 +227,7 @@ def commit(m, r):
         return
     if is_copy(fault.kind):
         first, pages = cow_range(fault)
-        if not notify.tell(m, r, notify.START, first, first + pages, COW_SET):
+        if not notify.call(m, r, notify.START, first, first + pages, COW_SET):
             return
         cow_set(m, r)
         return
@@ -321,7 +322,7 @@ def cow_set(m, r):
     fault.old = 0
     if is_stale(m, row.space, fault):
         m.counts[row.agent, COUNT_SPURIOUS] += 1
-        if notify.tell(m, r, notify.STOP, first, first + pages, COW_DONE):
+        if notify.call(m, r, notify.STOP, first, first + pages, COW_DONE):
             cow_done(m, r)
         return
     m.counts[row.agent, COUNT_COW] += 1
@@ -339,14 +340,14 @@ def cow_set(m, r):
     vmas.prepare(m, at)
     fault.old = old
     zero = 1 if kind == HUGE_ZERO_COW else 0  # flush_tlb_range of 512 pages; other kinds flush_tlb_page, which drops a huge entry too
-    shootdown.ask(m, r, first, first + (pages if zero else 1), 1, zero, 0, COW_END)
+    shootdown.call(m, r, first, first + (pages if zero else 1), 1, zero, 0, COW_END)
 
 
 @routine
 def cow_end(m, r):
     """COW_END: close the window."""
     first, pages = cow_range(m.faults[r])
-    if notify.tell(m, r, notify.STOP, first, first + pages, COW_DONE):
+    if notify.call(m, r, notify.STOP, first, first + pages, COW_DONE):
         cow_done(m, r)
 
 

@@ -31,7 +31,7 @@ def dup(m, r):
     row, call, span = m.rows[r], m.calls[r], m.spans[r]
     k = vmas.above(m, row.space, span.at)
     if not vmas.is_of(m, k, row.space) or m.vmas[k].first >= USER_PAGES:  # QEMU marks guest memory MADV_DONTFORK
-        shootdown.ask(m, r, 0, USER_PAGES, 1, 1, 1, UNLOCK)  # flush_tlb_mm counts tables as freed
+        shootdown.call(m, r, 0, USER_PAGES, 1, 1, 1, UNLOCK)  # flush_tlb_mm counts tables as freed
         return
     to = vmas.above(m, call.child, m.vmas[k].first)
     vmas.open_row(m, to)
@@ -46,7 +46,7 @@ def dup(m, r):
     if private and v.anon:
         span.at = span.first = v.first
         span.last = v.last
-        notify.tell(m, r, notify.START, v.first, v.last, COPY)
+        notify.call(m, r, notify.START, v.first, v.last, COPY)
     clock.spend(m, r, vmas.CHANGING, m.costs[0].vma)
 
 
@@ -59,7 +59,7 @@ def copy(m, r):
     span.at = at
     if kind == ranges.NOTHING_LEFT:
         span.at = span.last
-        if notify.tell(m, r, notify.STOP, span.first, span.last, DUP):
+        if notify.call(m, r, notify.STOP, span.first, span.last, DUP):
             dup(m, r)
         return
     span.at, leaves, made = end, 0, 0
@@ -127,7 +127,7 @@ def exit_tables(m, r):
     freed = zap.free_between(m, r, 0, radix.REACH, 0, NEVER)
     if vmas.intersects(m, row.space, 0, NEVER):
         gather.cover_slot(batch, 0)
-    if gather.finish(m, r, 1, EXIT_VMAS):
+    if gather.call(m, r, 1, EXIT_VMAS):
         exit_vmas(m, r)
         return
     clock.spend(m, r, gather.FREEING, freed * m.costs[0].table)

@@ -93,7 +93,7 @@ def needs_flush(batch):
 
 
 @routine
-def finish(m, r, full, then):
+def call(m, r, full, then):
     """Flush and free the gather, page by page or in full, then go on with `then`; return whether there is nothing to do first."""
     row, batch = m.rows[r], m.gathers[r]
     row.phase, batch.then = then, then
@@ -101,7 +101,7 @@ def finish(m, r, full, then):
         return True
     first, last, step, freed = batch.first, batch.last, stride(batch), batch.freed
     forget_range(batch)
-    shootdown.ask(m, r, first, last, step, freed, full, FREE_PAGES if batch.pages > 0 else then)
+    shootdown.call(m, r, first, last, step, freed, full, FREE_PAGES if batch.pages > 0 else then)
     return False
 
 

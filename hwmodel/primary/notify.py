@@ -21,7 +21,7 @@ NOTIFYING = table("first", "last", "kind", "then", "since", "stage", "at")
 
 
 @part
-def tell(m, r, kind, first, last, then):
+def call(m, r, kind, first, last, then):
     """Let row r's next step tell the space's subscriber; without one, go on with `then` at once. Return whether row r goes on at once."""
     row, notice = m.rows[r], m.notices[r]
     row.phase = then

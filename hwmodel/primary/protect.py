@@ -14,11 +14,11 @@ def next_piece(m, r):
     call, span = m.calls[r], m.spans[r]
     k = find_piece(m, r, span.at)
     if k < 0:
-        gather.finish(m, r, 0, UNLOCK)
+        gather.call(m, r, 0, UNLOCK)
         return
     first, last = max(m.vmas[k].first, call.first), min(m.vmas[k].last, call.last)
     span.first, span.last = first, last
-    ranges.split_ends(m, r, first, last, PROTECT_CUT)
+    ranges.call_splits(m, r, first, last, PROTECT_CUT)
 
 
 @routine
@@ -47,7 +47,7 @@ def cut(m, r):
     start = first_table(m, m.spaces[row.space].root, first, last)
     if start < last:
         span.at = span.first = start
-        notify.tell(m, r, notify.START, start, last, CHANGE)
+        notify.call(m, r, notify.START, start, last, CHANGE)
     clock.spend(m, r, vmas.CHANGING, m.costs[0].vma)
 
 
@@ -68,11 +68,11 @@ def change(m, r):
     kind, at, end = ranges.piece(m, root, span.at, span.last)
     span.at = at
     if kind == ranges.NOTHING_LEFT:
-        if notify.tell(m, r, notify.STOP, span.first, span.last, CHANGED):
+        if notify.call(m, r, notify.STOP, span.first, span.last, CHANGED):
             next_piece(m, r)
         return
     if kind == ranges.CUT_HUGE:
-        split.ask(m, r, at, CHANGE, ranges.CLEARING)
+        split.call(m, r, at, CHANGE, ranges.CLEARING)
         return
     v = m.vmas[vmas.find(m, row.space, at)]
     span.at, leaves = end, 0

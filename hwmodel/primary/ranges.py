@@ -29,10 +29,11 @@ def piece(m, root, at, last):
 
 
 @part
-def split_ends(m, r, first, last, then):
-    """Let row r's next steps split huge pages, or look for them, where VMAs are cut at the ends of [first, last)."""
+def call_splits(m, r, first, last, then):
+    """Let row r's next steps split huge pages, or look for them, where VMAs are cut at the ends of [first, last). Return False."""
     span = m.spans[r]
     span.cut_first, span.cut_last, span.then, m.rows[r].phase = first, last, then, SPLIT_FIRST
+    return False
 
 
 @routine
@@ -42,11 +43,11 @@ def split_boundaries(m, r):
     if row.phase == SPLIT_FIRST:
         row.phase = SPLIT_LAST
         if is_cut_inside(m, r, span.cut_first, 0):
-            split.ask(m, r, span.cut_first, SPLIT_LAST, CLEARING)
+            split.call(m, r, span.cut_first, SPLIT_LAST, CLEARING)
             return False
     row.phase = span.then
     if is_cut_inside(m, r, span.cut_last, span.cut_first):
-        split.ask(m, r, span.cut_last, span.then, CLEARING)
+        split.call(m, r, span.cut_last, span.then, CLEARING)
         return False
     return True
 

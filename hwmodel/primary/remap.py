@@ -27,7 +27,7 @@ def begin(m, r):
     elif vmas.cuts_huge(m, row.space, new) or vmas.cuts_huge(m, row.space, new_last):
         call.failed = 1
     elif vmas.intersects(m, row.space, new, new_last):
-        zap.unmap(m, r, new, new_last, REMAP)
+        zap.call(m, r, new, new_last, REMAP)
     else:
         row.phase = REMAP
 
@@ -39,7 +39,7 @@ def resize(m, r, k):
     last, new_last = call.last, call.target_last
     if new_last < last:
         unmapping.keep_lock = 0
-        zap.unmap(m, r, new_last, last, UNLOCK)
+        zap.call(m, r, new_last, last, UNLOCK)
     elif new_last > last:
         if m.vmas[k].last != last or vmas.intersects(m, row.space, last, new_last):
             call.failed = 1
@@ -55,7 +55,7 @@ def shrink(m, r):
     call = m.calls[r]
     last = call.last
     call.last = call.first + call.target_last - call.target
-    zap.unmap(m, r, call.last, last, REMAP)
+    zap.call(m, r, call.last, last, REMAP)
 
 
 @routine
@@ -66,7 +66,7 @@ def insert(m, r):
     if not epochs.is_below_stack(m, row.space, call.last):
         epochs.open_epoch(m, r)
     span.at = call.first
-    notify.tell(m, r, notify.START, call.first, call.last, MOVE)
+    notify.call(m, r, notify.START, call.first, call.last, MOVE)
     clock.spend(m, r, vmas.CHANGING, m.costs[0].vma)
 
 
@@ -79,7 +79,7 @@ def move(m, r):
     span.at = at
     if kind == ranges.NOTHING_LEFT:
         if is_hugetlb(m, r):  # one flush at the end, whether or not anything moved (flush_hugetlb_tlb_range)
-            shootdown.ask(m, r, call.first, call.last, 512, 1, 0, MOVE_END)
+            shootdown.call(m, r, call.first, call.last, 512, 1, 0, MOVE_END)
         else:
             move_end(m, r)
         return
@@ -87,7 +87,7 @@ def move(m, r):
     if not (at | to) & 511 and at + 512 <= call.last and radix.leaf_level(m, root, to) != 1 and radix.get(m, root, to) == 0:
         move_table(m, r, root, at, to)
     elif kind != ranges.IN_TABLE:
-        split.ask(m, r, at, MOVE, ranges.CLEARING)
+        split.call(m, r, at, MOVE, ranges.CLEARING)
     else:
         move_ptes(m, r, root, at, min(stop, at + 512 - (to & 511)), to)
 
@@ -107,7 +107,7 @@ def move_table(m, r, root, at, to):
             frames.moved(m, (pte >> PFN) + (k if pte & HUGE else 0), row.space, at + k, to + k)
     span.at = at + 512
     if not is_hugetlb(m, r):
-        shootdown.ask(m, r, at, at + 512, 1, 1, 0, MOVE)
+        shootdown.call(m, r, at, at + 512, 1, 1, 0, MOVE)
     clock.spend(m, r, ranges.CLEARING, m.costs[0].clear + made * m.costs[0].table)
 
 
@@ -128,7 +128,7 @@ def move_ptes(m, r, root, at, stop, to):
             leaves += 1
     span.at = stop
     if leaves > 0:
-        shootdown.ask(m, r, at, stop, 1, 1, 0, MOVE)
+        shootdown.call(m, r, at, stop, 1, 1, 0, MOVE)
     clock.spend(m, r, ranges.CLEARING, leaves * m.costs[0].clear + made * m.costs[0].table)
 
 
@@ -142,7 +142,7 @@ def is_hugetlb(m, r):
 def move_end(m, r):
     """MOVE_END: close the window."""
     call = m.calls[r]
-    if notify.tell(m, r, notify.STOP, call.first, call.last, MOVED):
+    if notify.call(m, r, notify.STOP, call.first, call.last, MOVED):
         unmap_old(m, r)
 
 
@@ -150,7 +150,7 @@ def move_end(m, r):
 def unmap_old(m, r):
     """MOVED: unmap the rest of the old range as munmap does."""
     call = m.calls[r]
-    zap.unmap(m, r, call.first, call.last, UNLOCK)
+    zap.call(m, r, call.first, call.last, UNLOCK)
     if ranges.split_boundaries(m, r):
         zap.cut(m, r)
 

@@ -29,12 +29,13 @@ IN_FLIGHT = -1
 
 
 @part
-def ask(m, r, first, last, stride, freed, full, then):
-    """Let row r's next step flush pages [first, last) of its space; then the row goes on with `then`."""
+def call(m, r, first, last, stride, freed, full, then):
+    """Let row r's next step flush pages [first, last) of its space; then the row goes on with `then`. Return False."""
     flush = m.flushes[r]
     m.rows[r].phase, flush.then = FLUSH, then
     flush.first, flush.last, flush.stride = first, last, stride
     flush.full, flush.tables = full, freed
+    return False
 
 
 @part

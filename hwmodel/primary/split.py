@@ -16,10 +16,14 @@ SPLITTING = table("vpn", "then", "account")
 
 
 @part
-def ask(m, r, vpn, then, account):
-    """Let row r's next step split the huge page at `vpn`; then the row goes on with `then`. The work is booked to `account`."""
+def call(m, r, vpn, then, account):
+    """Let row r's next step split the huge page at `vpn`; then the row goes on with `then`. Its work is booked to `account`.
+
+    Return False.
+    """
     splitting = m.splits[r]
     m.rows[r].phase, splitting.then, splitting.account, splitting.vpn = SPLIT, then, account, vpn >> 9 << 9
+    return False
 
 
 @routine
@@ -39,17 +43,17 @@ def step(m, r):
     """Do one step of a split."""
     row, base, phase = m.rows[r], m.splits[r].vpn, m.rows[r].phase
     if phase == SPLIT:
-        if not notify.tell(m, r, notify.START, base, base + 512, SPLIT_SET):
+        if not notify.call(m, r, notify.START, base, base + 512, SPLIT_SET):
             return
         phase = SPLIT_SET
     if phase == SPLIT_SET:
         if radix.get(m, m.spaces[row.space].root, base) & HUGE:
             split(m, row.space, base)
             m.counts[row.agent, SPLITS] += 1
-            shootdown.ask(m, r, base, base + 512, 1, 1, 0, SPLIT_END)
+            shootdown.call(m, r, base, base + 512, 1, 1, 0, SPLIT_END)
             clock.spend(m, r, m.splits[r].account, m.costs[0].table)
             return
         phase = SPLIT_END
-    if phase == SPLIT_END and not notify.tell(m, r, notify.STOP, base, base + 512, SPLIT_DONE):
+    if phase == SPLIT_END and not notify.call(m, r, notify.STOP, base, base + 512, SPLIT_DONE):
         return
     row.phase = m.splits[r].then

@@ -125,7 +125,7 @@ def lock(m, r):
     elif call.op == MMAP:
         map_range(m, r)
     elif call.op == MUNMAP:
-        zap.unmap(m, r, call.first, call.last, UNLOCK)
+        zap.call(m, r, call.first, call.last, UNLOCK)
     elif call.op == BRK:
         set_break(m, r)
     elif call.op == MPROTECT:
@@ -134,7 +134,7 @@ def lock(m, r):
         if mode == locks.READ:
             row.phase, call.next = PIECE, call.first
         else:
-            ranges.split_ends(m, r, call.first, call.last, ADVISE)
+            ranges.call_splits(m, r, call.first, call.last, ADVISE)
     elif call.op == MREMAP:
         remap.begin(m, r)
     elif call.op == FORK:
@@ -142,7 +142,7 @@ def lock(m, r):
         clock.spend(m, r, fork.FORKING, m.costs[0].fork)
     elif call.op == EXIT:
         span.at, row.lazy = 0, 1  # its thread has given up the address space (exit_mm)
-        notify.tell(m, r, notify.RELEASE, 0, radix.REACH, EXIT_ZAP)
+        notify.call(m, r, notify.RELEASE, 0, radix.REACH, EXIT_ZAP)
 
 
 @part
@@ -152,7 +152,7 @@ def map_range(m, r):
     if call.mapping == HUGETLB and (call.first | call.last) & 511:
         call.failed = 1
     elif vmas.intersects(m, row.space, call.first, call.last):
-        zap.unmap(m, r, call.first, call.last, INSERT)
+        zap.call(m, r, call.first, call.last, INSERT)
     else:
         row.phase = INSERT
 
@@ -175,7 +175,7 @@ def set_break(m, r):
     else:
         space.brk, unmapping.keep_lock = new, 0
         space.wlock_first, space.wlock_last = new, old
-        zap.unmap(m, r, new, old, UNLOCK)
+        zap.call(m, r, new, old, UNLOCK)
 
 
 @routine

@@ -28,11 +28,11 @@ UNMAP = table("gone_first", "gone_last", "then", "window_then", "keep_lock")
 
 
 @part
-def unmap(m, r, first, last, then):
-    """Let row r's next steps unmap [first, last), VMAs included; then the row goes on with `then`."""
+def call(m, r, first, last, then):
+    """Let row r's next steps unmap [first, last), VMAs included; then the row goes on with `then`. Return False."""
     span, unmapping = m.spans[r], m.unmaps[r]
     span.first, span.last, unmapping.then = first, last, then
-    ranges.split_ends(m, r, first, last, CUT)
+    return ranges.call_splits(m, r, first, last, CUT)
 
 
 @routine
@@ -48,16 +48,16 @@ def cut(m, r):
         return
     if not unmapping.keep_lock:
         locks.downgrade(m, r, row.space)
-    open_window(m, r, FREE_TABLES)
+    call_window(m, r, FREE_TABLES)
     clock.spend(m, r, vmas.CHANGING, changed * m.costs[0].vma)
 
 
 @part
-def open_window(m, r, then):
-    """Let row r's next steps clear [zap_first, zap_last) inside a window; then the row goes on with `then`."""
+def call_window(m, r, then):
+    """Let row r's next steps clear its span inside a window, then go on with `then`; return whether the window is open at once."""
     span, unmapping = m.spans[r], m.unmaps[r]
     span.at, unmapping.window_then = span.first, then
-    notify.tell(m, r, notify.START, span.first, span.last, ZAP)
+    return notify.call(m, r, notify.START, span.first, span.last, ZAP)
 
 
 @routine
@@ -67,11 +67,11 @@ def zap(m, r):
     kind, at, end = ranges.piece(m, m.spaces[row.space].root, span.at, span.last)
     span.at = at
     if kind == ranges.NOTHING_LEFT:
-        if notify.tell(m, r, notify.STOP, span.first, span.last, ZAPPED):
+        if notify.call(m, r, notify.STOP, span.first, span.last, ZAPPED):
             zapped(m, r)
         return
     if kind == ranges.CUT_HUGE:
-        split.ask(m, r, at, ZAP, ranges.CLEARING)
+        split.call(m, r, at, ZAP, ranges.CLEARING)
         return
     clear_part(m, r, at, end, kind, 0, ZAP)
 
@@ -83,7 +83,7 @@ def clear_part(m, r, at, end, kind, full, then):
     cleared = clear(m, r, at, end, kind)
     emptied = kind == ranges.IN_TABLE and m.calls[r].op == MADVISE and reclaims(m, r, base)
     if gather.is_due(m, batch):
-        gather.finish(m, r, full, then)
+        gather.call(m, r, full, then)
     clock.spend(m, r, ranges.CLEARING, cleared * m.costs[0].clear + m.costs[0].table_scan)
     if emptied:
         gather.cover_table(batch, base, 1)  # after the flush that was due: the table comes with the next one
@@ -159,7 +159,7 @@ def free_tables(m, r):
     ceiling = m.vmas[k].first if vmas.is_of(m, k, row.space) else NEVER
     freed = free_between(m, r, first, last, floor, ceiling)
     cover_slots(m, r, floor, ceiling)
-    gather.finish(m, r, 0, unmapping.then)
+    gather.call(m, r, 0, unmapping.then)
     clock.spend(m, r, gather.FREEING, freed * m.costs[0].table)
 
 

@@ -116,19 +116,20 @@ def test_dirty_assist_that_trusts_the_entry(plant, name):
 
 def test_tlb_that_is_not_flushed(plant):
     def no_flush(original):
-        def ask(m, r, first, last, stride, freed, full, then):
+        def call(m, r, first, last, stride, freed, full, then):
             m.rows[r].phase = then
+            return True
 
-        return ask
+        return call
 
-    plant(shootdown, "ask", no_flush)
+    plant(shootdown, "call", no_flush)
     catches(never_stale, "cpu_only")
 
 
 @pytest.mark.parametrize("name", EVERY)
 def test_pages_that_are_freed_before_the_flush(plant, name):
     def early(original):
-        def finish(m, r, freed, then):
+        def call(m, r, freed, then):
             batch = m.gathers[r]
             if batch.pages > 0:
                 phase, batch.then = batch.then, FREE_PAGES
@@ -136,9 +137,9 @@ def test_pages_that_are_freed_before_the_flush(plant, name):
                 batch.then = phase
             return original(m, r, freed, then)
 
-        return finish
+        return call
 
-    plant(gather, "finish", early)
+    plant(gather, "call", early)
     catches(never_stale, name, "a frame that was freed")
 
 
@@ -146,41 +147,41 @@ def test_pages_that_are_freed_before_the_flush(plant, name):
 
 
 def is_never_sent(original):
-    def tell(m, r, kind, first, last, then):
+    def call(m, r, kind, first, last, then):
         m.rows[r].phase = then
         return True
 
-    return tell
+    return call
 
 
 def is_a_page_short(original):
-    def tell(m, r, kind, first, last, then):
+    def call(m, r, kind, first, last, then):
         return original(m, r, kind, first, max(first + 1, last - 1), then)
 
-    return tell
+    return call
 
 
 @pytest.mark.parametrize("name", SUBSCRIBING)
 @pytest.mark.parametrize("broken", [is_never_sent, is_a_page_short])
 def test_notice(plant, name, broken):
-    plant(notify, "tell", broken)
+    plant(notify, "call", broken)
     catches(never_stale, name, "never lags")
 
 
 @pytest.mark.parametrize("name", SUBSCRIBING)
 def test_notices_that_are_never_sent_leave_no_windows(plant, name):
-    plant(notify, "tell", is_never_sent)
+    plant(notify, "call", is_never_sent)
     catches(windows_are_empty, name, "no notice was ever delivered")
 
 
 def test_notice_whose_end_has_another_range(plant):
     def skewed(original):
-        def tell(m, r, kind, first, last, then):
+        def call(m, r, kind, first, last, then):
             return original(m, r, kind, first, last + (kind == notify.STOP), then)
 
-        return tell
+        return call
 
-    plant(notify, "tell", skewed)
+    plant(notify, "call", skewed)
     catches(windows_are_empty, "kvm_ept", "ends a window")
 
 

@@ -129,19 +129,7 @@ def ahead(m, dev, i, limit, translate):
             else:
                 found = translate(m, dev, i, kind, vpn, now)
             if found == access.HIT:
-                fetch = kind == FETCH
-                cost = costs.instruction if fetch else row.access_cost
-                n = op.count - row.taken
-                if n * cost > limit - now:  # a division costs more than the rest of a hit
-                    n = (limit - now + cost - 1) // cost
-                now += n * cost
-                m.ledger[i, INSTRUCTION if fetch else ACCESS] += n * cost
-                count_hits(m, i, is_cpu, fetch, n - 1)
-                row.taken += n
-                row.retried = 0
-                if row.taken == op.count:
-                    next_record(m, i)
-                    row.done_at = max(row.done_at, now)
+                now = take_hits(m, i, is_cpu, kind == FETCH, limit, now)
             elif found == access.REFILLED:
                 now += costs.stlb_hit
                 m.ledger[i, access.STLB_TIME] += costs.stlb_hit
@@ -150,16 +138,43 @@ def ahead(m, dev, i, limit, translate):
                     row.want = WALK  # for an engine: `request` knows which work is pending
                 break
         elif kind == COMPUTE or kind == SYSCALL:
-            cost = op.count * (costs.instruction if kind == COMPUTE else costs.syscall)
-            now += cost
-            m.ledger[i, INSTRUCTION if kind == COMPUTE else syscalls.SYSCALLS] += cost
-            m.counts[i, syscalls.PLAIN] += op.count if kind == SYSCALL else 0
-            next_record(m, i)
-            row.done_at = max(row.done_at, now)
+            now = take_computation(m, i, kind, now)
         else:
             break
     row.clock = now
     m.due[i] = now
+
+
+@part
+def take_hits(m, i, is_cpu, fetch, limit, now):
+    """Take the accesses of row i's record, whose page was just hit, that begin before `limit`; return the time after them."""
+    row, costs = m.rows[i], m.costs[0]
+    op = m.queue[row.head]
+    cost = costs.instruction if fetch else row.access_cost
+    n = op.count - row.taken
+    if n * cost > limit - now:  # a division costs more than the rest of a hit
+        n = (limit - now + cost - 1) // cost
+    now += n * cost
+    m.ledger[i, INSTRUCTION if fetch else ACCESS] += n * cost
+    count_hits(m, i, is_cpu, fetch, n - 1)
+    row.taken += n
+    row.retried = 0
+    if row.taken == op.count:
+        next_record(m, i)
+        row.done_at = max(row.done_at, now)
+    return now
+
+
+@part
+def take_computation(m, i, kind, now):
+    """Take row i's record of instructions or system calls; return the time after it."""
+    row, costs, count = m.rows[i], m.costs[0], m.queue[m.rows[i].head].count
+    cost = count * (costs.instruction if kind == COMPUTE else costs.syscall)
+    m.ledger[i, INSTRUCTION if kind == COMPUTE else syscalls.SYSCALLS] += cost
+    m.counts[i, syscalls.PLAIN] += count if kind == SYSCALL else 0
+    next_record(m, i)
+    row.done_at = max(row.done_at, now + cost)
+    return now + cost
 
 
 @part

@@ -165,7 +165,7 @@ def mmap_unit(
     agent: int = 0,
     populate: bool = False,
 ) -> list[tuple[int, int, int, int, int]]:
-    """Return the records of one MMAP, as tuples.
+    """Return the records of one MMAP, as tuples; nine parameters, as the operation has so many operands.
 
     Parameters
     ----------

@@ -27,7 +27,7 @@ class AccountingError(RuntimeError):
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
 class Result:
-    """The measurements of one run.
+    """The measurements of one run; its parameters, more than eight, are what a run leaves.
 
     Parameters
     ----------

@@ -142,7 +142,10 @@ def merge(m, k):
 
 @routine
 def insert(m, space, first, last, prot, mapping, file, offset, grows):
-    """Add a VMA where none is, merged with none, and return its row. The offset of anonymous memory is its first page."""
+    """Add a VMA where none is, merged with none, and return its row. The offset of anonymous memory is its first page.
+
+    The parameters are more than eight, since they are the columns of a VMA.
+    """
     k = above(m, space, first)
     open_row(m, k)
     v = m.vmas[k]

@@ -3,7 +3,7 @@
 import pytest
 
 from hwmodel import op
-from tests.model.hand import CPU, DEVICE, advise, clocked, compute, memory, read, run_of, sync, unmap, waited
+from tests.model.hand import CPU, DEVICE, PAGE, advise, clocked, compute, memory, read, run_of, sync, unmap, waited
 
 
 def test_a_service_behind_an_agent_s_last_record_does_not_prolong_it():
@@ -42,3 +42,20 @@ def test_a_run_of_accesses_ends_where_a_flush_arrives(first, last_hit, more, not
     assert run.counted("faults.") == ({"faults.zero": 1} if more else {})
     assert run.counted("cpu.dtlb.misses") == {"cpu.dtlb.misses": 1 + more}
     assert run.booked("access") == 5 * (last_hit + more)
+
+
+@pytest.mark.parametrize("exit_time", [1000, 1100])
+def test_a_run_ends_when_its_last_service_does(exit_time):
+    """2.6: the handler goes on after the entry is dropped in, on a CPU whose own records have ended."""
+    costs = {"driver__interrupt_ns": 50, "driver__irq_exit_ns": exit_time}
+    run = run_of(memory(populate=True), read(agent=1), roles=(CPU, DEVICE), design="gru", **costs)
+    assert run.result.cycles == 50 + exit_time
+
+
+def test_interrupts_to_far_cpus_arrive_though_a_handler_has_their_sender_s_cpu():
+    """2.5: the handler comes 50 cycles after the interrupts were sent, which take 100 and 400, and lasts for 1,000."""
+    costs = {"kernel__shootdown__delivery_ns": 100, "kernel__shootdown__far_ns": 300}
+    costs |= {"driver__interrupt_ns": 50, "driver__irq_entry_ns": 1000}
+    records = [compute(100), *unmap(), compute(5000, 1), compute(5000, 2), read(PAGE + 4, 3)]
+    run = clocked(memory(populate=True), *records, roles=(CPU, CPU, CPU, DEVICE), design="gru", cpu__count=3, cpu__per_socket=2, **costs)
+    assert int(run.result.latency("shootdown").row[1]) == 400

@@ -3,7 +3,8 @@
 import pytest
 
 from hwmodel import op
-from tests.model.hand import CPU, DEVICE, PAGE, advise, compute, frame, memory, read, run_of, sync, write
+from tests.model.hand import CPU, DEVICE, HUGE_PAGE, HUGETLB, PAGE, advise, big, compute, frame, memory, read, run_of, sync, write
+from tests.races.scenes import way
 
 
 @pytest.mark.parametrize("pages, kept", [(1023, True), (1024, False), (1025, False)])
@@ -15,3 +16,9 @@ def test_a_large_invalidation_purges_the_address_space(pages, kept):
     run = run_of(mapped, records, roles=(CPU, DEVICE, (CPU, 1), (DEVICE, 1)), design="gru")
     assert run.entry(1027) == ((frame(run, PAGE + 1027), False) if kept else None)
     assert run.entry(space=1) == (frame(run, space=1), False)
+
+
+@pytest.mark.parametrize("advised, kept", [([], True), (advise(op.DONTNEED, 512, HUGE_PAGE), False)])
+def test_an_invalidation_drops_the_entry_of_the_huge_page_in_which_it_ends(advised, kept):
+    run = run_of(big(mapping=HUGETLB), write(HUGE_PAGE, 1), sync(), *advised, sync(), compute(1, 1), roles=(CPU, DEVICE), design="gru")
+    assert (way(run.m, int(run.dev.banks[0]), HUGE_PAGE >> 9 << 1 | 1) is not None) == kept

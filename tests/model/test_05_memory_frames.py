@@ -40,3 +40,18 @@ def test_the_reverse_map_of_a_huge_page():
     run = run_of(memory(512, page=HUGE_PAGE), write(HUGE_PAGE), fork(), *protect(1, 9, HUGE_PAGE), roles=(CPU, (CPU, 1)), **THP)
     for k in (0, 9, 511):
         assert owners(run, HUGE_PAGE + k) == {(0, HUGE_PAGE + k), (1, HUGE_PAGE + k)}
+
+
+def test_the_reverse_map_of_a_huge_page_that_moved():
+    run = run_of(memory(512, page=HUGE_PAGE), write(HUGE_PAGE), remap(HUGE_PAGE + 1024, 512, HUGE_PAGE), **THP)
+    for k in (0, 9, 511):
+        assert owners(run, HUGE_PAGE + 1024 + k) == {(0, HUGE_PAGE + 1024 + k)}
+
+
+def test_a_block_of_which_another_space_has_a_page_is_not_free():
+    """The child keeps one page of the huge page that both had; the parent unmaps all of it, as one leaf."""
+    gone = [*unmap(511, HUGE_PAGE + 1, agent=1), sync(), *unmap(512, HUGE_PAGE)]
+    run = run_of(memory(512, page=HUGE_PAGE), write(HUGE_PAGE), fork(), sync(), gone, roles=(CPU, (CPU, 1)), **THP)
+    left = frame(run, HUGE_PAGE, 1)
+    free = set(free_frames(run.m))
+    assert left not in free and {left + k for k in range(1, 512)} <= free

@@ -2,6 +2,7 @@
 
 import pytest
 
+from hwmodel import op
 from hwmodel.core.tables import ENGINE
 from hwmodel.parts.paging_caches import DTLB, DTLB_HUGE
 from hwmodel.secondary._kvm_notifier import NTLB
@@ -12,6 +13,7 @@ from tests.model.hand import (
     HUGE_PAGE,
     PAGE,
     THP,
+    advise,
     flags,
     frame,
     memory,
@@ -58,3 +60,10 @@ def test_kvm_s_slow_path_writes_to_a_page_that_may_not_be_written_yet():
     """The vCPU reads a private page of a file, through an spte that may not be written; its write copies the page."""
     run = run_of(memory(mapping=FILE), read(agent=1), write(agent=1), roles=(CPU, DEVICE), design="kvm_ept")
     assert flags(run) == "PWAD" and run.spte() == (frame(run), True) and frame(run) != run.file_frame()
+
+
+def test_every_huge_spte_of_a_range_is_zapped():
+    touched = [write(HUGE_PAGE), write(HUGE_PAGE + 512), sync(), read(HUGE_PAGE, 1), read(HUGE_PAGE + 512, 1), sync()]
+    mapped = memory(1024, page=HUGE_PAGE)
+    run = run_of(mapped, touched, *advise(op.DONTNEED, 1024, HUGE_PAGE), roles=(CPU, DEVICE), design="kvm_ept", **THP)
+    assert run.counted("kvm.zapped") == {"kvm.zapped": 2}

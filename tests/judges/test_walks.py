@@ -62,7 +62,7 @@ def run(preset, reads, huge=False, **settings):
     assert list(compare(result, reference.simulate(machine, trace))) == []
 
     def of(tally, name):
-        return [tally.by_agent(name)[agent.name] for agent in agents]
+        return [tally.by_agent(name)[agent.name] if name in tally else 0 for agent in agents]
 
     refs, exits = of(result.counters, f"{role}.walk_refs"), of(result.counters, "kvm.exits")
     return [SimpleNamespace(refs=r, cycles=c, exits=e) for r, c, e in zip(refs, of(result.ledger, "walk"), exits, strict=True)]

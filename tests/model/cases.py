@@ -1,5 +1,6 @@
 """Small cases for the tests of the oracle, and what must hold of every outcome."""
 
+from collections import Counter
 from types import SimpleNamespace
 
 from hwmodel import machine as machines
@@ -18,13 +19,12 @@ MAPPED = mmap_unit(ADDRESS, 8, 3)
 
 def check_conservation(outcome):
     end = max(outcome.clocks)
-    total = {}
+    total = Counter()
     for clock, counters, ledger in zip(outcome.clocks, outcome.counters, outcome.ledger, strict=True):
         assert clock == end == sum(ledger.values())
-        assert min(ledger.values()) >= 0
-        assert min(counters.values()) >= 0
-        for name, n in counters.items():
-            total[name] = total.get(name, 0) + n
+        assert min(ledger.values(), default=0) >= 0
+        assert min(counters.values(), default=0) >= 0
+        total.update(counters)
         first = {level: counters[f"cpu.{level}.hits"] + counters[f"cpu.{level}.misses"] for level in ("itlb", "dtlb")}
         assert counters["cpu.accesses"] == sum(first.values())
         misses = counters["cpu.itlb.misses"] + counters["cpu.dtlb.misses"]

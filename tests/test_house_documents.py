@@ -53,3 +53,10 @@ def test_deviations_keep_their_numbers():
     numbers = [int(number) for number, _ in entries.findall(text)]
     assert sorted(numbers) == list(range(1, len(numbers) + 1))
     assert not any(mark for _, mark in entries.findall(open_ones)) and all(mark for _, mark in entries.findall(closed))
+
+
+def test_the_design_that_the_guide_shows_is_one_that_runs():
+    """The code of docs/architecture.md, chapter "To add", is the one on trial under the contract."""
+    code = (ROOT / "tests" / "contract" / "trial" / "ideal.py").read_text(encoding="utf-8")
+    shown = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert f"```python\n{code[code.index('class Spec') :].rstrip()}\n```" in shown

@@ -28,7 +28,7 @@ def reach(m: Any, dev: Any) -> tuple[int, int]:
 
 @part
 def translate(m, dev, i, kind, vpn, now):
-    """A look at the page table for engine i's head access."""
+    """Look engine i's current access up in the CPUs' page table."""
     row, counts = m.rows[i], m.counts[i]
     pte = radix.get(m, m.spaces[row.space].root, vpn)
     hit = pte & P != 0 and (kind != WRITE or (pte & W != 0 and pte & D != 0))
@@ -42,11 +42,11 @@ def translate(m, dev, i, kind, vpn, now):
 
 @routine
 def request(m, dev, i, kind, vpn):
-    """Engine i takes the fault of its head access, and looks again."""
+    """Let engine i take the fault of its current access; afterwards it looks again."""
     fault.call(m, i, vpn, kind == WRITE, 0, READY, READY)
 
 
 @entry
 def run(m, dev):
-    """Drive the machine with this design; returns why the engine stopped."""
+    """Drive the machine with this design; return why the engine stopped."""
     return drive(by_reference(m), by_reference(dev), translate, request, no_request, no_phase, no_notice)

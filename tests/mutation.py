@@ -22,7 +22,7 @@ import threading
 import time
 import tomllib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
 from hwmodel.secondary import names
@@ -269,8 +269,8 @@ def main() -> int:
     options = parser.parse_args()
     wanted, earlier = re.compile(options.only), read_verdicts(options.resume) if options.resume else []
     seen = {verdict.name for verdict in earlier}
-    chosen = [fault for fault in faults() if wanted.search(f"{fault.kind} {fault.changes[0].file} {fault.name}") and fault.name not in seen]
-    chosen = chosen[:: options.every]
+    chosen = [fault for fault in faults() if wanted.search(f"{fault.kind} {fault.changes[0].file} {fault.name}")][:: options.every]
+    chosen = [fault for fault in chosen if fault.name not in seen]
     wrong = list(problems(chosen))
     if wrong or options.check:
         print(*(wrong or [f"{len(chosen)} faults can be planted"]), sep="\n")
@@ -280,9 +280,13 @@ def main() -> int:
         return 0
     try:
         with tempfile.TemporaryDirectory(prefix="mutation-") as folder, ThreadPoolExecutor(options.j) as pool:
-            for verdict in pool.map(Session(pathlib.Path(folder), options.compiled, options.tiers).judge, chosen):
-                print(verdict.row(), flush=True)
-                earlier.append(verdict)
+            session = Session(pathlib.Path(folder), options.compiled, options.tiers)
+            try:
+                for judged in as_completed([pool.submit(session.judge, fault) for fault in chosen]):
+                    print(judged.result().row(), flush=True)
+                    earlier.append(judged.result())
+            finally:
+                pool.shutdown(cancel_futures=True)
     except RedError as error:
         print(error)
         return 2

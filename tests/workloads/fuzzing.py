@@ -17,7 +17,7 @@ from workloads.streams import bytes_source
 
 PLACE = re.compile(
     r"""(byte|line|row|record|entry|instruction) \d+|column ['"]|not a trace of a known format"""
-    r"""|damaged|cut short|its description|more than 128"""
+    r"""|damaged|cut short|its description|more than 128|agent ['"]"""
 )
 WORDS = np.array([0, 1, -1, 1 << 47, (1 << 47) - 1, -(1 << 47), 1 << 63 - 1, 1 << 32, 4095, 4096], np.int64)
 TOKENS = (b"0", b"f", b",", b"\n", b" ", b"-", b"0x", b"\r\n", b"ffffffffffff", b"\0", b"(", b")", b"9" * 25, b"\xff")

@@ -36,6 +36,7 @@ from hwmodel.op import FILE_SHIFT, MMAP, Agent
 from hwmodel.parts import bank
 from hwmodel.parts.paging_caches import CPU_BANKS, cache_bank, cpu_banks
 from hwmodel.primary import fault, gather, notify, ranges, shootdown, split, syscalls, zap
+from hwmodel.primary.policy import policy_row
 
 CAPACITY = {"nodes": 256, "frames": 8192, "links": 2048, "entries": 1024, "vmas": 256}
 """Rows of the growing tables at the start; growth changes no result."""
@@ -83,7 +84,8 @@ def build(machine: Any, design: ModuleType, agents: tuple[Agent, ...], capacity:
     rows = n + engines * outstanding
     size, book = dict.fromkeys(CAPACITY, capacity) if capacity else CAPACITY, design.BOOK
     m = Machine(
-        ctl=np.zeros(1, CTL), costs=cost_row(COSTS, machine.costs()), due=np.full(rows, NEVER, I64), rows=np.zeros(rows, ROW),
+        ctl=np.zeros(1, CTL), costs=cost_row(COSTS, machine.costs()), policy=policy_row(machine.get("kernel.policy")),
+        due=np.full(rows, NEVER, I64), rows=np.zeros(rows, ROW),
         **{name: np.zeros(rows, columns) for name, columns in OF_ROWS.items()},
         queue=np.zeros(1, QUEUED), ledger=np.zeros((n, len(book.accounts)), I64), counts=np.zeros((n, len(book.counters)), I64),
         hists=np.zeros((len(book.latencies), HEAD + BUCKETS), I64), spaces=np.zeros(spaces, SPACE),

@@ -133,6 +133,7 @@ class Machine(NamedTuple):
 
     ctl: np.ndarray  # CTL[1]
     costs: np.ndarray  # COSTS[1]
+    policy: np.ndarray  # policy.POLICY[1]
     due: np.ndarray  # int64[row]  the time at which the row acts next
     rows: np.ndarray  # ROW[row]  CPUs, engines, requests
     faults: np.ndarray  # fault.FAULTED[row]

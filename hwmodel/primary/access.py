@@ -242,4 +242,4 @@ def refuse_fetch(m, i, vpn):
 def raise_fault(m, i, kind, vpn):
     """Raise a page fault on the CPU; afterwards the access is tried again."""
     clock.spend(m, i, fault.FAULTING, m.costs[0].exception)
-    fault.call(m, i, vpn, kind == WRITE, kind == FETCH, READY, READY)
+    fault.call(m, i, vpn, kind == WRITE, kind == FETCH, 0, READY, READY)

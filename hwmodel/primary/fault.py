@@ -26,17 +26,21 @@ COUNT_HUGE = counter("faults.huge", "faults that mapped a huge page")
 COUNT_SPURIOUS = counter("faults.spurious", "faults that found the page mapped, or the pte changed under them")
 COUNT_SEGV = counter("segv", "accesses without a right, not retried")
 CPU_FAULT = latency("cpu_fault", "page faults of CPU agents, exception excluded")
-FAULTED = table("vpn", "write", "execute", "then", "bad", "since", "locked", "kind", "pte", "split", "old")
-"""A row's fault: the page and right it needs; the phases that follow, without a right `bad`; its beginning, whether it holds the mmap lock;
-its kind and the pte that FAULT saw; whether a split was just done; the leaf that a copy replaced."""
+FAULTED = table("vpn", "write", "execute", "held", "then", "bad", "since", "locked", "kind", "pte", "split", "old")
+"""A row's fault: the page and right it needs; whether its caller holds the mmap lock; the phases that follow, without a right `bad`; its
+beginning, whether it took the mmap lock; its kind and the pte that FAULT saw; whether a split was just done; the leaf that a copy replaced.
+"""
 
 
 @part
-def call(m, r, vpn, write, execute, then, bad):
-    """Let row r's next step fault on `vpn`; then the row goes on with `then`, or with `bad` if the access has no right. Return False."""
+def call(m, r, vpn, write, execute, held, then, bad):
+    """Let row r's next step fault on `vpn`; then the row goes on with `then`, or with `bad` if the access has no right.
+
+    `held`: the row has the mmap lock for reading. Return False.
+    """
     fault = m.faults[r]
     m.rows[r].phase, fault.then, fault.bad = FAULT, then, bad
-    fault.vpn, fault.write, fault.execute = vpn, write, execute
+    fault.vpn, fault.write, fault.execute, fault.held = vpn, write, execute, held
     return False
 
 
@@ -49,9 +53,10 @@ def begin(m, r):
 
 @routine
 def again(m, r):
-    """FAULT: take the mmap lock if the VMA is write-locked, then choose the kind of fault; after a split FAULT begins here."""
+    """FAULT: take the mmap lock if the policy or the VMA wants it, then choose the kind of fault; after a split FAULT begins here."""
     row, fault = m.rows[r], m.faults[r]
-    if fault.locked == 0 and is_write_locked(m, row.space, fault.vpn):
+    always = not m.policy[0].vma_locks and not fault.held
+    if fault.locked == 0 and (always or is_write_locked(m, row.space, fault.vpn)):
         row.phase = FAULT_LOCKED
         if not locks.acquire(m, r, row.space, locks.READ):
             return

@@ -46,7 +46,7 @@ def cut(m, r):
     if changed == 0:
         row.phase = UNLOCK
         return
-    if not unmapping.keep_lock:
+    if not unmapping.keep_lock and m.policy[0].munmap_downgrades:
         locks.downgrade(m, r, row.space)
     call_window(m, r, FREE_TABLES)
     clock.spend(m, r, vmas.CHANGING, changed * m.costs[0].vma)
@@ -81,7 +81,8 @@ def clear_part(m, r, at, end, kind, full, then):
     """Clear the leaves of [at, end); if the gather is due, flush and free it next, in full or by range, then go on with `then`."""
     batch, base = m.gathers[r], at >> 9 << 9
     cleared = clear(m, r, at, end, kind)
-    emptied = kind == ranges.IN_TABLE and m.calls[r].op == MADVISE and reclaims(m, r, base)
+    frees = m.calls[r].op == MADVISE and m.policy[0].dontneed_frees_tables
+    emptied = kind == ranges.IN_TABLE and frees and reclaims(m, r, base)
     if gather.is_due(m, batch):
         gather.call(m, r, full, then)
     clock.spend(m, r, ranges.CLEARING, cleared * m.costs[0].clear + m.costs[0].table_scan)

@@ -335,7 +335,7 @@ def get_user_page(m, dev, r):
     q, root = dev.requests[r], m.spaces[m.rows[r].space].root
     q.pte = radix.get(m, root, q.vpn)
     if not q.pte & P or (q.write and not q.pte & W):
-        fault.call(m, r, q.vpn, q.write, 0, GUP, NO_RIGHT)
+        fault.call(m, r, q.vpn, q.write, 0, 1, GUP, NO_RIGHT)
     else:
         if q.write and not q.pte & D:
             q.pte |= A | D

@@ -200,7 +200,7 @@ def look(m, dev, i):
             radix.put(m, root, vcpu.gfn, 2 if pte & HUGE else 1, pte | A | D)
         vcpu.gfn_pte, row.phase = pte, SLOW_UNLOCK
     else:
-        fault.call(m, i, vcpu.gfn, vcpu.gfn_write, 0, SLOW2, NO_RIGHT)
+        fault.call(m, i, vcpu.gfn, vcpu.gfn_write, 0, 1, SLOW2, NO_RIGHT)
 
 
 @part

@@ -13,14 +13,14 @@ COPIES = ("COW", "HUGE_COPY", "HUGE_ZERO_COW")
 NEEDED = {"read": v.READ, "write": v.WRITE, "fetch": v.EXEC}
 
 
-def fault(row, vpn, access):
-    """FAULT: returns "ok" or "segv", in the step that returns."""
+def fault(row, vpn, access, held=False):
+    """FAULT; `held`: by a row that has the mmap lock for reading. Returns "ok" or "segv", in the step that returns."""
     world, space, lock, taken, begun = row.world, row.space, row.space.lock, False, None
     while True:
         yield from step(row, "FAULT")
         begun = world.now if begun is None else begun
         covered = lock.covers(vpn) or (lock.writer is not None and space.vmas.find(vpn) is None)
-        if not taken and lock.writer is not row and covered:
+        if not taken and lock.writer is not row and (covered or not (held or world.policy["vma_locks"])):
             taken = True
             lock.acquire(row, "read")
             yield from step(row, "FAULT")

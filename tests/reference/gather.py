@@ -184,7 +184,7 @@ def unmap_vmas(row, first, last, downgrade=False, replaced=False):
         skip(row)
         return
     row.spend("vma", world.cost.vma * work)
-    if downgrade:
+    if downgrade and world.policy["munmap_downgrades"]:
         space.lock.downgrade(row)
     gather = Gather(world.machine.get("kernel.gather_pages"))
     yield from notice(row, "start", first, last, "ZAP")

@@ -294,7 +294,7 @@ class Gru:
                 self.allow_size(request)
                 return True
             request.in_fault = True
-            result = yield from fault(request, request.vpn, "write" if request.write else "read")
+            result = yield from fault(request, request.vpn, "write" if request.write else "read", held=True)
             request.in_fault = False
             if result == "segv":
                 return False

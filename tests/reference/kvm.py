@@ -257,7 +257,7 @@ class Kvm:
             pte = space.table.get(gfn)
             if pte is not None and pte.has(P | W if write else P):
                 break
-            if (yield from fault(vcpu, gfn, "write" if write else "read")) == "segv":
+            if (yield from fault(vcpu, gfn, "write" if write else "read", held=True)) == "segv":
                 yield from step(vcpu, "NO_RIGHT")
                 self.world.segv(vcpu, vcpu.ops[vcpu.position].index)
                 space.lock.release(vcpu)

@@ -58,12 +58,17 @@ class Space:
         self.born, self.engines, self.first_cpu = True, [], None
 
 
+POLICIES = {"linux-6": {"vma_locks": True, "munmap_downgrades": True, "dontneed_frees_tables": True}}
+"""The switches of each policy (13.1)."""
+
+
 class World:
     """Everything there is."""
 
     def __init__(self, machine, trace, limit, log):
         self.machine, self.limit = machine, limit
         self.cost = SimpleNamespace(**machine.costs())
+        self.policy = POLICIES[machine.get("kernel.policy")]
         self.log = [] if log else None
         self.now, self.histograms, self.segvs = 0, {}, []
         self.pool = Pool()

@@ -189,7 +189,7 @@ def drop_or_age(row, op):
 def dontneed(row, vma, first, last, gather):
     """DONTNEED on a piece."""
     yield from notice(row, "start", first, last, "ZAP")
-    yield from zap(row, gather, first, last, reclaim=True)
+    yield from zap(row, gather, first, last, reclaim=row.world.policy["dontneed_frees_tables"])
     yield from notice(row, "end", first, last, "FLUSH")
     if vma.mapping == v.HUGETLB:
         yield from finish(row, gather)

@@ -43,7 +43,7 @@ def translate(m, dev, i, kind, vpn, now):
 @routine
 def request(m, dev, i, kind, vpn):
     """Let engine i take the fault of its current access; afterwards it looks again."""
-    fault.call(m, i, vpn, kind == WRITE, 0, READY, READY)
+    fault.call(m, i, vpn, kind == WRITE, 0, 0, READY, READY)
 
 
 @entry

@@ -112,7 +112,7 @@ class Comparison:
         Returns
         -------
         DataFrame
-            Columns: design, clock_mhz, every metric of ``analysis.METRICS``, then where the cycles went:
+            Columns: design, kernel (its policy), clock_mhz, every metric of ``analysis.METRICS``, then where the cycles went:
             ``engine.ACCOUNT_ns_per_access`` (of the device accesses), ``cpu.ACCOUNT_ns_per_access`` (of the CPUs').
             ``attrs["configuration"]`` has the settings of each machine, ``attrs["trace"]`` the trace's info.
         """
@@ -121,7 +121,8 @@ class Comparison:
         rows = []
         for result in self.results.values():
             machine = result.machine
-            rows.append({"design": machine.design, "clock_mhz": machine.get("clock.mhz"), **headline(result)})
+            about = {"design": machine.design, "kernel": machine.get("kernel.policy"), "clock_mhz": machine.get("clock.mhz")}
+            rows.append(about | headline(result))
         frame = pd.DataFrame(rows, pd.Index(list(self.results), name="machine"))
         wide = self.accounts.assign(column=lambda a: a["side"] + "." + a["account"] + "_ns_per_access")
         wide = wide.pivot(index="machine", columns="column", values="ns_per_access")

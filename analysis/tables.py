@@ -56,6 +56,7 @@ def metric_rows(sheet: Sheet) -> Iterator[tuple[str, str, list[str]]]:
     """Yield (group, title, cells) of every metric, in order."""
     table = sheet.table
     yield "Machine", "design", [str(value) for value in table["design"]]
+    yield "Machine", "kernel", [f"{policy} rules" for policy in table["kernel"]]
     yield "Machine", "clock, MHz", [cell(value) for value in table["clock_mhz"].tolist()]
     for metric in METRICS:
         yield metric.group, metric.title, [cell(value) for value in table[metric.name].tolist()]

@@ -34,7 +34,7 @@ class Machine:
         return self.flat()[name]
 
     def flat(self) -> dict[str, Any]:
-        return {"clock.mhz": self.mhz, **self.settings}
+        return {"clock.mhz": self.mhz, "kernel.policy": "linux-6", **self.settings}
 
 
 def bucket(value: int) -> int:

@@ -129,7 +129,7 @@ def test_one_row_with_units_and_the_configuration():
     assert frame.loc[0, "kvm.exits"] == 3150
     assert frame.loc[0, "ledger.exit_cycles"] == 9_000_000
     assert frame.loc[0, "fault.count"] == 3100
-    assert frame.attrs["configuration"] == {"clock.mhz": 3000}
+    assert frame.attrs["configuration"] == {"clock.mhz": 3000, "kernel.policy": "linux-6"}
     columns = ["machine", "design", "records", "references", "time_cycles", "wall_seconds"]
     assert frame.loc[0, columns].tolist() == ["kvm-ept-2008", "kvm_ept", 3_000_000, 20_000_000, fabricated.kvm().cycles, 1.5]
     assert frame.loc[0, "time_ns"] == pytest.approx(fabricated.kvm().cycles / 3)

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from hwmodel.core.ledger import BUCKETS, HEAD
+from hwmodel.core.ledger import BUCKETS, HEAD, IDLE
 from hwmodel.core.tables import (
+    ASLEEP,
     COSTS,
     CPU,
     CTL,
@@ -15,6 +16,7 @@ from hwmodel.core.tables import (
     ENTRY,
     FRAME,
     I64,
+    KERNEL,
     LINK,
     LOCKROW,
     NEVER,
@@ -35,7 +37,7 @@ from hwmodel.core.tables import (
 from hwmodel.op import FILE_SHIFT, MMAP, Agent
 from hwmodel.parts import bank
 from hwmodel.parts.paging_caches import CPU_BANKS, cache_bank, cpu_banks
-from hwmodel.primary import fault, gather, notify, ranges, shootdown, split, syscalls, zap
+from hwmodel.primary import fault, gather, memory, notify, ranges, shootdown, split, syscalls, zap
 from hwmodel.primary.policy import policy_row
 
 CAPACITY = {"nodes": 256, "frames": 8192, "links": 2048, "entries": 1024, "vmas": 256}
@@ -45,8 +47,11 @@ LATEST, SUM = 1 << 58, 1 << 62
 OF_ROWS = {
     "faults": fault.FAULTED, "splits": split.SPLITTING, "notices": notify.NOTIFYING, "flushes": shootdown.FLUSHED,
     "calls": syscalls.CALL, "spans": ranges.SPAN, "unmaps": zap.UNMAP, "gathers": gather.GATHER,
+    "wants": memory.WANT,
 }  # fmt: skip
 """The tables in which the kernel's chains keep what they know of a row."""
+IDLE_PHASE = {CPU: DONE, ENGINE: DONE, KERNEL: ASLEEP, REQUEST: VACANT}
+"""The phase of a row with nothing to do."""
 THP = {"never": 0, "madvise": 1, "always": 2}
 
 
@@ -80,7 +85,7 @@ def build(machine: Any, design: ModuleType, agents: tuple[Agent, ...], capacity:
     first_bank = len(geometry)
     outstanding = design.outstanding(machine)
     banks, ways = bank.build(geometry + design.geometry(machine, engines))
-    n = cpus + engines
+    n = cpus + engines + design.threads(machine)
     rows = n + engines * outstanding
     size, book = dict.fromkeys(CAPACITY, capacity) if capacity else CAPACITY, design.BOOK
     m = Machine(
@@ -94,7 +99,9 @@ def build(machine: Any, design: ModuleType, agents: tuple[Agent, ...], capacity:
         banks=banks, ways=ways, locks=np.zeros(spaces + design.lock_count(spaces, engines), LOCKROW), pending=np.zeros((n, rows), I64),
         files=np.full(1, -1, I64),
     )  # fmt: skip
-    set_control(machine, m, cpus, engines, outstanding)
+    ctl = m.ctl[0]
+    ctl.cpus, ctl.engines, ctl.agents, ctl.outstanding, ctl.spaces = cpus, cpus + engines, n, outstanding, spaces
+    set_control(machine, m)
     m.locks["writer"] = -1
     set_rows(machine, m, agents, row_of)
     set_spaces(m, agents)
@@ -104,15 +111,15 @@ def build(machine: Any, design: ModuleType, agents: tuple[Agent, ...], capacity:
     return m, dev, row_of
 
 
-def set_control(machine: Any, m: Machine, cpus: int, engines: int, outstanding: int) -> None:
+def set_control(machine: Any, m: Machine) -> None:
     """Fill CTL from the configuration."""
     ctl = m.ctl[0]
-    ctl.cpus, ctl.agents, ctl.outstanding, ctl.spaces = cpus, cpus + engines, outstanding, m.spaces.size
     ctl.shift = machine.get("engine.lookahead_records").bit_length() - 2  # two blocks make the lookahead window
     ctl.total = ctl.first_segv = NEVER
     ctl.latest = min(LATEST, SUM // m.rows.size)
     ctl.node_free = ctl.frame_free = ctl.block_free = ctl.link_free = ctl.entry_free = -1
-    ctl.frame_limit = machine.get("memory.size_mib") * 256
+    ctl.frame_limit = ctl.free = machine.get("memory.size_mib") * 256
+    ctl.reclaimer = -1
     ctl.thp, ctl.fault_around = THP[machine.get("kernel.thp")], machine.get("kernel.fault_around_pages")
     ctl.gather_pages, ctl.ceiling = machine.get("kernel.gather_pages"), machine.get("kernel.flush_ceiling_pages")
     ctl.stack_limit, ctl.stack_guard = machine.get("kernel.stack_limit_mib") * 256, machine.get("kernel.stack_guard_pages")
@@ -124,11 +131,13 @@ def set_rows(machine: Any, m: Machine, agents: tuple[Agent, ...], row_of: np.nda
     """Give each row its role, its CPU and banks, and each agent's row its space."""
     ctl = m.ctl[0]
     for r, row in enumerate(m.rows):
-        row.role = CPU if r < ctl.cpus else ENGINE if r < ctl.agents else REQUEST
+        row.role = CPU if r < ctl.cpus else ENGINE if r < ctl.engines else KERNEL if r < ctl.agents else REQUEST
         row.agent = r if r < ctl.agents else ctl.cpus + (r - ctl.agents) // ctl.outstanding
         row.cpu, row.group, row.socket, row.unused = r, r, r // ctl.per_socket, 1
         row.banks, row.access_cost = 1 + r * CPU_BANKS, m.costs[0].access
-        row.phase, row.block, row.loads = DONE if row.role != REQUEST else VACANT, NEVER, row.role == CPU
+        row.phase, row.block, row.loads = IDLE_PHASE[row.role], NEVER, row.role == CPU
+        if row.role == KERNEL:
+            row.space, row.blocked, row.wait_account, row.wait_until = -1, 1, IDLE, NEVER
     for agent, r in zip(agents, row_of, strict=True):
         row = m.rows[r]
         row.unused = row.phase = row.block = 0
@@ -142,6 +151,7 @@ def set_spaces(m: Machine, agents: tuple[Agent, ...]) -> None:
     for number, space in enumerate(m.spaces):
         space.root, space.born = number, 1
     m.ctl["node_top"] = m.spaces.size
+    m.ctl["free"] -= m.spaces.size
 
 
 def set_lazy(machine: Any, m: Machine) -> None:

@@ -4,6 +4,7 @@ from hwmodel.core import order
 from hwmodel.core.ledger import IDLE, ORDER_WAIT, WORK, account, counter, latency
 from hwmodel.core.queue import next_record
 from hwmodel.core.tables import (
+    ASLEEP,
     BIRTH,
     CPU,
     DESIGN,
@@ -13,6 +14,7 @@ from hwmodel.core.tables import (
     FLUSH,
     FLUSH_ACKED,
     FLUSH_ARRIVES,
+    KERNEL,
     NEVER,
     NO_EXECUTE,
     NOTICE,
@@ -30,7 +32,7 @@ from hwmodel.core.tables import (
 )  # fmt: skip
 from hwmodel.jit import part, routine
 from hwmodel.op import COMPUTE, CONTINUES, FETCH, SYSCALL
-from hwmodel.primary import access, fault, notify, shootdown, split, syscalls
+from hwmodel.primary import access, fault, memory, notify, shootdown, split, syscalls
 
 FINISHED, NEED_INPUT, NEED_ROOM, DEADLOCK, EXHAUSTED, TOO_LATE = range(6)
 INSTRUCTION = account("instruction", WORK, "instructions: gaps, COMPUTE records, fetches")
@@ -47,8 +49,10 @@ def drive(m, dev, translate, request, may_act, advance, deliver):
     ctl = m.ctl[0]
     while True:
         i = earliest(m)
+        if (i < 0 or m.rows[i].phase == ASLEEP) and all_done(m):
+            return FINISHED
         if i < 0:
-            return FINISHED if all_done(m) else DEADLOCK
+            return DEADLOCK
         row, ctl.now = m.rows[i], m.due[i]
         if row.phase == READY:
             ahead(m, dev, i, horizon(m, i), translate)
@@ -71,6 +75,8 @@ def drive(m, dev, translate, request, may_act, advance, deliver):
             m.due[i] = NEVER  # the row's own message was on the way until now; the row parks
         if ctl.waiting > 0:
             order.release_waiting(m)
+        if ctl.starving > 0:
+            memory.serve(m)
         if ctl.exhausted:
             return EXHAUSTED
         if row.clock >= ctl.latest or m.rows[row.cpu].busy_until >= ctl.latest:
@@ -223,7 +229,7 @@ def chain(m, dev, i, may_act, advance, deliver):
     phase = row.phase
     if row.role == REQUEST and not may_act(m, dev, i):
         return
-    if phase >= DESIGN:
+    if phase >= DESIGN or phase == ASLEEP:
         advance(m, dev, i)
     elif phase == NOTICE_ARRIVES:
         deliver(m, dev, i)
@@ -265,8 +271,9 @@ def is_short(m):
 
 @part
 def all_done(m):
-    """Return whether every agent is done and every request vacant."""
+    """Return whether every agent is done, every thread of the kernel asleep, and every request vacant."""
     for j in range(m.rows.size):
-        if m.rows[j].phase != (VACANT if m.rows[j].role == REQUEST else DONE):
+        row = m.rows[j]
+        if row.phase != (VACANT if row.role == REQUEST else ASLEEP if row.role == KERNEL else DONE):
             return False
     return True

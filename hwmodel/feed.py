@@ -2,7 +2,7 @@
 
 from hwmodel.byref import by_reference
 from hwmodel.core.order import opens
-from hwmodel.core.tables import PAGE_FRAMES, PAGE_LINKS, PAGE_NODES, PFN, ZERO, A, D, P, W
+from hwmodel.core.tables import HUGE, PAGE_FRAMES, PAGE_LINKS, PAGE_NODES, PFN, ZERO, A, D, P, W
 from hwmodel.jit import entry, part
 from hwmodel.op import (
     BRK,
@@ -17,7 +17,8 @@ from hwmodel.op import (
     SYNC,
 )
 from hwmodel.parts import radix
-from hwmodel.primary import fault, fork, frames, vmas
+from hwmodel.primary import fault, fork, frames, memory, vmas
+from hwmodel.primary.kinds import page_of
 
 
 @entry
@@ -116,9 +117,14 @@ def populate(tables, space, first, last):
             return at
         k = vmas.find(m, space, at)
         v = m.vmas[k]
-        if v.mapping == HUGETLB:
+        huge = v.mapping == HUGETLB
+        if not memory.is_there(m, pages_for(m, v, root, at), huge):
+            m.ctl[0].exhausted = memory.BEFORE_TIME
+        elif huge:
             radix.make(m, root, at, 2)
-            pte = fault.map_block(m, space, at) | (W | D if v.prot & PROT_WRITE else 0) | vmas.execute_bit(v)
+            m.ctl[0].free -= 1  # the table laid by
+            block = frames.take_block(m) << PFN | HUGE | P
+            pte = fault.map_leaf(m, space, at, block) | (W | D if v.prot & PROT_WRITE else 0) | vmas.execute_bit(v)
             radix.put(m, root, at, 2, pte)
             vmas.prepare(m, k)
             at += 512
@@ -131,18 +137,34 @@ def populate(tables, space, first, last):
 
 
 @part
+def pages_for(m, v, root, at):
+    """Return the frames that populating page `at`, or its huge page, takes, tables included."""
+    if v.mapping == HUGETLB:
+        return 512 + radix.missing(m, root, at, 2) + 1
+    anonymous = is_private(v) and v.prot & PROT_WRITE
+    absent = not is_private(v) or v.mapping == PRIVATE_FILE
+    new = anonymous or (absent and frames.cached(m, v.file, page_of(v, at)) < 0)
+    return radix.missing(m, root, at, 1) + (1 if new else 0)
+
+
+@part
+def is_private(v):
+    """Return whether a VMA's own pages come from its writes."""
+    return v.mapping == PRIVATE or v.mapping == PRIVATE_FILE
+
+
+@part
 def page_for(m, k, space, vpn):
     """Return the pte of a populated page of row k: a private writable page is written, others are as after a read."""
     v = m.vmas[k]
-    private = v.mapping == PRIVATE or v.mapping == PRIVATE_FILE
-    if private and v.prot & PROT_WRITE:
-        pfn = frames.take(m)
-        frames.mapped(m, pfn, space, vpn)
+    if is_private(v) and v.prot & PROT_WRITE:
         vmas.prepare(m, k)
-        return pfn << PFN | P | W | A | D | vmas.execute_bit(v)
+        return fault.map_leaf(m, space, vpn, frames.take(m) << PFN | P) | W | D | vmas.execute_bit(v)
     if v.mapping == PRIVATE:
         return P | A | ZERO | vmas.execute_bit(v)
-    return fault.map_cached(m, v, space, vpn) | (W if not private and v.prot & PROT_WRITE else 0)
+    if frames.cached(m, v.file, page_of(v, vpn)) < 0:
+        frames.cache(m, v.file, page_of(v, vpn), frames.take(m))
+    return fault.map_cached(m, v, space, vpn) | (W if not is_private(v) and v.prot & PROT_WRITE else 0)
 
 
 @part

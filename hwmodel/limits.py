@@ -4,7 +4,7 @@ The engine checks the clocks after every step. One step adds a cost times a numb
 product of any step fits in 63 bits.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from hwmodel.config.common import Common
 from hwmodel.config.section import declared
 from hwmodel.core.tables import ENGINE, I64, NEVER, Machine
 from hwmodel.op import COMPUTE, CONTINUES, FETCH, MOST_COUNT, READ, SYSCALL, WRITE
+from hwmodel.primary.frames import SPACE_SHIFT
 from hwmodel.trace import Trace
 
 STEP = 1 << 61
@@ -84,6 +85,23 @@ def too_late(m: Machine, costs: Mapping[str, int]) -> ConfigError:
         f"{setting_of(name)}: the clock passes {told(int(ctl.latest))}, the latest time there is, at record {record}"
         f" (the highest cost is {cost} cycles)"
     )
+
+
+def out_of_memory(m: Machine, names: Sequence[str]) -> ConfigError:
+    """Return the error of a run without enough memory: which agent needs it (they are given by name), and who holds it."""
+    ctl, row, owner = m.ctl[0], int(m.ctl[0].exhausted) - 1, m.frames["owner"][: m.ctl[0].frame_top]
+    cached, private = m.frames["cached"][: ctl.frame_top], m.frames["refs"][: ctl.frame_top] > m.frames["cached"][: ctl.frame_top]
+    used = {f"address space {s}": int(n) for s, n in enumerate(np.bincount(owner[(owner >= 0) & (cached == 0) & private] >> SPACE_SHIFT))}
+    used["the page cache"] = int(cached.sum())
+    used["page tables and pages on their way"] = int(ctl.frame_limit - ctl.free) - sum(used.values())
+    held = ", ".join(f"{who} {n}" for who, n in sorted(used.items(), key=lambda entry: -entry[1])[:4] if n)
+    needs = "the memory before the first record needs more frames"
+    if row >= 0:
+        want = m.wants[row]
+        block = ", 512 of them in a block," if want.block else ""
+        needs = f"{names[m.rows[row].agent]} needs {want.frames} more frames{block} at cycle {ctl.now}"
+    free = f"{ctl.free} of {ctl.frame_limit} are free (held: {held})"
+    return ConfigError(f"memory.size_mib: {ctl.frame_limit // 256} MiB are not enough: {needs}, and {free}")
 
 
 def told(time: int) -> str:

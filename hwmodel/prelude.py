@@ -4,9 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from hwmodel import feed
+from hwmodel import feed, limits
 from hwmodel.build import grow, longer_files
-from hwmodel.config import ConfigError
 from hwmodel.core.tables import Machine
 from hwmodel.op import ARG, MMAP, POPULATE, pages_of
 from hwmodel.trace import Trace
@@ -44,7 +43,7 @@ def populate(m: Machine, space: int, ops: np.ndarray, k: int) -> Machine:
         m = grow(m)
         at = feed.populate(m, space, at, last)
         if m.ctl[0].exhausted:
-            raise ConfigError(f"memory.size_mib: {int(m.ctl[0].frame_limit) // 256} MiB are not enough for the trace's prelude")
+            raise limits.out_of_memory(m, ())
     return m
 
 

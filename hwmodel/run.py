@@ -7,7 +7,6 @@ import numpy as np
 
 from hwmodel import engine, feed, limits
 from hwmodel.build import build, grow, longer_files
-from hwmodel.config import ConfigError
 from hwmodel.core.ledger import IDLE
 from hwmodel.core.tables import NEVER, QUEUED, Machine
 from hwmodel.measure.result import Result
@@ -78,13 +77,12 @@ class Run:
             why = self._design.run(self.m, self.dev)
             if why in (engine.FINISHED, engine.NEED_INPUT):
                 return bool(why == engine.FINISHED)
-            ctl = self.m.ctl[0]
             if why == engine.EXHAUSTED:
-                raise ConfigError(f"memory.size_mib: {int(ctl.frame_limit) // 256} MiB are not enough for the trace's pages")
+                raise limits.out_of_memory(self.m, [self._describe(r).name for r in range(self.m.ctl[0].agents)])
             if why == engine.TOO_LATE:
                 raise limits.too_late(self.m, self._machine.costs())
             if why != engine.NEED_ROOM:
-                raise DeadlockError(f"deadlock at cycle {int(ctl.now)}: {waiting(self.m)}")
+                raise DeadlockError(f"deadlock at cycle {int(self.m.ctl[0].now)}: {waiting(self.m)}")
             self.grow()
 
     def grow(self) -> None:
@@ -110,6 +108,8 @@ class Run:
         for agent, row in zip(self._trace.agents, self._row_of, strict=True):
             if row == r:
                 return AgentInfo(agent.name, agent.role, agent.space)
+        if r >= self.m.ctl[0].engines:
+            return AgentInfo(f"kernel thread {r - self.m.ctl[0].engines}", "kernel", -1)
         return AgentInfo(f"cpu{r} (no agent)", "cpu", -1)
 
 

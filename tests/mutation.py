@@ -3,8 +3,8 @@
 The faults are in tests/mutations/*.toml: a name, a file, the exact text that is replaced (it is there once) and what it becomes; those of
 `both.toml` change the oracle in the same way, as a rule does that was misread twice. Each is planted in a copy of the tree, where the
 suite runs tier by tier with the JIT off until a test fails: first what is nearest to the file, then the contract, races and audits, then
-all else that can run without the JIT. A tier that takes much longer than on the unchanged tree is caught too: the fault made a loop.
-A tier must be green on the unchanged tree before it judges anything. Exit status 1: less than 95 % were caught; 2: it is not green.
+all else, compiled, as much of it takes hours without the JIT. A tier that takes much longer than on the unchanged tree is caught too: the
+fault made a loop. A tier must be green on the unchanged tree before it judges anything. Exit status 1: less than 95 % were caught; 2: it is not green.
 """
 
 import argparse
@@ -37,15 +37,16 @@ OPTIONS = ("-x", "-q", "--tb=no", "-rfE", "-m", "not long and not notebook", "-W
 """NumPy's scalars warn where compiled integers wrap."""
 TIMES = "tests/model/test_01_rows_times.py"
 """Twelve seconds with the JIT off, and few faults change what it looks at: not with the calculations by hand, but after them."""
-COMPILED = ("tests/test_equality.py", "tests/model", "tests/contract")
+COMPILED = ("compiled", "tests/test_equality.py", "tests/model", "tests/contract")
 """What the last tier runs with the JIT on and bounds checked, if it is asked for."""
 BY_HAND = ("tests/model", "--ignore=" + TIMES)
 RANDOM = tuple(f"tests/test_equality.py::test_kernels_equal_the_oracle[{block}-{design}]"
                for block in (0, 1) for design in names())  # fmt: skip
 DEEP = ("tests/test_audit.py", "tests/races", "tests/judges/test_walks.py", "tests/test_memory.py", "tests/contract", TIMES)
-REST = ("tests/test_equality.py", "tests/test_trace.py", "tests/test_bad_input.py", "tests/analysis")
-READING = ("tests/workloads",)
-OTHERS = ("tests/model", "tests/test_trace.py", "tests/test_bad_input.py", "tests/analysis")
+REST = ("compiled", "tests/test_equality.py", "tests/test_trace.py", "tests/test_bad_input.py", "tests/analysis")
+READING = ("compiled", "tests/workloads")
+OTHERS = ("compiled", "tests/model", "tests/test_trace.py", "tests/test_bad_input.py", "tests/analysis")
+ANALYSIS = ("compiled", "tests/analysis")
 RESULTS = ("tests/analysis/test_metrics.py", "tests/analysis/test_result.py", "tests/analysis/test_comparison.py")
 SETTINGS = ("tests/test_config.py", "tests/test_config_files.py")
 OF_LACKEY, OF_THREADS, OF_DYNAMORIO = (f"tests/workloads/test_{name}.py" for name in ("lackey", "threads", "drmemtrace"))
@@ -159,8 +160,8 @@ def tiers(fault: Fault, compiled: bool) -> list[tuple[str, ...]]:
     if nearest is None:
         order = [*((RANDOM, BY_HAND) if fault.kind == "kernel" else (BY_HAND, RANDOM)), DEEP, REST]
     else:
-        order = [nearest, READING if file.startswith("workloads/") else OTHERS if file.startswith("hwmodel/") else ("tests/analysis",)]
-    return [*order, ("compiled", *COMPILED)] if compiled else order
+        order = [nearest, READING if file.startswith("workloads/") else OTHERS if file.startswith("hwmodel/") else ANALYSIS]
+    return [*order, COMPILED] if compiled else order
 
 
 class Copy:

@@ -233,7 +233,13 @@ def a_device_that_may_write_too_much(m, dev):
     return f"{where}: page"
 
 
+def a_free_frame_too_many(m, dev):
+    m.ctl[0].free += 1
+    return "frames are said to be free"
+
+
 DAMAGES = [
+    a_free_frame_too_many,
     a_reference_too_many, another_owner, a_mapping_twice, a_frame_in_use_that_is_free, a_free_frame_that_is_lost, a_free_frame_twice,
     a_page_of_a_file_that_is_not_marked, another_page_of_the_file, a_free_node_in_use, a_node_that_is_lost, a_free_node_with_entries,
     a_leaf_where_a_table_belongs, a_link_that_is_lost, a_gather_that_is_not_empty, a_vma_too_short, vmas_that_overlap, vmas_not_merged,

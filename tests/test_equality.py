@@ -5,8 +5,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.designs import those_with_a_twin
-from tests.support.equality import differences
-from tests.support.random_traces import random_case, random_machine, random_trace
+from tests.support.equality import differences, tight_case
+from tests.support.random_traces import random_machine, random_trace
 
 DESIGNS = those_with_a_twin()
 
@@ -15,7 +15,7 @@ DESIGNS = those_with_a_twin()
 @pytest.mark.parametrize("block", range(6))
 def test_kernels_equal_the_oracle(design, block):
     for seed in range(25 * block, 25 * block + 25):
-        assert differences(*random_case(seed, design, 80)) == [], f"seed {seed}"
+        assert differences(*tight_case(seed, design, 80)) == [], f"seed {seed}"
 
 
 @pytest.mark.parametrize("design", DESIGNS)
@@ -30,27 +30,27 @@ def test_hypothesis_finds_no_difference(design, rng, size):
 @pytest.mark.parametrize("design", DESIGNS)
 def test_kernels_equal_the_oracle_as_shipped(design):
     for seed in range(1000, 1020):
-        assert differences(*random_case(seed, design, 80)) == [], f"seed {seed}"
+        assert differences(*tight_case(seed, design, 80)) == [], f"seed {seed}"
 
 
 @pytest.mark.jit_off
 @pytest.mark.parametrize("design", DESIGNS)
 def test_kernels_equal_the_oracle_without_the_jit(design):
     for seed in range(2000, 2004):
-        assert differences(*random_case(seed, design, 40)) == [], f"seed {seed}"
+        assert differences(*tight_case(seed, design, 40)) == [], f"seed {seed}"
 
 
 @pytest.mark.parametrize("design", DESIGNS)
 @pytest.mark.parametrize("options", [{"runahead": False}, {"chunk": 7}, {"chunk": 1, "runahead": False}, {"capacity": 1}], ids=str)
 def test_what_changes_no_result(design, options):
     for seed in range(3000, 3012):
-        assert differences(*random_case(seed, design, 80), **options) == [], f"seed {seed}"
+        assert differences(*tight_case(seed, design, 80), **options) == [], f"seed {seed}"
 
 
 @pytest.mark.parametrize(("seed", "design"), [(10_341, "gru"), (10_426, "gru"), (10_684, "gru"), (10_063, "kvm_ept")])
 def test_what_once_differed(seed, design):
     """Near CPUs that answered before the interrupts had reached the far ones; a violation without a right."""
-    assert differences(*random_case(seed, design, 150)) == []
+    assert differences(*tight_case(seed, design, 150)) == []
 
 
 @pytest.mark.long
@@ -58,4 +58,4 @@ def test_what_once_differed(seed, design):
 @pytest.mark.parametrize("block", range(18))
 def test_kernels_equal_the_oracle_at_length(design, block):
     for seed in range(10_000 + 50 * block, 10_050 + 50 * block):
-        assert differences(*random_case(seed, design, 150)) == [], f"seed {seed}"
+        assert differences(*tight_case(seed, design, 150)) == [], f"seed {seed}"

@@ -31,8 +31,8 @@ def table(*columns: str) -> np.dtype:
     return np.dtype((np.record, [(name, I64) for name in columns]))
 
 
-CPU, ENGINE, REQUEST = 0, 1, 2
-"""Roles of a row: a CPU, a secondary engine, an outstanding request of an engine."""
+CPU, ENGINE, REQUEST, KERNEL = 0, 1, 2, 3
+"""Roles of a row: a CPU, a secondary engine, an outstanding request of an engine, a thread of the kernel on a CPU to itself."""
 
 # Ordered work pending for the head access of a READY row (0: none): page walk, dirty-bit update, fault for lack of the right to fetch
 WALK, DIRTY, NO_EXECUTE = 1, 2, 3
@@ -40,8 +40,8 @@ WALK, DIRTY, NO_EXECUTE = 1, 2, 3
 NO_REASON, GATE, BIRTH, EPOCH, OPENER = 0, 1, 2, 3, 4
 
 # Phases of the engine's and the kernel's chains; a design's own phases begin at DESIGN
-READY, DONE, VACANT = 0, 1, 2
-FAULT, FAULT_LOCKED, COMMIT, COW_SET, COW_END, COW_DONE = 10, 11, 12, 13, 14, 15
+READY, DONE, VACANT, ASLEEP = 0, 1, 2, 3
+FAULT, FAULT_LOCKED, COMMIT, COW_SET, COW_END, COW_DONE, ALLOC = 10, 11, 12, 13, 14, 15, 16
 SPLIT, SPLIT_SET, SPLIT_END, SPLIT_DONE = 20, 21, 22, 23
 NOTICE, NOTICE_ARRIVES, FLUSH, FLUSH_ARRIVES, FLUSH_ACKED = 30, 31, 32, 33, 34
 LOCK, UNLOCK, END = 40, 41, 42
@@ -61,9 +61,11 @@ PAGE_NODES, PAGE_FRAMES, PAGE_LINKS = 8, 1040, 520
 """The most rows that one page mapped before time 0 takes; never more than a step takes."""
 
 CTL = table(
-    "cpus", "agents", "outstanding", "spaces",  # rows: cpus, engines up to agents, then outstanding for each engine
+    "cpus", "engines", "agents", "outstanding", "spaces",  # rows: CPUs up to cpus, engines up to engines, kernel threads up to agents,
+                                                           # then outstanding for each engine
     "shift", "runahead", "fed", "references", "total", "waiting", "poised", "now", "latest",  # block = index >> shift; total: or NEVER
-    "node_top", "node_free", "frame_top", "frame_free", "block_free", "frame_limit", "exhausted",
+    "node_top", "node_free", "frame_top", "frame_free", "block_free", "frame_limit", "free",
+    "exhausted", "starving", "reclaimer",  # the row that can't have memory, plus 1; rows that wait for it; the row that reclaims it, or -1
     "link_top", "link_free", "entry_top", "entry_free", "vma_count", "anon_vmas",
     "first_segv", "thp", "fault_around", "gather_pages", "ceiling", "stack_limit", "stack_guard",  # pages
     "bau", "per_socket", "stlb_huge",
@@ -135,7 +137,7 @@ class Machine(NamedTuple):
     costs: np.ndarray  # COSTS[1]
     policy: np.ndarray  # policy.POLICY[1]
     due: np.ndarray  # int64[row]  the time at which the row acts next
-    rows: np.ndarray  # ROW[row]  CPUs, engines, requests
+    rows: np.ndarray  # ROW[row]  CPUs, engines, kernel threads, requests
     faults: np.ndarray  # fault.FAULTED[row]
     splits: np.ndarray  # split.SPLITTING[row]
     notices: np.ndarray  # notify.NOTIFYING[row]
@@ -144,6 +146,7 @@ class Machine(NamedTuple):
     spans: np.ndarray  # ranges.SPAN[row]
     unmaps: np.ndarray  # zap.UNMAP[row]
     gathers: np.ndarray  # gather.GATHER[row]
+    wants: np.ndarray  # memory.WANT[row]
     queue: np.ndarray  # QUEUED[n]  records not yet begun; an agent's are [head, tail)
     ledger: np.ndarray  # int64[agent, account]
     counts: np.ndarray  # int64[agent, counter]

@@ -21,7 +21,7 @@ class AgentInfo:
     ----------
     name : str
         The agent's name, or for example "cpu3 (no agent)".
-    role : "cpu" or "device"
+    role : "cpu", "device" or "kernel"
         The side for which its cycles count.
     space : int
         Number of its address space; -1 without an agent.
@@ -70,7 +70,7 @@ class Tally(Mapping[str, int]):
         ----------
         name : str
             The column.
-        role : "cpu" or "device", optional
+        role : "cpu", "device" or "kernel", optional
             Only agents of this role.
 
         Raises

@@ -18,8 +18,9 @@ def index(vpn, level):
 
 @routine
 def new_node(m):
-    """Take an empty table and return it: the one freed last, else the next never used."""
+    """Take an empty table, a page of memory, and return it: the one freed last, else the next never used."""
     ctl = m.ctl[0]
+    ctl.free -= 1
     if ctl.node_free >= 0:
         node = ctl.node_free
         ctl.node_free = m.nodes[node, 0]
@@ -35,6 +36,7 @@ def free_node(m, node):
     ctl = m.ctl[0]
     m.nodes[node, 0] = ctl.node_free
     ctl.node_free = node
+    ctl.free += 1
 
 
 @part
@@ -89,6 +91,18 @@ def make(m, root, vpn, level):
             made += 1
         node = entry >> PFN
     return made
+
+
+@part
+def missing(m, root, vpn, level):
+    """Return how many tables of `vpn` down to `level` are missing."""
+    node = root
+    for above in range(4, level, -1):
+        entry = m.nodes[node, index(vpn, above)]
+        if not entry & TABLE:
+            return above - level
+        node = entry >> PFN
+    return 0
 
 
 @part

@@ -9,6 +9,7 @@ from hwmodel.primary import (  # noqa: F401
     fault,
     fork,
     gather,
+    memory,
     notify,
     protect,
     ranges,

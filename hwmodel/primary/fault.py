@@ -1,4 +1,4 @@
-"""Page faults in any row: FAULT chooses, COMMIT installs, COW goes through a notice and a flush (docs/model.md section 6).
+"""Page faults in any row: FAULT chooses and takes memory, COMMIT installs, COW goes through a notice and a flush (docs/model.md section 6).
 
 Linux 6.12 mm/memory.c handle_mm_fault, do_anonymous_page, do_wp_page, do_fault_around; mm/huge_memory.c.
 """
@@ -6,13 +6,48 @@ Linux 6.12 mm/memory.c handle_mm_fault, do_anonymous_page, do_wp_page, do_fault_
 from hwmodel.core import clock, locks
 from hwmodel.core.ledger import KERNEL, SERVICE, account, counter, latency, record
 from hwmodel.core.queue import complete_access
-from hwmodel.core.tables import COMMIT, COW_DONE, COW_END, COW_SET, CPU, FAULT, FAULT_LOCKED, HUGE, PFN, READY, ZERO, A, D, P, W, table
+from hwmodel.core.tables import (
+    ALLOC,
+    COMMIT,
+    COW_DONE,
+    COW_END,
+    COW_SET,
+    CPU,
+    FAULT,
+    FAULT_LOCKED,
+    HUGE,
+    PFN,
+    READY,
+    ZERO,
+    A,
+    D,
+    P,
+    W,
+    table,
+)
 from hwmodel.jit import part, routine
-from hwmodel.op import HUGETLB, PRIVATE, PRIVATE_FILE, PROT_EXEC, PROT_READ, PROT_WRITE
+from hwmodel.op import HUGETLB, PROT_WRITE
 from hwmodel.parts import radix
-from hwmodel.primary import frames, notify, shootdown, split, vmas
+from hwmodel.primary import frames, hand, memory, notify, shootdown, split, vmas
+from hwmodel.primary.kinds import (
+    ANON,
+    COW,
+    FILE_COW,
+    HUGE_ANON,
+    HUGE_REUSE,
+    HUGE_ZERO_COW,
+    HUGE_ZEROED,
+    REUSE,
+    ZEROED,
+    fills,
+    is_copy,
+    kind_of,
+    page_of,
+    right_of,
+    takes_block,
+    work_of,
+)
 
-ZEROED, ANON, FILE, FILE_COW, REUSE, COW, HUGE_ZEROED, HUGE_ANON, HUGE_REUSE, HUGE_COPY, HUGE_ZERO_COW = range(1, 12)
 OK, SEGV = 0, 1
 FAULTING = account("fault", KERNEL, "page-fault exceptions and their handling, zeroing and copying included")
 GUPS = account("gup", SERVICE, "get_user_pages, without the faults in it")
@@ -23,13 +58,17 @@ COUNT_FILE_COW = counter("faults.file_cow", "write faults on a private file mapp
 COUNT_REUSE = counter("faults.reuse", "write faults that only made the pte writable")
 COUNT_COW = counter("faults.cow", "write faults that replaced a page (copy on write, zero page included)")
 COUNT_HUGE = counter("faults.huge", "faults that mapped a huge page")
+COUNT_FALLBACK = counter("faults.fallback", "faults that took a page, as no block was there for a huge page")
 COUNT_SPURIOUS = counter("faults.spurious", "faults that found the page mapped, or the pte changed under them")
 COUNT_SEGV = counter("segv", "accesses without a right, not retried")
 CPU_FAULT = latency("cpu_fault", "page faults of CPU agents, exception excluded")
-FAULTED = table("vpn", "write", "execute", "held", "then", "bad", "since", "locked", "kind", "pte", "split", "old")
+FAULTED = table(
+    "vpn", "write", "execute", "held", "then", "bad", "since", "locked", "kind", "pte", "split", "small", "page", "cached", "tables", "old"
+)  # fmt: skip
 """A row's fault: the page and right it needs; whether its caller holds the mmap lock; the phases that follow, without a right `bad`; its
-beginning, whether it took the mmap lock; its kind and the pte that FAULT saw; whether a split was just done; the leaf that a copy replaced.
-"""
+beginning, whether it took the mmap lock; its kind and the pte that FAULT saw; whether a split was just done; whether no block was there for
+a huge page; the memory in its hand; the leaf that a copy replaced. In its hand are a page, as a leaf without rights, a page for the page
+cache, likewise (0: none), and a number of page tables."""
 
 
 @part
@@ -47,7 +86,7 @@ def call(m, r, vpn, write, execute, held, then, bad):
 @routine
 def begin(m, r):
     """FAULT: note when the fault begins, take the mmap lock if the VMA is write-locked, then choose the kind of fault."""
-    m.faults[r].since, m.faults[r].locked = clock.time(m, r), 0
+    m.faults[r].since, m.faults[r].locked, m.faults[r].small = clock.time(m, r), 0, 0
     again(m, r)
 
 
@@ -83,13 +122,13 @@ def locked(m, r):
 
 @routine
 def choose(m, r):
-    """Choose the kind of fault and spend the time of its work, then go on to COMMIT."""
+    """Choose the kind of fault, take its memory and spend the time of its work, then go on to COMMIT. ALLOC repeats it."""
     row, fault, costs = m.rows[r], m.faults[r], m.costs[0]
     space, vpn, write = row.space, fault.vpn, fault.write
     k = vmas.find(m, space, vpn)
     if k < 0:
         k = vmas.grow(m, space, vpn)
-    if k < 0 or not m.vmas[k].prot & need_of(fault):
+    if k < 0 or not m.vmas[k].prot & right_of(fault):
         leave(m, r, SEGV, costs.fault)
         return
     root = m.spaces[space].root
@@ -99,86 +138,29 @@ def choose(m, r):
         radix.put(m, root, vpn, 2 if pte & HUGE else 1, pte | A | (D if write else 0))
         leave(m, r, OK, costs.fault)
         return
-    kind = kind_of(m, m.vmas[k], space, fault, pte)
+    v = m.vmas[k]
+    kind = kind_of(m, v, space, fault, pte)
+    if takes_block(kind) and v.mapping != HUGETLB and not memory.is_there(m, hand.need(m, v, root, vpn, kind), 1):
+        fault.small = 1  # THP_FAULT_FALLBACK; a huge zero page is split for it (do_huge_zero_wp_pmd)
+        m.counts[row.agent, COUNT_FALLBACK] += 1
+        kind = kind_of(m, v, space, fault, pte)
     if kind == 0:
         split.call(m, r, vpn, FAULT, FAULTING)
         fault.split = 1
         return
+    row.phase = ALLOC
+    if not memory.ask(m, r, hand.need(m, v, root, vpn, kind), takes_block(kind)):
+        return
     fault.kind, fault.pte, row.phase = kind, pte, COMMIT
-    clock.spend(m, r, FAULTING, costs.fault + work_of(m, m.vmas[k], kind, pte, vpn))
-
-
-@part
-def kind_of(m, v, space, fault, pte):
-    """Return the kind of a fault on this pte; 0: its huge page must be split first."""
-    return of_absent(m, v, space, fault.vpn, fault.write) if pte == 0 else of_present(m, v, pte)
-
-
-@routine
-def of_absent(m, v, space, vpn, write):
-    """Return the kind of a fault without a pte."""
-    if v.mapping == HUGETLB:
-        return HUGE_ANON
-    if v.mapping == PRIVATE:
-        if huge_possible(m, v, space, vpn):
-            return HUGE_ANON if write else HUGE_ZEROED
-        return ANON if write else ZEROED
-    return FILE_COW if write and v.mapping == PRIVATE_FILE else FILE
-
-
-@routine
-def huge_possible(m, v, space, vpn):
-    """Return whether an absent page of this VMA may be faulted in as a huge page."""
-    thp, base = m.ctl[0].thp, vpn >> 9 << 9
-    if v.advice == 2 or thp == 0 or (thp == 1 and v.advice != 1):
-        return False
-    return v.first <= base and base + 512 <= v.last and radix.leaf_level(m, m.spaces[space].root, vpn) != 1
-
-
-@routine
-def of_present(m, v, pte):
-    """Return the kind of a write fault on a read-only pte; 0: its huge page must be split first."""
-    if vmas.is_shared(v):
-        return REUSE
-    if pte & HUGE:
-        if pte & ZERO:
-            return HUGE_ZERO_COW
-        if frames.block_is_exclusive(m, pte >> PFN):
-            return HUGE_REUSE
-        return HUGE_COPY if v.mapping == HUGETLB else 0
-    if not pte & ZERO and m.frames[pte >> PFN].refs == 1 and not m.frames[pte >> PFN].cached:
-        return REUSE
-    return COW
-
-
-@routine
-def work_of(m, v, kind, pte, vpn):
-    """Return the cycles of zeroing, copying and filling the page cache."""
-    costs = m.costs[0]
-    if kind == ANON:
-        return costs.zero_page
-    if kind == HUGE_ANON or kind == HUGE_ZERO_COW:
-        return costs.zero_huge
-    if kind == HUGE_COPY:
-        return costs.copy_huge
-    if kind == COW:
-        return costs.zero_page if pte & ZERO else costs.copy_page
-    if kind == FILE or kind == FILE_COW:
-        fill = costs.cache_page if frames.cached(m, v.file, page_of(v, vpn)) < 0 else 0
-        return fill + (costs.copy_page if kind == FILE_COW else 0)
-    return 0
-
-
-@part
-def page_of(v, vpn):
-    """Return the page of its file that a file mapping has at `vpn`."""
-    return v.offset + vpn - v.first
+    work = costs.fault + work_of(m, v, kind, pte, vpn)
+    clock.spend(m, r, FAULTING, work + hand.take(m, v, root, fault) * costs.table)
 
 
 @part
 def leave(m, r, result, cycles):
     """Return from the fault in this step, which takes `cycles` more."""
     row, fault = m.rows[r], m.faults[r]
+    hand.give_back(m, fault)
     if fault.locked:
         fault.locked = 0
         locks.release(m, r, row.space)
@@ -201,25 +183,13 @@ def note_segv(m, index):
 
 @part
 def is_stale(m, space, fault):
-    """Return whether the fault must be retried: VMA write-locked, gone or reprotected, pte changed, or fault kind changed since FAULT."""
+    """Return whether the fault must be retried: VMA write-locked, gone or reprotected; pte, kind of fault or memory needed changed."""
     if is_write_locked(m, space, fault.vpn):
         return True
-    k, kind, pte = vmas.find(m, space, fault.vpn), fault.kind, fault.pte
-    if k < 0 or not m.vmas[k].prot & need_of(fault) or radix.get(m, m.spaces[space].root, fault.vpn) != pte:
+    k, kind, pte, root = vmas.find(m, space, fault.vpn), fault.kind, fault.pte, m.spaces[space].root
+    if k < 0 or not m.vmas[k].prot & right_of(fault) or radix.get(m, root, fault.vpn) != pte:
         return True
-    return not is_copy(kind) and kind != kind_of(m, m.vmas[k], space, fault, pte)
-
-
-@part
-def is_copy(kind):
-    """Return whether a fault of this kind replaces a page; it then goes on even if the page need no longer be replaced."""
-    return kind == COW or kind == HUGE_COPY or kind == HUGE_ZERO_COW
-
-
-@part
-def need_of(fault):
-    """Return the right that the access needs."""
-    return PROT_WRITE if fault.write else PROT_EXEC if fault.execute else PROT_READ
+    return not is_copy(kind) and (kind != kind_of(m, m.vmas[k], space, fault, pte) or hand.lacks(m, m.vmas[k], root, fault))
 
 
 @routine
@@ -249,18 +219,23 @@ def cow_range(fault):
 
 @routine
 def install(m, r, k):
-    """Put the page of a fault in row k's VMA; return the cycles of page tables made and of fault-around."""
+    """Put the page of a fault in row k's VMA, with what is in its hand; return the cycles of fault-around."""
     v = m.vmas[k]
     row, fault, kind, vpn = m.rows[r], m.faults[r], m.faults[r].kind, m.faults[r].vpn
     root, counts = m.spaces[row.space].root, m.counts[row.agent]
     writable, execute = W if v.prot & PROT_WRITE else 0, vmas.execute_bit(v)
-    if kind == FILE or kind == FILE_COW:
-        frames.cache(m, v.file, page_of(v, vpn))
+    if fills(m, v, vpn, kind):
+        frames.cache(m, v.file, page_of(v, vpn), fault.cached >> PFN)
+        fault.cached = 0
     if kind == ANON or kind == FILE_COW or kind == HUGE_ANON or kind == HUGE_ZEROED:
         vmas.prepare(m, k)
     level = 2 if kind == HUGE_ANON or kind == HUGE_ZEROED or kind == HUGE_REUSE else 1
-    cycles = radix.make(m, root, vpn, level) * m.costs[0].table
-    pte = fault.pte
+    if fault.tables and radix.leaf_level(m, root, vpn) == 2:
+        if level == 1:
+            m.ctl[0].free += 1
+            radix.make(m, root, vpn, 1)
+        fault.tables = 0
+    pte, cycles = fault.pte, 0
     if kind == REUSE or kind == HUGE_REUSE:
         counts[COUNT_REUSE] += 1
         pte |= W | A | D
@@ -269,26 +244,24 @@ def install(m, r, k):
         pte = P | A | ZERO | (HUGE if kind == HUGE_ZEROED else 0) | execute
     elif kind == ANON or kind == FILE_COW:
         counts[COUNT_ANON if kind == ANON else COUNT_FILE_COW] += 1
-        pfn = frames.take(m)
-        frames.mapped(m, pfn, row.space, vpn)
-        pte = pfn << PFN | P | W | A | D | execute
+        pte = map_page(m, row.space, fault) | W | D | execute
     elif kind == HUGE_ANON:
         counts[COUNT_HUGE] += 1
-        pte = map_block(m, row.space, vpn) | writable | (D if fault.write else 0) | execute
+        pte = map_page(m, row.space, fault) | writable | (D if fault.write else 0) | execute
     else:
         counts[COUNT_FILE] += 1
         shared = writable if vmas.is_shared(v) else 0
         pte = map_cached(m, v, row.space, vpn) | shared | (D if shared and fault.write else 0)
         if not fault.write:
-            cycles += map_around(m, v, row.space, vpn, shared) * m.costs[0].map_page
+            cycles = map_around(m, v, row.space, vpn, shared) * m.costs[0].map_page
     radix.put(m, root, vpn, level, pte)
     return cycles
 
 
 @part
 def map_cached(m, v, space, vpn):
-    """Count a mapping of the page-cache page of `vpn` and return a present and accessed pte of the page."""
-    pfn = frames.cache(m, v.file, page_of(v, vpn))
+    """Count a mapping of the page-cache page of `vpn`, which is there, and return a present and accessed pte of the page."""
+    pfn = frames.cached(m, v.file, page_of(v, vpn))
     frames.mapped(m, pfn, space, vpn)
     return pfn << PFN | P | A | vmas.execute_bit(v)
 
@@ -310,13 +283,21 @@ def map_around(m, v, space, vpn, shared):
     return done
 
 
+@part
+def map_page(m, space, fault):
+    """Count the mappings of the page in a fault's hand, and return its leaf, present and accessed."""
+    leaf = fault.page
+    fault.page = 0
+    return map_leaf(m, space, fault.vpn, leaf)
+
+
 @routine
-def map_block(m, space, vpn):
-    """Take a fresh block and return a huge leaf of it, present and accessed."""
-    first, base = frames.take_block(m), vpn >> 9 << 9
-    for k in range(512):
-        frames.mapped(m, first + k, space, base + k)
-    return first << PFN | P | A | HUGE
+def map_leaf(m, space, vpn, leaf):
+    """Count the mapping of each frame of a leaf, which may be huge, and return the leaf, accessed."""
+    pages = 512 if leaf & HUGE else 1
+    for k in range(pages):
+        frames.mapped(m, (leaf >> PFN) + k, space, (vpn & -pages) + k)
+    return leaf | A
 
 
 @routine
@@ -336,12 +317,7 @@ def cow_set(m, r):
     if not old & ZERO:
         for k in range(pages):
             frames.unmapped(m, (old >> PFN) + k, row.space, first + k)
-    if kind == COW:
-        pfn = frames.take(m)
-        frames.mapped(m, pfn, row.space, vpn)
-        radix.put(m, root, vpn, 1, pfn << PFN | P | W | A | D | execute)
-    else:
-        radix.put(m, root, vpn, 2, map_block(m, row.space, vpn) | W | D | execute)
+    radix.put(m, root, vpn, 1 if kind == COW else 2, map_page(m, row.space, fault) | W | D | execute)
     vmas.prepare(m, at)
     fault.old = old
     zero = 1 if kind == HUGE_ZERO_COW else 0  # flush_tlb_range of 512 pages; other kinds flush_tlb_page, which drops a huge entry too
@@ -380,6 +356,8 @@ def step(m, r):
             begin(m, r)
     elif phase == FAULT_LOCKED:
         locked(m, r)
+    elif phase == ALLOC:
+        again(m, r)
     elif phase == COMMIT:
         commit(m, r)
     elif phase == COW_SET:

@@ -18,7 +18,7 @@ from hwmodel.core.tables import (
 from hwmodel.jit import part, routine
 from hwmodel.op import HUGETLB, PRIVATE, PRIVATE_FILE
 from hwmodel.parts import radix
-from hwmodel.primary import frames, gather, notify, ranges, shootdown, vmas, zap
+from hwmodel.primary import frames, gather, memory, notify, ranges, shootdown, vmas, zap
 
 FORKING = account("fork", KERNEL, "copying an address space")
 USER_PAGES = 1 << 35
@@ -62,6 +62,8 @@ def copy(m, r):
         if notify.call(m, r, notify.STOP, span.first, span.last, DUP):
             dup(m, r)
         return
+    if not memory.ask(m, r, tables_for(m, root, child, at, end, kind), 0):
+        return
     span.at, leaves, made = end, 0, 0
     if kind == ranges.IN_TABLE:
         node = radix.table_at(m, root, at, 1)
@@ -77,9 +79,18 @@ def copy(m, r):
         pte = radix.get(m, root, at)
         radix.put(m, root, at, 2, pte & ~W)
         made = radix.make(m, child, at, 2)
+        m.ctl[0].free -= 1
         radix.put(m, child, at, 2, shared(m, call.child, pte, at, 512))
     costs = m.costs[0]
     clock.spend(m, r, FORKING, leaves * costs.fork_pte + made * costs.table + costs.table_scan)
+
+
+@routine
+def tables_for(m, root, child, at, end, kind):
+    """Return how many tables the child takes for the piece [at, end): those missing, and for a huge leaf one laid by (copy_huge_pmd)."""
+    if kind != ranges.IN_TABLE:
+        return radix.missing(m, child, at, 2) + 1
+    return radix.missing(m, child, at, 1) if ranges.has_leaf(m, root, at, end) else 0
 
 
 @part

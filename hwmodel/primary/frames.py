@@ -1,4 +1,7 @@
-"""Page frames: references, reverse map, single frames and blocks of 512 (docs/model.md 5.3), and the page cache (5.4)."""
+"""Page frames: references, reverse map, single frames and blocks of 512 (docs/model.md 5.3), and the page cache (5.4).
+
+Whoever takes a frame has asked `memory` whether there is one.
+"""
 
 from hwmodel.core.tables import PFN, P
 from hwmodel.jit import part, routine
@@ -20,33 +23,46 @@ def reset(m, pfn):
     frame.refs, frame.owner, frame.more, frame.cached = 0, -1, -1, 0
 
 
-@part
-def claim(m, top):
-    """Count the frame numbers below `top` as used, now or earlier, and note if memory is exhausted."""
-    ctl = m.ctl[0]
-    ctl.frame_top = top
-    if top > ctl.frame_limit:
-        ctl.exhausted = 1
-
-
 @routine
 def take(m):
-    """Take a frame without references and return it: the one freed last, else the next never used."""
+    """Take a frame without references and return it: the one freed last, else the next never used, else one of the block freed last."""
     ctl = m.ctl[0]
+    ctl.free -= 1
     pfn = ctl.frame_free
-    if pfn >= 0:
-        ctl.frame_free = m.frames[pfn].more
-    else:
+    if pfn < 0 and ctl.frame_top < ctl.frame_limit:
         pfn = ctl.frame_top
-        claim(m, pfn + 1)
+        ctl.frame_top += 1
+    else:
+        if pfn < 0:
+            break_block(m)
+            pfn = ctl.frame_free
+        ctl.frame_free = m.frames[pfn].more
     reset(m, pfn)
     return pfn
 
 
 @routine
-def take_block(m):
-    """Take 512 aligned frames without references and return the first one."""
+def break_block(m):
+    """Put the frames of the free block that was freed last on the free list, lowest first."""
     ctl = m.ctl[0]
+    first = ctl.block_free
+    ctl.block_free = m.frames[first].more
+    for pfn in range(first, first + 512):
+        push(m, pfn)
+
+
+@part
+def has_block(m):
+    """Return whether 512 aligned frames are free or were never used."""
+    ctl = m.ctl[0]
+    return ctl.block_free >= 0 or ((ctl.frame_top + 511) >> 9 << 9) + 512 <= ctl.frame_limit
+
+
+@routine
+def take_block(m):
+    """Take 512 aligned frames without references and return the first one: the block freed last, else the next never used."""
+    ctl = m.ctl[0]
+    ctl.free -= 512
     first = ctl.block_free
     if first >= 0:
         ctl.block_free = m.frames[first].more
@@ -54,7 +70,7 @@ def take_block(m):
         first = (ctl.frame_top + 511) >> 9 << 9
         for pfn in range(ctl.frame_top, first):
             push(m, pfn)
-        claim(m, first + 512)
+        ctl.frame_top = first + 512
     for pfn in range(first, first + 512):
         reset(m, pfn)
     return first
@@ -66,6 +82,22 @@ def push(m, pfn):
     m.frames[pfn].more = m.ctl[0].frame_free
     m.frames[pfn].owner = -1
     m.ctl[0].frame_free = pfn
+
+
+@part
+def release(m, pfn):
+    """Free a frame that nothing refers to."""
+    push(m, pfn)
+    m.ctl[0].free += 1
+
+
+@part
+def release_block(m, first):
+    """Free a block to which nothing refers."""
+    ctl = m.ctl[0]
+    m.frames[first].more, m.frames[first].owner = ctl.block_free, -1
+    ctl.block_free = first
+    ctl.free += 512
 
 
 @part
@@ -128,7 +160,7 @@ def drop(m, pfn):
     frame = m.frames[pfn]
     frame.refs -= 1
     if frame.refs == 0:
-        push(m, pfn)
+        release(m, pfn)
 
 
 @routine
@@ -139,12 +171,11 @@ def drop_block(m, first):
         m.frames[pfn].refs -= 1
         free += m.frames[pfn].refs == 0
     if free == 512:
-        m.frames[first].more, m.frames[first].owner = m.ctl[0].block_free, -1
-        m.ctl[0].block_free = first
+        release_block(m, first)
         return
     for pfn in range(first, first + 512):
         if m.frames[pfn].refs == 0:
-            push(m, pfn)
+            release(m, pfn)
 
 
 @part
@@ -166,14 +197,13 @@ def cached(m, file, page):
 
 
 @routine
-def cache(m, file, page):
-    """Return the frame of a page of a file, brought into the page cache if needed."""
+def cache(m, file, page, pfn):
+    """Put a frame into the page cache as a page of a file. The cache's own tables are no memory of the machine's (5.3)."""
+    made = 0
     if m.files[file] < 0:
         m.files[file] = radix.new_node(m)
-    pfn = cached(m, file, page)
-    if pfn < 0:
-        pfn = take(m)
-        m.frames[pfn].refs, m.frames[pfn].cached = 1, 1
-        radix.make(m, m.files[file], page, 1)
-        radix.put(m, m.files[file], page, 1, pfn << PFN | P)
-    return pfn
+        made = 1
+    m.frames[pfn].refs, m.frames[pfn].cached = 1, 1
+    made += radix.make(m, m.files[file], page, 1)
+    radix.put(m, m.files[file], page, 1, pfn << PFN | P)
+    m.ctl[0].free += made

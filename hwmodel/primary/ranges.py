@@ -28,6 +28,16 @@ def piece(m, root, at, last):
     return NOTHING_LEFT, last, last
 
 
+@routine
+def has_leaf(m, root, at, end):
+    """Return whether the level-1 table of [at, end) maps any of these pages."""
+    node = radix.table_at(m, root, at, 1)
+    for vpn in range(at, end):
+        if m.nodes[node, vpn & 511] != 0:
+            return True
+    return False
+
+
 @part
 def call_splits(m, r, first, last, then):
     """Let row r's next steps split huge pages, or look for them, where VMAs are cut at the ends of [first, last). Return False."""

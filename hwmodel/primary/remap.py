@@ -5,7 +5,7 @@ from hwmodel.core.tables import HUGE, MOVE, MOVE_END, MOVED, PFN, REMAP, TABLE, 
 from hwmodel.jit import part, routine
 from hwmodel.op import HUGETLB
 from hwmodel.parts import radix
-from hwmodel.primary import epochs, frames, notify, ranges, shootdown, split, vmas, zap
+from hwmodel.primary import epochs, frames, memory, notify, ranges, shootdown, split, vmas, zap
 
 BEGIN = REMAP
 
@@ -96,6 +96,8 @@ def move(m, r):
 def move_table(m, r, root, at, to):
     """Move the entry of level 2, table or huge leaf, as it is."""
     row, span = m.rows[r], m.spans[r]
+    if not memory.ask(m, r, radix.missing(m, root, to, 2), 0):
+        return
     made = radix.make(m, root, to, 2)
     node = radix.table_at(m, root, at, 2)
     entry = m.nodes[node, radix.index(at, 2)]
@@ -115,6 +117,8 @@ def move_table(m, r, root, at, to):
 def move_ptes(m, r, root, at, stop, to):
     """Move the ptes of [at, stop) one by one, and flush the range if any moved."""
     row, span = m.rows[r], m.spans[r]
+    if not memory.ask(m, r, radix.missing(m, root, to, 1) if ranges.has_leaf(m, root, at, stop) else 0, 0):
+        return
     node, leaves, made = radix.table_at(m, root, at, 1), 0, 0
     for vpn in range(at, stop):
         pte = m.nodes[node, vpn & 511]

@@ -28,10 +28,11 @@ def call(m, r, vpn, then, account):
 
 @routine
 def split(m, space, vpn):
-    """Replace a huge leaf by a table of 512 ptes with the same rights."""
+    """Replace a huge leaf by a table of 512 ptes with the same rights: the table that was laid by for it (pgtable_trans_huge_withdraw)."""
     root = m.spaces[space].root
     leaf = radix.get(m, root, vpn)
     flags, pfn = leaf & FLAG_MASK & ~HUGE, leaf >> PFN
+    m.ctl[0].free += 1
     node = radix.new_node(m)
     for k in range(512):
         m.nodes[node, k] = flags if flags & ZERO else (pfn + k) << PFN | flags

@@ -22,9 +22,10 @@ KICKS = BOOK.counter("kvm.kicks", "remote flushes that had to kick a running vCP
 VM = table("ept", "guest", "large", "seq", "in_progress", "low", "high")
 """A VM, one for each address space with vCPUs: its EPT, its guest's table, whether the guest's pages have 2 MiB; mmu_invalidate_seq, the
 envelope of open invalidations."""
-VCPU = table("flush_pending", "kicked", "snapshot", "gfn", "gfn_write", "gfn_pte", "no_right", "open", "issued", "walked")
+VCPU = table("flush_pending", "kicked", "snapshot", "gfn", "gfn_write", "gfn_pte", "no_right", "open", "issued", "walked", "tables")
 """A vCPU: a flush is to be done before it enters its guest; the row whose kick is on the way to it, plus 1; its violation: the sequence
-number taken, the page and right, the pte found, no right to it; whether its access needed software, and since when; cycles of its walk."""
+number taken, the page and right, the pte found, no right to it; whether its access needed software, and since when; cycles of its walk; the
+page tables in its hand (mmu_shadow_page_cache)."""
 
 
 @part
@@ -98,7 +99,7 @@ def zap(m, dev, vm, r):
 def request_flush(m, dev, r):
     """Ask every vCPU of row r's VM to flush before it enters its guest; return how many were asked. Those inside must be kicked."""
     asked = 0
-    for c in range(m.ctl[0].cpus, m.ctl[0].agents):
+    for c in range(m.ctl[0].cpus, m.ctl[0].engines):
         vcpu = dev.vcpus[c]
         if m.rows[c].space == m.rows[r].space:
             asked += 1
@@ -143,7 +144,7 @@ def kicked(m, dev, r):
     """KICKED: make the vCPUs leave their guest, flush and go back; the last answer ends the wait."""
     row, notice, costs, own, now = m.rows[r], m.notices[r], m.costs[0], dev.costs[0], m.due[r]
     ack = 0
-    for c in range(m.ctl[0].cpus, m.ctl[0].agents):
+    for c in range(m.ctl[0].cpus, m.ctl[0].engines):
         vcpu = dev.vcpus[c]
         if vcpu.kicked == r + 1:
             vcpu.kicked = 0
@@ -166,7 +167,7 @@ def zap_all(m, dev, vm, r):
     row, own = m.rows[r], dev.costs[0]
     zapped = clear(m, vm.ept, 0, radix.REACH)
     m.counts[row.agent, ZAPPED] += zapped
-    for c in range(m.ctl[0].cpus, m.ctl[0].agents):
+    for c in range(m.ctl[0].cpus, m.ctl[0].engines):
         if m.rows[c].space == row.space:
             empty_guest(m, c)
     m.notices[r].stage = 4

@@ -3,11 +3,12 @@
 from hwmodel.core.tables import FLAG_MASK, HUGE, PFN, TABLE, A, D, P, W
 from hwmodel.jit import part, routine
 from hwmodel.parts import radix
-from hwmodel.primary import fault, frames, vmas
+from hwmodel.primary import fault, frames, kinds, memory, vmas
 
 GUEST_TABLES = (1 << 35) + (1 << 27)
 """First host page of the memslot with the guest's own page tables, above every page that a trace can name: level 1, then 2, 3, 4, each
 as one linear table."""
+LEVELS = 4  # of the guest's tables and of an EPT
 LEVEL_PAGES = (1 << 26, 1 << 17, 1 << 8, 1)
 
 
@@ -47,19 +48,23 @@ def drop_table(m, ept, gfn):
 
 @routine
 def back(m, vm, space, gfn):
-    """Put a page of the guest's tables into memory and the EPT, at no cost: the guest's kernel built these tables before the run."""
+    """Put a page of the guest's tables into memory and the EPT, at no cost: the guest's kernel built these tables before the run.
+
+    So it can't wait for memory; where there is none, memory is exhausted.
+    """
     root, k = m.spaces[space].root, vmas.find(m, space, gfn)
     pte = radix.get(m, root, gfn)
+    if not memory.is_there(m, 1 + 2 * (LEVELS - 1), 0):
+        m.ctl[0].exhausted = memory.BEFORE_TIME
+        return
     if pte == 0:
-        level = 2 if fault.huge_possible(m, m.vmas[k], space, gfn) else 1
-        radix.make(m, root, gfn, level)
-        if level == 2:
-            pte = fault.map_block(m, space, gfn) | W | D
-        else:
-            pfn = frames.take(m)
-            frames.mapped(m, pfn, space, gfn)
-            pte = pfn << PFN | P | W | A | D
-        radix.put(m, root, gfn, level, pte)
+        huge = kinds.huge_possible(m, m.vmas[k], space, gfn) and memory.is_there(m, 513 + 2 * (LEVELS - 1), 1)
+        radix.make(m, root, gfn, 2 if huge else 1)
+        if huge:
+            m.ctl[0].free -= 1  # the table laid by
+        leaf = frames.take_block(m) << PFN | HUGE | P if huge else frames.take(m) << PFN | P
+        pte = fault.map_leaf(m, space, gfn, leaf) | W | D
+        radix.put(m, root, gfn, 2 if huge else 1, pte)
         vmas.prepare(m, k)
     set_spte(m, vm.ept, gfn, pte)
 
@@ -69,6 +74,7 @@ def use_table(m, node, at):
     """Return the table that entry `at` of a guest's table names, made if missing; the walk sets A, the only bit of such an entry."""
     if m.nodes[node, at] == 0:
         m.nodes[node, at] = radix.new_node(m) << PFN | TABLE
+        m.ctl[0].free += 1  # its page is the guest's (back)
     return m.nodes[node, at] >> PFN
 
 

@@ -14,10 +14,10 @@ from hwmodel.jit import entry, part, routine
 from hwmodel.op import WRITE
 from hwmodel.parts import radix, tlb
 from hwmodel.parts.paging_caches import DTLB, STLB, cpu_banks
-from hwmodel.primary import access, fault
+from hwmodel.primary import access, fault, memory
 from hwmodel.secondary._kvm_notifier import BOOK, VCPU, VCPU_BANKS, VM, empty_guest, is_invalidating, mmu_lock, receive
 from hwmodel.secondary._kvm_spec import COSTS, Spec
-from hwmodel.secondary._kvm_tables import GUEST_TABLES, LEVEL_PAGES, set_spte
+from hwmodel.secondary._kvm_tables import GUEST_TABLES, LEVEL_PAGES, LEVELS, set_spte
 from hwmodel.secondary._kvm_walk import WALKS, walk_guest
 from hwmodel.secondary.protocol import no_request
 
@@ -59,13 +59,14 @@ def build(machine: Any, m: Any, first_bank: int) -> State:
     ctl = m.ctl[0]
     vms, costs = np.zeros(ctl.spaces, VM), cost_row(COSTS, machine.costs())
     vms["large"] = machine.get("guest.page_size") == "2M"
-    for unit, row in enumerate(m.rows[ctl.cpus : ctl.agents]):
+    for unit, row in enumerate(m.rows[ctl.cpus : ctl.engines]):
         row.banks, row.access_cost = first_bank + unit * VCPU_BANKS, m.costs[0].access
         row.loads, row.away, row.leave, row.resume = 1, 1, costs[0].exit + costs[0].kick, costs[0].entry
         m.spaces[row.space].subscribers = 1
-    for space in sorted({int(row.space) for row in m.rows[ctl.cpus : ctl.agents]}):
+    for space in sorted({int(row.space) for row in m.rows[ctl.cpus : ctl.engines]}):
         vms[space].ept, vms[space].guest = ctl.node_top, ctl.node_top + 1
         ctl.node_top += 2
+        ctl.free -= 1  # the EPT's root; the guest's tables are pages of the guest
     return State(vms, np.zeros(m.rows.size, VCPU), costs)
 
 
@@ -169,8 +170,18 @@ def violate(m, dev, i, phase):
 
 @part
 def begin(m, dev, i):
-    """VIOLATION: take the snapshot, make the unlocked check, and look at the CPU's page table on the fast path."""
+    """VIOLATION: take the snapshot, make the unlocked check, and look at the CPU's page table on the fast path.
+
+    Before that the hand is filled with as many tables as an spte may need (mmu_topup_memory_caches): none is allocated under the mmu lock.
+    """
     row, vcpu, vm = m.rows[i], dev.vcpus[i], dev.vms[m.rows[i].space]
+    lacking = LEVELS - 1 - vcpu.tables
+    if lacking > 0:
+        if memory.ask(m, i, lacking, 0):
+            vcpu.tables += lacking
+            m.ctl[0].free -= lacking
+            clock.spend(m, i, VIOLATING, lacking * m.costs[0].table)
+        return
     root = m.spaces[row.space].root
     vcpu.snapshot, vcpu.no_right = vm.seq, 0
     if is_invalidating(vm, vcpu.gfn):
@@ -223,16 +234,18 @@ def take_lock(m, dev, i):
 @part
 def map_page(m, dev, i):
     """MAPPED: install the spte, unless an invalidation has come since the snapshot."""
-    row, vcpu, vm, costs, own = m.rows[i], dev.vcpus[i], dev.vms[m.rows[i].space], m.costs[0], dev.costs[0]
+    row, vcpu, vm, own = m.rows[i], dev.vcpus[i], dev.vms[m.rows[i].space], dev.costs[0]
     if is_stale(vcpu, vm):
         m.counts[i, RETRIES] += 1
         locks.release(m, i, mmu_lock(m, row.space))
         row.phase = ENTER
         return
     made = set_spte(m, vm.ept, vcpu.gfn, vcpu.gfn_pte)
+    vcpu.tables -= made
+    m.ctl[0].free += made
     m.counts[i, SPTES] += 1
     row.phase = MAP_UNLOCK
-    clock.spend(m, i, MAPPING, own.map_spte + made * costs.table)
+    clock.spend(m, i, MAPPING, own.map_spte)
 
 
 @part

@@ -5,7 +5,8 @@ A design must have `Spec`, its settings, and `run`, the entry that hands its ker
     translate(m, dev, i, kind, vpn, now)   look up engine i's current access, privately: access.HIT, REFILLED (look again) or ORDERED
     request(m, dev, i, kind, vpn)          take the ordered step that the access then needs; it may leave the access to a request row
     may_act(m, dev, r)                     may request r take its step now? If not, the design has parked it and wakes it
-    advance(m, dev, r)                     take the next step of a row whose phase is the design's own (DESIGN and above)
+    advance(m, dev, r)                     take the next step of a row whose phase is the design's own (DESIGN and above), or of a thread
+                                           of the kernel that wakes up (ASLEEP)
     deliver(m, dev, r)                     take the next step of the notice in row r; the last one calls notify.returned
 
 `m` is the machine that all designs share (`core.tables.Machine`), `dev` the design's own tables. `translate` may look only at what no step
@@ -25,7 +26,7 @@ from hwmodel.core.ledger import CORE, Book
 from hwmodel.core.tables import I64, NEVER
 from hwmodel.jit import part
 
-DEFAULTS = ("ACCESS_COST", "BOOK", "build", "extra_memory", "geometry", "lock_count", "outstanding", "reach")
+DEFAULTS = ("ACCESS_COST", "BOOK", "build", "extra_memory", "geometry", "lock_count", "outstanding", "reach", "threads")
 
 ACCESS_COST = "access"
 """The cost of an engine's access, which `build` puts into the rows' `access_cost`: its name, for messages."""
@@ -41,6 +42,11 @@ class State(NamedTuple):
 
 def outstanding(machine: Any) -> int:
     """Return how many requests an engine may have outstanding; each is a row that takes steps of its own, beside its engine."""
+    return 0
+
+
+def threads(machine: Any) -> int:
+    """Return how many threads of the kernel work for the design, each on a CPU to itself; `advance` takes their steps, from ASLEEP on."""
     return 0
 
 

@@ -66,6 +66,7 @@ def findings(m, dev=None, quiet=True):
         found += [f"{kind} {n}: {odd}" for n, tree in trees.items() for odd in tree.odd]
     guests = [read_tree(m, vm.guest) for vm in getattr(dev, "vms", ()) if vm.ept > 0]
     found += node_findings(m, [*spaces.values(), *files.values(), *vms.values(), *guests])
+    found += memory_findings(m, dev, list(spaces.values()), list(vms.values()))
     found += frame_findings(m, spaces, files)
     found += list_findings(m)
     found += vma_findings(m)
@@ -137,6 +138,23 @@ def node_findings(m, trees):
 # frames
 
 
+def in_hands(m):
+    """Frames that faults have taken and not yet used."""
+    leaves = [int(leaf) for fault in m.faults for leaf in (fault.page, fault.cached) if leaf]
+    return [(leaf >> PFN) + k for leaf in leaves for k in range(512 if leaf & HUGE else 1)]
+
+
+def memory_findings(m, dev, spaces, vms):
+    """What is free is what neither pages nor page tables have, hung up, laid by for a huge leaf, or in a hand."""
+    ctl = m.ctl[0]
+    used = int((m.frames["refs"][: ctl.frame_top] > 0).sum()) + len(in_hands(m))
+    used -= int((m.frames["owner"][: ctl.frame_top] == APART).sum())
+    tables = sum(tree.nodes.size for tree in [*spaces, *vms]) + sum(int((tree.pages == 512).sum()) for tree in spaces)
+    tables += int(m.faults["tables"].sum()) + int(getattr(dev, "vcpus", np.zeros(1, [("tables", np.int64)]))["tables"].sum())
+    if ctl.free != ctl.frame_limit - used - tables:
+        yield f"{ctl.free} frames are said to be free, but of {ctl.frame_limit} {used} are used and {tables} page tables"
+
+
 def held_back(m):
     """Frames that a gather or a copy on write keeps after their ptes are gone, as often as it does."""
     held = []
@@ -178,6 +196,7 @@ def frame_findings(m, spaces, files):
                       ((n, times[n], frames[n].cached) for n in np.flatnonzero(times != frames["cached"])))  # fmt: skip
     free = free_frames(m)
     times = np.bincount(np.array(free, np.int64), minlength=top)
+    times += np.bincount(np.array(in_hands(m), np.int64), minlength=top)
     yield from listed("frame {} has {} references and is free {} times",
                       ((n, frames[n].refs, times[n]) for n in np.flatnonzero(times != (frames["refs"] == 0))))  # fmt: skip
     judged = sorted(zip(pfn.tolist(), owner.tolist(), strict=True))

@@ -149,13 +149,10 @@ def test_a_shared_huge_page_is_split_and_one_page_copied():
     assert run.counted("faults.", "huge_") == {"faults.huge": 1, "faults.cow": 1, "huge_splits": 1}
 
 
-@pytest.mark.parametrize("before, busy", [
-    ([], dict(kernel__table_ns=1000)), ([read(agent=1), sync()], dict(kernel__shootdown__ack_ns=3000)),
-])  # fmt: skip
-def test_a_page_is_dirty_before_the_write_is_tried_again(before, busy):
-    """A fork finds the page that a fault has put in, in the place of none or of the zero page, while the fault is not over yet."""
-    roles = (CPU, CPU, (CPU, 1))
-    run = run_of(memory(), *before, fork(), write(agent=1), roles=roles, kernel__syscall_ns=500, **busy)
+def test_a_page_is_dirty_before_the_write_is_tried_again():
+    """A fork finds the page that a fault has put in, in the place of the zero page, while the fault is not over yet."""
+    slow = dict(kernel__syscall_ns=500, kernel__shootdown__ack_ns=3000)
+    run = run_of(memory(), read(agent=1), sync(), fork(), write(agent=1), roles=(CPU, CPU, (CPU, 1)), **slow)
     assert (flags(run), flags(run, space=1)) == ("PWAD", "PD")
 
 

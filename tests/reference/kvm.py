@@ -35,7 +35,7 @@ class Machine:
 
     def __init__(self, world, space):
         self.table = PageTable(world.pool)
-        self.guest = PageTable(world.pool)  # the guest's own table, as far as walks have passed: A and D of its leaves
+        self.guest = PageTable(world.pool, frame=0)  # the guest's own table, as far as walks have passed: A and D of its leaves
         self.sequence = self.in_progress = self.low = self.high = 0
         self.lock = Lock(world)
         self.space = space
@@ -60,7 +60,7 @@ class Kvm:
         for vcpu in world.engines:
             vcpu.banks = Processor(world.machine)
             vcpu.banks.add_nested(world.machine)
-            vcpu.in_guest, vcpu.flush_pending = True, False
+            vcpu.in_guest, vcpu.flush_pending, vcpu.tables = True, False, 0
 
     def dump(self):
         """The EPTs."""
@@ -194,9 +194,10 @@ class Kvm:
     def back(self, space, gfn):
         """A page of the guest's tables is found where it has always been."""
         world, pte = self.world, space.table.get(gfn)
+        world.frames.ask(None, 1 + 6)
         if pte is None:
             vma = space.vmas.find(gfn)
-            if huge_possible(world, space, vma, gfn):
+            if huge_possible(world, space, vma, gfn) and world.frames.are_there(513 + 6, block=True):
                 pte = Pte(world.frames.take_block(), P | W | A | D | HUGE)
             else:
                 pte = Pte(world.frames.take(), P | W | A | D)
@@ -215,6 +216,13 @@ class Kvm:
         """VIOLATION to MAP_UNLOCK; returns whether the access is allowed."""
         cost, space, vm = self.world.cost, vcpu.space, vcpu.space.vm
         yield from step(vcpu, "VIOLATION")
+        if vcpu.tables < 3:
+            lacks = 3 - vcpu.tables
+            self.world.ask(vcpu, lacks)
+            self.world.pool.counted += lacks
+            vcpu.tables = 3
+            vcpu.spend("violation", cost.table * lacks)
+            yield from step(vcpu, "VIOLATION")
         snapshot = vm.sequence
         if vm.in_window(gfn):
             vcpu.count("kvm.retries")
@@ -239,7 +247,9 @@ class Kvm:
             vm.lock.release(vcpu)
             return True
         made = self.install(vm.table, gfn, pte)
-        vcpu.spend("map", cost.map_spte + cost.table * made)
+        vcpu.tables -= made
+        self.world.pool.counted -= made
+        vcpu.spend("map", cost.map_spte)
         vcpu.count("kvm.sptes")
         yield from step(vcpu, "MAP_UNLOCK")
         vm.lock.release(vcpu)

@@ -51,7 +51,7 @@ class Space:
     def __init__(self, world, number):
         self.number = number
         self.vmas = v.VmaList()
-        self.table = PageTable(world.pool)
+        self.table = PageTable(world.pool, by=1)
         self.lock = Lock(world)
         self.brk = self.epoch = self.generation = 0
         self.mask = {}
@@ -157,6 +157,10 @@ class World:
         """The agent's record is complete."""
         agent.position += 1
         agent.done_at = max(agent.done_at, agent.clock)
+
+    def ask(self, row, n, block=False):
+        """A row's step asks for frames (5.3)."""
+        self.frames.ask((row.engine if row.is_request else row).name, n, block, self.now)
 
     def segv(self, agent, index):
         """An access without a right."""

@@ -8,7 +8,7 @@ P, W, D, A, HUGE, ZERO, NONE, LAZY, X = (1 << i for i in range(9))
 
 
 class OutOfMemoryError(Exception):
-    """More frames than memory.size_mib has."""
+    """More frames are asked for than memory.size_mib has left: (who asks, for how many, whether for a block, when, frames free)."""
 
 
 class Pte(NamedTuple):
@@ -40,18 +40,30 @@ class Frames:
         self.refs = {}
         self.cache, self.cached = {}, set()
 
-    def _grow(self, number):
-        self.next = number
-        if number > self.limit:
-            raise OutOfMemoryError(f"memory.size_mib: {number} frames are more than {self.limit}")
+    def left(self):
+        """How many frames are free: rule 5.3."""
+        return self.limit - len(self.refs) - self.pool.counted
+
+    def are_there(self, n, block=False):
+        """Whether a step may take n frames, a block among them or not."""
+        first = -(-self.next // 512) * 512
+        return self.left() >= n and (not block or bool(self.free_blocks) or first + 512 <= self.limit)
+
+    def ask(self, who, n, block=False, now=0):
+        """Ask for n frames; `who` is None for memory of before the first record."""
+        if not self.are_there(n, block):
+            raise OutOfMemoryError(*((who, n, bool(block), now) if who else (None, None, None, None)), self.left())
 
     def take(self):
         """A frame with one reference."""
+        if not self.free and self.next == self.limit:
+            base = self.free_blocks.pop()
+            self.free.extend(range(base, base + 512))
         if self.free:
             pfn = self.free.pop()
         else:
             pfn = self.next
-            self._grow(pfn + 1)
+            self.next += 1
         self.refs[pfn] = 1
         return pfn
 
@@ -62,7 +74,7 @@ class Frames:
         else:
             base = -(-self.next // 512) * 512
             self.free.extend(range(self.next, base))
-            self._grow(base + 512)
+            self.next = base + 512
         for pfn in range(base, base + 512):
             self.refs[pfn] = 1
         return base
@@ -88,12 +100,13 @@ class Frames:
         else:
             self.free.extend(freed)
 
-    def page_of_file(self, file, offset):
-        """The frame of a page of a file, brought into the cache if need be."""
+    def page_of_file(self, file, offset, pfn=None):
+        """The frame of a page of a file, brought into the cache if need be: as frame pfn, if one was taken for it."""
         if (file, offset) not in self.cache:
             if (file,) not in self.trees:
                 self.trees[file,] = self.pool.take()
-            pfn = self.take()
+            if pfn is None:
+                pfn = self.take()
             for level in (3, 2, 1):
                 if (file, level, offset >> 9 * level) not in self.trees:
                     self.trees[file, level, offset >> 9 * level] = self.pool.take()
@@ -108,10 +121,10 @@ class Frames:
 
 
 class Pool:
-    """Numbers of page tables."""
+    """Numbers of page tables, and how many frames tables take (5.3): those hung up, laid by, or in a hand."""
 
     def __init__(self):
-        self.free, self.next = [], 0
+        self.free, self.next, self.counted = [], 0, 0
 
     def take(self):
         """A number."""
@@ -130,11 +143,27 @@ class Node:
 
 
 class PageTable:
-    """A tree of nodes, four levels; the leaves are ptes at level 1 or, with HUGE, at level 2."""
+    """A tree of nodes, four levels; the leaves are ptes at level 1 or, with HUGE, at level 2.
 
-    def __init__(self, pool):
-        self.pool = pool
-        self.root = Node(pool.take(), 4, 0)
+    `frame`: frames that each of its tables takes; `by`: tables laid by for each huge leaf.
+    """
+
+    def __init__(self, pool, frame=1, by=0):
+        self.pool, self.frame, self.by = pool, frame, by
+        self.root = self._new(4, 0)
+
+    def _new(self, level, base):
+        self.pool.counted += self.frame
+        return Node(self.pool.take(), level, base)
+
+    def release(self, node):
+        """A table of it is free."""
+        self.pool.counted -= self.frame
+        self.pool.free.append(node.number)
+
+    def missing(self, vpn, level):
+        """How many tables of vpn are missing, down to `level`."""
+        return sum(self.node(vpn, each) is None for each in range(level, 4))
 
     def node(self, vpn, level):
         """The table of `level` on the way to vpn, or None."""
@@ -160,7 +189,7 @@ class PageTable:
             below = node.entries.get(index)
             if below is None:
                 reach = 1 << 9 * (node.level - 1)
-                below = node.entries[index] = Node(self.pool.take(), node.level - 1, vpn // reach * reach)
+                below = node.entries[index] = self._new(node.level - 1, vpn // reach * reach)
                 made += 1
             assert isinstance(below, Node), "a huge leaf is in the way"
             node = below
@@ -171,12 +200,16 @@ class PageTable:
         level = 2 if pte.has(HUGE) else 1
         node, made = self.make(vpn, level)
         assert not isinstance(node.entries.get(index_of(vpn, level)), Node), "a table is in the way"
+        if pte.has(HUGE) and index_of(vpn, level) not in node.entries:
+            self.pool.counted += self.by
         node.entries[index_of(vpn, level)] = pte
         return made
 
     def clear(self, vpn):
         """Remove the leaf for vpn."""
         level = 2 if self.get(vpn).has(HUGE) else 1
+        if level == 2:
+            self.pool.counted -= self.by
         del self.node(vpn, level).entries[index_of(vpn, level)]
 
     def split(self, vpn):
@@ -208,7 +241,7 @@ class PageTable:
         node, above = self.node(vpn, level), self.node(vpn, level + 1)
         assert not node.entries, "a freed table must be empty"
         del above.entries[index_of(vpn, level + 1)]
-        self.pool.free.append(node.number)
+        self.release(node)
 
     def tables(self, level, first=0, last=1 << 36):
         """First pages of the tables of `level` that reach into [first, last), ascending."""

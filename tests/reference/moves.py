@@ -72,6 +72,7 @@ def move(row, old, new, pages):
         aligned = at & 511 == 0 and to & 511 == 0 and last - at >= 512
         above = table.node(to, 2)
         if aligned and (above is None or index_of(to, 2) not in above.entries):
+            row.world.ask(row, table.missing(to, 2))
             made = move_whole(table, at, to)
             row.spend("clear", cost.clear + cost.table * made)
             if not hugetlb:
@@ -84,6 +85,8 @@ def move(row, old, new, pages):
             continue
         end = min(end, at + 512 - (to & 511))
         leaves = made = 0
+        if any(table.get(vpn) is not None for vpn in range(at, end)):
+            row.world.ask(row, table.missing(to, 1))
         for vpn in range(at, end):
             pte = table.get(vpn)
             if pte is not None:
@@ -146,7 +149,10 @@ def copy(row, child, at, last):
             return
         start, at, huge = part
         leaves = made = 0
-        for vpn in [start] if huge else range(start, at):
+        pages = [start] if huge else range(start, at)
+        if any(table.get(vpn) is not None for vpn in pages):
+            row.world.ask(row, child.table.missing(start, 2) + 1 if huge else child.table.missing(start, 1))
+        for vpn in pages:
             pte = table.get(vpn)
             if pte is None:
                 continue
@@ -177,7 +183,7 @@ def exit_space(row, op):
     yield from finish(row, gather)
     yield from step(row, "VMAS")
     row.spend("vma", world.cost.vma * len(space.vmas.items))
-    world.pool.free.append(space.table.root.number)
+    space.table.release(space.table.root)
     row.spend("free", world.cost.table)
     space.vmas.items.clear()
     for member in space.mask:

@@ -64,10 +64,13 @@ def _populate(world, space, first, last):
     writable = bool(vma.prot & v.WRITE)
     if vma.mapping == v.HUGETLB:
         for vpn in range(first, last, 512):
+            frames.ask(None, 512 + table.missing(vpn, 2) + 1, True)
             table.put(vpn, Pte(frames.take_block(), P | A | HUGE | (W | D if writable else 0) | vma.execute))
         space.vmas.prepare(vma)
         return
     for vpn in range(first, last):
+        new = writable if vma.mapping == v.ANONYMOUS else (vma.private and writable) or vma.page(vpn) not in frames.cache
+        frames.ask(None, table.missing(vpn, 1) + new)
         if vma.private and writable:
             table.put(vpn, Pte(frames.take(), P | W | A | D | vma.execute))
             space.vmas.prepare(vma)

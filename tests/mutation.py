@@ -4,7 +4,8 @@ The faults are in tests/mutations/*.toml: a name, a file, the exact text that is
 `both.toml` change the oracle in the same way, as a rule does that was misread twice. Each is planted in a copy of the tree, where the
 suite runs tier by tier with the JIT off until a test fails: first what is nearest to the file, then the contract, races and audits, then
 all else, compiled, as much of it takes hours without the JIT. A tier that takes much longer than on the unchanged tree is caught too: the
-fault made a loop. A tier must be green on the unchanged tree before it judges anything. Exit status 1: less than 95 % were caught; 2: it is not green.
+fault made a loop. A tier must be green on the unchanged tree before it judges anything. Exit status 1: less than 95 % were caught; 2: it
+is not green.
 """
 
 import argparse

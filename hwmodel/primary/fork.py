@@ -154,7 +154,6 @@ def exit_vmas(m, r):
     for c in range(m.ctl[0].agents):
         if m.rows[c].in_mask and m.rows[c].space == row.space:
             m.rows[c].in_mask = 0
-            shootdown.empty_tlbs(m, c)
     row.phase = UNLOCK
     clock.spend(m, r, vmas.CHANGING, removed * costs.vma)
     clock.spend(m, r, gather.FREEING, costs.table)

@@ -186,7 +186,4 @@ def exit_space(row, op):
     space.table.release(space.table.root)
     row.spend("free", world.cost.table)
     space.vmas.items.clear()
-    for member in space.mask:
-        if member.role == "cpu":
-            member.banks.empty()
     space.mask.clear()

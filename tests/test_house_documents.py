@@ -57,6 +57,6 @@ def test_deviations_keep_their_numbers():
 
 def test_the_design_that_the_guide_shows_is_one_that_runs():
     """The code of docs/architecture.md, chapter "To add", is the one on trial under the contract."""
-    code = (ROOT / "tests" / "contract" / "trial" / "ideal.py").read_text(encoding="utf-8")
+    code = (ROOT / "tests" / "contract" / "trial" / "shared.py").read_text(encoding="utf-8")
     shown = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     assert f"```python\n{code[code.index('class Spec') :].rstrip()}\n```" in shown

@@ -1,6 +1,6 @@
 """Designs on trial: one of eighty lines that is right, and asks for no notices, and the faults that a new one might have.
 
-`trial/ideal.py` is not in `hwmodel/secondary`, and is under the contract all the same. It passes every rule; each fault is caught by the
+`trial/shared.py` is not in `hwmodel/secondary`, and is under the contract all the same. It passes every rule; each fault is caught by the
 rule that is named. All with the JIT off, where a kernel can be replaced.
 """
 
@@ -39,22 +39,22 @@ FAULT, SEGVS = fault.FAULTING, fault.COUNT_SEGV
 
 
 @pytest.fixture
-def ideal():
-    held.holds("ideal")(held.nothing)
-    with designs.on_trial(str(FOLDER), "ideal", str(FOLDER / "ideal.toml")) as design:
+def shared():
+    held.holds("shared")(held.nothing)
+    with designs.on_trial(str(FOLDER), "shared", str(FOLDER / "shared.toml")) as design:
         yield design
-    del held.OF_DESIGN["ideal"]
+    del held.OF_DESIGN["shared"]
 
 
-def test_it_needs_no_notices(ideal):
-    assert ideal.has_engines and not ideal.subscribes
-    audit = rules.step_by_step(ideal, *(rule.__name__ for rule in rules.AUDITED), at_once=False)
+def test_it_needs_no_notices(shared):
+    assert shared.has_engines and not shared.subscribes
+    audit = rules.step_by_step(shared, *(rule.__name__ for rule in rules.AUDITED), at_once=False)
     assert audit.found == {} and audit.hits > 0 and audit.notices == 0
 
 
 @pytest.mark.parametrize("rule", [*rules.EITHER, spec_is_strict], ids=lambda rule: rule.__name__)
-def test_it_passes(ideal, rule):
-    rule(ideal)
+def test_it_passes(shared, rule):
+    rule(shared)
 
 
 # what may be accessed
@@ -131,9 +131,9 @@ def gives_the_access_up(original):
         ("request", gives_the_access_up, "is given up as one without a right"),
     ],
 )
-def test_access_that_is_not_allowed(plant, ideal, kernel, broken, words):
-    plant(ideal.module, kernel, broken)
-    catches(complete_when_allowed, "ideal", words)
+def test_access_that_is_not_allowed(plant, shared, kernel, broken, words):
+    plant(shared.module, kernel, broken)
+    catches(complete_when_allowed, "shared", words)
 
 
 def test_request_that_is_complete_though_its_drop_in_was_killed(plant):
@@ -157,10 +157,10 @@ def test_violation_that_is_resolved_by_giving_up(plant):
 
 
 @pytest.mark.parametrize("reach", [lambda m, dev: (NEVER, NEVER), lambda m, dev: (20, 20)])
-def test_reach_that_is_too_long(plant, ideal, reach):
+def test_reach_that_is_too_long(plant, shared, reach):
     """A look at the page table is not private: who runs ahead has looked before the others change it."""
-    plant(ideal.module, "reach", lambda original: reach)
-    catches(nothing_else_changes_results, "ideal", "with runahead False")
+    plant(shared.module, "reach", lambda original: reach)
+    catches(nothing_else_changes_results, "shared", "with runahead False")
 
 
 def looks_again_for_ever(original):
@@ -187,10 +187,10 @@ def has_it_the_second_time(original):
 @pytest.mark.parametrize(("kernel", "broken"), [
     ("translate", looks_again_for_ever), ("translate", has_it_the_second_time), ("request", does_nothing), ("request", takes_its_time),
 ])  # fmt: skip
-def test_run_that_never_ends(plant, ideal, kernel, broken):
-    plant(ideal.module, kernel, broken)
+def test_run_that_never_ends(plant, shared, kernel, broken):
+    plant(shared.module, kernel, broken)
     with pytest.raises(Broken, match="not after") as caught:
-        never_stale(ideal)
+        never_stale(shared)
     assert caught.value.rule == "it_ends"
 
 
@@ -232,9 +232,9 @@ def books_a_cycle_too_many(original):
         ("request", books_a_cycle_too_many, "accounts of .* add up to"),
     ],
 )  # fmt: skip
-def test_books(plant, ideal, kernel, broken, words):
-    plant(ideal.module, kernel, broken)
-    catches(books_balance, "ideal", words)
+def test_books(plant, shared, kernel, broken, words):
+    plant(shared.module, kernel, broken)
+    catches(books_balance, "shared", words)
 
 
 def every_third_takes_longer(original):
@@ -260,13 +260,13 @@ def remembers_pages_beside_its_tables(original):
 
 
 @pytest.mark.parametrize("broken", [every_third_takes_longer, remembers_pages_beside_its_tables])
-def test_state_of_the_module(plant, ideal, broken):
-    plant(ideal.module, "request", broken)
-    catches(same_bits, "ideal")
+def test_state_of_the_module(plant, shared, broken):
+    plant(shared.module, "request", broken)
+    catches(same_bits, "shared")
 
 
 @pytest.mark.parametrize("rule", [checkpoints, nothing_else_changes_results])
-def test_state_that_a_stop_of_the_engine_ends(plant, ideal, rule):
+def test_state_that_a_stop_of_the_engine_ends(plant, shared, rule):
     """What `run` remembers is gone when the engine asks for records, or for room."""
     known = set()
 
@@ -285,18 +285,18 @@ def test_state_that_a_stop_of_the_engine_ends(plant, ideal, rule):
 
         return run
 
-    plant(ideal.module, "request", remembers)
-    plant(ideal.module, "run", forgets)
-    catches(rule, "ideal")
+    plant(shared.module, "request", remembers)
+    plant(shared.module, "run", forgets)
+    catches(rule, "shared")
 
 
-def test_a_tlb_of_a_device_that_nobody_tells(plant, ideal):
+def test_a_tlb_of_a_device_that_nobody_tells(plant, shared):
     """It is not held to notices for what it does not hold; for what it says it holds, it is. (Of frames it knows nothing.)"""
 
     def latest(banks, dev):
         page = int(dev.nothing[0]) >> 2
         return [held.Held("the latest page", 0, page, 1, 0, False, False)] if page else []
 
-    held.OF_DESIGN["ideal"] = held.OF_DESIGN["ideal"]._replace(translations=latest)
-    plant(ideal.module, "translate", remembers_its_latest_page)
-    catches(never_stale, "ideal", "never lags")
+    held.OF_DESIGN["shared"] = held.OF_DESIGN["shared"]._replace(translations=latest)
+    plant(shared.module, "translate", remembers_its_latest_page)
+    catches(never_stale, "shared", "never lags")

@@ -1,4 +1,4 @@
-"""A design that exists for the tests: its engines translate at no cost, by a look at the CPUs' page table.
+"""A design that exists for the tests: synchronous engines that share the CPUs' page table, and translate by a look at it, at no cost.
 
 It has no TLB, asks for no notices, and is in no mm_cpumask. A page that is not there, or may not be written, or is not dirty yet, is an
 ordered request: the engine itself takes the kernel's fault. A page table may change at any step of any row, so no engine runs ahead.

@@ -144,10 +144,15 @@ def flush(row, first, last, stride, then, freed_tables=False, full=False):
     world.record("shootdown", row.wait_until - begun)
 
 
+def has_subscriber(space):
+    """Does anybody get the notices of a space?"""
+    return any(engine.world.design.SUBSCRIBES for engine in space.engines)
+
+
 def notice(row, what, first, last, then):
     """NOTICE: tell the design of a start or end; without a subscriber, no step at all."""
     world = row.world
-    if not row.space.engines:
+    if not has_subscriber(row.space):
         return
     yield from step(row, "NOTICE")
     begun = world.now
@@ -167,7 +172,7 @@ def notice(row, what, first, last, then):
 def release(row):
     """The release notice of a space that goes away."""
     world = row.world
-    if not row.space.engines:
+    if not has_subscriber(row.space):
         return
     yield from step(row, "RELEASE")
     row.count("notices.release")

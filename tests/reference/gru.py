@@ -5,16 +5,17 @@ from tests.reference.faults import fault
 from tests.reference.locks import Lock
 from tests.reference.memory import HUGE, A, D, Node, P, W
 from tests.reference.rows import NEVER, Request, step
+from tests.reference.twin import Twin
 from tests.reference.vmas import HUGETLB
 
 
-class Gru:
+class Gru(Twin):
     """The design's state, and its chains."""
 
-    DESIGN = "gru"
+    DESIGN, ACCESS = "gru", "access_gru"
 
     def __init__(self, world):
-        self.world = world
+        super().__init__(world)
         get, per_engine = world.machine.get, world.machine.get("tlb.cbrs")
         self.tlbs = []
         for _ in range(get("gru.chiplets")):

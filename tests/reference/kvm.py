@@ -14,6 +14,7 @@ from tests.reference.faults import fault, huge_possible
 from tests.reference.locks import Lock
 from tests.reference.memory import HUGE, A, D, Node, P, PageTable, Pte, W
 from tests.reference.rows import step
+from tests.reference.twin import Twin
 from tests.reference.vmas import READ, WRITE, Vma
 
 GT = 0x8_0800_0000
@@ -45,13 +46,13 @@ class Machine:
         return self.in_progress > 0 and self.low <= gfn < self.high
 
 
-class Kvm:
+class Kvm(Twin):
     """The design's state, and its chains."""
 
-    DESIGN = "kvm_ept"
+    DESIGN, IN_MASK = "kvm_ept", True
 
     def __init__(self, world):
-        self.world = world
+        super().__init__(world)
         self.leaf_level = 2 if world.machine.get("guest.page_size") == "2M" else 1
         for space in world.spaces.values():
             space.vm = Machine(world, space) if space.engines else None

@@ -1,5 +1,7 @@
 """The machine of the oracle: rows, state, the loop, and what comes out (docs/model.md, sections 1, 8.1 and 12)."""
 
+import importlib
+import pathlib
 from dataclasses import astuple, dataclass
 from types import SimpleNamespace
 
@@ -8,15 +10,17 @@ from tests.reference import vmas as v
 from tests.reference.access import accesses
 from tests.reference.banks import Bank, Processor
 from tests.reference.flush import Member
-from tests.reference.gru import Gru
-from tests.reference.kvm import Kvm
 from tests.reference.locks import Lock
 from tests.reference.memory import Frames, PageTable, Pool
 from tests.reference.prelude import apply
 from tests.reference.rows import NEVER, Agent, step
+from tests.reference.twin import Twin
 
-TWINS = {"cpu_only": None} | {twin.DESIGN: twin for twin in (Gru, Kvm)}
-"""The designs that the oracle has; one without engines needs no twin."""
+for path in sorted(pathlib.Path(__file__).parent.glob("*.py")):
+    if path.stem not in ("__init__", "machine"):
+        importlib.import_module(f"tests.reference.{path.stem}")
+TWINS = {"cpu_only": None} | {twin.DESIGN: twin for twin in Twin.__subclasses__()}
+"""The designs that the oracle has, found by the files of this folder; one without engines needs no twin."""
 
 
 class DeadlockError(Exception):
@@ -95,7 +99,7 @@ class World:
 
     def _alone(self, op, role):
         """What a record's count takes at least (1.6)."""
-        access = self.cost.access_gru if role == "device" and self.machine.design == "gru" else self.cost.access
+        access = getattr(self.cost, self.design.ACCESS) if role == "device" else self.cost.access
         per = {"read": access, "write": access, "syscall": self.cost.syscall}
         return op.count * (self.cost.instruction if op.name in ("fetch", "compute") else per.get(op.name, 0))
 
@@ -108,7 +112,7 @@ class World:
     def _make_rows(self, trace, ops):
         cpus = [i for i, agent in enumerate(trace.agents) if agent.role == "cpu"]
         devices = [i for i, agent in enumerate(trace.agents) if agent.role == "device"]
-        assert not devices or self.machine.design != "cpu_only", "a machine without engines has no devices"
+        assert not devices or TWINS[self.machine.design], "a machine without engines has no devices"
         self.agents, self.requests = [], []
         for k in range(max(self.machine.get("cpu.count"), len(cpus))):
             self._add("cpu", trace, ops, cpus[k] if k < len(cpus) else None)
@@ -145,7 +149,7 @@ class World:
     def join_mask(self, space):
         """The agents of a space that is born run there."""
         for agent in self.agents:
-            runs = agent.role == "cpu" or self.machine.design == "kvm_ept"
+            runs = agent.role == "cpu" or self.design.IN_MASK
             if agent.has_trace and agent.space is space and runs:
                 space.mask[agent] = Member(lazy=agent.done)
 

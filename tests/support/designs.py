@@ -107,5 +107,5 @@ def those_with_a_twin() -> list[object]:
     """Every design as a parameter; those that the oracle does not have are skipped, which says so."""
     from tests import reference
 
-    reason = "the oracle has no twin of {}: write it into tests/reference (TWINS of machine.py), from a section of docs/model.md"
+    reason = "the oracle has no twin of {}: write it into tests/reference (a Twin), from a section of docs/model.md"
     return [name if name in reference.TWINS else pytest.param(name, marks=pytest.mark.skip(reason=reason.format(name))) for name in names()]

@@ -1,5 +1,6 @@
-"""An agent's queue of records: its head record, and the completion of a record or of one of its accesses."""
+"""An agent's queue of records: its head record, the completion of a record or of one of its accesses, a request that may take one over."""
 
+from hwmodel.core.tables import VACANT
 from hwmodel.jit import part
 from hwmodel.op import ARG
 
@@ -30,3 +31,14 @@ def complete_access(m, i):
     row.retried = 0
     if row.taken >= m.queue[row.head].count:
         complete(m, i)
+
+
+@part
+def vacant_request(m, i):
+    """Return the lowest vacant request of engine i, or -1 if all are outstanding."""
+    ctl = m.ctl[0]
+    first = ctl.agents + (i - ctl.cpus) * ctl.outstanding
+    for r in range(first, first + ctl.outstanding):
+        if m.rows[r].phase == VACANT:
+            return r
+    return -1

@@ -9,7 +9,7 @@ import numpy as np
 
 from hwmodel.byref import by_reference
 from hwmodel.core import clock, locks
-from hwmodel.core.queue import next_record
+from hwmodel.core.queue import next_record, vacant_request
 from hwmodel.core.tables import DESIGN, ENGINE, I64, NEVER, PROCESS, REQUEST, VACANT, cost_row
 from hwmodel.engine import ACCESS as ISSUE
 from hwmodel.engine import DEVICE_ACCESSES, DEVICE_HITS, DEVICE_MISSES, drive
@@ -35,6 +35,7 @@ from hwmodel.secondary._gru_state import (
     asid_lock,
     find,
 )  # fmt: skip
+from hwmodel.secondary.protocol import first_cpu
 
 __all__ = [
     "ACCESS_COST", "BOOK", "CBRS", "CONTEXTS", "INDEX_AND_WAY", "Spec", "build", "geometry", "lock_count", "outstanding", "reach", "run",
@@ -87,10 +88,7 @@ def reach(m: Any, dev: State) -> tuple[int, int]:
 def server_of(machine: Any, m: Any, space: int) -> int:
     """Return the CPU that takes the interrupts of a space's contexts."""
     chosen = machine.get("driver.interrupt_cpu")
-    if chosen >= 0:
-        return chosen
-    owners = [c for c in range(m.ctl[0].cpus) if m.rows[c].space == space and not m.rows[c].unused]
-    return owners[0] if owners else 0
+    return chosen if chosen >= 0 else first_cpu(m, space)
 
 
 @part
@@ -106,25 +104,23 @@ def translate(m, dev, i, kind, vpn, now):
 @routine
 def request(m, dev, i, kind, vpn):
     """Give the rest of engine i's record, whose access missed, to a free CBR and issue on; stall if no CBR is free."""
-    row, own, counts = m.rows[i], dev.costs[0], m.counts[i]
-    first = m.ctl[0].agents + (i - m.ctl[0].cpus) * m.ctl[0].outstanding
-    for r in range(first, first + m.ctl[0].outstanding):
-        q, its = dev.requests[r], m.rows[r]
-        if its.phase == VACANT:
-            n = m.queue[row.head].count - row.taken
-            counts[DEVICE_ACCESSES] += n
-            counts[DEVICE_MISSES] += 1
-            counts[DEVICE_HITS] += n - 1
-            counts[MOD_MISSES] += tlb.look_joint(m, dev.banks[q.chiplet], row.space, vpn) >= 0
-            its.phase, q.issued, q.vpn, q.write, its.index = IRQ, row.clock, vpn, kind == WRITE, m.queue[row.head].index
-            q.killed = q.reading = q.upm = q.huge = 0
-            m.due[r] = row.clock + own.access_gru + own.irq_delivery  # the first access misses; the context issues the others meanwhile
-            clock.spend(m, i, ISSUE, n * own.access_gru)
-            next_record(m, i)
-            row.done_at = max(row.done_at, row.clock)
-            return
-    dev.contexts[i].stalled = 1
-    clock.block(m, i, STALL_TRAP)
+    row, own, counts, r = m.rows[i], dev.costs[0], m.counts[i], vacant_request(m, i)
+    if r < 0:
+        dev.contexts[i].stalled = 1
+        clock.block(m, i, STALL_TRAP)
+        return
+    q, its = dev.requests[r], m.rows[r]
+    n = m.queue[row.head].count - row.taken
+    counts[DEVICE_ACCESSES] += n
+    counts[DEVICE_MISSES] += 1
+    counts[DEVICE_HITS] += n - 1
+    counts[MOD_MISSES] += tlb.look_joint(m, dev.banks[q.chiplet], row.space, vpn) >= 0
+    its.phase, q.issued, q.vpn, q.write, its.index = IRQ, row.clock, vpn, kind == WRITE, m.queue[row.head].index
+    q.killed = q.reading = q.upm = q.huge = 0
+    m.due[r] = row.clock + own.access_gru + own.irq_delivery  # the first access misses; the context issues the others meanwhile
+    clock.spend(m, i, ISSUE, n * own.access_gru)
+    next_record(m, i)
+    row.done_at = max(row.done_at, row.clock)
 
 
 @part

@@ -10,8 +10,9 @@ A design must have `Spec`, its settings, and `run`, the entry that hands its ker
     deliver(m, dev, r)                     take the next step of the notice in row r; the last one calls notify.returned
 
 `m` is the machine that all designs share (`core.tables.Machine`), `dev` the design's own tables. `translate` may look only at what no step
-of another row can change before the row's reach is over. A design without requests takes `no_request` for `may_act`, one without phases of
-its own `no_phase` for `advance`, one whose spaces ask for no notices `no_notice` for `deliver`.
+of another row can change before the row's reach is over. A design whose requests wait for nobody, or that has none, takes `no_request` for
+`may_act`, one without phases of its own `no_phase` for `advance`, one whose spaces ask for no notices `no_notice` for `deliver`. A request
+may take over the rest of the engine's record (`core.queue.vacant_request`, `next_record`); it is VACANT again when the record is complete.
 
 Every other name has a default, below; `secondary.design` fills it in.
 """
@@ -68,6 +69,8 @@ def extra_memory() -> tuple[int, int] | None:
 def build(machine: Any, m: Any, first_bank: int) -> Any:
     """Set what the rows of engines and requests need, mark the spaces that subscribe to notices, and return the design's tables.
 
+    A request's row has `effect` 1, for it works on a CPU, and the CPU's number in `cpu` (`first_cpu`).
+
     Parameters
     ----------
     machine : hwmodel.machine.Machine
@@ -85,9 +88,15 @@ def reach(m: Any, dev: Any) -> tuple[int, int]:
     return NEVER, NEVER
 
 
+def first_cpu(m: Any, space: int) -> int:
+    """Return the CPU that serves requests of a space for which nothing else is said: its first thread's, or CPU 0 if it has none."""
+    owners = [c for c in range(m.ctl[0].cpus) if m.rows[c].space == space and not m.rows[c].unused]
+    return owners[0] if owners else 0
+
+
 @part
 def no_request(m, dev, r):
-    """Return True: no request has to wait for its turn."""
+    """Return True: a request, if there is one, never has to wait for its turn."""
     return True
 
 

@@ -3,15 +3,22 @@
 Section 13 of docs/model.md.
 """
 
+import importlib
+import pathlib
+
 import pytest
 
 from hwmodel.machine import preset, presets
 from tests.model import cpu_costs, device_costs, operation_costs
 from tests.model.books import title
 
+OF_DESIGNS = [importlib.import_module(f"tests.model.{path.stem}") for path in sorted(pathlib.Path(__file__).parent.glob("test_*.py"))
+              if path.stem != __name__.rpartition(".")[2]]  # fmt: skip
+"""The tests of a design may have its costs, as COSTS."""
 CASES = [
     *cpu_costs.CPUS, *cpu_costs.FAULTS, *operation_costs.MAPPING, *operation_costs.PAGES, *operation_costs.FLUSHES,
     *operation_costs.INTERRUPTS, *operation_costs.NOTICES, *device_costs.GRUS, *device_costs.KVMS,
+    *(case for module in OF_DESIGNS for case in getattr(module, "COSTS", ())),
 ]  # fmt: skip
 
 

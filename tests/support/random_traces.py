@@ -72,9 +72,9 @@ def random_machine(rng, design):
         "kernel.shootdown.kind": rng.choice(("ipi", "ipi", "bau")),
         "kernel.stack_limit_mib": rng.choice((1, 8, 8)), "kernel.stack_guard_pages": rng.choice((0, 7, 256)),
     }  # fmt: skip
-    if "tlb.cbrs" in base.flat():
-        chosen |= {"tlb.cbrs": rng.randint(1, 3), "gru.chiplets": rng.randint(1, 3),
-                   "driver.interrupt_cpu": rng.choice((-1, rng.randrange(count)))}  # fmt: skip
+    for name, about in base.provenance().items():
+        if about.unit in ("count", "CPU") and name not in chosen:  # the design's own
+            chosen[name] = rng.randint(1, 3) if about.unit == "count" else rng.choice((-1, rng.randrange(count)))
     if "guest.page_size" in base.flat():
         chosen["guest.page_size"] = rng.choice(("4K", "2M"))
     return base.with_(**chosen)

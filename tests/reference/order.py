@@ -111,8 +111,11 @@ def enter(agent, op):
     world, space = agent.world, agent.space
     while True:
         yield from step(agent, "READY")
+        before = agent.block_number
         if at_gate(agent, world.block_of(op.index)):
             break
+    if agent.block_number != before:
+        yield from step(agent, "READY")
     if op.gap > 0:
         agent.spend("instruction", op.gap * world.cost.instruction)
         yield from step(agent, "READY")

@@ -115,7 +115,7 @@ def lock(m, r):
     space = m.spaces[row.space]
     if mode == locks.WRITE:
         space.wlock_first, space.wlock_last = call.first, call.last
-        space.wlock_to = space.wlock_to_last = 0  # a writer that downgraded has left its own range
+        space.wlock_to = space.wlock_to_last = 0
         if call.op == MREMAP:
             space.wlock_to, space.wlock_to_last = call.target, call.target_last
     span.at, row.phase = call.first, UNLOCK

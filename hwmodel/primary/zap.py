@@ -47,6 +47,8 @@ def cut(m, r):
         row.phase = UNLOCK
         return
     if not unmapping.keep_lock and m.policy[0].munmap_downgrades:
+        space = m.spaces[row.space]
+        space.wlock_first = space.wlock_last = space.wlock_to = space.wlock_to_last = 0
         locks.downgrade(m, r, row.space)
     call_window(m, r, FREE_TABLES)
     clock.spend(m, r, vmas.CHANGING, changed * m.costs[0].vma)

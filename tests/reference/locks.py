@@ -7,7 +7,7 @@ class Lock:
     def __init__(self, world):
         self.world = world
         self.writer = None
-        self.ranges = ()  # that a writer of the mmap lock works on
+        self.ranges = ()  # that a writer of the mmap lock works on, since it acts with the lock
         self.readers = []
         self.queue = []
 
@@ -15,12 +15,12 @@ class Lock:
         """Whether a reader would be let in at once."""
         return self.writer is None and not self.queue
 
-    def acquire(self, row, mode, pages=()):
+    def acquire(self, row, mode):
         """Take the lock, or put the row to sleep in the queue; returns whether it was taken."""
         if self.may_read() and (mode == "read" or not self.readers):
-            self._enter(row, mode, pages)
+            self._enter(row, mode)
             return True
-        self.queue.append((self.world.now, row.id, row, mode, pages))
+        self.queue.append((self.world.now, row.id, row, mode))
         self.queue.sort(key=lambda entry: entry[:2])
         row.sleep("lock_wait")
         return False
@@ -44,17 +44,17 @@ class Lock:
         """Whether a writer works on a range with this page."""
         return self.writer is not None and any(first <= vpn < last for first, last in self.ranges)
 
-    def _enter(self, row, mode, pages):
+    def _enter(self, row, mode):
         if mode == "read":
             self.readers.append(row)
         else:
-            self.writer, self.ranges = row, pages
+            self.writer, self.ranges = row, ()
 
     def _grant(self):
         while self.queue:
-            _, _, row, mode, pages = self.queue[0]
+            _, _, row, mode = self.queue[0]
             if self.writer is not None or (mode == "write" and self.readers):
                 return
             del self.queue[0]
-            self._enter(row, mode, pages)
+            self._enter(row, mode)
             row.wake(self.world.now)

@@ -16,8 +16,11 @@ def locked(body, mode="write", pages=None):
 
     def chain(row, op):
         yield from step(row, "LOCK")
-        row.space.lock.acquire(row, mode, pages(row, op) if pages else [(op.vpn, op.last)])
+        wanted = pages(row, op) if pages else [(op.vpn, op.last)]
+        row.space.lock.acquire(row, mode)
         yield from step(row, "LOCKED")
+        if mode == "write":
+            row.space.lock.ranges = wanted
         skip(row)
         if (yield from body(row, op)) is False:
             row.count("unsupported_ops")

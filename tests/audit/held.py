@@ -141,6 +141,7 @@ def _cpus_up_to_date(m: Any) -> Iterator[tuple[int, int, int]]:
 
 
 holds("cpu_only")(nothing)
+holds("ideal")(nothing)
 
 
 @holds("gru")

@@ -3,6 +3,7 @@
 import inspect
 import itertools
 import json
+import re
 import tracemalloc
 
 import numpy as np
@@ -120,6 +121,37 @@ def test_a_trace_says_where_it_is_from(generate):
     info = small(generate).info
     assert info["program"] == generate.__name__
     assert json.loads(json.dumps(info)) == info
+
+
+@each(GENERATORS)
+def test_help_describes_every_parameter(generate):
+    """In the order of the signature: also those that `workloads.synthetic.parameters` supplies, once each."""
+    described = re.findall(r"(?m)^(\w.*) : .+\n    \S", inspect.getdoc(generate).partition("Parameters\n---")[2])
+    parameters = inspect.signature(generate).parameters
+    assert [name for entry in described for name in entry.split(", ")] == list(parameters)
+    assert all(parameter.annotation is not parameter.empty for parameter in parameters.values())
+    assert re.search("\n\nReturns\n---.*\n\nRaises\n---", inspect.getdoc(generate), re.DOTALL)
+
+
+@each(GENERATORS)
+def test_arguments_in_order_are_those_of_the_signature(generate):
+    known = {name: parameter.default for name, parameter in inspect.signature(generate).parameters.items()}
+    values = known | {name: value for name, value in (SMALL | ROUNDS.get(generate.__name__, {})).items() if name in known}
+    assert records(generate(*values.values())).tobytes() == records(generate(**values)).tobytes()
+    with pytest.raises(TypeError, match=rf"{generate.__name__}\(\) got an unexpected keyword argument 'knots'"):
+        generate(knots=1)
+    with pytest.raises(TypeError, match=rf"{generate.__name__}\(\) too many positional arguments"):
+        generate(*values.values(), 1)
+
+
+@each(GENERATORS)
+def test_shared_arguments_are_checked(generate):
+    known = inspect.signature(generate).parameters
+    bad = {"accesses": 0, "pages": 0, "writes": 1.5, "cpus": 0, "devices": -1, "grain": 0}
+    for name, value in bad.items():
+        if name in known:
+            with pytest.raises(TraceError, match=rf"{name} must be .*, not {value}"):
+                small(generate, **{name: value})
 
 
 @each(GENERATORS)

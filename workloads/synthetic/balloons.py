@@ -8,24 +8,15 @@ import numpy as np
 
 from hwmodel import op
 from hwmodel.trace import Trace
-from workloads.synthetic.drawing import check_range, check_usual, deal, generator, issuers, make_agents, touch
-from workloads.synthetic.rounds import MOST_PAGES, barrier, region, round_trace, single, units
+from workloads.synthetic.drawing import deal, generator, touch
+from workloads.synthetic.parameters import MOST_PAGES, Common, check_range, workload
+from workloads.synthetic.rounds import barrier, round_trace, single, units
 
 ORDERS = 1 << 40  # spawn keys of the orders in which pages are returned, different from those of the accesses
 
 
-def balloon(
-    accesses: int = 1_000_000,
-    pages: int = 65_536,
-    chunk: int = 256,
-    part: int = 1,
-    share: float = 0.5,
-    every: int = 10_000,
-    writes: float = 0.3,
-    cpus: int = 1,
-    devices: int = 2,
-    seed: int = 0,
-) -> Trace:
+@workload(most=MOST_PAGES, devices=2)
+def balloon(common: Common, chunk: int = 256, part: int = 1, share: float = 0.5, every: int = 10_000) -> Trace:
     """Generate a guest whose balloon grows chunk by chunk to a share of its memory and shrinks again, over and over.
 
     virtio-balloon: the guest's driver hands over the numbers of up to 256 pages at a time (VIRTIO_BALLOON_ARRAY_PFNS_MAX),
@@ -38,8 +29,6 @@ def balloon(
 
     Parameters
     ----------
-    accesses : int
-        Over all agents that access memory.
     pages : int
         Memory of the guest in pages of 4 KiB; mapped from the start.
     chunk : int
@@ -54,41 +43,30 @@ def balloon(
         Part of those accesses that are writes, in [0, 1].
     cpus, devices : int
         CPU agent 0 is the hypervisor's, the devices are the vCPUs; without any the CPUs access memory.
-    seed : int
-        The same seed gives the same trace.
 
     Returns
     -------
     Trace
         Lazy; keeps 8 bytes per part of the memory.
-
-    Raises
-    ------
-    TraceError
-        If an argument is out of range; names it.
     """
-    info = {"program": "balloon"} | locals()
-    check_usual(accesses, pages, writes, seed, MOST_PAGES)
-    check_range("part", part, 1, pages // 2)
-    check_range("chunk", chunk, part, (pages // part - 1) * part)
+    check_range("part", part, 1, common.pages // 2)
+    check_range("chunk", chunk, part, (common.pages // part - 1) * part)
     check_range("every", every, 1)
     if not 0 < share < 1:
         raise op.TraceError(f"share must be in (0, 1), not {share}")
-    agents = make_agents(cpus, devices)
-    parts, taken = pages // part, chunk // part
+    parts, taken = common.pages // part, chunk // part
     steps = max(1, int(share * parts) // taken)
-    rounds = functools.partial(_rounds, parts, part, taken, steps, every, writes, issuers(cpus, devices), seed)
-    return round_trace(rounds, agents, accesses, info, region(pages))
+    return round_trace(functools.partial(_rounds, common, common.users, parts, part, taken, steps, every), common)
 
 
 def _rounds(
-    parts: int, part: int, taken: int, steps: int, every: int, writes: float, vcpus: np.ndarray, seed: int
+    common: Common, vcpus: np.ndarray, parts: int, part: int, taken: int, steps: int, every: int
 ) -> Iterator[np.ndarray]:
     """Yield rounds: the balloon holds the first parts of `order`; it takes and returns parts at their end."""
     for k in itertools.count():
-        random, step = generator(seed, k), k % (2 * steps)
+        random, step = generator(common.seed, k), k % (2 * steps)
         if step == 0:
-            order = generator(seed, ORDERS + k // (2 * steps)).permutation(parts)
+            order = generator(common.seed, ORDERS + k // (2 * steps)).permutation(parts)
         grows = step < steps
         held = step + 1 if grows else 2 * steps - step - 1
         moved = order[(held - 1) * taken : held * taken] if grows else order[held * taken : (held + 1) * taken]
@@ -101,4 +79,4 @@ def _rounds(
             yield touch(random, returned, 1, deal(vcpus, 0, returned.size))
         used = order[held * taken :]
         drawn = used[random.integers(0, used.size, every)] * part + random.integers(0, part, every)
-        yield touch(random, drawn, writes, deal(vcpus, k * every, every))
+        yield touch(random, drawn, common.writes, deal(vcpus, k * every, every))

@@ -8,20 +8,13 @@ import numpy as np
 
 from hwmodel import op
 from hwmodel.trace import Trace
-from workloads.synthetic.drawing import PROT, check_range, check_usual, deal, generator, insert, issuers, make_agents, touch
-from workloads.synthetic.rounds import MOST_PAGES, page_of, region, round_trace, spread, unit, units
+from workloads.synthetic.drawing import PROT, deal, generator, insert, touch
+from workloads.synthetic.parameters import MOST_PAGES, Common, check_range, workload
+from workloads.synthetic.rounds import page_of, round_trace, spread, unit, units
 
 
-def mprotect_toggle(
-    accesses: int = 1_000_000,
-    pages: int = 4096,
-    part: int = 64,
-    every: int = 4000,
-    writes: float = 0.3,
-    cpus: int = 2,
-    devices: int = 1,
-    seed: int = 0,
-) -> Trace:
+@workload(most=MOST_PAGES, pages=4096, cpus=2, devices=1)
+def mprotect_toggle(common: Common, part: int = 64, every: int = 4000) -> Trace:
     """Generate mutators that use a heap of which a collector write-protects one slice after another.
 
     The virtual-memory write barrier of concurrent collectors (Appel and Li, "Virtual memory primitives for user programs",
@@ -48,39 +41,21 @@ def mprotect_toggle(
         Part of the mutators' accesses that are writes, in [0, 1].
     cpus, devices : int
         Agents of one address space. The devices are the mutators, or all CPUs if there are none.
-    seed : int
-        The same seed gives the same trace.
-
-    Returns
-    -------
-    Trace
-        Lazy, in constant memory.
-
-    Raises
-    ------
-    TraceError
-        If an argument is out of range; names it.
     """
-    info = {"program": "mprotect_toggle"} | locals()
-    check_usual(accesses, pages, writes, seed, MOST_PAGES)
-    check_range("part", part, 1, pages)
+    check_range("part", part, 1, common.pages)
     check_range("every", every, 1)
-    agents = make_agents(cpus, devices)
-    rounds = functools.partial(_rounds, pages, part, every, writes, issuers(cpus, devices), cpus, seed)
-    return round_trace(rounds, agents, accesses, info, region(pages))
+    return round_trace(functools.partial(_rounds, common, common.users, part, every), common)
 
 
-def _rounds(
-    pages: int, part: int, every: int, writes: float, mutators: np.ndarray, cpus: int, seed: int
-) -> Iterator[np.ndarray]:
+def _rounds(common: Common, mutators: np.ndarray, part: int, every: int) -> Iterator[np.ndarray]:
     for k in itertools.count():
-        random = generator(seed, k)
-        first = k % (pages // part) * part
-        ops = touch(random, random.integers(0, pages, every), writes, deal(mutators, k * every, every))
+        random = generator(common.seed, k)
+        first = k % (common.pages // part) * part
+        ops = touch(random, random.integers(0, common.pages, every), common.writes, deal(mutators, k * every, every))
         reads = touch(random, np.arange(first, first + part), 0, 0)
         ops = insert(ops, spread(part, every), reads[:, None])
         trapped = _first_writes(ops, first, part)
-        handlers = np.where(ops["agent"][trapped] < cpus, ops["agent"][trapped], 0)  # a device changes no protection
+        handlers = np.where(ops["agent"][trapped] < common.cpus, ops["agent"][trapped], 0)  # a device changes no protection
         yield unit(op.MPROTECT, first, part, op.PROT_READ)
         yield insert(ops, trapped, units(op.MPROTECT, page_of(ops)[trapped], 1, PROT, agent=handlers))
         yield unit(op.MPROTECT, first, part, PROT)

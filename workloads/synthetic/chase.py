@@ -1,26 +1,20 @@
 """Traversal of a linked list in random order."""
 
 import functools
-from typing import Any
 
 import numpy as np
 
 from hwmodel import op
 from hwmodel.jit import entry
 from hwmodel.trace import Trace
-from workloads.synthetic.drawing import BASE, PROT, block_trace, check_range, issuers
+from workloads.synthetic.drawing import BASE, block_trace, region
+from workloads.synthetic.parameters import MOST_PAGES, Common, check_range, workload
 
 LIST = 0xC4A5E  # spawn key of the order of the nodes
 
 
-def pointer_chase(
-    accesses: int = 1_000_000,
-    pages: int = 16_384,
-    node: int = 64,
-    cpus: int = 1,
-    devices: int = 0,
-    seed: int = 0,
-) -> Trace:
+@workload(most=MOST_PAGES, pages=16_384, writes=None)
+def pointer_chase(common: Common, node: int = 64) -> Trace:
     """Generate loads that each return the address of the next: one cycle through all nodes of a region in random order.
 
     The measure of memory latency, as of lmbench's lat_mem_rd with its random order (-t). That one permutes pages and takes another page at
@@ -43,27 +37,17 @@ def pointer_chase(
     -------
     Trace
         Lazy; keeps 8 bytes per node.
-
-    Raises
-    ------
-    TraceError
-        If an argument is out of range; names it.
     """
-    check_range("pages", pages, 1, 1 << 28)
-    check_range("node", node, 8, pages << op.PAGE_SHIFT)
+    check_range("node", node, 8, common.pages << op.PAGE_SHIFT)
     if node % 8:
         raise op.TraceError(f"node must be a multiple of 8, not {node}")
-    check_range("seed", seed, 0)
-    nodes = (pages << op.PAGE_SHIFT) // node
+    nodes = (common.pages << op.PAGE_SHIFT) // node
     check_range("nodes (pages * 4096 / node)", nodes, 1, 1 << 28)
-    agents = issuers(cpus, devices)
+    agents = common.users
     # a random order followed in a circle is a random cycle: each cycle comes from `nodes` orders, one for each first node
-    order = np.random.default_rng([seed, LIST]).permutation(nodes) * node + BASE
+    order = np.random.default_rng([common.seed, LIST]).permutation(nodes) * node + BASE
     starts = np.arange(agents.size) * nodes // agents.size
-    fill = functools.partial(_fill, order, starts, agents)
-    info: dict[str, Any] = {"program": "pointer_chase", "pages": pages, "node": node, "seed": seed}
-    prelude = op.as_records(op.mmap_unit(BASE, pages, PROT, populate=True))
-    return block_trace(fill, accesses=accesses, cpus=cpus, devices=devices, prelude=prelude, info=info)
+    return block_trace(functools.partial(_fill, order, starts, agents), common, region(common.pages, populate=True))
 
 
 def _fill(order: np.ndarray, starts: np.ndarray, agents: np.ndarray, first: int, size: int) -> np.ndarray:

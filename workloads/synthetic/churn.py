@@ -2,38 +2,25 @@
 
 import functools
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from hwmodel import op
 from hwmodel.trace import Trace
-from workloads.synthetic.drawing import BASE, BLOCK, block_records, check_range, check_usual, generator, insert, issuers, make_agents
+from workloads.synthetic.drawing import BASE, BLOCK, PROT, block_records, draw_uniform, generator, insert, region
+from workloads.synthetic.parameters import Common, check_range, workload
 
-PROT = op.PROT_READ | op.PROT_WRITE
 PLACES = 1 << 20  # spawn key of the places of parts, different from the keys of the accesses
-UNMAP, DONTNEED = "unmap", "dontneed"
+UNMAP = "unmap"
 
 
-def unmap_churn(
-    accesses: int = 1_000_000,
-    pages: int = 4096,
-    every: int = 1000,
-    part: int = 16,
-    how: Literal["unmap", "dontneed"] = "unmap",
-    writes: float = 0.3,
-    cpus: int = 1,
-    devices: int = 1,
-    seed: int = 0,
-) -> Trace:
+@workload(pages=4096, devices=1)
+def unmap_churn(common: Common, every: int = 1000, part: int = 16, how: Literal["unmap", "dontneed"] = "unmap") -> Trace:
     """Generate uniform accesses to a region; CPU agent 0 regularly returns a random part of it and maps the part anew.
 
     Parameters
     ----------
-    accesses : int
-        Over all agents that access memory.
-    pages : int
-        Size of the region in pages of 4 KiB; mapped from the start.
     every : int
         Accesses between two operations.
     part : int
@@ -41,44 +28,23 @@ def unmap_churn(
     how : "unmap" or "dontneed"
         MUNMAP and, directly after it, MMAP of the same pages: program order is kept, so no access finds a hole. Or one
         MADVISE with DONTNEED, which is not ordered with the accesses of other agents.
-    writes, cpus, devices, seed
-        As for `uniform`.
-
-    Returns
-    -------
-    Trace
-        Lazy, in constant memory.
-
-    Raises
-    ------
-    TraceError
-        If an argument is out of range; names it.
     """
-    check_usual(accesses, pages, writes, seed)
-    check_range("part", part, 1, min(pages, (1 << 31) - 1))
+    check_range("part", part, 1, min(common.pages, (1 << 31) - 1))
     check_range("every", every, 1)
-    if how not in (UNMAP, DONTNEED):
-        raise op.TraceError(f"how must be {UNMAP!r} or {DONTNEED!r}, not {how!r}")
-    agents = make_agents(cpus, devices)
-    source = functools.partial(_stream, accesses, pages, every, part, how, writes, issuers(cpus, devices), seed)
-    info: dict[str, Any] = {"program": "unmap_churn", "pages": pages, "every": every, "part": part, "how": how}
-    info |= {"accesses": accesses, "writes": writes, "seed": seed}
-    unit = 3 if how == UNMAP else 2
-    records = accesses + unit * ((accesses - 1) // every)
-    prelude = op.as_records(op.mmap_unit(BASE, pages, PROT))
-    return Trace(agents, source, prelude, info, records=records, references=accesses)
+    source, accesses = functools.partial(_stream, common, common.users, every, part, how), common.accesses
+    records = accesses + (3 if how == UNMAP else 2) * ((accesses - 1) // every)
+    prelude = op.as_records(region(common.pages))
+    return Trace(common.agents, source, prelude, common.described, records=records, references=accesses)
 
 
-def _stream(
-    accesses: int, pages: int, every: int, part: int, how: str, writes: float, agents: np.ndarray, seed: int
-) -> Iterator[np.ndarray]:
+def _stream(common: Common, agents: np.ndarray, every: int, part: int, how: str) -> Iterator[np.ndarray]:
     """Yield the accesses, with operation k (from 1) before access k * every."""
-    draw = functools.partial(_draw, pages)
-    for first in range(0, accesses, BLOCK):
-        size, block = min(BLOCK, accesses - first), first // BLOCK
-        ops = block_records(draw, block, first, size, writes, agents, seed)
+    draw = functools.partial(draw_uniform, common.pages)
+    for first in range(0, common.accesses, BLOCK):
+        size = min(BLOCK, common.accesses - first)
+        ops = block_records(draw, common, agents, first, size)
         before = np.arange(max(-(-first // every), 1) * every, first + size, every) - first
-        places = generator(seed, PLACES + block).integers(0, pages // part, before.size)
+        places = generator(common.seed, PLACES + first // BLOCK).integers(0, common.pages // part, before.size)
         yield insert(ops, before, _operations(places, part, how))
 
 
@@ -91,7 +57,3 @@ def _operations(places: np.ndarray, part: int, how: str) -> np.ndarray:
     addressed = units["kind"] != op.ARG
     units["address"] += np.where(addressed, (places * part << op.PAGE_SHIFT)[:, None], 0)
     return units
-
-
-def _draw(pages: int, random: np.random.Generator, first: int, size: int) -> np.ndarray:
-    return random.integers(0, pages, size)

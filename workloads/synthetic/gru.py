@@ -8,24 +8,16 @@ import numpy as np
 
 from hwmodel import op
 from hwmodel.trace import Trace
-from workloads.synthetic.drawing import BASE, check_range, check_usual, generator, insert, make_agents, touch
-from workloads.synthetic.rounds import MOST_PAGES, region, renew, round_trace, spread
+from workloads.synthetic.drawing import BASE, generator, insert, region, touch
+from workloads.synthetic.parameters import MOST_PAGES, Common, check_range, workload
+from workloads.synthetic.rounds import renew, round_trace, spread
 
 LINES = 64  # cache lines of a page
 ELEMENTS = 1 << 14  # accesses of the gathers and scatters that are drawn together: traces of a seed depend on it
 
 
-def gru_block_copy(
-    accesses: int = 10_000_000,
-    pages: int = 4096,
-    length: int = 16,
-    every: int = 64,
-    share: float = 0.1,
-    writes: float = 0.3,
-    cpus: int = 1,
-    devices: int = 2,
-    seed: int = 0,
-) -> Trace:
+@workload(most=MOST_PAGES // 2, accesses=10_000_000, pages=4096, devices=2)
+def gru_block_copy(common: Common, length: int = 16, every: int = 64, share: float = 0.1) -> Trace:
     """Generate devices that copy blocks from one region to another, while CPUs use both and sometimes renew a buffer of the second.
 
     The GRU's BCOPY (gru_bcopy of the driver's gru_instructions.h): source and destination are virtual addresses, and the engine
@@ -50,56 +42,31 @@ def gru_block_copy(
         Part of the CPUs' accesses that are writes, in [0, 1]; they are uniform over both regions.
     cpus, devices : int
         Agents of one address space; at least one each.
-    seed : int
-        The same seed gives the same trace.
-
-    Returns
-    -------
-    Trace
-        Lazy, in constant memory.
-
-    Raises
-    ------
-    TraceError
-        If an argument is out of range; names it.
     """
-    info = {"program": "gru_block_copy"} | locals()
-    check_usual(accesses, pages, writes, seed, MOST_PAGES // 2)
-    check_range("length", length, 1, pages)
+    check_range("length", length, 1, common.pages)
     check_range("every", every, 1)
     check_range("share", share, 0)
-    check_range("devices", devices, 1)
-    agents = make_agents(cpus, devices)
-    rounds = functools.partial(_copies, pages, length, every, share, writes, cpus, devices, seed)
-    return round_trace(rounds, agents, accesses, info, region(2 * pages, populate=True))
+    check_range("devices", common.devices, 1)
+    rounds = functools.partial(_copies, common, length, every, share)
+    return round_trace(rounds, common, region(2 * common.pages, populate=True))
 
 
-def _copies(
-    pages: int, length: int, every: int, share: float, writes: float, cpus: int, devices: int, seed: int
-) -> Iterator[np.ndarray]:
+def _copies(common: Common, length: int, every: int, share: float) -> Iterator[np.ndarray]:
     """Yield the accesses of each round; their axes: copy, page of the copy, device, side (source, destination)."""
+    pages, devices = common.pages, common.devices
     for k in itertools.count():
-        random = generator(seed, k)
+        random = generator(common.seed, k)
         starts = random.integers(0, pages - length + 1, (every, 1, devices, 2)) + np.array([0, pages])
         ops = np.zeros((every, length, devices, 2), op.OP)
         ops["address"] = BASE + (starts + np.arange(length)[:, None, None] << op.PAGE_SHIFT)
         ops["count"], ops["kind"] = LINES, np.array([op.READ, op.WRITE])
-        ops["agent"] = cpus + np.arange(devices)[:, None]
-        yield _with_cpus(random, ops.ravel(), 2 * pages, share, writes, cpus)
+        ops["agent"] = common.cpus + np.arange(devices)[:, None]
+        yield _with_cpus(random, ops.ravel(), 2 * pages, share, common)
         yield renew(pages + int(random.integers(0, pages // length)) * length, length)
 
 
-def gather_scatter(
-    accesses: int = 1_000_000,
-    pages: int = 65_536,
-    vector: int = 128,
-    remote: float = 0.1,
-    share: float = 0.05,
-    writes: float = 0.5,
-    cpus: int = 1,
-    devices: int = 4,
-    seed: int = 0,
-) -> Trace:
+@workload(most=MOST_PAGES, writes=0.5, devices=4)
+def gather_scatter(common: Common, vector: int = 128, remote: float = 0.1, share: float = 0.05) -> Trace:
     """Generate devices that gather and scatter vectors of random elements of a table, mostly each in its own part; CPUs use it too.
 
     The GRU's indexed vector instructions (gru_ivload, gru_ivstore: a base address and a vector of indexes), on a table that is partitioned
@@ -125,49 +92,31 @@ def gather_scatter(
         Part of the instructions that scatter, and of the CPUs' accesses that are writes, in [0, 1].
     cpus, devices : int
         Agents of one address space; at least one each, and no more devices than pages.
-    seed : int
-        The same seed gives the same trace.
-
-    Returns
-    -------
-    Trace
-        Lazy, in constant memory.
-
-    Raises
-    ------
-    TraceError
-        If an argument is out of range; names it.
     """
-    info = {"program": "gather_scatter"} | locals()
-    check_usual(accesses, pages, writes, seed, MOST_PAGES)
     check_range("vector", vector, 1, 4096)
     check_range("remote", remote, 0, 1)
     check_range("share", share, 0)
-    check_range("devices", devices, 1, pages)
-    agents = make_agents(cpus, devices)
-    rounds = functools.partial(_vectors, pages, vector, remote, share, writes, cpus, devices, seed)
-    return round_trace(rounds, agents, accesses, info, region(pages, populate=True))
+    check_range("devices", common.devices, 1, common.pages)
+    rounds = functools.partial(_vectors, common, vector, remote, share)
+    return round_trace(rounds, common, region(common.pages, populate=True))
 
 
-def _vectors(
-    pages: int, vector: int, remote: float, share: float, writes: float, cpus: int, devices: int, seed: int
-) -> Iterator[np.ndarray]:
+def _vectors(common: Common, vector: int, remote: float, share: float) -> Iterator[np.ndarray]:
     """Yield the accesses of each round; their axes: instruction, element of the instruction, device."""
+    pages, devices = common.pages, common.devices
     shape = (max(1, ELEMENTS // (vector * devices)), vector, devices)
     size = pages // devices
     for k in itertools.count():
-        random = generator(seed, k)
+        random = generator(common.seed, k)
         own = np.arange(devices) * size + random.integers(0, size, shape)
         drawn = np.where(random.random(shape) < remote, random.integers(0, pages, shape), own)
-        ops = touch(random, drawn.ravel(), 0, np.broadcast_to(cpus + np.arange(devices), shape).ravel())
-        ops["kind"] = np.broadcast_to(random.random((shape[0], 1, devices)) < writes, shape).ravel()
-        yield _with_cpus(random, ops, pages, share, writes, cpus)
+        ops = touch(random, drawn.ravel(), 0, np.broadcast_to(common.cpus + np.arange(devices), shape).ravel())
+        ops["kind"] = np.broadcast_to(random.random((shape[0], 1, devices)) < common.writes, shape).ravel()
+        yield _with_cpus(random, ops, pages, share, common)
 
 
-def _with_cpus(
-    random: np.random.Generator, ops: np.ndarray, pages: int, share: float, writes: float, cpus: int
-) -> np.ndarray:
+def _with_cpus(random: np.random.Generator, ops: np.ndarray, pages: int, share: float, common: Common) -> np.ndarray:
     """Return the devices' records with the CPUs' spread evenly among them."""
     many = round(share * ops.size)
-    own = touch(random, random.integers(0, pages, many), writes, np.arange(many) % cpus)
+    own = touch(random, random.integers(0, pages, many), common.writes, np.arange(many) % common.cpus)
     return insert(ops, spread(many, ops.size), own[:, None])

@@ -9,8 +9,9 @@ import numpy as np
 
 from hwmodel import op
 from hwmodel.trace import Trace
-from workloads.synthetic.drawing import BASE, PROT, check_range, check_usual, generator
-from workloads.synthetic.rounds import FIRST_PAGE, MOST_PAGES, barrier, renew, round_trace, single, unit
+from workloads.synthetic.drawing import BASE, PROT, generator
+from workloads.synthetic.parameters import MOST_PAGES, Common, check_range, workload
+from workloads.synthetic.rounds import FIRST_PAGE, barrier, renew, round_trace, single, unit
 
 LINES = 64  # cache lines of a page
 
@@ -45,16 +46,14 @@ class _Ranks(NamedTuple):
         return self.ranks + ranks * self.devices + turn % self.devices if self.devices else ranks + 0 * turn
 
 
+@workload(most=MOST_PAGES // 8, accesses=10_000_000, pages=256, writes=None, cpus=None)
 def mpi_halo(
-    accesses: int = 10_000_000,
-    pages: int = 256,
+    common: Common,
     halo: int = 8,
     ranks: int = 4,
     per_page: int = 64,
     every: int = 10,
     transport: Literal["xpmem", "shared"] = "xpmem",
-    devices: int = 0,
-    seed: int = 0,
 ) -> Trace:
     """Generate a grid in blocks, one for each process of a ring: compute, barrier, copy the neighbours' borders, barrier, repeat.
 
@@ -84,33 +83,18 @@ def mpi_halo(
         The way in which a process accesses its neighbours' borders.
     devices : int
         Device agents of each process, which do its copying if there are any, as a GRU can.
-    seed : int
-        The same seed gives the same trace.
-
-    Returns
-    -------
-    Trace
-        Lazy, in constant memory.
-
-    Raises
-    ------
-    TraceError
-        If an argument is out of range; names it.
     """
-    info = {"program": "mpi_halo"} | locals()
-    check_usual(accesses, pages, 0, seed, MOST_PAGES // 8)
-    check_range("halo", halo, 1, pages)
+    devices = common.devices
+    check_range("halo", halo, 1, common.pages)
     check_range("ranks", ranks, 2)
     check_range("devices", devices, 0)
     check_range("ranks * (1 + devices)", ranks * (1 + devices), 1, op.AGENTS)
     check_range("per_page", per_page, 1, (1 << 31) - 1)
     check_range("every", every, 0)
-    if transport not in ("xpmem", "shared"):
-        raise op.TraceError(f"transport must be 'xpmem' or 'shared', not {transport!r}")
     agents = [op.Agent("cpu", rank, f"rank{rank}") for rank in range(ranks)]
     agents += [op.Agent("device", rank, f"gru{rank}.{i}") for rank in range(ranks) for i in range(devices)]
-    world = _Ranks(ranks, pages, halo, per_page, every, seed, transport, devices)
-    return round_trace(functools.partial(_rounds, world), agents, accesses, info, _prelude(world))
+    world = _Ranks(ranks, common.pages, halo, per_page, every, common.seed, transport, devices)
+    return round_trace(functools.partial(_rounds, world), common, _prelude(world), agents)
 
 
 def _prelude(world: _Ranks) -> list[tuple[int, ...]]:

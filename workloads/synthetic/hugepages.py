@@ -9,23 +9,20 @@ import numpy as np
 
 from hwmodel import op
 from hwmodel.trace import Trace
-from workloads.synthetic.drawing import PROT, check_range, check_usual, deal, generator, issuers, make_agents, touch
-from workloads.synthetic.rounds import MOST_PAGES, barrier, region, renew, round_trace, unit
+from workloads.synthetic.drawing import PROT, deal, generator, touch
+from workloads.synthetic.parameters import MOST_PAGES, Common, check_range, workload
+from workloads.synthetic.rounds import barrier, renew, round_trace, unit
 
 HUGE = 512
 
 
+@workload(most=MOST_PAGES, pages=8192, devices=1)
 def huge_pages(
-    accesses: int = 1_000_000,
-    pages: int = 8192,
+    common: Common,
     part: int = 64,
     every: int = 1000,
     how: Literal["unmap", "mprotect", "dontneed"] = "unmap",
     collapse: Literal["advice", "fault"] = "advice",
-    writes: float = 0.3,
-    cpus: int = 1,
-    devices: int = 1,
-    seed: int = 0,
 ) -> Trace:
     """Generate uniform accesses to a region of huge pages; CPU agent 0 splits a random one and later makes it whole again.
 
@@ -38,8 +35,6 @@ def huge_pages(
 
     Parameters
     ----------
-    accesses : int
-        Over all agents that access memory.
     pages : int
         Size of the region in pages of 4 KiB, a multiple of 512; mapped from the start.
     part : int
@@ -50,41 +45,22 @@ def huge_pages(
         The operation that splits, after a SYNC: MUNMAP and MMAP of the part; MPROTECT to read-only and back; or MADVISE with DONTNEED.
     collapse : "advice" or "fault"
         The operation that collapses, after a SYNC: MADVISE with COLLAPSE, or MUNMAP and MMAP of it all; "fault" is modelled today.
-    writes, cpus, devices, seed
-        As for `uniform`.
-
-    Returns
-    -------
-    Trace
-        Lazy, in constant memory.
-
-    Raises
-    ------
-    TraceError
-        If an argument is out of range; names it.
     """
-    info = {"program": "huge_pages"} | locals()
-    check_usual(accesses, pages, writes, seed, MOST_PAGES)
-    if pages % HUGE:
-        raise op.TraceError(f"pages must be a multiple of {HUGE}, not {pages}")
+    if common.pages % HUGE:
+        raise op.TraceError(f"pages must be a multiple of {HUGE}, not {common.pages}")
     check_range("part", part, 1, HUGE - 1)
     check_range("every", every, 1)
-    if how not in ("unmap", "mprotect", "dontneed"):
-        raise op.TraceError(f"how must be 'unmap', 'mprotect' or 'dontneed', not {how!r}")
-    if collapse not in ("advice", "fault"):
-        raise op.TraceError(f"collapse must be 'advice' or 'fault', not {collapse!r}")
-    agents = make_agents(cpus, devices)
-    rounds = functools.partial(_rounds, pages, part, every, how, collapse, writes, issuers(cpus, devices), seed)
-    return round_trace(rounds, agents, accesses, info, region(pages))
+    return round_trace(functools.partial(_rounds, common, common.users, part, every, how, collapse), common)
 
 
 def _rounds(
-    pages: int, part: int, every: int, how: str, collapse: str, writes: float, agents: np.ndarray, seed: int
+    common: Common, agents: np.ndarray, part: int, every: int, how: str, collapse: str
 ) -> Iterator[np.ndarray]:
+    pages = common.pages
     yield unit(op.MADVISE, 0, pages, op.HUGEPAGE)
     for k in itertools.count():
-        random = generator(seed, k)
-        ops = touch(random, random.integers(0, pages, 2 * every), writes, deal(agents, 2 * k * every, 2 * every))
+        random = generator(common.seed, k)
+        ops = touch(random, random.integers(0, pages, 2 * every), common.writes, deal(agents, 2 * k * every, 2 * every))
         first = int(random.integers(0, pages // HUGE)) * HUGE
         yield ops[:every]
         yield barrier()

@@ -8,16 +8,17 @@ import numpy as np
 
 from hwmodel import op
 from hwmodel.trace import Trace
-from workloads.synthetic.drawing import BASE, PROT, check_range, check_usual, deal, generator, touch
-from workloads.synthetic.rounds import MOST_PAGES, barrier, page_of, round_trace, units
+from workloads.synthetic.drawing import BASE, PROT, deal, generator, touch
+from workloads.synthetic.parameters import MOST_PAGES, Common, check_range, workload
+from workloads.synthetic.rounds import barrier, page_of, round_trace, units
 
 CONTENTS = 1 << 40  # spawn key of the pages' contents, different from the keys of the accesses
 OWN = -1
 
 
+@workload(most=MOST_PAGES, pages=8192, writes=None, cpus=None, devices=None)
 def ksm_merging(
-    accesses: int = 1_000_000,
-    pages: int = 8192,
+    common: Common,
     alike: float = 0.5,
     contents: int = 256,
     scan: int = 100,
@@ -25,7 +26,6 @@ def ksm_merging(
     writes: float = 0.1,
     vms: int = 2,
     vcpus: int = 1,
-    seed: int = 0,
 ) -> Trace:
     """Generate virtual machines that run while a scanner merges their pages of equal contents; later writes part them again.
 
@@ -52,25 +52,16 @@ def ksm_merging(
         Pages looked at in one wake-up of the scanner.
     every : int
         Accesses from one wake-up to the next.
-    writes : float
-        Part of the accesses that are writes, in [0, 1].
     vms, vcpus : int
         Machines, each an address space with a CPU agent, and device agents of each. Without vCPUs the CPU agents access memory.
-    seed : int
-        The same seed gives the same trace.
 
     Returns
     -------
     Trace
         Lazy; keeps 9 bytes per page.
-
-    Raises
-    ------
-    TraceError
-        If an argument is out of range; names it.
     """
-    info = {"program": "ksm_merging"} | locals()
-    check_usual(accesses, pages, writes, seed, MOST_PAGES)
+    pages = common.pages
+    check_range("writes", writes, 0, 1)
     check_range("vms", vms, 1)
     check_range("vcpus", vcpus, 0)
     check_range("vms * (1 + vcpus)", vms * (1 + vcpus), 1, op.AGENTS)
@@ -81,8 +72,8 @@ def ksm_merging(
     agents = [op.Agent("cpu", vm, f"vmm{vm}") for vm in range(vms)]
     agents += [op.Agent("device", vm, f"vcpu{vm}.{i}") for i in range(vcpus) for vm in range(vms)]
     prelude = [record for vm in range(vms) for record in op.mmap_unit(BASE, pages, PROT, agent=vm, populate=True)]
-    rounds = functools.partial(_rounds, pages, alike, contents, scan, every, writes, vms, vcpus, seed)
-    return round_trace(rounds, agents, accesses, info, prelude)
+    rounds = functools.partial(_rounds, pages, alike, contents, scan, every, writes, vms, vcpus, common.seed)
+    return round_trace(rounds, common, prelude, agents)
 
 
 def _rounds(

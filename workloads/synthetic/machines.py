@@ -8,26 +8,23 @@ import numpy as np
 
 from hwmodel import op
 from hwmodel.trace import Trace
-from workloads.synthetic.drawing import PROT, Draw, check_range, check_usual, deal, generator, insert, issuers, make_agents, touch
+from workloads.synthetic.drawing import PROT, Draw, deal, generator, insert, region, touch
+from workloads.synthetic.parameters import MOST_PAGES, Common, check_range, workload
 from workloads.synthetic.patterns import popular
-from workloads.synthetic.rounds import MOST_PAGES, barrier, page_of, region, round_trace, spread, unit
+from workloads.synthetic.rounds import barrier, page_of, round_trace, spread, unit
 
 TABLE = 512  # pages mapped by one page table of the guest
 
 
+@workload(most=MOST_PAGES, devices=2)
 def vm_boot_and_serve(
-    accesses: int = 1_000_000,
-    pages: int = 65_536,
+    common: Common,
     boot: float = 0.25,
     exponent: float = 1.0,
     requests: int = 100,
     part: int = 64,
     every: int = 10_000,
     guest: bool = True,
-    writes: float = 0.3,
-    cpus: int = 1,
-    devices: int = 2,
-    seed: int = 0,
 ) -> Trace:
     """Generate a guest that boots, touching a large part of its memory in order, then serves Zipf-distributed accesses and virtio requests.
 
@@ -62,32 +59,22 @@ def vm_boot_and_serve(
         Part of the accesses that are writes, in [0, 1], except boot and requests.
     cpus, devices : int
         CPU agent 0 is the hypervisor's, the devices are the vCPUs; without any the CPUs access memory and nothing is GUEST.
-    seed : int
-        The same seed gives the same trace.
 
     Returns
     -------
     Trace
         Lazy; keeps 32 bytes per page.
-
-    Raises
-    ------
-    TraceError
-        If an argument is out of range; names it.
     """
-    info = {"program": "vm_boot_and_serve"} | locals()
-    check_usual(accesses, pages, writes, seed, MOST_PAGES)
+    pages, vcpus = common.pages, common.users
     check_range("boot", boot, 0, 1)
     check_range("exponent", exponent, 0)
     check_range("requests", requests, 0)
     check_range("part", part, 1, pages)
     check_range("every", every, 1)
-    agents = make_agents(cpus, devices)
-    vcpus = issuers(cpus, devices)
-    draw, guest = popular(pages, exponent, seed), guest and devices > 0
-    starts = functools.partial(_boot, pages, round(boot * pages), guest, vcpus, seed)
-    serves = functools.partial(_serve, draw, pages, requests, part, every, guest, writes, vcpus, seed)
-    return round_trace(functools.partial(_boot_and_serve, starts, serves), agents, accesses, info, region(pages))
+    draw, guest = popular(pages, exponent, common.seed), guest and common.devices > 0
+    starts = functools.partial(_boot, common, vcpus, round(boot * pages), guest)
+    serves = functools.partial(_serve, common, vcpus, draw, requests, part, every, guest)
+    return round_trace(functools.partial(_boot_and_serve, starts, serves), common)
 
 
 def _boot_and_serve(starts: functools.partial, serves: functools.partial) -> Iterator[np.ndarray]:
@@ -96,35 +83,27 @@ def _boot_and_serve(starts: functools.partial, serves: functools.partial) -> Ite
     yield from serves()
 
 
-def _boot(pages: int, touched: int, guest: bool, vcpus: np.ndarray, seed: int) -> Iterator[np.ndarray]:
+def _boot(common: Common, vcpus: np.ndarray, touched: int, guest: bool) -> Iterator[np.ndarray]:
     """Yield the boot, page table by page table."""
-    random = generator(seed, 0)
-    for first in range(0, pages, TABLE):
+    random = generator(common.seed, 0)
+    for first in range(0, common.pages, TABLE):
         if guest:
-            mapped = min(TABLE, pages - first)
+            mapped = min(TABLE, common.pages - first)
             yield unit(op.GUEST, first, mapped, op.MMAP << op.GUEST_SHIFT | PROT, agent=int(vcpus[0]))
         if first < touched:
             yield touch(random, np.arange(first, min(first + TABLE, touched)), 1, vcpus[0])
 
 
 def _serve(
-    draw: Draw,
-    pages: int,
-    requests: int,
-    part: int,
-    every: int,
-    guest: bool,
-    writes: float,
-    vcpus: np.ndarray,
-    seed: int,
+    common: Common, vcpus: np.ndarray, draw: Draw, requests: int, part: int, every: int, guest: bool
 ) -> Iterator[np.ndarray]:
     for k in itertools.count():
-        random = generator(seed, 1 + k)
-        ops = touch(random, draw(random, k * every, every), writes, deal(vcpus, k * every, every))
+        random = generator(common.seed, 1 + k)
+        ops = touch(random, draw(random, k * every, every), common.writes, deal(vcpus, k * every, every))
         asked = _requests(random, draw(random, 0, requests), deal(vcpus, k * requests, requests))
         yield insert(ops, spread(requests, every), asked)
         yield barrier()
-        back, renewed = (int(page) * part for page in random.integers(0, pages // part, 2))
+        back, renewed = (int(page) * part for page in random.integers(0, common.pages // part, 2))
         yield unit(op.MADVISE, back, part, op.DONTNEED)
         if guest:
             vcpu = int(vcpus[k % vcpus.size])
@@ -139,19 +118,15 @@ def _requests(random: np.random.Generator, buffers: np.ndarray, vcpus: np.ndarra
     return np.stack([touch(random, pages, writes, agents) for pages, writes, agents in steps], 1)
 
 
+@workload(most=MOST_PAGES, pages=16_384, devices=2)
 def live_migration(
-    accesses: int = 1_000_000,
-    pages: int = 16_384,
+    common: Common,
     pace: float = 2.0,
     stop: int = 256,
     rounds: int = 30,
     quiet: int = 100_000,
     per_page: int = 1,
     exponent: float = 1.0,
-    writes: float = 0.3,
-    cpus: int = 1,
-    devices: int = 2,
-    seed: int = 0,
 ) -> Trace:
     """Generate a machine whose memory is copied away while it runs: all of it, then repeatedly the pages written meanwhile.
 
@@ -185,31 +160,21 @@ def live_migration(
         Part of the vCPUs' accesses that are writes, in [0, 1].
     cpus, devices : int
         CPU agent 0 is the migration thread, the devices are the vCPUs; without any the CPUs access memory.
-    seed : int
-        The same seed gives the same trace.
 
     Returns
     -------
     Trace
         Lazy; keeps 32 bytes per page, and a pass is in memory.
-
-    Raises
-    ------
-    TraceError
-        If an argument is out of range; names it.
     """
-    info = {"program": "live_migration"} | locals()
-    check_usual(accesses, pages, writes, seed, MOST_PAGES)
     check_range("pace", pace, 0)
     check_range("stop", stop, 0)
     check_range("rounds", rounds, 1, 1 << 16)
     check_range("quiet", quiet, 0)
     check_range("per_page", per_page, 1, (1 << 31) - 1)
     check_range("exponent", exponent, 0)
-    agents = make_agents(cpus, devices)
-    draw = functools.partial(_run, popular(pages, exponent, seed), writes, issuers(cpus, devices))
-    migrations = functools.partial(_migrations, draw, pages, pace, stop, rounds, quiet, per_page, seed)
-    return round_trace(migrations, agents, accesses, info, region(pages, populate=True))
+    run = functools.partial(_run, popular(common.pages, exponent, common.seed), common.writes, common.users)
+    migrations = functools.partial(_migrations, run, common, pace, stop, rounds, quiet, per_page)
+    return round_trace(migrations, common, region(common.pages, populate=True))
 
 
 def _run(draw: Draw, writes: float, vcpus: np.ndarray, random: np.random.Generator, size: int) -> np.ndarray:
@@ -218,23 +183,23 @@ def _run(draw: Draw, writes: float, vcpus: np.ndarray, random: np.random.Generat
 
 
 def _migrations(
-    run: functools.partial, pages: int, pace: float, stop: int, rounds: int, quiet: int, per_page: int, seed: int
+    run: functools.partial, common: Common, pace: float, stop: int, rounds: int, quiet: int, per_page: int
 ) -> Iterator[np.ndarray]:
     """Yield the migrations; each has a generator for the quiet time before it and one for each pass."""
     for key in itertools.count(0, rounds + 2):
-        yield run(generator(seed, key), quiet)
-        dirty = np.arange(pages)
+        yield run(generator(common.seed, key), quiet)
+        dirty = np.arange(common.pages)
         for k in range(rounds):
-            random = generator(seed, key + 1 + k)
+            random = generator(common.seed, key + 1 + k)
             ops = run(random, round(pace * dirty.size))
             yield barrier()
-            yield unit(op.DIRTY_LOG, 0, pages)
+            yield unit(op.DIRTY_LOG, 0, common.pages)
             yield insert(ops, spread(dirty.size, ops.size), _copied(random, dirty, per_page))
             dirty = np.flatnonzero(np.bincount(page_of(ops)[ops["kind"] == op.WRITE]))
             if dirty.size <= stop:
                 break
         yield barrier()
-        yield _copied(generator(seed, key + rounds + 1), dirty, per_page).ravel()
+        yield _copied(generator(common.seed, key + rounds + 1), dirty, per_page).ravel()
         yield barrier()
 
 

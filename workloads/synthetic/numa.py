@@ -8,22 +8,14 @@ import numpy as np
 
 from hwmodel import op
 from hwmodel.trace import Trace
-from workloads.synthetic.drawing import check_range, check_usual, deal, generator, issuers, make_agents, touch
-from workloads.synthetic.rounds import MOST_PAGES, barrier, page_of, region, round_trace, runs, units
+from workloads.synthetic.drawing import deal, generator, region, touch
+from workloads.synthetic.parameters import MOST_PAGES, Common, check_range, workload
+from workloads.synthetic.rounds import barrier, page_of, round_trace, runs, units
 
 
+@workload(most=MOST_PAGES, pages=16_384, cpus=2)
 def numa_migration(
-    accesses: int = 1_000_000,
-    pages: int = 16_384,
-    nodes: int = 2,
-    scan: int = 1024,
-    every: int = 10_000,
-    phase: int = 200_000,
-    local: float = 0.9,
-    writes: float = 0.3,
-    cpus: int = 2,
-    devices: int = 0,
-    seed: int = 0,
+    common: Common, nodes: int = 2, scan: int = 1024, every: int = 10_000, phase: int = 200_000, local: float = 0.9
 ) -> Trace:
     """Generate agents that use their node's own block of pages; the blocks change hands, and pages migrate to their users.
 
@@ -36,8 +28,6 @@ def numa_migration(
 
     Parameters
     ----------
-    accesses : int
-        Over all agents that access memory.
     pages : int
         Size of the region in pages of 4 KiB; in memory from the start. Block n of `nodes` equal ones begins on node n.
     nodes : int
@@ -50,53 +40,34 @@ def numa_migration(
         Accesses after which the agents of each node turn to the next block; rounded down to rounds, but at least one.
     local : float
         Part of the accesses that go to the node's own block, in [0, 1]; the others are uniform.
-    writes, cpus, devices, seed
-        As for `uniform`.
 
     Returns
     -------
     Trace
         Lazy; keeps 8 bytes per page.
-
-    Raises
-    ------
-    TraceError
-        If an argument is out of range; names it.
     """
-    info = {"program": "numa_migration"} | locals()
-    check_usual(accesses, pages, writes, seed, MOST_PAGES)
-    check_range("nodes", nodes, 1, pages)
-    check_range("scan", scan, 1, pages)
+    check_range("nodes", nodes, 1, common.pages)
+    check_range("scan", scan, 1, common.pages)
     check_range("every", every, 1)
     check_range("phase", phase, 1)
     check_range("local", local, 0, 1)
-    agents = make_agents(cpus, devices)
-    turn = max(1, phase // every)
-    rounds = functools.partial(_rounds, pages, nodes, scan, every, turn, local, writes, issuers(cpus, devices), cpus, seed)
-    return round_trace(rounds, agents, accesses, info, region(pages, populate=True))
+    rounds = functools.partial(_rounds, common, common.users, nodes, scan, every, max(1, phase // every), local)
+    return round_trace(rounds, common, region(common.pages, populate=True))
 
 
 def _rounds(
-    pages: int,
-    nodes: int,
-    scan: int,
-    every: int,
-    turn: int,
-    local: float,
-    writes: float,
-    users: np.ndarray,
-    cpus: int,
-    seed: int,
+    common: Common, users: np.ndarray, nodes: int, scan: int, every: int, turn: int, local: float
 ) -> Iterator[np.ndarray]:
+    pages = common.pages
     size = pages // nodes
     home = np.minimum(np.arange(pages) // size, nodes - 1)
     for k in itertools.count():
-        random = generator(seed, k)
+        random = generator(common.seed, k)
         agents = deal(users, k * every, every)
         node = (agents - users[0]) % nodes
         own = (node + k // turn) % nodes * size + random.integers(0, size, every)
         drawn = np.where(random.random(every) < local, own, random.integers(0, pages, every))
-        ops = touch(random, drawn, writes, agents)
+        ops = touch(random, drawn, common.writes, agents)
         yield ops
         yield barrier()
         window = k * scan % pages
@@ -107,7 +78,7 @@ def _rounds(
         home[moving] = to
         for target in range(nodes):
             first, length = runs(moving[to == target])
-            yield units(op.MIGRATE, first, length, target, agent=target if target < cpus else 0).ravel()
+            yield units(op.MIGRATE, first, length, target, agent=target if target < common.cpus else 0).ravel()
 
 
 def _claimed(pages: np.ndarray, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,16 +2,16 @@
 
 import functools
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from hwmodel import op
 from hwmodel.jit import entry, part
 from hwmodel.trace import Trace
-from workloads.synthetic.drawing import BASE, BLOCK, PROT, check_range, make_agents
+from workloads.synthetic.drawing import BASE, BLOCK, region
+from workloads.synthetic.parameters import REGION, Common, check_range, make_agents, workload
 
-ROLES = ("cpu", "device")
 RING = np.dtype((np.record, [
     ("pages", "i8"),       # of the ring
     ("batch", "i8"),       # pages
@@ -23,8 +23,9 @@ RING = np.dtype((np.record, [
 ]))  # fmt: skip
 
 
+@workload(writes=None, pages=None, cpus=None, devices=None, seed=None)
 def producer_consumer(
-    accesses: int = 1_000_000,
+    common: Common,
     pages: int = 256,
     batch: int = 8,
     lag: int = 1,
@@ -54,37 +55,21 @@ def producer_consumer(
         Roles of the writer and the reader, of one address space. A trace with devices has at least one CPU.
     sync : bool
         Whether both meet between batches, in a SYNC record of the producer's; otherwise only the order of the records keeps them apart.
-
-    Returns
-    -------
-    Trace
-        Lazy, in constant memory.
-
-    Raises
-    ------
-    TraceError
-        If an argument is out of range; names it.
     """
     check_range("batch", batch, 1)
-    check_range("pages", pages, 2 * batch, (op.USER_END - BASE) >> op.PAGE_SHIFT)
+    check_range("pages", pages, 2 * batch, REGION)
     if pages % batch:
         raise op.TraceError(f"pages must be a multiple of batch ({batch}), not {pages}")
     check_range("lag", lag, 1, pages // batch - 1)
     check_range("per_page", per_page, 1, op.PAGE // 8)
-    check_range("accesses", accesses, 1)
-    for name, role in (("producer", producer), ("consumer", consumer)):
-        if role not in ROLES:
-            raise op.TraceError(f"{name} must be 'cpu' or 'device', not {role!r}")
     cpus = max(1, (producer, consumer).count("cpu"))
     agents = make_agents(cpus, (producer, consumer).count("device"))
     writer = 0 if producer == "cpu" else cpus
     reader = len(agents) - 1 if consumer == "device" else cpus - 1
     ring = np.array([(pages, batch, lag, per_page, sync, writer, reader)], RING)
-    info: dict[str, Any] = {"program": "producer_consumer", "pages": pages, "batch": batch, "lag": lag, "per_page": per_page}
-    info |= {"producer": producer, "consumer": consumer, "sync": sync, "accesses": accesses}
-    prelude = op.as_records(op.mmap_unit(BASE, pages, PROT))
+    accesses, prelude = common.accesses, op.as_records(region(pages))
     records = accesses + (_steps(accesses, batch * per_page, lag) - 1 if sync else 0)
-    return Trace(agents, functools.partial(_stream, ring, accesses), prelude, info, records=records, references=accesses)
+    return Trace(agents, functools.partial(_stream, ring, accesses), prelude, common.info, records=records, references=accesses)
 
 
 def _steps(accesses: int, part: int, lag: int) -> int:

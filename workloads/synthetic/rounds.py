@@ -2,32 +2,29 @@
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 import numpy as np
 
 from hwmodel import op
 from hwmodel.trace import Trace
-from workloads.synthetic.drawing import BASE, BLOCK, PROT
+from workloads.synthetic.drawing import BASE, BLOCK, PROT, region
+from workloads.synthetic.parameters import Common
 
 FIRST_PAGE = BASE >> op.PAGE_SHIFT
-MOST_PAGES = 1 << 28
-"""Most pages of a region: per-page state stays within memory, and every count within its 31 bits."""
 
 Rounds = Callable[[], Iterator[np.ndarray]]
 """Returns a fresh endless iterator of OP arrays of whole units, none of which is written to again."""
 
 
 def round_trace(
-    rounds: Rounds, agents: list[op.Agent], accesses: int, info: dict[str, Any], prelude: Iterable[tuple[int, ...]]
+    rounds: Rounds,
+    common: Common,
+    prelude: Iterable[tuple[int, ...]] | None = None,
+    agents: list[op.Agent] | None = None,
 ) -> Trace:
-    """Return the trace of the rounds up to and including access number `accesses`."""
-    return Trace(agents, functools.partial(_cut, rounds, accesses), op.as_records(prelude), info)
-
-
-def region(pages: int, populate: bool = False) -> list[tuple[int, int, int, int, int]]:
-    """Return the prelude that maps the region of address space 0, anonymous and writable."""
-    return op.mmap_unit(BASE, pages, PROT, populate=populate)
+    """Return the trace of the rounds up to and including the last access; by default with the usual agents, and the region mapped."""
+    source = functools.partial(_cut, rounds, common.accesses)
+    return Trace(agents or common.agents, source, op.as_records(prelude or region(common.pages)), common.info)
 
 
 def units(

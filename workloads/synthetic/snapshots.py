@@ -8,22 +8,13 @@ import numpy as np
 
 from hwmodel import op
 from hwmodel.trace import Trace
-from workloads.synthetic.drawing import check_range, check_usual, deal, generator, insert, make_agents, touch
-from workloads.synthetic.rounds import MOST_PAGES, barrier, region, round_trace, single, spread
+from workloads.synthetic.drawing import deal, generator, insert, region, touch
+from workloads.synthetic.parameters import MOST_PAGES, Common, check_range, workload
+from workloads.synthetic.rounds import barrier, round_trace, single, spread
 
 
-def fork_snapshots(
-    accesses: int = 1_000_000,
-    pages: int = 16_384,
-    snapshots: int = 8,
-    every: int = 100_000,
-    during: float = 0.5,
-    per_page: int = 1,
-    writes: float = 0.3,
-    cpus: int = 1,
-    devices: int = 1,
-    seed: int = 0,
-) -> Trace:
+@workload(most=MOST_PAGES, pages=16_384, devices=1)
+def fork_snapshots(common: Common, snapshots: int = 8, every: int = 100_000, during: float = 0.5, per_page: int = 1) -> Trace:
     """Generate a parent that serves uniform reads and writes and sometimes forks a child, which reads all of the memory and exits.
 
     The background save of Redis (BGSAVE): fork gives the child a snapshot of the data; the
@@ -52,48 +43,31 @@ def fork_snapshots(
         Part of the parent's accesses that are writes, in [0, 1].
     cpus, devices : int
         Agents of the parent, which all serve in turn; CPU agent 0 forks.
-    seed : int
-        The same seed gives the same trace.
 
     Returns
     -------
     Trace
         Lazy; a round of accesses is in memory.
-
-    Raises
-    ------
-    TraceError
-        If an argument is out of range; names it.
     """
-    info = {"program": "fork_snapshots"} | locals()
-    check_usual(accesses, pages, writes, seed, MOST_PAGES)
     check_range("every", every, 1)
     check_range("during", during, 0, 1)
     check_range("per_page", per_page, 1, (1 << 31) - 1)
     check_range("snapshots", snapshots, 1)
-    agents = make_agents(cpus, devices)
-    check_range("cpus + devices + snapshots", cpus + devices + snapshots, 1, op.AGENTS)
-    reached = min(snapshots, -(-accesses // (every + pages * per_page)))
+    agents = common.agents
+    check_range("cpus + devices + snapshots", len(agents) + snapshots, 1, op.AGENTS)
+    reached = min(snapshots, -(-common.accesses // (every + common.pages * per_page)))
+    rounds = functools.partial(_rounds, common, len(agents), reached, every, during, per_page)
     agents += [op.Agent("cpu", 1 + k, f"child{k}") for k in range(reached)]
-    rounds = functools.partial(_rounds, pages, reached, every, during, per_page, writes, cpus + devices, seed)
-    return round_trace(rounds, agents, accesses, info, region(pages, populate=True))
+    return round_trace(rounds, common, region(common.pages, populate=True), agents)
 
 
-def _rounds(
-    pages: int,
-    snapshots: int,
-    every: int,
-    during: float,
-    per_page: int,
-    writes: float,
-    parents: int,
-    seed: int,
-) -> Iterator[np.ndarray]:
+def _rounds(common: Common, parents: int, snapshots: int, every: int, during: float, per_page: int) -> Iterator[np.ndarray]:
     """Yield the rounds; the agents of the parent come first, then a child for each snapshot."""
+    pages = common.pages
     alive = round(during * every)
     for k in itertools.count():
-        random = generator(seed, k)
-        ops = touch(random, random.integers(0, pages, every), writes, deal(np.arange(parents), k * every, every))
+        random = generator(common.seed, k)
+        ops = touch(random, random.integers(0, pages, every), common.writes, deal(np.arange(parents), k * every, every))
         if k >= snapshots:
             yield ops
             continue

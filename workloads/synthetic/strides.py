@@ -1,7 +1,6 @@
 """Streams over arrays with a stride."""
 
 import functools
-from typing import Any
 
 import numpy as np
 
@@ -9,19 +8,14 @@ from hwmodel import op
 from hwmodel.jit import entry
 from hwmodel.trace import Trace
 from workloads.synthetic.arrays import place
-from workloads.synthetic.drawing import BASE, block_trace, check_range, issuers
+from workloads.synthetic.drawing import block_trace
+from workloads.synthetic.parameters import REGION, Common, check_range, workload
 
 KINDS = {"r": op.READ, "w": op.WRITE}
 
 
-def strided(
-    accesses: int = 1_000_000,
-    pages: int = 16_384,
-    stride: int = 64,
-    streams: str = "rrw",
-    cpus: int = 1,
-    devices: int = 0,
-) -> Trace:
+@workload(pages=None, writes=None, seed=None)
+def strided(common: Common, pages: int = 16_384, stride: int = 64, streams: str = "rrw") -> Trace:
     """Generate streams that walk through arrays side by side, an element of each in turn, again and again.
 
     Like the kernels of J. McCalpin's STREAM with a stride of 8 bytes: "rw" is its COPY (a[i] = b[i]) and SCALE, "rrw" its
@@ -38,26 +32,14 @@ def strided(
         Bytes from an element to the next; a multiple of 8. Every walk begins at the first byte.
     streams : str
         A letter for each stream, which has an array of its own: r reads, w writes. In the order of the accesses.
-    cpus, devices : int
-        As for `uniform`.
-
-    Returns
-    -------
-    Trace
-        Lazy, in constant memory.
-
-    Raises
-    ------
-    TraceError
-        If an argument is out of range; names it.
     """
     if not streams or set(streams) - set(KINDS):
         raise op.TraceError(f"streams must be of the letters r and w, not {streams!r}")
-    check_range("pages", pages, 1, (op.USER_END - BASE >> op.PAGE_SHIFT) // len(streams))
+    check_range("pages", pages, 1, REGION // len(streams))
     check_range("stride", stride, 8, pages << op.PAGE_SHIFT)
     if stride % 8:
         raise op.TraceError(f"stride must be a multiple of 8, not {stride}")
-    agents = issuers(cpus, devices)
+    agents = common.users
     elements = -(-(pages << op.PAGE_SHIFT) // stride)
     check_range("elements (pages * 4096 / stride)", elements, agents.size)
     arrays = {f"array {i}": pages << op.PAGE_SHIFT for i in range(len(streams))}
@@ -65,8 +47,7 @@ def strided(
     walk = np.array(list(bases.values())), np.array([KINDS[letter] for letter in streams])
     parts = np.arange(agents.size + 1) * elements // agents.size
     fill = functools.partial(_fill, *walk, parts, agents, stride)
-    info: dict[str, Any] = {"program": "strided", "pages": pages, "stride": stride, "streams": streams}
-    return block_trace(fill, accesses=accesses, cpus=cpus, devices=devices, prelude=prelude, info=info)
+    return block_trace(fill, common, prelude)
 
 
 def _fill(

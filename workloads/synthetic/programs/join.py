@@ -1,14 +1,13 @@
 """Join of two tables by hashing."""
 
 import functools
-from typing import Any
 
 import numpy as np
 
 from hwmodel import op
 from hwmodel.jit import entry, part
-from workloads.synthetic.drawing import check_range
-from workloads.synthetic.programs.running import WORD, ProgramTrace, Run, meet, program_trace, put, whose
+from workloads.synthetic.parameters import Common, check_range
+from workloads.synthetic.programs.running import WORD, ProgramTrace, Run, meet, program, program_trace, put, whose
 from workloads.synthetic.ranks import Ranks
 
 KEY_BITS = 31
@@ -35,16 +34,9 @@ JOIN = np.dtype((np.record, [
 ]))  # fmt: skip
 
 
+@program()
 def hash_join(
-    build: int = 65_536,
-    probe: int = 262_144,
-    copies: int = 1,
-    matching: float = 1.0,
-    skew: float = 0.0,
-    cpus: int = 1,
-    devices: int = 0,
-    grain: int = 64,
-    seed: int = 0,
+    common: Common, build: int = 65_536, probe: int = 262_144, copies: int = 1, matching: float = 1.0, skew: float = 0.0
 ) -> ProgramTrace:
     """Generate a join of two tables by a key, which adds up a column of the matches; all the loads and stores of its arrays.
 
@@ -76,25 +68,16 @@ def hash_join(
     -------
     ProgramTrace
         Lazy; keeps the tables. A run's `state` has `matches` and `total`. Records are in the order of the sequential algorithm.
-
-    Raises
-    ------
-    TraceError
-        If an argument is out of range; names it.
     """
     check_range("build", build, 1, 1 << 28)
     check_range("probe", probe, 1, 1 << 32)
     check_range("copies", copies, 1, build)
     check_range("matching", matching, 0, 1)
     check_range("skew", skew, 0)
-    check_range("seed", seed, 0)
-    tables = _tables(build, probe, copies, matching, skew, np.random.default_rng(seed))
+    tables = _tables(build, probe, copies, matching, skew, np.random.default_rng(common.seed))
     buckets = 1 << (build - 1).bit_length()
     sizes = {name: table.nbytes for name, table in tables.items()} | {"buckets": buckets * WORD, "links": build * WORD}
-    info: dict[str, Any] = {"program": "hash_join", "build": build, "probe": probe, "copies": copies}
-    info |= {"matching": matching, "skew": skew, "seed": seed}
-    start = functools.partial(_start, tables, buckets)
-    return program_trace(start, sizes, filled=tables, cpus=cpus, devices=devices, grain=grain, info=info)
+    return program_trace(functools.partial(_start, tables, buckets), sizes, tables, common)
 
 
 def _tables(

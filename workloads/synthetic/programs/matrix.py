@@ -1,14 +1,13 @@
 """Product of a sparse matrix and a vector."""
 
 import functools
-from typing import Any
 
 import numpy as np
 
 from hwmodel import op
 from hwmodel.jit import entry, part
-from workloads.synthetic.drawing import check_range
-from workloads.synthetic.programs.running import WORD, ProgramTrace, Run, meet, program_trace, put, whose
+from workloads.synthetic.parameters import Common, check_range
+from workloads.synthetic.programs.running import WORD, ProgramTrace, Run, meet, program, program_trace, put, whose
 
 NARROW = 4  # bytes of a column number
 MOST = 4  # most records of a step
@@ -30,16 +29,8 @@ PRODUCT = np.dtype((np.record, [
 ]))  # fmt: skip
 
 
-def spmv(
-    rows: int = 65_536,
-    per_row: int = 16,
-    band: int = 0,
-    times: int = 1,
-    cpus: int = 1,
-    devices: int = 0,
-    grain: int = 64,
-    seed: int = 0,
-) -> ProgramTrace:
+@program()
+def spmv(common: Common, rows: int = 65_536, per_row: int = 16, band: int = 0, times: int = 1) -> ProgramTrace:
     """Generate the product y = A x with a square matrix in compressed sparse rows (CSR): all the loads and stores of its arrays.
 
     The textbook kernel, row by row: a row's bounds, then for each entry its column, its value and the element of x that the column names;
@@ -67,22 +58,14 @@ def spmv(
     -------
     ProgramTrace
         Lazy; keeps the matrix. A run's `arrays["y"]` is the result.
-
-    Raises
-    ------
-    TraceError
-        If an argument is out of range; names it.
     """
     check_range("rows", rows, 1, (1 << 31) - 1)
     check_range("per_row", per_row, 0, 1 << 20)
     check_range("band", band, 0)
     check_range("times", times, 1)
-    check_range("seed", seed, 0)
-    matrix = _matrix(rows, per_row, band, np.random.default_rng(seed))
+    matrix = _matrix(rows, per_row, band, np.random.default_rng(common.seed))
     sizes = {name: max(array.nbytes, 1) for name, array in matrix.items()} | {"y": rows * WORD}
-    info: dict[str, Any] = {"program": "spmv", "rows": rows, "per_row": per_row, "band": band, "times": times, "seed": seed}
-    start = functools.partial(_start, matrix, times)
-    return program_trace(start, sizes, filled=matrix, cpus=cpus, devices=devices, grain=grain, info=info)
+    return program_trace(functools.partial(_start, matrix, times), sizes, matrix, common)
 
 
 def _matrix(rows: int, per_row: int, band: int, random: np.random.Generator) -> dict[str, np.ndarray]:

@@ -1,14 +1,13 @@
 """GUPS: random updates of a large table."""
 
 import functools
-from typing import Any
 
 import numpy as np
 
 from hwmodel import op
 from hwmodel.jit import entry, part
-from workloads.synthetic.drawing import check_range
-from workloads.synthetic.programs.running import WORD, ProgramTrace, Run, meet, program_trace, put, whose
+from workloads.synthetic.parameters import Common, check_range
+from workloads.synthetic.programs.running import WORD, ProgramTrace, Run, meet, program, program_trace, put, whose
 
 POLYNOMIAL = 7
 PERIOD = 1_317_624_576_693_539_401
@@ -24,14 +23,8 @@ GUPS = np.dtype((np.record, [
 ]))  # fmt: skip
 
 
-def gups(
-    scale: int = 20,
-    updates: int | None = None,
-    cpus: int = 1,
-    devices: int = 0,
-    grain: int = 1,
-    seed: int = 0,
-) -> ProgramTrace:
+@program(grain=1)
+def gups(common: Common, scale: int = 20, updates: int | None = None) -> ProgramTrace:
     """Generate updates of random elements of a table, each a load and a store: HPCC's RandomAccess.
 
     The table of 8-byte words is filled with their numbers, then each random number is xor-ed into the element named by its low bits. The
@@ -55,19 +48,12 @@ def gups(
     -------
     ProgramTrace
         Lazy. A run's `arrays["table"]` is the result.
-
-    Raises
-    ------
-    TraceError
-        If an argument is out of range; names it.
     """
     check_range("scale", scale, 0, 32)
     updates = 4 << scale if updates is None else updates
     check_range("updates", updates, 0, 1 << 60)
-    check_range("seed", seed, 0)
-    info: dict[str, Any] = {"program": "gups", "scale": scale, "updates": updates, "seed": seed}
-    start = functools.partial(_start, 1 << scale, updates, seed)
-    return program_trace(start, {"table": WORD << scale}, cpus=cpus, devices=devices, grain=grain, info=info)
+    common.info["updates"] = updates
+    return program_trace(functools.partial(_start, 1 << scale, updates, common.seed), {"table": WORD << scale}, (), common)
 
 
 def random_number(place: int) -> int:

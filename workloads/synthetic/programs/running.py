@@ -10,7 +10,7 @@ from hwmodel import op
 from hwmodel.jit import part
 from hwmodel.trace import Trace
 from workloads.synthetic.arrays import place
-from workloads.synthetic.drawing import check_range, issuers, make_agents
+from workloads.synthetic.parameters import Common, workload
 
 ROOM = 1 << 16
 """Most records that a kernel fills in before it returns."""
@@ -22,6 +22,9 @@ DEAL = np.dtype((np.record, [
     ("agents", "i8"),
     ("grain", "i8"),       # consecutive items for one agent
 ]))  # fmt: skip
+
+program = functools.partial(workload, accesses=None, pages=None, writes=None, grain=64)
+"""The decorator of a program: the amount of work follows from its own parameters."""
 
 
 class Run:
@@ -75,14 +78,7 @@ class ProgramTrace(Trace):
 
 
 def program_trace(
-    start: Callable[[dict[str, int], np.ndarray], Run],
-    sizes: dict[str, int],
-    *,
-    filled: Container[str] = (),
-    cpus: int,
-    devices: int,
-    grain: int,
-    info: dict[str, Any],
+    start: Callable[[dict[str, int], np.ndarray], Run], sizes: dict[str, int], filled: Container[str], common: Common
 ) -> ProgramTrace:
     """Return the trace of a program.
 
@@ -94,24 +90,19 @@ def program_trace(
         Bytes of each array; each has a mapping of its own.
     filled : container of str
         The arrays that are in memory when the program begins.
-    cpus, devices : int
-        As for `uniform`; the agents that access memory share the work.
-    grain : int
-        Consecutive items of work (rows, vertices, ...) that one agent gets, before the next one's turn.
-    info : dict
-        Becomes the trace's info, together with the addresses of the arrays.
+    common : Common
+        The agents that access memory share the work; the trace's info has the addresses of the arrays beside the arguments.
 
     Raises
     ------
     TraceError
         If an argument is out of range.
     """
-    check_range("grain", grain, 1, (1 << 62) - 1)
-    agents, workers = make_agents(cpus, devices), issuers(cpus, devices)
+    workers = common.users
     bases, prelude = place(sizes, filled)
-    deal = np.array([(workers[0], workers.size, grain)], DEAL)
-    info = info | {"grain": grain, "arrays": {name: {"address": bases[name], "bytes": sizes[name]} for name in sizes}}
-    return ProgramTrace(agents, functools.partial(start, bases, deal), prelude, info)
+    deal = np.array([(workers[0], workers.size, common.grain)], DEAL)
+    arrays = {name: {"address": bases[name], "bytes": sizes[name]} for name in sizes}
+    return ProgramTrace(common.agents, functools.partial(start, bases, deal), prelude, common.described | {"arrays": arrays})
 
 
 def _records(start: Callable[[], Run]) -> Iterator[np.ndarray]:

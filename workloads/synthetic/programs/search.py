@@ -1,15 +1,15 @@
 """Breadth-first search of a generated graph."""
 
 import functools
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from hwmodel import op
 from hwmodel.jit import entry, part
-from workloads.synthetic.drawing import check_range
+from workloads.synthetic.parameters import Common, check_range
 from workloads.synthetic.programs.graphs import adjacency, kronecker_edges, uniform_edges
-from workloads.synthetic.programs.running import WORD, ProgramTrace, Run, meet, program_trace, put, whose
+from workloads.synthetic.programs.running import WORD, ProgramTrace, Run, meet, program, program_trace, put, whose
 
 FILLED = ("offsets", "neighbours")
 GRAPHS = {"kronecker": kronecker_edges, "uniform": uniform_edges}
@@ -33,15 +33,13 @@ SEARCH = np.dtype((np.record, [
 ]))  # fmt: skip
 
 
+@program()
 def bfs(
+    common: Common,
     scale: int = 14,
     edge_factor: int = 16,
     graph: Literal["kronecker", "uniform"] = "kronecker",
     searches: int = 1,
-    cpus: int = 1,
-    devices: int = 0,
-    grain: int = 64,
-    seed: int = 0,
 ) -> ProgramTrace:
     """Generate breadth-first searches of an undirected graph: all the loads and stores of their arrays.
 
@@ -74,28 +72,17 @@ def bfs(
     ProgramTrace
         Lazy; keeps the graph. A run's `arrays["parent"]` is the latest search's result: -1 for vertices not reached. Records are in the
         order of the sequential algorithm, for any number of agents.
-
-    Raises
-    ------
-    TraceError
-        If an argument is out of range; names it.
     """
     check_range("scale", scale, 1, 28)
     check_range("edge_factor", edge_factor, 1, 1 << 20)
     check_range("searches", searches, 1)
-    check_range("seed", seed, 0)
-    if graph not in GRAPHS:
-        raise op.TraceError(f"graph must be {' or '.join(map(repr, GRAPHS))}, not {graph!r}")
-    random, vertices = np.random.default_rng(seed), 1 << scale
+    random, vertices = np.random.default_rng(common.seed), 1 << scale
     offsets, neighbours = adjacency(vertices, *GRAPHS[graph](scale, edge_factor << scale, random))
     roots = random.permutation(np.flatnonzero(np.diff(offsets)))[:searches]
     if not roots.size:
-        raise op.TraceError(f"the graph of seed {seed} has no edges: scale or edge_factor must be larger")
+        raise op.TraceError(f"the graph of seed {common.seed} has no edges: scale or edge_factor must be larger")
     sizes = {"offsets": offsets.nbytes, "neighbours": neighbours.nbytes, "parent": vertices * WORD, "queue": vertices * WORD}
-    start = functools.partial(_start, offsets, neighbours, roots, searches)
-    info: dict[str, Any] = {"program": "bfs", "scale": scale, "edge_factor": edge_factor, "graph": graph}
-    info |= {"searches": searches, "seed": seed}
-    return program_trace(start, sizes, filled=FILLED, cpus=cpus, devices=devices, grain=grain, info=info)
+    return program_trace(functools.partial(_start, offsets, neighbours, roots, searches), sizes, FILLED, common)
 
 
 def _start(

@@ -1,7 +1,8 @@
-"""Caches that walkers share: those that their references go through, and paging-structure caches (docs/model.md 4.4, 4.6)."""
+"""Walks, and the caches of walkers: those that their references go through, and paging-structure caches (docs/model.md 4.4, 4.6)."""
 
+from hwmodel.core.tables import PFN, TABLE
 from hwmodel.jit import part, routine
-from hwmodel.parts import bank
+from hwmodel.parts import bank, radix
 
 # Banks of a CPU, from its first one on; the TLBs of huge pages follow those of 4 KiB pages
 ITLB, ITLB_HUGE, DTLB, DTLB_HUGE, STLB, PDE, PDPTE, PML4E, L1, L2 = range(10)
@@ -48,6 +49,31 @@ def fill_structure(m, pde, vpn, level, table):
     """Cache the table to which the entry of `vpn` at `level` (4, 3, 2) points."""
     tag = vpn >> (9 * (level - 1))
     bank.fill(m, pde + level - 2, tag, tag, table, 0)
+
+
+@part
+def walk(m, banks, pde, root, vpn):
+    """Walk down to the entry of `vpn` that is no table; return its table, its index there, the entries read, and their latency.
+
+    `banks`: the walker's caches; `pde`: the first of its three paging-structure caches, or -1 if it has none.
+    """
+    level = start_level(m, pde, vpn) if pde >= 0 else 4
+    node = radix.table_at(m, root, vpn, level)
+    if node < 0:
+        level, node = 4, root
+    refs, latency = 0, 0
+    while True:
+        at = radix.index(vpn, level)
+        refs += 1
+        latency += refer(m, banks, entry_line(node, at), 0)
+        entry = m.nodes[node, at]
+        if not entry & TABLE:
+            break
+        if pde >= 0:
+            fill_structure(m, pde, vpn, level, entry >> PFN)
+        node = entry >> PFN
+        level -= 1
+    return node, at, refs, latency
 
 
 def cpu_banks(machine) -> list[tuple[int, int]]:

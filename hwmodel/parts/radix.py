@@ -3,7 +3,7 @@
 An entry is 0 (absent), a table (node << PFN | TABLE) or a leaf with flags of `tables`; at level 2 a leaf is a huge page.
 """
 
-from hwmodel.core.tables import PFN, TABLE
+from hwmodel.core.tables import HUGE, PFN, TABLE, P, W
 from hwmodel.jit import part, routine
 
 REACH = 1 << 36
@@ -76,6 +76,18 @@ def get(m, root, vpn):
 def put(m, root, vpn, level, leaf):
     """Write the leaf of `vpn` at `level`, whose table exists."""
     m.nodes[table_at(m, root, vpn, level), index(vpn, level)] = leaf
+
+
+@part
+def update(m, root, vpn, pte):
+    """Write the pte of `vpn` anew, in its place: it is of the size that it was."""
+    put(m, root, vpn, 2 if pte & HUGE else 1, pte)
+
+
+@part
+def allows(pte, write):
+    """Return whether a read, or a write, may use the pte; the dirty bit is not asked."""
+    return pte & P != 0 and (not write or pte & W != 0)
 
 
 @routine

@@ -5,11 +5,11 @@ A look-up that hits at either level is private to its CPU; a walk reads page tab
 
 from hwmodel.core import clock
 from hwmodel.core.ledger import HARDWARE, account, counter
-from hwmodel.core.tables import DIRTY, EXECUTES, HUGE, NO_EXECUTE, PFN, READY, TABLE, WALK, WRITES, A, D, P, W, X
+from hwmodel.core.tables import DIRTY, EXECUTES, HUGE, NO_EXECUTE, PFN, READY, WALK, WRITES, A, D, W, X
 from hwmodel.jit import part, routine
 from hwmodel.op import FETCH, WRITE
-from hwmodel.parts import bank, radix, tlb
-from hwmodel.parts.paging_caches import DTLB, ITLB, PDE, STLB, entry_line, fill_structure, refer, start_level
+from hwmodel.parts import bank, paging_caches, radix, tlb
+from hwmodel.parts.paging_caches import DTLB, ITLB, PDE, STLB
 from hwmodel.primary import fault
 
 HIT, REFILLED, ORDERED = 0, 1, 2
@@ -174,24 +174,12 @@ def walk(m, i, kind, vpn):
     """Walk the page table in CPU i's hardware; fill the TLBs with the leaf, or begin a page fault."""
     row, root = m.rows[i], m.spaces[m.rows[i].space].root
     m.counts[i, WALKS] += 1
-    level = start_level(m, row.banks + PDE, vpn)
-    node = radix.table_at(m, root, vpn, level)
-    if node < 0:
-        level, node = 4, root
-    latency = 0
-    while True:
-        at = radix.index(vpn, level)
-        m.counts[i, WALK_REFS] += 1
-        latency += refer(m, row.banks, entry_line(node, at), 0)
-        pte = m.nodes[node, at]
-        if not pte & TABLE:
-            break
-        fill_structure(m, row.banks + PDE, vpn, level, pte >> PFN)
-        node = pte >> PFN
-        level -= 1
+    node, at, refs, latency = paging_caches.walk(m, row.banks, row.banks + PDE, root, vpn)
+    m.counts[i, WALK_REFS] += refs
+    pte = m.nodes[node, at]
     clock.spend(m, i, WALKING, latency)
     row.want = 0
-    if pte & P and (kind != WRITE or pte & W) and (kind != FETCH or pte & X):
+    if radix.allows(pte, kind == WRITE) and (kind != FETCH or pte & X):
         pte |= A | D if kind == WRITE else A
         m.nodes[node, at] = pte
         small = row.banks + (ITLB if kind == FETCH else DTLB)
@@ -210,11 +198,11 @@ def set_dirty(m, i, vpn):
     m.counts[i, ASSISTS] += 1
     row.want = 0
     pte = radix.get(m, root, vpn)
-    if not (pte & P and pte & W):
+    if not radix.allows(pte, True):
         raise_fault(m, i, WRITE, vpn)
         return
     pte |= A | D
-    radix.put(m, root, vpn, 2 if pte & HUGE else 1, pte)
+    radix.update(m, root, vpn, pte)
     for huge in range(2):
         tag, at = tlb.tag_of(0, vpn, huge), tlb.set_of(vpn, huge)
         for b in (row.banks + DTLB + huge, row.banks + STLB):

@@ -133,9 +133,9 @@ def choose(m, r):
         return
     root = m.spaces[space].root
     pte = radix.get(m, root, vpn)
-    if pte & P and (not write or pte & W):
+    if radix.allows(pte, write):
         m.counts[row.agent, COUNT_SPURIOUS] += 1
-        radix.put(m, root, vpn, 2 if pte & HUGE else 1, pte | A | (D if write else 0))
+        radix.update(m, root, vpn, pte | A | (D if write else 0))
         leave(m, r, OK, costs.fault)
         return
     v = m.vmas[k]

@@ -2,12 +2,11 @@
 
 from hwmodel.core import clock, locks
 from hwmodel.core.ledger import record
-from hwmodel.core.tables import DESIGN, HUGE, NEVER, PFN, PROCESS, TABLE, VACANT, WRITES, ZERO, A, D, P, W
+from hwmodel.core.tables import DESIGN, HUGE, NEVER, PFN, PROCESS, VACANT, WRITES, ZERO, A, D
 from hwmodel.engine import FAULT_TIME
 from hwmodel.jit import part, routine
 from hwmodel.op import HUGETLB
-from hwmodel.parts import bank, radix, tlb
-from hwmodel.parts.paging_caches import entry_line, refer
+from hwmodel.parts import bank, paging_caches, radix, tlb
 from hwmodel.primary import fault, shootdown, vmas
 from hwmodel.secondary._gru_state import (
     CALLS,
@@ -159,16 +158,9 @@ def check(m, dev, r):
 @routine
 def walk(m, row, q):
     """Look the page up without a lock, through the server's caches (atomic_pte_lookup); return the cycles and whether the pte suffices."""
-    node, level, cycles = m.spaces[row.space].root, 4, 0
-    while True:
-        at = radix.index(q.vpn, level)
-        cycles += refer(m, m.rows[row.cpu].banks, entry_line(node, at), 0)
-        q.pte = m.nodes[node, at]
-        if not q.pte & TABLE:
-            break
-        node = q.pte >> PFN
-        level -= 1
-    return cycles, q.pte & P != 0 and (not q.write or (q.pte & W != 0 and q.pte & D != 0))
+    node, at, _, cycles = paging_caches.walk(m, m.rows[row.cpu].banks, -1, m.spaces[row.space].root, q.vpn)
+    q.pte = m.nodes[node, at]
+    return cycles, radix.allows(q.pte, q.write) and (not q.write or q.pte & D != 0)
 
 
 @part
@@ -334,12 +326,12 @@ def get_user_page(m, dev, r):
     """GUP: take the page from the CPU's page table, after a fault if need be; the page is not pinned."""
     q, root = dev.requests[r], m.spaces[m.rows[r].space].root
     q.pte = radix.get(m, root, q.vpn)
-    if not q.pte & P or (q.write and not q.pte & W):
+    if not radix.allows(q.pte, q.write):
         fault.call(m, r, q.vpn, q.write, 0, 1, GUP, NO_RIGHT)
     else:
         if q.write and not q.pte & D:
             q.pte |= A | D
-            radix.put(m, root, q.vpn, 2 if q.pte & HUGE else 1, q.pte)
+            radix.update(m, root, q.vpn, q.pte)
         take_page(m, dev, r)
 
 

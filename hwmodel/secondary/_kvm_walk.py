@@ -1,10 +1,10 @@
 """The two-dimensional walk: the guest's tables, each found by a walk of the EPT (docs/model.md 11.3)."""
 
 from hwmodel.core.ledger import WALK
-from hwmodel.core.tables import HUGE, PFN, TABLE, WRITES, P, W
-from hwmodel.jit import part, routine
+from hwmodel.core.tables import HUGE, PFN, WRITES, W
+from hwmodel.jit import routine
 from hwmodel.op import WRITE
-from hwmodel.parts import bank, radix, tlb
+from hwmodel.parts import bank, paging_caches, radix, tlb
 from hwmodel.parts.paging_caches import PDE, entry_line, fill_structure, refer, start_level
 from hwmodel.secondary._kvm_notifier import BOOK, NPDE, NTLB
 from hwmodel.secondary._kvm_tables import GUEST_TABLES, back, table_page, use_leaf, use_table
@@ -35,7 +35,8 @@ def walk_guest(m, dev, i, kind, vpn, held):
             if level < 4:
                 fill_structure(m, row.banks + PDE, vpn, level + 1, known)
         at = radix.index(vpn, level)
-        reference(m, dev, i, entry_line(known, at), 1)
+        m.counts[i, WALK_REFS] += 1
+        dev.vcpus[i].walked += refer(m, row.banks, entry_line(known, at), 1)
         if level == last:
             break
         node = use_table(m, node, at)
@@ -49,13 +50,6 @@ def walk_guest(m, dev, i, kind, vpn, held):
     return leaf if dirty or leaf < 0 else leaf & ~W
 
 
-@part
-def reference(m, dev, i, line, guest):
-    """Book one reference of vCPU i's walk."""
-    m.counts[i, WALK_REFS] += 1
-    dev.vcpus[i].walked += refer(m, m.rows[i].banks, line, guest)
-
-
 @routine
 def nested(m, dev, i, gfn, write):
     """Return the host page of `gfn` (pfn << PFN, with W and HUGE of its spte), or -1 and note the violation to resolve."""
@@ -67,20 +61,11 @@ def nested(m, dev, i, gfn, write):
     root = dev.vms[row.space].ept
     if gfn >= GUEST_TABLES and radix.get(m, root, gfn) == 0:
         back(m, dev.vms[row.space], row.space, gfn)
-    level = start_level(m, row.banks + NPDE, gfn)
-    node = radix.table_at(m, root, gfn, level)
-    if node < 0:
-        level, node = 4, root
-    while True:
-        at = radix.index(gfn, level)
-        reference(m, dev, i, entry_line(node, at), 0)
-        spte = m.nodes[node, at]
-        if not spte & TABLE:
-            break
-        fill_structure(m, row.banks + NPDE, gfn, level, spte >> PFN)
-        node = spte >> PFN
-        level -= 1
-    if not spte & P or (write and not spte & W):
+    node, at, refs, latency = paging_caches.walk(m, row.banks, row.banks + NPDE, root, gfn)
+    m.counts[i, WALK_REFS] += refs
+    dev.vcpus[i].walked += latency
+    spte = m.nodes[node, at]
+    if not radix.allows(spte, write):
         dev.vcpus[i].gfn, dev.vcpus[i].gfn_write = gfn, write
         return -1
     huge = 1 if spte & HUGE else 0

@@ -8,7 +8,7 @@ from hwmodel.byref import by_reference
 from hwmodel.core import clock, locks
 from hwmodel.core.ledger import RETRY, SERVICE, TRAP, record
 from hwmodel.core.queue import complete_access
-from hwmodel.core.tables import DESIGN, HUGE, NEVER, PFN, READY, WRITES, A, D, P, W, cost_row
+from hwmodel.core.tables import DESIGN, HUGE, NEVER, PFN, READY, WRITES, A, D, W, cost_row
 from hwmodel.engine import DEVICE_ACCESSES, DEVICE_HITS, DEVICE_MISSES, FAULT_TIME, drive
 from hwmodel.jit import entry, part, routine
 from hwmodel.op import WRITE
@@ -190,8 +190,8 @@ def begin(m, dev, i):
         return
     pte = radix.get(m, root, vcpu.gfn)
     row.phase = SLOW
-    if pte & P and pte & W:
-        radix.put(m, root, vcpu.gfn, 2 if pte & HUGE else 1, pte | A | D)
+    if radix.allows(pte, True):
+        radix.update(m, root, vcpu.gfn, pte | A | D)
         vcpu.gfn_pte, row.phase = pte, MAP
         clock.spend(m, i, fault.GUPS, m.costs[0].gup_fast)
 
@@ -206,9 +206,9 @@ def look(m, dev, i):
         fault.note_segv(m, m.queue[row.head].index)
         locks.release(m, i, row.space)
         vcpu.no_right, row.phase = 1, ENTER
-    elif pte & P and (not vcpu.gfn_write or pte & W):
+    elif radix.allows(pte, vcpu.gfn_write):
         if vcpu.gfn_write:
-            radix.put(m, root, vcpu.gfn, 2 if pte & HUGE else 1, pte | A | D)
+            radix.update(m, root, vcpu.gfn, pte | A | D)
         vcpu.gfn_pte, row.phase = pte, SLOW_UNLOCK
     else:
         fault.call(m, i, vcpu.gfn, vcpu.gfn_write, 0, 1, SLOW2, NO_RIGHT)

@@ -61,11 +61,7 @@ def read(source: Source, events: bool = True) -> Trace:
     TraceError
         At a garbled line; names the file and the line.
     """
-    return passes.two_passes(source, functools.partial(_pass, source, events))
-
-
-def _pass(source: Source, events: bool, watch: bool) -> "Run":
-    return Run(source, events, watch=watch)
+    return passes.two_passes(source, functools.partial(Run, source, events))
 
 
 def _child_log(path: pathlib.Path | None, pid: int) -> pathlib.Path | None:
@@ -84,14 +80,14 @@ class Run:
         The log.
     events : bool
         Whether system calls become records.
-    debug_lines : callable, optional
-        Returns the output of valgrind -d; by default such lines are taken from the log.
     watch : bool
         Whether to note pages that no mapping covers.
+    debug_lines : callable, optional
+        Returns the output of valgrind -d; by default such lines are taken from the log.
     """
 
     def __init__(
-        self, source: Source, events: bool = True, debug_lines: Callable[[], Iterable[str]] | None = None, watch: bool = True
+        self, source: Source, events: bool = True, watch: bool = True, debug_lines: Callable[[], Iterable[str]] | None = None
     ) -> None:
         self._source, self._events = source, events
         self._debug: list[str] = []

@@ -96,11 +96,7 @@ def read(source: Source, events: bool = True) -> Trace:
     TraceError
         At an invalid entry, or if the version is newer; names the file and the entry's byte.
     """
-    return passes.two_passes(source, functools.partial(_pass, source, events))
-
-
-def _pass(source: Source, events: bool, watch: bool) -> "Run":
-    return Run(source, events, watch=watch)
+    return passes.two_passes(source, functools.partial(Run, source, events))
 
 
 class Run:
@@ -112,14 +108,14 @@ class Run:
         The recording.
     events : bool
         Whether system calls become records.
-    was_killed : callable
-        Returns whether the process was killed; called if the recording has no END. If it was not, the recording is cut short.
     watch : bool
         Whether to note pages that no mapping covers.
+    was_killed : callable
+        Returns whether the process was killed; called if the recording has no END. If it was not, the recording is cut short.
     """
 
     def __init__(
-        self, source: Source, events: bool = True, was_killed: Callable[[], bool] = lambda: False, watch: bool = True
+        self, source: Source, events: bool = True, watch: bool = True, was_killed: Callable[[], bool] = lambda: False
     ) -> None:
         self._source, self._events, self._was_killed = source, events, was_killed
         self._program, self._entries, self._threads = b"", 0, 0

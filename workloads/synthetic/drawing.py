@@ -48,7 +48,7 @@ def draw_uniform(pages: int, random: np.random.Generator, first: int, size: int)
 
 
 def block_records(draw: Draw, common: Common, agents: np.ndarray, first: int, size: int) -> np.ndarray:
-    """Return the OP records of one block of accesses, or of the begin of one."""
+    """Return the OP records of one block of accesses, or of the beginning of one."""
     random = generator(common.seed, first // BLOCK)
     return touch(random, draw(random, first, size), common.writes, deal(agents, first, size))
 

@@ -1,7 +1,6 @@
 """A virtual machine that returns memory to its host, and takes it back."""
 
 import functools
-import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,7 +9,7 @@ from hwmodel import op
 from hwmodel.trace import Trace
 from workloads.synthetic.drawing import deal, generator, touch
 from workloads.synthetic.parameters import MOST_PAGES, Common, check_range, workload
-from workloads.synthetic.rounds import barrier, round_trace, single, units
+from workloads.synthetic.rounds import barrier, each_round, round_trace, single, units
 
 ORDERS = 1 << 40  # spawn keys of the orders in which pages are returned, different from those of the accesses
 
@@ -63,8 +62,8 @@ def _rounds(
     common: Common, vcpus: np.ndarray, parts: int, part: int, taken: int, steps: int, every: int
 ) -> Iterator[np.ndarray]:
     """Yield rounds: the balloon holds the first parts of `order`; it takes and returns parts at their end."""
-    for k in itertools.count():
-        random, step = generator(common.seed, k), k % (2 * steps)
+    for k, random in each_round(common.seed):
+        step = k % (2 * steps)
         if step == 0:
             order = generator(common.seed, ORDERS + k // (2 * steps)).permutation(parts)
         grows = step < steps

@@ -1,16 +1,15 @@
 """A garbage collector that uses page protection as its write barrier."""
 
 import functools
-import itertools
 from collections.abc import Iterator
 
 import numpy as np
 
 from hwmodel import op
 from hwmodel.trace import Trace
-from workloads.synthetic.drawing import PROT, deal, generator, insert, touch
+from workloads.synthetic.drawing import PROT, deal, insert, touch
 from workloads.synthetic.parameters import MOST_PAGES, Common, check_range, workload
-from workloads.synthetic.rounds import page_of, round_trace, spread, unit, units
+from workloads.synthetic.rounds import each_round, page_of, round_trace, spread, unit, units
 
 
 @workload(most=MOST_PAGES, pages=4096, cpus=2, devices=1)
@@ -48,8 +47,7 @@ def mprotect_toggle(common: Common, part: int = 64, every: int = 4000) -> Trace:
 
 
 def _rounds(common: Common, mutators: np.ndarray, part: int, every: int) -> Iterator[np.ndarray]:
-    for k in itertools.count():
-        random = generator(common.seed, k)
+    for k, random in each_round(common.seed):
         first = k % (common.pages // part) * part
         ops = touch(random, random.integers(0, common.pages, every), common.writes, deal(mutators, k * every, every))
         reads = touch(random, np.arange(first, first + part), 0, 0)

@@ -7,7 +7,7 @@ import numpy as np
 from hwmodel import op
 from hwmodel.jit import entry
 from hwmodel.trace import Trace
-from workloads.synthetic.drawing import BASE, block_trace, region
+from workloads.synthetic.drawing import BASE, block_trace, fill_in, region
 from workloads.synthetic.parameters import MOST_PAGES, Common, check_range, workload
 
 LIST = 0xC4A5E  # spawn key of the order of the nodes
@@ -47,13 +47,7 @@ def pointer_chase(common: Common, node: int = 64) -> Trace:
     # a random order followed in a circle is a random cycle: each cycle comes from `nodes` orders, one for each first node
     order = np.random.default_rng([common.seed, LIST]).permutation(nodes) * node + BASE
     starts = np.arange(agents.size) * nodes // agents.size
-    return block_trace(functools.partial(_fill, order, starts, agents), common, region(common.pages, populate=True))
-
-
-def _fill(order: np.ndarray, starts: np.ndarray, agents: np.ndarray, first: int, size: int) -> np.ndarray:
-    ops = np.empty(size, op.OP)
-    _follow(ops, first, order, starts, agents)
-    return ops
+    return block_trace(functools.partial(fill_in, _follow, (order, starts, agents)), common, region(common.pages, populate=True))
 
 
 @entry

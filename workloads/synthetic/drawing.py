@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,13 @@ def block_trace(fill: Fill, common: Common, prelude: Iterable[tuple[int, ...]] |
     """Return a trace of accesses of which any stretch can be made without those before it; `prelude`: the initial mappings."""
     source, accesses = functools.partial(_blocks, fill, common.accesses), common.accesses
     return Trace(common.agents, source, op.as_records(prelude), common.described, records=accesses, references=accesses)
+
+
+def fill_in(kernel: Callable[..., None], tables: tuple[Any, ...], first: int, size: int) -> np.ndarray:
+    """Return the records of the accesses [first, first + size), which `kernel` fills in by its tables."""
+    ops = np.empty(size, op.OP)
+    kernel(ops, first, *tables)
+    return ops
 
 
 def region(pages: int, populate: bool = False) -> list[tuple[int, int, int, int, int]]:

@@ -1,16 +1,15 @@
 """Memory accesses of GRU instructions: block copies, gathers and scatters."""
 
 import functools
-import itertools
 from collections.abc import Iterator
 
 import numpy as np
 
 from hwmodel import op
 from hwmodel.trace import Trace
-from workloads.synthetic.drawing import BASE, generator, insert, region, touch
+from workloads.synthetic.drawing import BASE, insert, region, touch
 from workloads.synthetic.parameters import MOST_PAGES, Common, check_range, workload
-from workloads.synthetic.rounds import renew, round_trace, spread
+from workloads.synthetic.rounds import each_round, renew, round_trace, spread
 
 LINES = 64  # cache lines of a page
 ELEMENTS = 1 << 14  # accesses of the gathers and scatters that are drawn together: traces of a seed depend on it
@@ -54,8 +53,7 @@ def gru_block_copy(common: Common, length: int = 16, every: int = 64, share: flo
 def _copies(common: Common, length: int, every: int, share: float) -> Iterator[np.ndarray]:
     """Yield the accesses of each round; their axes: copy, page of the copy, device, side (source, destination)."""
     pages, devices = common.pages, common.devices
-    for k in itertools.count():
-        random = generator(common.seed, k)
+    for _, random in each_round(common.seed):
         starts = random.integers(0, pages - length + 1, (every, 1, devices, 2)) + np.array([0, pages])
         ops = np.zeros((every, length, devices, 2), op.OP)
         ops["address"] = BASE + (starts + np.arange(length)[:, None, None] << op.PAGE_SHIFT)
@@ -106,8 +104,7 @@ def _vectors(common: Common, vector: int, remote: float, share: float) -> Iterat
     pages, devices = common.pages, common.devices
     shape = (max(1, ELEMENTS // (vector * devices)), vector, devices)
     size = pages // devices
-    for k in itertools.count():
-        random = generator(common.seed, k)
+    for _, random in each_round(common.seed):
         own = np.arange(devices) * size + random.integers(0, size, shape)
         drawn = np.where(random.random(shape) < remote, random.integers(0, pages, shape), own)
         ops = touch(random, drawn.ravel(), 0, np.broadcast_to(common.cpus + np.arange(devices), shape).ravel())

@@ -1,7 +1,6 @@
 """Huge pages that are split when a part of them changes, and later collapsed again."""
 
 import functools
-import itertools
 from collections.abc import Iterator
 from typing import Literal
 
@@ -9,9 +8,9 @@ import numpy as np
 
 from hwmodel import op
 from hwmodel.trace import Trace
-from workloads.synthetic.drawing import PROT, deal, generator, touch
+from workloads.synthetic.drawing import PROT, deal, touch
 from workloads.synthetic.parameters import MOST_PAGES, Common, check_range, workload
-from workloads.synthetic.rounds import barrier, renew, round_trace, unit
+from workloads.synthetic.rounds import barrier, each_round, renew, round_trace, unit
 
 HUGE = 512
 
@@ -58,8 +57,7 @@ def _rounds(
 ) -> Iterator[np.ndarray]:
     pages = common.pages
     yield unit(op.MADVISE, 0, pages, op.HUGEPAGE)
-    for k in itertools.count():
-        random = generator(common.seed, k)
+    for k, random in each_round(common.seed):
         ops = touch(random, random.integers(0, pages, 2 * every), common.writes, deal(agents, 2 * k * every, 2 * every))
         first = int(random.integers(0, pages // HUGE)) * HUGE
         yield ops[:every]

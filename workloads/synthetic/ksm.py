@@ -1,7 +1,6 @@
 """Virtual machines whose identical pages are merged by the host."""
 
 import functools
-import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,7 +9,7 @@ from hwmodel import op
 from hwmodel.trace import Trace
 from workloads.synthetic.drawing import BASE, PROT, deal, generator, touch
 from workloads.synthetic.parameters import MOST_PAGES, Common, check_range, workload
-from workloads.synthetic.rounds import barrier, page_of, round_trace, units
+from workloads.synthetic.rounds import barrier, each_round, page_of, round_trace, units
 
 CONTENTS = 1 << 40  # spawn key of the pages' contents, different from the keys of the accesses
 OWN = -1
@@ -83,8 +82,7 @@ def _rounds(
     random = generator(seed, CONTENTS)
     holds = np.where(random.random(pages) < alike, random.integers(0, contents, pages), OWN)
     scanner = _Scanner(np.tile(holds, vms))
-    for k in itertools.count():
-        random = generator(seed, k)
+    for k, random in each_round(seed):
         ops = touch(random, random.integers(0, pages, every), writes, deal(issuers, k * every, every))
         yield ops
         wrote = ops[ops["kind"] == op.WRITE]

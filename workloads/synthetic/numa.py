@@ -1,16 +1,15 @@
 """Threads on several memory nodes, and a kernel that moves their pages after them."""
 
 import functools
-import itertools
 from collections.abc import Iterator
 
 import numpy as np
 
 from hwmodel import op
 from hwmodel.trace import Trace
-from workloads.synthetic.drawing import deal, generator, region, touch
+from workloads.synthetic.drawing import deal, region, touch
 from workloads.synthetic.parameters import MOST_PAGES, Common, check_range, workload
-from workloads.synthetic.rounds import barrier, page_of, round_trace, runs, units
+from workloads.synthetic.rounds import barrier, each_round, page_of, round_trace, runs, units
 
 
 @workload(most=MOST_PAGES, pages=16_384, cpus=2)
@@ -61,8 +60,7 @@ def _rounds(
     pages = common.pages
     size = pages // nodes
     home = np.minimum(np.arange(pages) // size, nodes - 1)
-    for k in itertools.count():
-        random = generator(common.seed, k)
+    for k, random in each_round(common.seed):
         agents = deal(users, k * every, every)
         node = (agents - users[0]) % nodes
         own = (node + k // turn) % nodes * size + random.integers(0, size, every)

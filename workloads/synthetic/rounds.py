@@ -1,13 +1,14 @@
 """Common parts of the workloads of memory management: endless rounds of accesses and operations, cut after the last access."""
 
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
 from hwmodel import op
 from hwmodel.trace import Trace
-from workloads.synthetic.drawing import BASE, BLOCK, PROT, region
+from workloads.synthetic.drawing import BASE, BLOCK, PROT, generator, region
 from workloads.synthetic.parameters import Common
 
 FIRST_PAGE = BASE >> op.PAGE_SHIFT
@@ -25,6 +26,11 @@ def round_trace(
     """Return the trace of the rounds up to and including the last access; by default with the usual agents, and the region mapped."""
     source = functools.partial(_cut, rounds, common.accesses)
     return Trace(agents or common.agents, source, op.as_records(prelude or region(common.pages)), common.info)
+
+
+def each_round(seed: int) -> Iterator[tuple[int, np.random.Generator]]:
+    """Yield the number of each round, without end, and its random numbers, which do not depend on earlier draws."""
+    return ((k, generator(seed, k)) for k in itertools.count())
 
 
 def units(

@@ -1,16 +1,15 @@
 """A database that writes checkpoints from forked children."""
 
 import functools
-import itertools
 from collections.abc import Iterator
 
 import numpy as np
 
 from hwmodel import op
 from hwmodel.trace import Trace
-from workloads.synthetic.drawing import deal, generator, insert, region, touch
+from workloads.synthetic.drawing import deal, insert, region, touch
 from workloads.synthetic.parameters import MOST_PAGES, Common, check_range, workload
-from workloads.synthetic.rounds import barrier, round_trace, single, spread
+from workloads.synthetic.rounds import barrier, each_round, round_trace, single, spread
 
 
 @workload(most=MOST_PAGES, pages=16_384, devices=1)
@@ -65,8 +64,7 @@ def _rounds(common: Common, parents: int, snapshots: int, every: int, during: fl
     """Yield the rounds; the agents of the parent come first, then a child for each snapshot."""
     pages = common.pages
     alive = round(during * every)
-    for k in itertools.count():
-        random = generator(common.seed, k)
+    for k, random in each_round(common.seed):
         ops = touch(random, random.integers(0, pages, every), common.writes, deal(np.arange(parents), k * every, every))
         if k >= snapshots:
             yield ops

@@ -8,7 +8,7 @@ from hwmodel import op
 from hwmodel.jit import entry
 from hwmodel.trace import Trace
 from workloads.synthetic.arrays import place
-from workloads.synthetic.drawing import block_trace
+from workloads.synthetic.drawing import block_trace, fill_in
 from workloads.synthetic.parameters import REGION, Common, check_range, workload
 
 KINDS = {"r": op.READ, "w": op.WRITE}
@@ -44,18 +44,9 @@ def strided(common: Common, pages: int = 16_384, stride: int = 64, streams: str 
     check_range("elements (pages * 4096 / stride)", elements, agents.size)
     arrays = {f"array {i}": pages << op.PAGE_SHIFT for i in range(len(streams))}
     bases, prelude = place(arrays, filled=arrays)
-    walk = np.array(list(bases.values())), np.array([KINDS[letter] for letter in streams])
+    walk = stride, np.array(list(bases.values())), np.array([KINDS[letter] for letter in streams])
     parts = np.arange(agents.size + 1) * elements // agents.size
-    fill = functools.partial(_fill, *walk, parts, agents, stride)
-    return block_trace(fill, common, prelude)
-
-
-def _fill(
-    bases: np.ndarray, kinds: np.ndarray, parts: np.ndarray, agents: np.ndarray, stride: int, first: int, size: int
-) -> np.ndarray:
-    ops = np.empty(size, op.OP)
-    _walk(ops, first, stride, bases, kinds, parts, agents)
-    return ops
+    return block_trace(functools.partial(fill_in, _walk, (*walk, parts, agents)), common, prelude)
 
 
 @entry

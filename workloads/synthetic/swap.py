@@ -1,7 +1,6 @@
 """More data than memory: unused parts are reclaimed proactively."""
 
 import functools
-import itertools
 from collections.abc import Iterator
 from typing import Literal
 
@@ -9,9 +8,9 @@ import numpy as np
 
 from hwmodel import op
 from hwmodel.trace import Trace
-from workloads.synthetic.drawing import deal, generator, touch
+from workloads.synthetic.drawing import deal, touch
 from workloads.synthetic.parameters import MOST_PAGES, Common, check_range, workload
-from workloads.synthetic.rounds import barrier, round_trace, runs, units
+from workloads.synthetic.rounds import barrier, each_round, round_trace, runs, units
 
 ADVICE = {"pageout": op.PAGEOUT, "cold": op.COLD}
 NEVER = -1
@@ -66,8 +65,7 @@ def _rounds(
 ) -> Iterator[np.ndarray]:
     pages = common.pages
     used = np.full(pages, NEVER)  # the round of the latest use; NEVER: not in memory
-    for k in itertools.count():
-        random = generator(common.seed, k)
+    for k, random in each_round(common.seed):
         window = (k * drift + random.integers(0, max(1, memory // 2), every)) % pages
         drawn = np.where(random.random(every) < hot, window, random.integers(0, pages, every))
         yield touch(random, drawn, common.writes, deal(users, k * every, every))

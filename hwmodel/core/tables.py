@@ -107,7 +107,7 @@ QUEUED = table("kind", "address", "count", "gap", "index", "epoch")
 SPACE = table(
     "root", "epoch", "opened", "born", "subscribers", "brk", "tlb_gen", "wlock_first", "wlock_last", "wlock_to", "wlock_to_last"
 )
-"""An address space; its root is -1 after its exit."""
+"""An address space; its root is -1 after its exit; `subscribers` says how many hear of its notices."""
 VMA = table("space", "first", "last", "prot", "mapping", "file", "offset", "advice", "grows", "accounted", "anon", "forked")
 """Pages [first, last) of a space, sorted by (space, first); anon: the number of its anon_vma (0: none); forked: a fork made that."""
 FRAME = table("refs", "owner", "more", "cached")

@@ -52,12 +52,12 @@ def empty_guest(m, i):
 
 @routine
 def receive(m, dev, r):
-    """Do one step of kvm_mmu_notifier_invalidate_range_start, _end, or release."""
+    """Do one step of kvm_mmu_notifier_invalidate_range_start, _end, release, or of a question: without A bits every page is old."""
     row, notice, vm, own = m.rows[r], m.notices[r], dev.vms[m.rows[r].space], dev.costs[0]
-    row.effect = 0
+    notify.end_effect(m, r)
     if notice.stage == 0:
         if locks.acquire(m, r, mmu_lock(m, row.space), locks.WRITE):
-            notice.stage = 1
+            notice.stage = 4 if notice.kind > notify.RELEASE else 1
     elif notice.stage == 1 and notice.kind == notify.STOP:
         vm.seq += 1
         vm.in_progress -= 1

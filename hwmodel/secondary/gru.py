@@ -10,7 +10,7 @@ import numpy as np
 from hwmodel.byref import by_reference
 from hwmodel.core import clock, locks
 from hwmodel.core.queue import next_record, vacant_request
-from hwmodel.core.tables import DESIGN, ENGINE, I64, NEVER, PROCESS, REQUEST, VACANT, cost_row
+from hwmodel.core.tables import DESIGN, ENGINE, I64, NEVER, PROCESS, VACANT, cost_row
 from hwmodel.engine import ACCESS as ISSUE
 from hwmodel.engine import DEVICE_ACCESSES, DEVICE_HITS, DEVICE_MISSES, drive
 from hwmodel.jit import entry, part, routine
@@ -168,7 +168,7 @@ def stall_of(phase, q):
 
 @part
 def deliver(m, dev, r):
-    """Do one step of the notice in row r: gru_mmu_invalidate_range_start, _end, or release."""
+    """Do one step of the notice in row r: gru_mmu_invalidate_range_start, _end, or release; gru_mmuops answers no question."""
     row, notice = m.rows[r], m.notices[r]
     gms = dev.gms[row.space]
     if notice.kind == notify.START:
@@ -188,7 +188,7 @@ def deliver(m, dev, r):
         if notice.kind == notify.STOP:
             gms.active -= 1
             wake_sleepers(m, dev, row.space, m.due[r])
-        else:
+        elif notice.kind == notify.RELEASE:
             forget(m, dev, row.space)
         notify.returned(m, r)
 
@@ -209,7 +209,7 @@ def invalidate(m, dev, r):
     notice.at = c
     if next_chiplet(dev, row.space, c) < 0:
         notice.stage = 3
-        row.effect = 1 if row.role == REQUEST else 0
+        notify.end_effect(m, r)
     clock.spend(m, r, notify.INVALIDATE, own.tgh + min(pages, MOST_PAGES) * own.tgh_page)
 
 

@@ -7,7 +7,8 @@ A design must have `Spec`, its settings, and `run`, the entry that hands its ker
     may_act(m, dev, r)                     may request r take its step now? If not, the design has parked it and wakes it
     advance(m, dev, r)                     take the next step of a row whose phase is the design's own (DESIGN and above), or of a thread
                                            of the kernel that wakes up (ASLEEP)
-    deliver(m, dev, r)                     take the next step of the notice in row r; the last one calls notify.returned
+    deliver(m, dev, r)                     take the next step of the notice in row r, for subscriber notices[r].subscriber of its space;
+                                           one that asks gets its answer (notify.answer); the last step calls notify.returned
 
 `m` is the machine that all designs share (`core.tables.Machine`), `dev` the design's own tables. `translate` may look only at what no step
 of another row can change before the row's reach is over. A design whose requests wait for nobody, or that has none, takes `no_request` for
@@ -67,7 +68,7 @@ def extra_memory() -> tuple[int, int] | None:
 
 
 def build(machine: Any, m: Any, first_bank: int) -> Any:
-    """Set what the rows of engines and requests need, mark the spaces that subscribe to notices, and return the design's tables.
+    """Set what the rows of engines and requests need, say how many subscribers each space has, and return the design's tables.
 
     A request's row has `effect` 1, for it works on a CPU, and the CPU's number in `cpu` (`first_cpu`).
 

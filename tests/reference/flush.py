@@ -144,27 +144,22 @@ def flush(row, first, last, stride, then, freed_tables=False, full=False):
     world.record("shootdown", row.wait_until - begun)
 
 
-def has_subscriber(space):
-    """Does anybody get the notices of a space?"""
-    return any(engine.world.design.SUBSCRIBES for engine in space.engines)
-
-
 def notice(row, what, first, last, then):
-    """NOTICE: tell the design of a start or end; without a subscriber, no step at all."""
+    """NOTICE: tell the subscribers of a start or end, one after the other; without one, no step at all."""
     world = row.world
-    if not has_subscriber(row.space):
+    if not row.space.subscribers:
         return
     yield from step(row, "NOTICE")
     begun = world.now
     row.count(f"notices.{what}")
     row.spend("notify", world.cost.notice)
     row.effect = 1
-    yield from step(row, "DELIVERY")
+    for subscriber in row.space.subscribers:
+        yield from step(row, "DELIVERY")
+        invalidate = subscriber.invalidate_start if what == "start" else subscriber.invalidate_end
+        yield from invalidate(row, row.space, first, last)
     if what == "start":
-        yield from world.design.invalidate_start(row, row.space, first, last)
         world.record("notice", row.time - begun)
-    else:
-        yield from world.design.invalidate_end(row, row.space, first, last)
     yield from step(row, then)
     skip(row)
 
@@ -172,12 +167,13 @@ def notice(row, what, first, last, then):
 def release(row):
     """The release notice of a space that goes away."""
     world = row.world
-    if not has_subscriber(row.space):
+    if not row.space.subscribers:
         return
     yield from step(row, "RELEASE")
     row.count("notices.release")
     row.spend("notify", world.cost.notice)
     row.effect = 1
-    yield from step(row, "DELIVERY")
-    yield from world.design.release(row, row.space)
+    for subscriber in row.space.subscribers:
+        yield from step(row, "DELIVERY")
+        yield from subscriber.release(row, row.space)
     row.effect = 0

@@ -23,6 +23,7 @@ class Gru(Twin):
             self.tlbs.append(Translations(unified, unified))
         for space in world.spaces.values():
             space.active, space.asid_lock, space.sleepers = 0, Lock(world), []
+            space.subscribers = [self] if space.engines else []
         chosen = get("driver.interrupt_cpu")
         for k, engine in enumerate(world.engines):
             engine.chiplet = k % get("gru.chiplets")

@@ -9,7 +9,7 @@ from tests.reference.twin import Twin
 class Ideal(Twin):
     """The design's requests, and their lives."""
 
-    DESIGN, ACCESS, SUBSCRIBES = "ideal", "access_device", False
+    DESIGN, ACCESS = "ideal", "access_device"
 
     def __init__(self, world):
         super().__init__(world)

@@ -57,6 +57,7 @@ class Kvm(Twin):
         for space in world.spaces.values():
             space.vm = Machine(world, space) if space.engines else None
             if space.engines:
+                space.subscribers = [self]
                 space.vmas.insert(Vma.new(GT, GUEST_END, READ | WRITE))
         for vcpu in world.engines:
             vcpu.banks = Processor(world.machine)

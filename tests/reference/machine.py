@@ -60,6 +60,7 @@ class Space:
         self.brk = self.epoch = self.generation = 0
         self.mask = {}
         self.born, self.engines, self.first_cpu = True, [], None
+        self.subscribers = []  # designs that hear of its notices, in the order in which they do
 
 
 POLICIES = {"linux-6": {"vma_locks": True, "munmap_downgrades": True, "dontneed_frees_tables": True}}

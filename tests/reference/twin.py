@@ -14,8 +14,6 @@ class Twin:
     """Its name."""
     ACCESS = "access"
     """The cost of an engine's access."""
-    SUBSCRIBES = True
-    """Do the spaces of its engines get notices (8.5)?"""
     IN_MASK = False
     """Are its engines in the masks of their spaces (docs/model.md 8.1)?"""
 

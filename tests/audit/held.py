@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hwmodel.core.tables import EXECUTES, HUGE, PFN, TABLE, WRITES, P, W
+from hwmodel.core.tables import EXECUTES, PFN, WRITES, P, W
 from hwmodel.parts.paging_caches import ITLB, PDE, STLB
 from hwmodel.parts.tlb import ASID_SHIFT
 from hwmodel.secondary._kvm_notifier import NPDE, NTLB
 from hwmodel.secondary._kvm_tables import GUEST_TABLES, LEVEL_PAGES
+from tests.audit.tables import read_tree
 
 LEAVES = 512
 
@@ -186,13 +187,7 @@ def _ready_vcpus(m: Any, dev: Any) -> Iterator[tuple[int, int, int]]:
 
 def _leaves(m: Any, where: str, space: int, root: int) -> Iterator[Held]:
     """The present leaves of a radix table."""
-    waiting = [(root, 4, 0)]
-    while waiting:
-        node, level, base = waiting.pop()
-        at = np.flatnonzero(m.nodes[node])
-        for k, entry in zip(at.tolist(), m.nodes[node][at].tolist(), strict=True):
-            first = base + (k << 9 * (level - 1))
-            if entry & TABLE:
-                waiting.append((entry >> PFN, level - 1, first))
-            elif entry & P:
-                yield Held(where, space, first, LEAVES if entry & HUGE else 1, entry >> PFN, bool(entry & W), False)
+    tree = read_tree(m, root)
+    for first, entry, pages in zip(tree.vpn.tolist(), tree.pte.tolist(), tree.pages.tolist(), strict=True):
+        if entry & P:
+            yield Held(where, space, first, pages, entry >> PFN, bool(entry & W), False)

@@ -107,28 +107,26 @@ class Stale:
         """Everything that is held, is not true, and does not lag as it may."""
         banks, tree = Banks(m), Tree(m)
         self._notice_changes(m)
-        for one in self.holder.translations(banks, dev):
-            if one not in self.true:
-                if is_freed(m, one):
-                    yield f"{told(one)}, a frame that was freed"
-                elif not tree.maps(one):
-                    yield f"{told(one)}; {tree.told(one.space, one.first)}, and a design's translation never lags"
-                self.true.add(one)
         of_cpus = [one for one in held.by_cpus(banks) if not is_dying(m, one.space)]
-        for one in of_cpus:
+        for one in (*self.holder.translations(banks, dev), *of_cpus):
             if one not in self.true:
-                if is_freed(m, one):
-                    yield f"{told(one)}, a frame that was freed"
-                elif tree.maps(one):
-                    self.true.add(one)
-                elif not may_lag(m, tree, one):
-                    yield f"{told(one)}; {tree.told(one.space, one.first)}, and no flush of it is on its way"
-                elif self.known is not None and one not in self.known:
-                    yield f"{told(one)}, since this step; {tree.told(one.space, one.first)}"
+                yield from self._of_translation(m, tree, one)
         self.known = set(of_cpus)
         for table in (*held.tables_by_cpus(banks), *self.holder.tables(banks, dev)):
             if table not in self.true:
                 yield from self._of_table(m, tree, table)
+
+    def _of_translation(self, m: Any, tree: Tree, one: Held) -> Iterator[str]:
+        if is_freed(m, one):
+            yield f"{told(one)}, a frame that was freed"
+        elif tree.maps(one):
+            self.true.add(one)
+        elif one.cpu < 0:
+            yield f"{told(one)}; {tree.told(one.space, one.first)}, and a design's translation never lags"
+        elif not may_lag(m, tree, one):
+            yield f"{told(one)}; {tree.told(one.space, one.first)}, and no flush of it is on its way"
+        elif self.known is not None and one not in self.known:
+            yield f"{told(one)}, since this step; {tree.told(one.space, one.first)}"
 
     def of_use(self, m: Any, i: int, b: int, k: int, kind: int, vpn: int) -> Iterator[str]:
         """Row i's access hits way k of bank b: is the page that it goes to the one of the page table at this moment?"""

@@ -1,7 +1,7 @@
 """What must hold of a machine's tables between two steps: everything is mapped, counted and listed exactly once.
 
 `findings` judges the tables by one another: reference counts and the reverse map by the page tables, free lists by what is reachable,
-page tables by the VMAs, EPTs and TLBs by the page tables. It reads the columns only; no kernel is called.
+page tables by the VMAs; what EPTs and TLBs hold is judged in `stale`. It reads the columns only; no kernel is called.
 """
 
 from typing import NamedTuple
@@ -42,7 +42,6 @@ class Tree(NamedTuple):
     """A radix table, read from its root."""
 
     nodes: np.ndarray  # node of every table, as often as it is reached
-    named: dict  # (level, first page) -> node
     vpn: np.ndarray  # first page of each leaf
     pte: np.ndarray
     pages: np.ndarray  # 1, or 512 of a huge leaf
@@ -71,8 +70,6 @@ def findings(m, dev=None, quiet=True):
     found += list_findings(m)
     found += vma_findings(m)
     found += rights_findings(m, spaces, files, quiet)
-    for s, tree in vms.items():
-        found += shadow_findings(f"EPT of space {s}", tree, spaces.get(s))
     if quiet:
         found += held_findings(m, dev)
     return found
@@ -91,10 +88,9 @@ def listed(text, items):
 def read_tree(m, root):
     """Everything below a root."""
     nodes, bases = np.array([root]), np.zeros(1, np.int64)
-    reached, named, leaves, odd = [], {}, [], []
+    reached, leaves, odd = [], [], []
     for level in (4, 3, 2, 1):
         reached.append(nodes)
-        named.update({(level, int(base)): int(node) for node, base in zip(nodes, bases, strict=True)})
         row, column = np.nonzero(m.nodes[nodes])
         entry, vpn = m.nodes[nodes[row], column], bases[row] + (column << 9 * (level - 1))
         is_table = entry & TABLE != 0
@@ -104,7 +100,7 @@ def read_tree(m, root):
         leaves.append((vpn[~is_table], entry[~is_table], np.full((~is_table).sum(), 512 if level == 2 else 1)))
         nodes, bases = entry[is_table] >> PFN, vpn[is_table]
     vpn, pte, pages = (np.concatenate(column) for column in zip(*leaves, strict=True))
-    return Tree(np.concatenate(reached), named, vpn, pte, pages, odd)
+    return Tree(np.concatenate(reached), vpn, pte, pages, odd)
 
 
 def pages_of(tree):
@@ -244,7 +240,7 @@ def list_findings(m):
         yield from listed(f"{name} {{}} is in {{}} lists", ((k, times[k]) for k in np.flatnonzero(times != 1)))
 
 
-# VMAs, rights, EPTs
+# VMAs, rights
 
 
 def vma_findings(m):
@@ -325,28 +321,6 @@ def leaf_findings(m, v, vpn, pte, pages, copies, cached, calm):
             yield f"maps frame {first} for the page of a file that is in frame {page}, or may write to it"
     elif not v.anon:
         yield "is an anonymous page in a VMA that says it has none"
-
-
-def leaf_at(tree, vpn):
-    """Of each page, the leaf of the tree that holds it (flags), its frame, whether it is huge; 0 if there is none."""
-    order = np.argsort(tree.vpn, kind="stable")
-    start, pte, pages = tree.vpn[order], tree.pte[order], tree.pages[order]
-    at = np.searchsorted(start, vpn, "right") - 1
-    found = (at >= 0) & (vpn < start[at] + pages[at]) if start.size else np.zeros(vpn.size, bool)
-    leaf = np.where(found, pte[at] if start.size else 0, 0)
-    within = np.where(leaf & ZERO != 0, 0, vpn - (start[at] if start.size else 0))
-    return leaf, np.where(found, (leaf >> PFN) + within, -1), leaf & HUGE != 0
-
-
-def shadow_findings(name, tree, space):
-    """What a second table maps, the CPU's maps too, to the same frame and with no fewer rights."""
-    if space is None:
-        yield from listed(f"{name}: page {{:#x}} is still mapped, the space is gone", tree.vpn)
-        return
-    leaf, frame, huge = leaf_at(space, tree.vpn)
-    wrong = (leaf & P == 0) | (frame != tree.pte >> PFN) | (tree.pte & W & ~leaf != 0) | ((tree.pages == 512) & ~huge)
-    yield from listed(f"{name}: page {{:#x}} is {{:#x}}, the CPU's is {{:#x}}",
-                      zip(tree.vpn[wrong], tree.pte[wrong], leaf[wrong], strict=True))  # fmt: skip
 
 
 def held_findings(m, dev):

@@ -18,10 +18,11 @@ from hwmodel import run as driver
 from hwmodel.machine import Machine
 from hwmodel.measure.result import AccountingError
 from hwmodel.trace import Trace
+from tests.audit import kept
 from tests.audit.tables import frames_apart
+from tests.audit.watch import Audit, Broken
 from tests.contract import objects
 from tests.contract.alone import digest, run_alone
-from tests.contract.audit import Audit, Broken
 from tests.contract.crowds import crowds
 from tests.contract.races import changing, races
 from tests.contract.traces import Case, lone_agent, long_case, random_cases, run
@@ -42,22 +43,17 @@ def demand(holds: bool, rule: str, what: str) -> None:
 
 def audited(audit: Audit, cases: Iterable[Case]) -> Audit:
     """Run cases under an auditor; it must have seen the runs."""
-    build, finish = driver.build, driver.Run.finish
+    build = driver.build
 
     def build_apart(*arguments: Any) -> tuple[Any, Any, Any]:
         m, dev, row_of = build(*arguments)
         frames_apart(m)
         return m, dev, row_of
 
-    def look_and_finish(ended: driver.Run, *rest: Any) -> Any:
-        audit.at_the_end(ended.m, ended.dev)
-        return finish(ended, *rest)
-
     for machine, trace in cases:  # which may take runs to make, that nobody watches
         audit.begin(len(trace))
-        apart = mock.patch.object(driver, "build", build_apart)
-        with apart, mock.patch.object(driver.Run, "finish", look_and_finish), audit.watching():
-            result = run(machine, trace, runahead=False)
+        with mock.patch.object(driver, "build", build_apart), audit.watching():
+            result = kept(machine, trace, audit.at_the_end, runahead=False).result
         accesses = result.counters["cpu.accesses"] + result.counters["device.accesses"]
         assert audit.steps > 0 and (audit.hits > 0 or accesses == 0), "the auditor saw nothing of the run"
     return audit

@@ -11,7 +11,7 @@ from hwmodel.config import DesignSpec, SettingError
 from hwmodel.config.common import Common
 from hwmodel.config.errors import explained
 from hwmodel.config.section import CONFIDENCE, Declared, Section, declared, flat, nested
-from tests.contract.audit import Broken
+from tests.audit.watch import Broken
 from tests.support.designs import Design
 
 RULE = "spec_is_strict"

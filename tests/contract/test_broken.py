@@ -18,8 +18,8 @@ from hwmodel.parts import bank, tlb
 from hwmodel.primary import access, gather, notify, shootdown
 from hwmodel.secondary import _gru_driver, _kvm_notifier, gru, kvm_ept
 from hwmodel.trace import Trace
+from tests.audit.watch import Audit, Broken
 from tests.contract import races, rules
-from tests.contract.audit import Audit, Broken
 from tests.contract.rules import books_balance, checkpoints, large_is_no_worse, never_stale, same_bits, windows_are_empty
 from tests.contract.specs import spec_is_strict
 from tests.support import designs

@@ -6,8 +6,8 @@ import pytest
 
 from hwmodel import jit
 from tests.audit import held
+from tests.audit.watch import Audit
 from tests.contract import rules
-from tests.contract.audit import Audit
 from tests.contract.specs import spec_is_strict
 from tests.contract.traces import random_cases
 from tests.support.designs import Design, design, names

@@ -5,7 +5,7 @@ import pytest
 from hwmodel import op
 from hwmodel.op import mmap_unit, paged_unit
 from hwmodel.trace import Trace
-from tests.contract.audit import Audit
+from tests.audit.watch import Audit
 from tests.contract.races import agents
 from tests.contract.rules import audited
 from tests.contract.traces import access, sync

@@ -18,8 +18,8 @@ from hwmodel.parts import radix
 from hwmodel.primary import access, fault
 from hwmodel.secondary import _gru_driver, kvm_ept
 from tests.audit import held
+from tests.audit.watch import Broken
 from tests.contract import rules
-from tests.contract.audit import Broken
 from tests.contract.rules import (
     books_balance,
     checkpoints,

@@ -11,20 +11,19 @@ import contextlib
 import functools
 from dataclasses import dataclass
 from types import SimpleNamespace
-from unittest import mock
 
 import numpy as np
 
 from hwmodel import machine as machines
-from hwmodel import op, simulate
-from hwmodel import run as driver
+from hwmodel import op
 from hwmodel.core.tables import ENGINE, HUGE, PFN, WRITES, P, W
 from hwmodel.jit import JIT_OFF
 from hwmodel.op import Agent, mmap_unit, paged_unit
 from hwmodel.parts.paging_caches import DTLB
 from hwmodel.trace import Trace
+from tests.audit import kept
 from tests.audit.stale import Tree
-from tests.contract.audit import Audit
+from tests.audit.watch import Audit
 from tests.support.designs import design
 
 PAGE = 0x10000
@@ -200,16 +199,8 @@ def play(machine, roles, records, prelude):
 
 def once(machine, trace, **options):
     """One run; its books are checked by `simulate`."""
-    seen = []
-
-    def keep(self, *rest):
-        seen.append((self.m, self.dev))
-        return finish(self, *rest)
-
-    finish = driver.Run.finish
-    with mock.patch.object(driver.Run, "finish", keep):
-        result = simulate(machine, trace, progress=False, **options)
-    return Run(result, *seen[0])
+    run = kept(machine, trace, **options)
+    return Run(run.result, run.m, run.dev)
 
 
 def watched(machine, trace):

@@ -2,7 +2,7 @@
 
 With the JIT off kernels are functions in their modules' globals, and there the auditor stands between the engine and them. Running ahead
 is off: it changes no result (rule 14), and without it nothing happens between two steps. What a translation may say when is told in
-`tests.audit.stale`, which accesses are complete when in `tests.contract.uses`. Windows: from the return of a start notice to the arrival
+`tests.audit.stale`, which accesses are complete when in `tests.audit.uses`. Windows: from the return of a start notice to the arrival
 of its end, the design holds nothing of the range at all (docs/model.md 11.4: KVM retries; 10.3: GRU kills drop-ins in flight), and an end
 has the range of its start.
 """
@@ -19,7 +19,7 @@ from hwmodel.primary import access, notify
 from tests.audit import tables
 from tests.audit.held import Banks
 from tests.audit.stale import Stale, told
-from tests.contract.uses import Uses
+from tests.audit.uses import Uses
 from tests.support.designs import Design
 
 EVERYTHING = (0, 1 << 40)

@@ -35,7 +35,11 @@ def tables(request):
 
 def leaf(m, space, vpn):
     """Where the leaf of a page is: (node, entry)."""
-    node = m.spaces[space].root
+    return leaf_below(m, m.spaces[space].root, vpn)
+
+
+def leaf_below(m, node, vpn):
+    """Where it is in the radix table of this root."""
     for level in (4, 3, 2, 1):
         at = vpn >> 9 * (level - 1) & 511
         entry = int(m.nodes[node, at])
@@ -255,3 +259,17 @@ def test_damage_is_found(tables, damage):
     m, dev, design = tables
     said = damage(m, dev)
     assert any(said in text for text in findings(m, dev, design))
+
+
+def unmapped_under_it(m, entry):
+    m.nodes[leaf(m, 0, AT >> 12)] = 0
+    return entry
+
+
+@pytest.mark.parametrize("tables", ["kvm-ept-2008"], indirect=True)
+@pytest.mark.parametrize("damage", [lambda m, entry: entry + (1 << PFN), unmapped_under_it])
+def test_a_wrong_spte_is_found(tables, damage):
+    m, dev, design = tables
+    node, at = leaf_below(m, int(dev.vms["ept"][0]), AT >> 12)
+    m.nodes[node, at] = damage(m, int(m.nodes[node, at]))
+    assert any(text.startswith("EPT of space 0: page 0x10000") for text in findings(m, dev, design))

@@ -35,7 +35,7 @@ from hwmodel.secondary._gru_state import (
     asid_lock,
     find,
 )  # fmt: skip
-from hwmodel.secondary.protocol import first_cpu
+from hwmodel.secondary.protocol import engine_rows, first_cpu
 
 __all__ = [
     "ACCESS_COST", "BOOK", "CBRS", "CONTEXTS", "INDEX_AND_WAY", "Spec", "build", "geometry", "lock_count", "outstanding", "reach", "run",
@@ -65,7 +65,7 @@ def build(machine: Any, m: Any, first_bank: int) -> State:
     ctl, chiplets, costs = m.ctl[0], machine.get("gru.chiplets"), cost_row(COSTS, machine.costs())
     members = np.zeros((chiplets, ctl.spaces), I64)
     requests, contexts = np.zeros(m.rows.size, REQUESTED), np.zeros(m.rows.size, CONTEXT)
-    for r, row in enumerate(m.rows[ctl.cpus :], ctl.cpus):
+    for r, row in engine_rows(m):
         chiplet = requests[r].chiplet = contexts[r].chiplet = (row.agent - ctl.cpus) % chiplets
         row.group = ctl.agents + chiplet
         if row.role == ENGINE:

@@ -20,7 +20,7 @@ from hwmodel.jit import entry, part, routine
 from hwmodel.op import WRITE
 from hwmodel.parts import radix
 from hwmodel.primary import access, fault
-from hwmodel.secondary.protocol import first_cpu, no_notice, no_request
+from hwmodel.secondary.protocol import engine_rows, first_cpu, no_notice, no_request
 
 ACCESS_COST = "access_device"
 """The cost of an engine's access."""
@@ -71,7 +71,7 @@ def outstanding(machine: Any) -> int:
 def build(machine: Any, m: Any, first_bank: int) -> State:
     """Give engines their cost of an access and requests their CPU; return the design's own tables."""
     costs = cost_row(COSTS, machine.costs())
-    for row in m.rows[m.ctl[0].cpus :]:
+    for _, row in engine_rows(m):
         if row.role == ENGINE:
             row.access_cost = costs["access_device"][0]
         else:

@@ -25,7 +25,7 @@ import numpy as np
 
 from hwmodel import engine  # noqa: F401  (its names are numbered before a design's)
 from hwmodel.core.ledger import CORE, Book
-from hwmodel.core.tables import I64, NEVER
+from hwmodel.core.tables import ENGINE, I64, NEVER, REQUEST
 from hwmodel.jit import part
 
 DEFAULTS = ("ACCESS_COST", "BOOK", "build", "extra_memory", "geometry", "lock_count", "outstanding", "reach", "threads")
@@ -87,6 +87,11 @@ def build(machine: Any, m: Any, first_bank: int) -> Any:
 def reach(m: Any, dev: Any) -> tuple[int, int]:
     """Return the fewest cycles until a step of another row can affect (an engine's look-ups or clock, a CPU's) through the design."""
     return NEVER, NEVER
+
+
+def engine_rows(m: Any) -> list[tuple[int, Any]]:
+    """Return the number and the row of each engine, then of each request."""
+    return [(r, row) for r, row in enumerate(m.rows) if row.role in (ENGINE, REQUEST)]
 
 
 def first_cpu(m: Any, space: int) -> int:

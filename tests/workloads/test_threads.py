@@ -136,6 +136,21 @@ def test_pieces_of_an_access_are_one():
     ]
 
 
+def test_pieces_join_to_64_bytes_at_most():
+    """A ninth piece of eight bytes is an access of its own: no register is longer."""
+    pieces = [entry(READ, DATA + 8 * k, 8, 0, SAME if k else 0) for k in range(9)]
+    for n, accesses in ((8, 1), (9, 2)):
+        assert records(trace_of(START + b"".join(pieces[:n]) + FINISH))[0] == (DATA, accesses, 0, op.READ, 0)
+
+
+def test_a_thread_that_has_ended_does_nothing_more():
+    start = START + entry(THREAD, 1001, 0, 1) + entry(READ, DATA, 1, 1) + entry(THREAD_END, 0, 0, 1)
+    with pytest.raises(TraceError, match=rf"^bytes: the entry at byte {len(start)} makes no sense$"):
+        trace_of(start + entry(READ, DATA, 1, 1) + FINISH)
+    trace = trace_of(start + entry(THREAD, 1002, 0, 1) + entry(READ, DATA, 1, 1) + FINISH)  # its number may come again
+    assert len(trace.agents) == 3
+
+
 def test_a_file_is_one_by_its_inode():
     """Two descriptors of one inode are one file; of two inodes, two."""
     maps = [(3, 500), (4, 500), (4, 501)]

@@ -16,7 +16,7 @@ SHADES = {
     ledger.HARDWARE: ("#a9d2ef", "#3d8fc9"),
     ledger.SERVICE: ("#8e4585", "#b5679f", "#d79dc3", "#5e2a58", "#e9cfdf", "#a55a95"),
     ledger.COHERENCE: ("#f3c27a", "#e08a00", "#f0a83c", "#c65a11", "#d9752f", "#e89a66", "#9c3d00"),
-    ledger.KERNEL: ("#c9b458", "#00795a", "#8fd3ba", "#2d9c7c", "#b9e4d5", "#005a43", "#5cb99a"),
+    ledger.KERNEL: ("#c9b458", "#00795a", "#8fd3ba", "#2d9c7c", "#b9e4d5", "#005a43", "#5cb99a", "#8a7a1f"),
 }
 """The colours of each family's accounts, in order; the program's own work is no cost of its memory."""
 KEY = {ledger.HARDWARE: 1, ledger.SERVICE: 0, ledger.COHERENCE: 1, ledger.KERNEL: 3}

@@ -9,6 +9,9 @@ GUEST_TABLES = (1 << 35) + (1 << 27)
 """First host page of the memslot with the guest's own page tables, above every page that a trace can name: level 1, then 2, 3, 4, each
 as one linear table."""
 LEVELS = 4  # of the guest's tables and of an EPT
+HAND, FEWEST = 40, 5
+"""Tables in a vCPU's hand when it is filled, which it is at a violation that finds fewer than FEWEST: KVM_ARCH_NR_OBJS_PER_MEMORY_CACHE,
+and PT64_ROOT_MAX_LEVEL (Linux 6.18 arch/x86/kvm/mmu/mmu.c mmu_topup_memory_caches; 2.6.27 asks for 8)."""
 LEVEL_PAGES = (1 << 26, 1 << 17, 1 << 8, 1)
 
 

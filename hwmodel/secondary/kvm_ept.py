@@ -17,7 +17,7 @@ from hwmodel.parts.paging_caches import DTLB, STLB, cpu_banks
 from hwmodel.primary import access, fault, memory
 from hwmodel.secondary._kvm_notifier import BOOK, VCPU, VCPU_BANKS, VM, empty_guest, is_invalidating, mmu_lock, receive
 from hwmodel.secondary._kvm_spec import COSTS, Spec
-from hwmodel.secondary._kvm_tables import GUEST_TABLES, LEVEL_PAGES, LEVELS, set_spte
+from hwmodel.secondary._kvm_tables import FEWEST, GUEST_TABLES, HAND, LEVEL_PAGES, set_spte
 from hwmodel.secondary._kvm_walk import WALKS, walk_guest
 from hwmodel.secondary.protocol import no_request
 
@@ -172,11 +172,11 @@ def violate(m, dev, i, phase):
 def begin(m, dev, i):
     """VIOLATION: take the snapshot, make the unlocked check, and look at the CPU's page table on the fast path.
 
-    Before that the hand is filled with as many tables as an spte may need (mmu_topup_memory_caches): none is allocated under the mmu lock.
+    Before that the hand is filled with page tables if few are left in it (mmu_topup_memory_caches): none is allocated under the mmu lock.
     """
     row, vcpu, vm = m.rows[i], dev.vcpus[i], dev.vms[m.rows[i].space]
-    lacking = LEVELS - 1 - vcpu.tables
-    if lacking > 0:
+    if vcpu.tables < FEWEST:
+        lacking = HAND - vcpu.tables
         if memory.ask(m, i, lacking, 0):
             vcpu.tables += lacking
             m.ctl[0].free -= lacking

@@ -14,6 +14,7 @@ LEDGER = {  # account: cycles of main, of cpu1 (no agent), of engine 0
     "fork": (110, 0, 0), "notify": (203, 5, 0), "invalidate": (307, 3, 0), "ipi_send": (409, 0, 0), "ipi_wait": (503, 0, 0),
     "ipi_respond": (601, 13, 2), "kick": (0, 0, 701), "irq": (0, 803, 0), "driver": (0, 907, 0), "gup": (0, 17, 1),
     "exit": (0, 0, 19), "violation": (0, 0, 73), "map": (0, 0, 23), "entry": (0, 0, 29), "lock_wait": (31, 0, 37),
+    "memory_wait": (113, 0, 127),
     "order_wait": (41, 0, 43), "gate_wait": (47, 0, 53), "stall_trap": (0, 0, 59), "stall_driver": (0, 0, 61), "stall_gup": (0, 0, 67),
     "stall_window": (0, 0, 71),
 }  # fmt: skip
@@ -28,9 +29,9 @@ COUNTS = {
 }  # fmt: skip
 FAULTS = [100] * 50 + [200] * 48 + [1000, 5000]
 """By rank: the 50th is 100, of the bucket [100, 101]; the 95th is 200; the 99th is 1000, of the bucket [992, 1007]."""
-MAIN = 1000 + 2000 + 30 + 40 + 5000 + 600 + 70 + 80 + 90 + 101 + 110 + 203 + 307 + 409 + 503 + 601 + 31  # waiting left out
+MAIN = 1000 + 2000 + 30 + 40 + 5000 + 600 + 70 + 80 + 90 + 101 + 110 + 203 + 307 + 409 + 503 + 601 + 31 + 113  # waiting left out
 SPARES = 11 + 7 + 5 + 3 + 13 + 17
-ENGINES = 100 + 200 + 3 + 4 + 5 + 2 + 1 + 37
+ENGINES = 100 + 200 + 3 + 4 + 5 + 2 + 1 + 37 + 127
 
 
 def expected(spares, engines, walks, traps, retries, kills, kicks):

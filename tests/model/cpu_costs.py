@@ -114,14 +114,14 @@ FAULTS = [
     case("map_page", {}, [*memory(mapping=FILE), *CACHED], write(PAGE + 2), kernel__fault_around_pages=4),
     case("map_page", {"cpu.fault": 2}, [*memory(3, mapping=FILE), *CACHED], read(PAGE + 2), kernel__fault_around_pages=8),
     # of the four levels the root is there
-    case("table", {"cpu.fault": 3}, memory(), write(), read(PAGE + 1), latencies={"cpu_fault": 0}),
+    case("table", {"cpu.fault": 3}, memory(), write(), read(PAGE + 1), latencies={"cpu_fault": 3}),
     case("table", {"cpu.fault": 2}, big(), write(HUGE_PAGE), **THP),
     case("table", {"cpu.fault": 2}, big(), read(HUGE_PAGE), **THP),
     case("table", {"cpu.fault": 3 + 1}, memory(1024, page=HUGE_PAGE), write(HUGE_PAGE), write(HUGE_PAGE + 512)),
     case("table", {"cpu.fault": 3 + 2}, [*memory(), *memory(page=PAGE + (1 << 18))], write(), write(PAGE + (1 << 18))),
     case("table", {"cpu.fault": 2 + 1, "cpu.fork": 2}, big(), write(HUGE_PAGE), fork(), write(HUGE_PAGE), **FORKED, **THP),  # a split
     # 3 in the CPUs' table and 3 in the EPT; those that map the guest's own tables were there before the run
-    case("table", {"device.fault": 3, "device.map": 3}, memory(), write(agent=1), **KVM),
+    case("table", {"device.fault": 3, "device.violation": 40}, memory(), write(agent=1), **KVM),
     case("gup", {"device.gup": 1}, memory(), write(agent=1), **KVM),
     case("gup", {}, THERE, write(agent=1), **KVM),  # it is there: the fast look-up will do
     case("gup", {"cpu.gup": 1}, memory(), write(agent=1), latencies={"fault.upm": 1}, **GRU),

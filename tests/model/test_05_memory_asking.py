@@ -77,10 +77,21 @@ def test_an_address_space_gives_everything_back():
 
 
 def test_a_vcpu_has_tables_in_its_hand():
-    run = run_of(memory(), write(), read(agent=1), roles=(CPU, DEVICE), design="kvm_ept")
-    assert run.dev.vcpus[1].tables == 0  # three were taken, and are the page's
-    run = run_of(memory(), [write(PAGE + k) for k in (0, 1)], read(agent=1), read(PAGE + 1, agent=1), roles=(CPU, DEVICE), design="kvm_ept")
-    assert run.dev.vcpus[1].tables == 3  # the second page has its tables already
+    """Three of 40 are the first page's; the next page shares its own tables; one 2 MiB apart needs one more."""
+    pages, tables = (PAGE, PAGE + 1, PAGE + 512), (37, 37, 36)
+    for n in range(1, 4):
+        touched = [touch(page, agent=agent) for touch, agent in ((write, 0), (read, 1)) for page in pages[:n]]
+        run = run_of(memory(513), *touched, roles=(CPU, DEVICE), design="kvm_ept")
+        assert run.dev.vcpus[1].tables == tables[n - 1]
+
+
+def test_a_hand_is_filled_again_when_few_tables_are_left():
+    """Each page has a page table of its own: the first takes three, the others one each. With four in the hand it is filled up."""
+    pages = [PAGE + 512 * k for k in range(36)]
+    for n, left in ((34, 4), (35, 39), (36, 38)):
+        touched = [touch(page, agent=agent) for touch, agent in ((write, 0), (read, 1)) for page in pages[:n]]
+        run = run_of(memory(512 * 36), *touched, roles=(CPU, DEVICE), design="kvm_ept")
+        assert run.dev.vcpus[1].tables == left, n
 
 
 def test_the_last_frame_is_used_and_the_next_one_missed():

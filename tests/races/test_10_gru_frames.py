@@ -41,13 +41,13 @@ from tests.races.scenes import (
 # A frame is given up in one process and taken by another in the cycle in which it is free:
 #
 #     CPU 0                                CPU 1, another address space
-#     200  gives up page 1                 215  writes to a page that it has not touched: walk (one reference), exception
-#     215  the window opens                250  page fault: a zeroed page
-#     280  it closes
-#     310  flushed: the frame is free      310  takes a frame: the one freed last
+#     200  gives up page 1
+#     215  the window opens
+#     280  it closes                       275  writes to a page that it has not touched: walk (one reference), exception
+#     310  flushed: the frame is free      310  page fault: takes a frame, the one freed last
 
 FREED = 310
-VICTIM = [*advise(op.DONTNEED, 200, 1), access(op.WRITE, 1, 215)]
+VICTIM = [*advise(op.DONTNEED, 200, 1), access(op.WRITE, 1, 275)]
 
 
 def reuse(device, **settings):

@@ -32,19 +32,20 @@ from tests.races.scenes import CPU, DEVICE, LATER, access, advise, compute, empt
 # A frame is given up by a process with a vCPU and taken by another process in the cycle in which it is free:
 #
 #     CPU 0                                    CPU 1, another address space
-#     200  gives up page 1                     425  writes to a page that it has not touched
+#     200  gives up page 1
 #     215  the window opens: spte zapped
-#     360  the vCPU is kicked                  460  page fault: a zeroed page
+#     360  the vCPU is kicked
 #     395  it has answered
 #     420  the window closes
 #     475  the vCPU flushes: 40 cycles, and 15 to enter its guest
-#     520  it has answered: the frame is free  520  takes a frame: the one freed last
+#                                              485  writes to a page that it has not touched
+#     520  it has answered: the frame is free  520  page fault: takes a frame, the one freed last
 
 
 @pytest.mark.jit_off
 def test_a_reused_frame_is_out_of_ept_and_tlb(every):
     """The vCPU writes page 1, and once more at `gap`: through its TLB until it is kicked, never after."""
-    victim = [compute(200, 0), *advise(op.DONTNEED, 0, 1), compute(425, 1), access(op.WRITE, 1)]
+    victim = [compute(200, 0), *advise(op.DONTNEED, 0, 1), compute(485, 1), access(op.WRITE, 1)]
     for first, last, hits in ((1, 360, 1), (360, 580, 0)):
         for gap in every(first, last):
             device = [access(op.WRITE, 2, 0, 1), sync(2), compute(gap, 2), access(op.WRITE, 2, 0, 1), compute(STAY, 2)]
@@ -60,7 +61,7 @@ def test_a_frame_looked_up_before_it_was_freed_is_refused(every):
 
     CPU 0's window opens at 215 and closes at 280; flush at 320, and the vCPU, outside, answers (335 to 355): free at 360.
     """
-    victim = [compute(200, 0), *advise(op.DONTNEED, 0, 1), compute(265, 1), access(op.WRITE, 1)]
+    victim = [compute(200, 0), *advise(op.DONTNEED, 0, 1), compute(325, 1), access(op.WRITE, 1)]
     for gap in every(1, 215 - OUT):
         device = [access(op.READ, 2, 0, 0), sync(2), compute(gap, 2), access(op.WRITE, 2, 0, 1)]
         run = play(kvm(kernel__gup_fast_ns=2000), [CPU, (CPU, 1), DEVICE], [*device, *victim], [*mapped(3), *empty(agent=1)])

@@ -218,11 +218,11 @@ class Kvm(Twin):
         """VIOLATION to MAP_UNLOCK; returns whether the access is allowed."""
         cost, space, vm = self.world.cost, vcpu.space, vcpu.space.vm
         yield from step(vcpu, "VIOLATION")
-        if vcpu.tables < 3:
-            lacks = 3 - vcpu.tables
+        if vcpu.tables < 5:
+            lacks = 40 - vcpu.tables
             self.world.ask(vcpu, lacks)
             self.world.pool.counted += lacks
-            vcpu.tables = 3
+            vcpu.tables = 40
             vcpu.spend("violation", cost.table * lacks)
             yield from step(vcpu, "VIOLATION")
         snapshot = vm.sequence

@@ -268,6 +268,15 @@ def test_what_arrays_may_not_say(data, message):
     assert parse(data)[0] == "refused"
 
 
+@pytest.mark.parametrize("word", ["read", "Read", " READ ", "R", "load"])
+def test_words_in_any_case(word):
+    wanted = [(0x1000, 1, 0, o.READ, 0), (0x2000, 1, 0, o.WRITE, 0)]
+    for kinds in ([word, "Store"], [word.encode(), b"W"]):
+        data = as_npz({"address": np.array([0x1000, 0x2000]), "kind": np.array(kinds)})
+        assert records(open_bytes(data)) == wanted
+    assert records(open_bytes(f"address,kind\n0x1000,{word}\n0x2000,Store\n".encode())) == wanted
+
+
 def test_ignored_columns():
     text = b'address,what,"and more"\n1,"a, b",c\n2,,"\n'
     assert records(open_bytes(text, ignore=["what", "and more"])) == [(1, 2, 0, o.READ, 0)]

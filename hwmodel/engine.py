@@ -49,10 +49,8 @@ def drive(m, dev, translate, request, may_act, advance, deliver):
     ctl = m.ctl[0]
     while True:
         i = earliest(m)
-        if (i < 0 or m.rows[i].phase == ASLEEP) and all_done(m):
-            return FINISHED
         if i < 0:
-            return DEADLOCK
+            return FINISHED if all_done(m) else DEADLOCK
         row, ctl.now = m.rows[i], m.due[i]
         if row.phase == READY:
             ahead(m, dev, i, horizon(m, i), translate)
@@ -68,6 +66,8 @@ def drive(m, dev, translate, request, may_act, advance, deliver):
                 return NEED_ROOM
             turn(m, dev, i, request)
         else:
+            if row.phase == ASLEEP and all_done(m):
+                return FINISHED
             if is_short(m):
                 return NEED_ROOM
             chain(m, dev, i, may_act, advance, deliver)

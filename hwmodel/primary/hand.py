@@ -4,14 +4,14 @@ from hwmodel.core.tables import HUGE, PFN, P
 from hwmodel.jit import part, routine
 from hwmodel.parts import radix
 from hwmodel.primary import frames
-from hwmodel.primary.kinds import ANON, COW, FILE_COW, fills, level_of, takes_block
+from hwmodel.primary.kinds import fills, level_of, takes_block, takes_page
 
 
 @part
 def need(m, v, root, vpn, kind):
     """Return the frames that a fault of this kind takes, page tables included."""
     level = level_of(kind)
-    pages = 512 if takes_block(kind) else 1 if kind == ANON or kind == FILE_COW or kind == COW else 0
+    pages = 512 if takes_block(kind) else 1 if takes_page(kind) else 0
     tables = radix.missing(m, root, vpn, 1) if level == 1 else radix.missing(m, root, vpn, 2) + 1 if level == 2 else 0
     return pages + tables + (1 if fills(m, v, vpn, kind) else 0)
 
@@ -25,7 +25,7 @@ def take(m, v, root, fault):
     kind, level = fault.kind, level_of(fault.kind)
     if takes_block(kind):
         fault.page = frames.take_block(m) << PFN | HUGE | P
-    elif kind == ANON or kind == FILE_COW or kind == COW:
+    elif takes_page(kind):
         fault.page = frames.take(m) << PFN | P
     if fills(m, v, fault.vpn, kind):
         fault.cached = frames.take(m) << PFN | P

@@ -62,6 +62,12 @@ def takes_block(kind):
 
 
 @part
+def takes_page(kind):
+    """Return whether a fault of this kind takes a frame for its page."""
+    return kind == ANON or kind == FILE_COW or kind == COW
+
+
+@part
 def level_of(kind):
     """Return the level at which a fault of this kind puts a leaf where none was; 0: there was one."""
     if kind == HUGE_ANON or kind == HUGE_ZEROED:
@@ -94,7 +100,7 @@ def work_of(m, v, kind, pte, vpn):
     if kind == COW:
         return costs.zero_page if pte & ZERO else costs.copy_page
     if kind == FILE or kind == FILE_COW:
-        fill = costs.cache_page if frames.cached(m, v.file, page_of(v, vpn)) < 0 else 0
+        fill = costs.cache_page if fills(m, v, vpn, kind) else 0
         return fill + (costs.copy_page if kind == FILE_COW else 0)
     return 0
 

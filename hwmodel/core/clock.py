@@ -66,6 +66,23 @@ def wake(m, r, until):
     m.due[r] = end
 
 
+@part
+def block_on_step(m, r, account):
+    """Block row r until a step of another row wakes it, with `wake_by_step`, at that step's own time.
+
+    A row with `effect` then acts on others at once: while one is blocked so, nobody may run ahead (`poised`).
+    """
+    m.ctl[0].poised += m.rows[r].effect
+    block(m, r, account)
+
+
+@part
+def wake_by_step(m, r, at):
+    """Unblock row r in a step of another row."""
+    m.ctl[0].poised -= m.rows[r].effect
+    wake(m, r, at)
+
+
 @routine
 def shift(m, c, start, cycles):
     """Take `cycles` of agent c's time from `start` on, for a service; inside a wait it costs the agent only the overhang."""

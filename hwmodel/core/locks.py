@@ -45,8 +45,7 @@ def acquire(m, r, lock, mode):
         return True
     row.lock, row.lock_mode, row.lock_since = lock, mode, clock.time(m, r)
     m.locks[lock].waiting += 1
-    m.ctl[0].poised += row.effect
-    clock.block(m, r, LOCK_WAIT)
+    clock.block_on_step(m, r, LOCK_WAIT)
     return False
 
 
@@ -64,9 +63,8 @@ def grant(m, lock, at):
             return
         hold(m, head, lock, row.lock_mode)
         m.locks[lock].waiting -= 1
-        m.ctl[0].poised -= row.effect
         row.lock_mode, row.granted = 0, 1
-        clock.wake(m, head, at)
+        clock.wake_by_step(m, head, at)
 
 
 @routine

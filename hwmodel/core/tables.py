@@ -41,7 +41,7 @@ NO_REASON, GATE, BIRTH, EPOCH, OPENER = 0, 1, 2, 3, 4
 
 # Phases of the engine's and the kernel's chains; a design's own phases begin at DESIGN
 READY, DONE, VACANT, ASLEEP = 0, 1, 2, 3
-FAULT, FAULT_LOCKED, COMMIT, COW_SET, COW_END, COW_DONE, ALLOC = 10, 11, 12, 13, 14, 15, 16
+FAULT, FAULT_LOCKED, COMMIT, COW_SET, COW_END, COW_DONE, ALLOC, PAGE_AWAY = 10, 11, 12, 13, 14, 15, 16, 17
 SPLIT, SPLIT_SET, SPLIT_END, SPLIT_DONE = 20, 21, 22, 23
 NOTICE, NOTICE_ARRIVES, FLUSH, FLUSH_ARRIVES, FLUSH_ACKED = 30, 31, 32, 33, 34
 LOCK, UNLOCK, END = 40, 41, 42
@@ -122,7 +122,7 @@ WAY = table("tag", "pfn", "rights", "used")
 LOCKROW = table("writer", "readers", "waiting")
 
 # pte: flags, and from bit PFN on the frame or the next table
-P, W, A, D, HUGE, ZERO, NONE, LAZY, TABLE, X = 1, 2, 4, 8, 16, 32, 64, 128, 256, 512
+P, W, A, D, HUGE, ZERO, NONE, LAZY, TABLE, X, AWAY = 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024
 PFN = 12
 FLAG_MASK = (1 << PFN) - 1
 

@@ -3,7 +3,7 @@
 An entry is 0 (absent), a table (node << PFN | TABLE) or a leaf with flags of `tables`; at level 2 a leaf is a huge page.
 """
 
-from hwmodel.core.tables import HUGE, PFN, TABLE, P, W
+from hwmodel.core.tables import AWAY, HUGE, PFN, TABLE, ZERO, P, W
 from hwmodel.jit import part, routine
 
 REACH = 1 << 36
@@ -88,6 +88,12 @@ def update(m, root, vpn, pte):
 def allows(pte, write):
     """Return whether a read, or a write, may use the pte; the dirty bit is not asked."""
     return pte & P != 0 and (not write or pte & W != 0)
+
+
+@part
+def has_frame(pte):
+    """Return whether a leaf maps a frame: it is neither the zero page nor away."""
+    return pte & (ZERO | AWAY) == 0
 
 
 @routine

@@ -8,6 +8,7 @@ from hwmodel.core.ledger import KERNEL, SERVICE, account, counter, latency, reco
 from hwmodel.core.queue import complete_access
 from hwmodel.core.tables import (
     ALLOC,
+    AWAY,
     COMMIT,
     COW_DONE,
     COW_END,
@@ -16,6 +17,7 @@ from hwmodel.core.tables import (
     FAULT,
     FAULT_LOCKED,
     HUGE,
+    PAGE_AWAY,
     PFN,
     READY,
     ZERO,
@@ -28,7 +30,7 @@ from hwmodel.core.tables import (
 from hwmodel.jit import part, routine
 from hwmodel.op import HUGETLB, PROT_WRITE
 from hwmodel.parts import radix
-from hwmodel.primary import frames, hand, memory, notify, shootdown, split, vmas
+from hwmodel.primary import away, frames, hand, memory, notify, shootdown, split, vmas
 from hwmodel.primary.kinds import (
     ANON,
     COW,
@@ -133,6 +135,9 @@ def choose(m, r):
         return
     root = m.spaces[space].root
     pte = radix.get(m, root, vpn)
+    if pte & AWAY:
+        away.wait(m, r, pte)
+        return
     if radix.allows(pte, write):
         m.counts[row.agent, COUNT_SPURIOUS] += 1
         radix.update(m, root, vpn, pte | A | (D if write else 0))
@@ -360,6 +365,9 @@ def step(m, r):
         again(m, r)
     elif phase == COMMIT:
         commit(m, r)
+    elif phase == PAGE_AWAY:
+        m.counts[m.rows[r].agent, COUNT_SPURIOUS] += 1
+        leave(m, r, OK, m.costs[0].fault)
     elif phase == COW_SET:
         cow_set(m, r)
     elif phase == COW_END:

@@ -11,7 +11,6 @@ from hwmodel.core.tables import (
     NEVER,
     PFN,
     UNLOCK,
-    ZERO,
     A,
     W,
 )  # fmt: skip
@@ -96,7 +95,7 @@ def tables_for(m, root, child, at, end, kind):
 @part
 def shared(m, child, pte, vpn, pages):
     """Return the child's pte, counted as a mapping of its frames."""
-    if not pte & ZERO:
+    if radix.has_frame(pte):
         for k in range(pages):
             frames.mapped(m, (pte >> PFN) + k, child, vpn + k)
     return pte & ~(W | A)

@@ -39,9 +39,8 @@ def ask(m, r, pages, block):
         return False
     m.counts[m.rows[r].agent, WAITS] += 1
     ctl.starving += 1
-    ctl.poised += m.rows[r].effect
     now = clock.time(m, r)
-    clock.block(m, r, MEMORY_WAIT)
+    clock.block_on_step(m, r, MEMORY_WAIT)
     if m.rows[ctl.reclaimer].blocked:
         clock.wake(m, ctl.reclaimer, now)
     return False
@@ -56,8 +55,7 @@ def serve(m):
         if want.waits and is_there(m, want.frames, want.block):
             want.waits = 0
             ctl.starving -= 1
-            ctl.poised -= m.rows[r].effect
-            clock.wake(m, r, ctl.now)
+            clock.wake_by_step(m, r, ctl.now)
 
 
 @routine

@@ -1,7 +1,7 @@
 """mprotect: VMA by VMA, one window each, one flush at the end (docs/model.md 9.4; Linux 6.12 mm/mprotect.c)."""
 
 from hwmodel.core import clock
-from hwmodel.core.tables import CHANGE, CHANGED, HUGE, NONE, PFN, PROTECT, PROTECT_CUT, UNLOCK, ZERO, P, W, X
+from hwmodel.core.tables import AWAY, CHANGE, CHANGED, HUGE, NONE, PFN, PROTECT, PROTECT_CUT, UNLOCK, ZERO, P, W, X
 from hwmodel.jit import part, routine
 from hwmodel.op import PROT_WRITE
 from hwmodel.parts import radix
@@ -96,6 +96,8 @@ def changed(m, r, v, vpn, pte, pages):
     A right that is given needs a flush too: cached translations lack it (arch/x86/include/asm/tlbflush.h pte_flags_need_flush).
     """
     prot = m.calls[r].prot
+    if pte & AWAY:
+        return pte if prot & PROT_WRITE else pte & ~W
     if prot == 0:
         new = pte & ~P | NONE
     else:

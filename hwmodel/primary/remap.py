@@ -1,7 +1,7 @@
 """mremap: moving page tables or ptes under the window of the old range (docs/model.md 9.5; Linux 6.12 mm/mremap.c)."""
 
 from hwmodel.core import clock
-from hwmodel.core.tables import HUGE, MOVE, MOVE_END, MOVED, PFN, REMAP, TABLE, UNLOCK, ZERO
+from hwmodel.core.tables import HUGE, MOVE, MOVE_END, MOVED, PFN, REMAP, TABLE, UNLOCK
 from hwmodel.jit import part, routine
 from hwmodel.op import HUGETLB
 from hwmodel.parts import radix
@@ -105,7 +105,7 @@ def move_table(m, r, root, at, to):
     radix.put(m, root, to, 2, entry)
     for k in range(512):
         pte = m.nodes[entry >> PFN, k] if entry & TABLE else entry
-        if pte != 0 and not pte & ZERO:
+        if pte != 0 and radix.has_frame(pte):
             frames.moved(m, (pte >> PFN) + (k if pte & HUGE else 0), row.space, at + k, to + k)
     span.at = at + 512
     if not is_hugetlb(m, r):
@@ -127,7 +127,7 @@ def move_ptes(m, r, root, at, stop, to):
             made += radix.make(m, root, there, 1)
             m.nodes[node, vpn & 511] = 0
             radix.put(m, root, there, 1, pte)
-            if not pte & ZERO:
+            if radix.has_frame(pte):
                 frames.moved(m, pte >> PFN, row.space, vpn, there)
             leaves += 1
     span.at = stop

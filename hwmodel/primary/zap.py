@@ -5,6 +5,7 @@ Linux 6.12 mm/vma.c vms_complete_munmap_vmas, mm/memory.c unmap_vmas, zap_pte_ra
 
 from hwmodel.core import clock, locks
 from hwmodel.core.tables import (
+    AWAY,
     CUT,
     FREE_PAGES,
     FREE_TABLES,
@@ -14,7 +15,6 @@ from hwmodel.core.tables import (
     UNLOCK,
     ZAP,
     ZAPPED,
-    ZERO,
     D,
     table,
 )  # fmt: skip
@@ -120,7 +120,7 @@ def clear(m, r, at, end, kind):
         radix.put(m, root, at, 2, 0)
         m.ctl[0].free += 1  # the table laid by (zap_deposited_table)
         gather.cover(batch, at, 512)
-        if not pte & ZERO:
+        if radix.has_frame(pte):
             for k in range(512):
                 frames.unmapped(m, (pte >> PFN) + k, space, at + k)
             gather.add(m, batch, pte)
@@ -132,9 +132,10 @@ def clear(m, r, at, end, kind):
         pte = m.nodes[node, at & 511]
         if pte != 0:
             m.nodes[node, at & 511] = 0
-            gather.cover(batch, at, 1)
             cleared += 1
-            if not pte & ZERO:
+            if not pte & AWAY:  # nothing can have cached that
+                gather.cover(batch, at, 1)
+            if radix.has_frame(pte):
                 frames.unmapped(m, pte >> PFN, space, at)
                 gather.add(m, batch, pte & ~HUGE)
                 if pte & D and m.frames[pte >> PFN].cached:

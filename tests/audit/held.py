@@ -180,7 +180,7 @@ def _ready_vcpus(m: Any, dev: Any) -> Iterator[tuple[int, int, int]]:
     One outside its guest with a flush pending could not: it empties its TLBs before it enters (docs/model.md 11.4).
     """
     ctl = m.ctl[0]
-    for c, first, space, inside in rows_of(m, ctl.cpus, ctl.agents, "banks", "space", "away"):
+    for c, first, space, inside in rows_of(m, ctl.cpus, ctl.engines, "banks", "space", "away"):
         if inside or not dev.vcpus[c].flush_pending:
             yield c, first, space
 

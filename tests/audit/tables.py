@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hwmodel.core.tables import (
+    AWAY,
     COW_DONE,
     COW_END,
     DESIGN,
@@ -17,6 +18,7 @@ from hwmodel.core.tables import (
     FLUSH_ACKED,
     FLUSH_ARRIVES,
     HUGE,
+    KERNEL,
     NONE,
     NOTICE,
     NOTICE_ARRIVES,
@@ -105,7 +107,7 @@ def read_tree(m, root):
 
 def pages_of(tree):
     """(page, frame) of every 4 KiB page that a frame backs, present or not."""
-    kept = tree.pte & ZERO == 0
+    kept = tree.pte & (ZERO | AWAY) == 0
     start, first, n = tree.vpn[kept], tree.pte[kept] >> PFN, tree.pages[kept]
     within = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n)
     return np.repeat(start, n) + within, np.repeat(first, n) + within
@@ -165,8 +167,10 @@ def held_back(m):
 
 
 def is_replacing(m, r):
-    """Is the row between COW_SET and COW_DONE?"""
+    """Is the row between COW_SET and COW_DONE? A thread of the kernel that keeps an old page always is."""
     phase = m.rows[r].phase
+    if m.rows[r].role == KERNEL:
+        return True
     flushing = phase in (FLUSH, FLUSH_ARRIVES, FLUSH_ACKED) and m.flushes[r].then == COW_END
     telling = phase in (NOTICE, NOTICE_ARRIVES) and m.notices[r].then == COW_DONE
     return flushing or telling or phase in (COW_END, COW_DONE)
@@ -298,6 +302,10 @@ def being_changed(m, s, tree):
 def leaf_findings(m, v, vpn, pte, pages, copies, cached, calm):
     """What is wrong with one leaf of the VMA v."""
     shared = v.mapping in (SHARED, SHARED_FILE)
+    if pte & AWAY:
+        if pte & (P | HUGE | ZERO | NONE) or (calm and pte & W and not v.prot & PROT_WRITE):
+            yield f"is away, with flags {pte & (1 << PFN) - 1:#x} in a VMA of rights {v.prot}"
+        return
     if calm and (bool(pte & P) != (v.prot != 0) or bool(pte & NONE) == bool(pte & P)):
         yield f"has flags {pte & (1 << PFN) - 1:#x} in a VMA of rights {v.prot}"
     if calm and pte & P and pte & W and not v.prot & PROT_WRITE:

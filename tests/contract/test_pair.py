@@ -39,7 +39,7 @@ def pair():
 
 
 def in_both_tlbs(banks, dev):
-    for i in range(banks.m.ctl[0].cpus, banks.m.ctl[0].agents):
+    for i in range(banks.m.ctl[0].cpus, banks.m.ctl[0].engines):
         yield from banks.pages(f"TLBs of engine {i}", int(dev.banks[i, 0]), 2, None, True)
 
 

@@ -4,7 +4,7 @@ import functools
 import warnings
 
 from hwmodel import op
-from hwmodel.core.tables import HUGE, LAZY, NONE, PFN, ZERO, A, D, P, W
+from hwmodel.core.tables import AWAY, HUGE, LAZY, NONE, PFN, ZERO, A, D, P, W
 from hwmodel.core.tables import X as EXECUTE
 from hwmodel.op import Agent, mmap_unit, paged_unit
 from hwmodel.trace import Trace
@@ -17,7 +17,7 @@ PAGE = 0x10000
 """First of the pages that small mappings have; all of them have one page table."""
 HUGE_PAGE = 0x80000
 """First of the pages of mappings that may have huge pages: a multiple of 512."""
-LETTERS = {"P": P, "W": W, "A": A, "D": D, "H": HUGE, "Z": ZERO, "N": NONE, "L": LAZY, "X": EXECUTE}
+LETTERS = {"P": P, "W": W, "A": A, "D": D, "H": HUGE, "Z": ZERO, "N": NONE, "L": LAZY, "X": EXECUTE, "M": AWAY}
 RW, R, X, RWX, NO = 3, 1, 5, 7, 0
 THP = dict(kernel__thp="always")
 FILE, SHARED_FILE, SHARED, HUGETLB = op.PRIVATE_FILE, op.SHARED_FILE, op.SHARED, op.HUGETLB

@@ -122,7 +122,7 @@ def populate(tables, space, first, last):
             m.ctl[0].exhausted = memory.BEFORE_TIME
         elif huge:
             radix.make(m, root, at, 2)
-            m.ctl[0].free -= 1  # the table laid by
+            radix.set_aside(m, 1)
             block = frames.take_block(m) << PFN | HUGE | P
             pte = fault.map_leaf(m, space, at, block) | (W | D if v.prot & PROT_WRITE else 0) | vmas.execute_bit(v)
             radix.put(m, root, at, 2, pte)

@@ -5,7 +5,6 @@ product of any step fits in 63 bits.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -14,9 +13,9 @@ from hwmodel.config import ConfigError
 from hwmodel.config.common import Common
 from hwmodel.config.section import declared
 from hwmodel.core.tables import ENGINE, I64, NEVER, Machine
+from hwmodel.modelled import Chunk
 from hwmodel.op import COMPUTE, CONTINUES, FETCH, MOST_COUNT, READ, SYSCALL, WRITE
 from hwmodel.primary.frames import SPACE_SHIFT
-from hwmodel.trace import Trace
 
 STEP = 1 << 61
 """Cycles that no step may reach: added to a clock below 2^58, fewer stay within 63 bits."""
@@ -55,9 +54,9 @@ def check_tables(m: Machine, costs: Mapping[str, int]) -> None:
         raise ConfigError(f"{setting_of(name)}: {cost} cycles for each of {most} pages or VMAs are out of range")
 
 
-def check_records(m: Machine, machine: Any, trace: Trace, ops: np.ndarray, row_of: np.ndarray, before: int) -> None:
+def check_records(m: Machine, design: str, costs: Mapping[str, int], prefix: str, chunk: Chunk, row_of: np.ndarray) -> None:
     """Refuse records that alone take a clock past the latest time: their count times the cost of each thing counted."""
-    latest, costs = int(m.ctl[0].latest), machine.costs()
+    latest, ops = int(m.ctl[0].latest), chunk.ops
     if MOST_COUNT * highest(costs)[1] < latest:
         return
     kinds, rows, one = ops["kind"] & ~CONTINUES, m.rows[row_of[ops["agent"]]], np.zeros(ops.size, I64)
@@ -68,9 +67,9 @@ def check_records(m: Machine, machine: Any, trace: Trace, ops: np.ndarray, row_o
         by_kind = {SYSCALL: "syscall", READ: "access", WRITE: "access"}
         cost = by_kind.get(int(kinds[at]), "instruction")
         if rows["role"][at] == ENGINE and cost == "access":
-            cost = secondary.design(machine.design).ACCESS_COST
+            cost = secondary.design(design).ACCESS_COST
         raise ConfigError(
-            f"{setting_of(cost)}: {one[at]} cycles for each of {ops['count'][at]} take {trace.prefix}record {before + int(at)} past"
+            f"{setting_of(cost)}: {one[at]} cycles for each of {ops['count'][at]} take {prefix}record {chunk.first + int(at)} past"
             f" {told(latest)}, the latest time there is"
         )
 

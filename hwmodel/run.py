@@ -50,7 +50,8 @@ class Run:
         self._machine, self._trace = machine, trace
         self._design = design_of(machine.design)
         m, self.dev, self._row_of = build(machine, self._design, trace.agents, capacity)
-        limits.check_machine(m, machine.costs())
+        self._costs = machine.costs()
+        limits.check_machine(m, self._costs)
         mark_unborn(m, trace)
         self.m = apply_prelude(m, trace, self._design, engines_of(trace))
         self.m.ctl["runahead"] = runahead
@@ -62,7 +63,7 @@ class Run:
         if chunk is None:
             m.ctl["total"] = m.ctl["fed"]
             return
-        limits.check_records(m, self._machine, self._trace, chunk.ops, self._row_of, chunk.first)
+        limits.check_records(m, self._machine.design, self._costs, self._trace.prefix, chunk, self._row_of)
         m = m._replace(files=longer_files(m.files, chunk.ops[chunk.operations]))
         need = int((m.rows["tail"] - m.rows["head"])[: m.ctl[0].agents].sum()) + chunk.ops.size
         spare = self._spare
@@ -80,7 +81,7 @@ class Run:
             if why == engine.EXHAUSTED:
                 raise limits.out_of_memory(self.m, [self._describe(r).name for r in range(self.m.ctl[0].agents)])
             if why == engine.TOO_LATE:
-                raise limits.too_late(self.m, self._machine.costs())
+                raise limits.too_late(self.m, self._costs)
             if why != engine.NEED_ROOM:
                 raise DeadlockError(f"deadlock at cycle {int(self.m.ctl[0].now)}: {waiting(self.m)}")
             self.grow()
@@ -88,12 +89,12 @@ class Run:
     def grow(self) -> None:
         """Double the tables that may be too short for a step."""
         self.m = grow(self.m)
-        limits.check_tables(self.m, self._machine.costs())
+        limits.check_tables(self.m, self._costs)
 
     def finish(self, seconds: float = 0.0) -> Result:
         """Close the books and check that they balance; `seconds` is how long the run took."""
         m = self.m
-        close(m, self._machine.costs())
+        close(m, self._costs)
         ctl = m.ctl[0]
         n, records, references = int(ctl.agents), int(ctl.fed), int(ctl.references)
         result = Result(

@@ -40,6 +40,18 @@ def free_node(m, node):
 
 
 @part
+def set_aside(m, tables):
+    """Take the memory of so many tables that are not hung up: in somebody's hand, or laid by to split a huge leaf."""
+    m.ctl[0].free -= tables
+
+
+@part
+def give_back(m, tables):
+    """Free the memory of tables that were set aside: nobody needs them, or `new_node`, which takes its own, hangs them up."""
+    m.ctl[0].free += tables
+
+
+@part
 def table_at(m, root, vpn, level):
     """Return the node of the table of `level` that `vpn` falls in, or -1."""
     node = root

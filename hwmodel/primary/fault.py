@@ -237,7 +237,7 @@ def install(m, r, k):
     level = 2 if kind == HUGE_ANON or kind == HUGE_ZEROED or kind == HUGE_REUSE else 1
     if fault.tables and radix.leaf_level(m, root, vpn) == 2:
         if level == 1:
-            m.ctl[0].free += 1
+            radix.give_back(m, 1)
             radix.make(m, root, vpn, 1)
         fault.tables = 0
     pte, cycles = fault.pte, 0

@@ -78,7 +78,7 @@ def copy(m, r):
         pte = radix.get(m, root, at)
         radix.put(m, root, at, 2, pte & ~W)
         made = radix.make(m, child, at, 2)
-        m.ctl[0].free -= 1
+        radix.set_aside(m, 1)
         radix.put(m, child, at, 2, shared(m, call.child, pte, at, 512))
     costs = m.costs[0]
     clock.spend(m, r, FORKING, leaves * costs.fork_pte + made * costs.table + costs.table_scan)

@@ -206,4 +206,4 @@ def cache(m, file, page, pfn):
     m.frames[pfn].refs, m.frames[pfn].cached = 1, 1
     made += radix.make(m, m.files[file], page, 1)
     radix.put(m, m.files[file], page, 1, pfn << PFN | P)
-    m.ctl[0].free += made
+    radix.give_back(m, made)

@@ -35,7 +35,7 @@ def take(m, v, root, fault):
     lacks = level == 1 and radix.leaf_level(m, root, fault.vpn) != 1
     if lacks or level == 2:
         fault.tables = 1
-        m.ctl[0].free -= 1
+        radix.set_aside(m, 1)
     return made + lacks
 
 
@@ -48,7 +48,7 @@ def give_back(m, fault):
         frames.release(m, fault.page >> PFN)
     if fault.cached:
         frames.release(m, fault.cached >> PFN)
-    m.ctl[0].free += fault.tables
+    radix.give_back(m, fault.tables)
     fault.page = fault.cached = fault.tables = 0
 
 

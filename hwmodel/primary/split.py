@@ -32,7 +32,7 @@ def split(m, space, vpn):
     root = m.spaces[space].root
     leaf = radix.get(m, root, vpn)
     flags, pfn = leaf & FLAG_MASK & ~HUGE, leaf >> PFN
-    m.ctl[0].free += 1
+    radix.give_back(m, 1)
     node = radix.new_node(m)
     for k in range(512):
         m.nodes[node, k] = flags if flags & ZERO else (pfn + k) << PFN | flags

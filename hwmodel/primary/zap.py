@@ -118,7 +118,7 @@ def clear(m, r, at, end, kind):
     if kind == ranges.WHOLE_HUGE:
         pte = radix.get(m, root, at)
         radix.put(m, root, at, 2, 0)
-        m.ctl[0].free += 1  # the table laid by (zap_deposited_table)
+        radix.give_back(m, 1)  # the table laid by (zap_deposited_table)
         gather.cover(batch, at, 512)
         if radix.has_frame(pte):
             for k in range(512):

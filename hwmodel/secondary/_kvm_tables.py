@@ -64,7 +64,7 @@ def back(m, vm, space, gfn):
         huge = kinds.huge_possible(m, m.vmas[k], space, gfn) and memory.is_there(m, 513 + 2 * (LEVELS - 1), 1)
         radix.make(m, root, gfn, 2 if huge else 1)
         if huge:
-            m.ctl[0].free -= 1  # the table laid by
+            radix.set_aside(m, 1)
         leaf = frames.take_block(m) << PFN | HUGE | P if huge else frames.take(m) << PFN | P
         pte = fault.map_leaf(m, space, gfn, leaf) | W | D
         radix.put(m, root, gfn, 2 if huge else 1, pte)
@@ -77,7 +77,7 @@ def use_table(m, node, at):
     """Return the table that entry `at` of a guest's table names, made if missing; the walk sets A, the only bit of such an entry."""
     if m.nodes[node, at] == 0:
         m.nodes[node, at] = radix.new_node(m) << PFN | TABLE
-        m.ctl[0].free += 1  # its page is the guest's (back)
+        radix.give_back(m, 1)  # its page is the guest's (back)
     return m.nodes[node, at] >> PFN
 
 

@@ -179,7 +179,7 @@ def begin(m, dev, i):
         lacking = HAND - vcpu.tables
         if memory.ask(m, i, lacking, 0):
             vcpu.tables += lacking
-            m.ctl[0].free -= lacking
+            radix.set_aside(m, lacking)
             clock.spend(m, i, VIOLATING, lacking * m.costs[0].table)
         return
     root = m.spaces[row.space].root
@@ -242,7 +242,7 @@ def map_page(m, dev, i):
         return
     made = set_spte(m, vm.ept, vcpu.gfn, vcpu.gfn_pte)
     vcpu.tables -= made
-    m.ctl[0].free += made
+    radix.give_back(m, made)
     m.counts[i, SPTES] += 1
     row.phase = MAP_UNLOCK
     clock.spend(m, i, MAPPING, own.map_spte)

@@ -43,10 +43,6 @@ def simulate(
     capacity : int, optional
         Rows of every growing table at the start; never changes a result.
 
-    Returns
-    -------
-    Result
-
     Raises
     ------
     TraceError

@@ -94,27 +94,10 @@ def _write(file: Any, ops: np.ndarray) -> None:
 
 
 def read(source: Source) -> Trace:
-    """Open a file written by `save_csv`.
+    """Open a file written by `save_csv`, read again, in constant memory, at every iteration; its records are not validated yet.
 
-    Parameters
-    ----------
-    source : Source
-        The file.
-
-    Returns
-    -------
-    Trace
-        Read again, in constant memory, at every iteration; its records are not validated yet.
-
-    Raises
-    ------
-    TraceError
-        If the file is damaged, or cut short in its first lines; names the line and the column.
-
-    Warns
-    -----
-    TraceWarning
-        If the file is cut short; says where. All whole units of the file are used.
+    Raises TraceError, which names the line and the column, if the file is damaged, or cut short in its first lines. If it is cut short
+    later, a TraceWarning says where, or the error if `source` is strict; all whole units of the file are used.
     """
     reading = _Reading(source)
     records = references = 0

@@ -47,11 +47,6 @@ def as_guest(trace: Trace, memory: tuple[int, int] | None = None, events: bool =
     vmm : str
         Name of the CPU agent of the host's process.
 
-    Returns
-    -------
-    Trace
-        Lazy.
-
     Raises
     ------
     TraceError

@@ -42,11 +42,6 @@ def select(
     keep : bool
         False leaves out the records that meet all conditions, and keeps the rest.
 
-    Returns
-    -------
-    Trace
-        Lazy.
-
     Raises
     ------
     TraceError

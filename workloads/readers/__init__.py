@@ -1,7 +1,9 @@
 """Readers of traces recorded elsewhere: one module per format, found by the file's content.
 
 A reader module has `NAME`, the name of its format; `recognises(head)`, which decides from the first bytes of the
-uncompressed file; and `read(source, events)`, which returns a lazy Trace.
+uncompressed file; and `read(source, events)`, which returns a Trace: coalesced, and read again, in constant memory, at every iteration.
+Without `events` the recorded system calls are left out; every used page is then in memory, mapped with every right, from the start, and
+nothing faults. What makes no sense raises a TraceError, in one line that names the file and the line, row or entry.
 """
 
 import os

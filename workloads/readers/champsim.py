@@ -66,25 +66,7 @@ def layout_of(head: bytes, least: int = 1) -> Layout | None:
 
 
 def read(source: Source, events: bool = True) -> Trace:
-    """Open a ChampSim trace.
-
-    Parameters
-    ----------
-    source : Source
-        The trace: by custom compressed with xz or gzip.
-    events : bool
-        False: all used pages are in memory, with every right, from the start. Otherwise they fault at first use.
-
-    Returns
-    -------
-    Trace
-        Coalesced; one agent, or one for each address space of a cloudsuite trace.
-
-    Raises
-    ------
-    TraceError
-        At an invalid instruction; names its number and byte.
-    """
+    """Open a trace, by custom compressed with xz or gzip, as `workloads.readers` says: one agent, or one for each address space of it."""
     layout = layout_of(source.head())
     if layout is None:
         raise op.TraceError(f"{source.name}: instruction 0 at byte 0 makes no sense in either layout of ChampSim's")

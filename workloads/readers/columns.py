@@ -30,29 +30,10 @@ def _is_csv(head: bytes) -> bool:
 
 
 def read(source: Source, events: bool = True, ignore: Sequence[str] = ()) -> Trace:
-    """Open a file of columns.
+    """Open a CSV, .npy, .npz or Parquet file, as `workloads.readers` says; columns named in `ignore` are ignored.
 
-    Used memory is inferred to exist, as for recordings without a list of it.
-
-    Parameters
-    ----------
-    source : Source
-        A CSV, .npy, .npz or Parquet file.
-    events : bool
-        False leaves out system calls and syncs; every used page is then in memory, mapped with every right, from the start.
-    ignore : sequence of str
-        Names of columns to ignore.
-
-    Returns
-    -------
-    Trace
-        Coalesced; read again, in constant memory, at every iteration.
-
-    Raises
-    ------
-    TraceError
-        If a column is missing, unknown, duplicate or of a wrong type, or at an invalid value: names the
-        line or the row (from 0) and the column.
+    Used memory is inferred to exist, as for recordings without a list of it. A column that is missing, unknown, duplicate, of a
+    wrong type or at an invalid value is refused by its name, with the line or the row (from 0).
     """
     head = source.head()
     if csvfile.recognises(head):

@@ -61,25 +61,7 @@ def files_of(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def read(source: Source, events: bool = True) -> Trace:
-    """Open a thread's file, or a file of several threads.
-
-    Parameters
-    ----------
-    source : Source
-        The file.
-    events : bool
-        False leaves out system calls; all used pages are in memory, with every right, from the start.
-
-    Returns
-    -------
-    Trace
-        Coalesced; an agent for each thread.
-
-    Raises
-    ------
-    TraceError
-        At an invalid entry; names its number and byte.
-    """
+    """Open a thread's file, or a file of several threads, as `workloads.readers` says: an agent for each thread."""
     return passes.two_passes(source, functools.partial(_Run, source, [source], events))
 
 

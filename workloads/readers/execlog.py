@@ -43,25 +43,7 @@ def recognises(head: bytes) -> bool:
 
 
 def read(source: Source, events: bool = True) -> Trace:
-    """Open an execlog text.
-
-    Parameters
-    ----------
-    source : Source
-        The text, of a program in QEMU's user mode.
-    events : bool
-        False: all used pages are in memory, with every right, from the start. Otherwise they fault at first use.
-
-    Returns
-    -------
-    Trace
-        Coalesced; read again, in constant memory, at every iteration.
-
-    Raises
-    ------
-    TraceError
-        At a garbled line, or one of a whole system; names the file and the line.
-    """
+    """Open the text of a program in QEMU's user mode, as `workloads.readers` says; pages fault at first use, or, without `events`, not."""
     return passes.two_passes(source, functools.partial(_Run, source, events))
 
 

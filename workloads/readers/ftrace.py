@@ -65,10 +65,6 @@ def read_kernel(
         Whether mapped files are in the page cache from the beginning, as files of programs mostly are. They are
         then also mapped in an address space of their own, whose agent does nothing.
 
-    Returns
-    -------
-    Trace
-
     Raises
     ------
     TraceError

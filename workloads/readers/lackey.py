@@ -38,28 +38,11 @@ def recognises(head: bytes) -> bool:
 
 
 def read(source: Source, events: bool = True) -> Trace:
-    """Open a lackey log.
+    """Open the log of a process that was not forked within the recording, as `workloads.readers` says.
 
     A first pass finds the processes and the memory that was mapped before the first record: from the list that
-    valgrind prints with -d if the log has it, or from the use of pages that no recorded mapping covers.
-
-    Parameters
-    ----------
-    source : Source
-        The log of a process that was not forked within the recording.
-    events : bool
-        False leaves out system calls and forked processes; every used page is then in memory, mapped with every
-        right, from the start: no access faults, and TLBs miss as they would in a simulator of caches.
-
-    Returns
-    -------
-    Trace
-        Coalesced; read again, in constant memory, at every iteration.
-
-    Raises
-    ------
-    TraceError
-        At a garbled line; names the file and the line.
+    valgrind prints with -d if the log has it, or from the use of pages that no recorded mapping covers. Without `events` forked
+    processes are left out too: no access faults, and TLBs miss as they would in a simulator of caches.
     """
     return passes.two_passes(source, functools.partial(Run, source, events))
 

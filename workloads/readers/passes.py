@@ -25,29 +25,9 @@ class Pass(Protocol):
 
 
 def two_passes(source: Source, begin: Callable[[bool], Pass]) -> Trace:
-    """Return the trace of a recording.
+    """Return the trace of a recording, read again by `begin(watch)` at every iteration; `watch` tells whether to note which memory is used.
 
-    Parameters
-    ----------
-    source : Source
-        The recording.
-    begin : callable
-        Begins a pass; its argument tells whether to watch which memory is used.
-
-    Returns
-    -------
-    Trace
-        Lazy: it is read again at every iteration.
-
-    Raises
-    ------
-    TraceError
-        If the recording is damaged, or cut short and `source` is strict.
-
-    Warns
-    -----
-    TraceWarning
-        If the recording is cut short; says where.
+    Raises TraceError if the recording is damaged. If it is cut short, a TraceWarning says where; if `source` is strict, the error does.
     """
     first = begin(True)
     records = references = 0

@@ -77,25 +77,7 @@ def recognises(head: bytes) -> bool:
 
 
 def read(source: Source, events: bool = True) -> Trace:
-    """Open a thread recording.
-
-    Parameters
-    ----------
-    source : Source
-        The recording.
-    events : bool
-        False leaves out system calls; every used page is then in memory, mapped with every right, from the start.
-
-    Returns
-    -------
-    Trace
-        Coalesced; read again, in constant memory, at every iteration.
-
-    Raises
-    ------
-    TraceError
-        At an invalid entry, or if the version is newer; names the file and the entry's byte.
-    """
+    """Open a thread recording, as `workloads.readers` says; one of another version is refused."""
     return passes.two_passes(source, functools.partial(Run, source, events))
 
 

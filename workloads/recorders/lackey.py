@@ -32,15 +32,7 @@ def missing() -> str:
 
 
 class Recorder:
-    """One run of a program under lackey.
-
-    Parameters
-    ----------
-    command : list of str
-        Program and arguments.
-    cwd, env : optional
-        Its working directory and environment.
-    """
+    """One run of a program under lackey, as `workloads.recorders` says."""
 
     def __init__(self, command: list[str], cwd: Any = None, env: Mapping[str, str] | None = None) -> None:
         self._command = command

@@ -128,15 +128,7 @@ def _version() -> str:
 
 
 class Recorder:
-    """One run of a program under QEMU.
-
-    Parameters
-    ----------
-    command : list of str
-        Program and arguments.
-    cwd, env : optional
-        Its working directory and environment.
-    """
+    """One run of a program under QEMU, as `workloads.recorders` says."""
 
     def __init__(self, command: list[str], cwd: Any = None, env: Mapping[str, str] | None = None) -> None:
         self._command, self._plugin = command, plugin()

@@ -5,35 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from hwmodel.core import tables as t
 from hwmodel.core.ledger import BUCKETS, HEAD, IDLE
-from hwmodel.core.tables import (
-    ASLEEP,
-    COSTS,
-    CPU,
-    CTL,
-    DONE,
-    ENGINE,
-    ENTRY,
-    FRAME,
-    I64,
-    KERNEL,
-    LINK,
-    LOCKROW,
-    NEVER,
-    QUEUED,
-    REQUEST,
-    ROW,
-    SPACE,
-    STEP_ENTRIES,
-    STEP_FRAMES,
-    STEP_LINKS,
-    STEP_NODES,
-    STEP_VMAS,
-    VACANT,
-    VMA,
-    Machine,
-    cost_row,
-)  # fmt: skip
+from hwmodel.core.tables import I64, NEVER, Machine, cost_row
 from hwmodel.op import FILE_SHIFT, MMAP, Agent
 from hwmodel.parts import bank
 from hwmodel.parts.paging_caches import CPU_BANKS, cache_bank, cpu_banks
@@ -50,7 +24,7 @@ OF_ROWS = {
     "wants": memory.WANT,
 }  # fmt: skip
 """The tables in which the kernel's chains keep what they know of a row."""
-IDLE_PHASE = {CPU: DONE, ENGINE: DONE, KERNEL: ASLEEP, REQUEST: VACANT}
+IDLE_PHASE = {t.CPU: t.DONE, t.ENGINE: t.DONE, t.KERNEL: t.ASLEEP, t.REQUEST: t.VACANT}
 """The phase of a row with nothing to do."""
 THP = {"never": 0, "madvise": 1, "always": 2}
 
@@ -89,14 +63,14 @@ def build(machine: Any, design: ModuleType, agents: tuple[Agent, ...], capacity:
     rows = n + engines * outstanding
     size, book = dict.fromkeys(CAPACITY, capacity) if capacity else CAPACITY, design.BOOK
     m = Machine(
-        ctl=np.zeros(1, CTL), costs=cost_row(COSTS, machine.costs()), policy=policy_row(machine.get("kernel.policy")),
-        due=np.full(rows, NEVER, I64), rows=np.zeros(rows, ROW),
+        ctl=np.zeros(1, t.CTL), costs=cost_row(t.COSTS, machine.costs()), policy=policy_row(machine.get("kernel.policy")),
+        due=np.full(rows, NEVER, I64), rows=np.zeros(rows, t.ROW),
         **{name: np.zeros(rows, columns) for name, columns in OF_ROWS.items()},
-        queue=np.zeros(1, QUEUED), ledger=np.zeros((n, len(book.accounts)), I64), counts=np.zeros((n, len(book.counters)), I64),
-        hists=np.zeros((len(book.latencies), HEAD + BUCKETS), I64), spaces=np.zeros(spaces, SPACE),
-        vmas=np.zeros(size["vmas"], VMA), nodes=np.zeros((max(size["nodes"], 2 * spaces), 512), I64),
-        frames=np.zeros(size["frames"], FRAME), links=np.zeros(size["links"], LINK), entries=np.zeros(size["entries"], ENTRY),
-        banks=banks, ways=ways, locks=np.zeros(spaces + design.lock_count(spaces, engines), LOCKROW), pending=np.zeros((n, rows), I64),
+        queue=np.zeros(1, t.QUEUED), ledger=np.zeros((n, len(book.accounts)), I64), counts=np.zeros((n, len(book.counters)), I64),
+        hists=np.zeros((len(book.latencies), HEAD + BUCKETS), I64), spaces=np.zeros(spaces, t.SPACE),
+        vmas=np.zeros(size["vmas"], t.VMA), nodes=np.zeros((max(size["nodes"], 2 * spaces), 512), I64),
+        frames=np.zeros(size["frames"], t.FRAME), links=np.zeros(size["links"], t.LINK), entries=np.zeros(size["entries"], t.ENTRY),
+        banks=banks, ways=ways, locks=np.zeros(spaces + design.lock_count(spaces, engines), t.LOCKROW), pending=np.zeros((n, rows), I64),
         files=np.full(1, -1, I64),
     )  # fmt: skip
     ctl = m.ctl[0]
@@ -131,12 +105,12 @@ def set_rows(machine: Any, m: Machine, agents: tuple[Agent, ...], row_of: np.nda
     """Give each row its role, its CPU and banks, and each agent's row its space."""
     ctl = m.ctl[0]
     for r, row in enumerate(m.rows):
-        row.role = CPU if r < ctl.cpus else ENGINE if r < ctl.engines else KERNEL if r < ctl.agents else REQUEST
+        row.role = t.CPU if r < ctl.cpus else t.ENGINE if r < ctl.engines else t.KERNEL if r < ctl.agents else t.REQUEST
         row.agent = r if r < ctl.agents else ctl.cpus + (r - ctl.agents) // ctl.outstanding
         row.cpu, row.group, row.socket, row.unused = r, r, r // ctl.per_socket, 1
         row.banks, row.access_cost = 1 + r * CPU_BANKS, m.costs[0].access
-        row.phase, row.block, row.loads = IDLE_PHASE[row.role], NEVER, row.role == CPU
-        if row.role == KERNEL:
+        row.phase, row.block, row.loads = IDLE_PHASE[row.role], NEVER, row.role == t.CPU
+        if row.role == t.KERNEL:
             row.space, row.blocked, row.wait_account, row.wait_until = -1, 1, IDLE, NEVER
     for agent, r in zip(agents, row_of, strict=True):
         row = m.rows[r]
@@ -169,18 +143,18 @@ def set_reach(m: Machine, engines: int, cpus: int) -> None:
     costs = m.costs[0]
     interrupt = costs.bau_send + costs.bau if m.ctl[0].bau else costs.ipi_send + costs.ipi_delivery
     for row in m.rows:
-        row.reach = min(costs.notice, interrupt, engines if row.role == ENGINE else cpus)
+        row.reach = min(costs.notice, interrupt, engines if row.role == t.ENGINE else cpus)
 
 
 def grow(m: Machine) -> Machine:
     """Double the growing tables that may be too short for a step."""
     ctl = m.ctl[0]
-    tables = {
-        "nodes": (ctl.node_top, STEP_NODES), "frames": (ctl.frame_top, STEP_FRAMES), "links": (ctl.link_top, STEP_LINKS),
-        "entries": (ctl.entry_top, STEP_ENTRIES), "vmas": (ctl.vma_count, STEP_VMAS),
+    growing = {
+        "nodes": (ctl.node_top, t.STEP_NODES), "frames": (ctl.frame_top, t.STEP_FRAMES), "links": (ctl.link_top, t.STEP_LINKS),
+        "entries": (ctl.entry_top, t.STEP_ENTRIES), "vmas": (ctl.vma_count, t.STEP_VMAS),
     }  # fmt: skip
     longer = {}
-    for name, (used, need) in tables.items():
+    for name, (used, need) in growing.items():
         old = getattr(m, name)
         if used + need > old.shape[0]:
             new = np.zeros((max(2 * old.shape[0], used + need), *old.shape[1:]), old.dtype)

@@ -258,7 +258,7 @@ def kernel_step(m, i, phase):
 
 @part
 def is_short(m):
-    """Return whether this step might need more rows of a table than are free; Python then doubles the table."""
+    """Return whether a step, or a page mapped before time 0, may need more rows of a table than are free; Python then doubles it."""
     ctl = m.ctl[0]
     return (
         ctl.node_top + STEP_NODES > m.nodes.shape[0]

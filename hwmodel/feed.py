@@ -1,21 +1,11 @@
 """Records on their way into the engine: each agent's queue, the epochs; and the initial mappings, before time 0."""
 
+from hwmodel import op as t
 from hwmodel.byref import by_reference
 from hwmodel.core.order import opens
-from hwmodel.core.tables import HUGE, PAGE_FRAMES, PAGE_LINKS, PAGE_NODES, PFN, ZERO, A, D, P, W
+from hwmodel.core.tables import HUGE, PFN, ZERO, A, D, P, W
+from hwmodel.engine import is_short
 from hwmodel.jit import entry, part
-from hwmodel.op import (
-    BRK,
-    CONTINUES,
-    FETCH,
-    FILE_SHIFT,
-    GROWS_DOWN,
-    HUGETLB,
-    PRIVATE,
-    PRIVATE_FILE,
-    PROT_WRITE,
-    SYNC,
-)
 from hwmodel.parts import radix
 from hwmodel.primary import fault, fork, frames, memory, vmas
 from hwmodel.primary.kinds import page_of
@@ -38,13 +28,13 @@ def feed(tables, queue, chunk, row_of):
     for k in range(chunk.size):
         op = chunk[k]
         row = m.rows[row_of[op.agent]]
-        q, space, kind = queue[row.tail], m.spaces[row.space], op.kind & ~CONTINUES
+        q, space, kind = queue[row.tail], m.spaces[row.space], op.kind & ~t.CONTINUES
         q.kind, q.address, q.count, q.gap, q.index, q.epoch = op.kind, op.address, op.count, op.gap, ctl.fed, space.opened
         row.tail += 1
         ctl.fed += 1
-        if kind <= FETCH:
+        if kind <= t.FETCH:
             ctl.references += op.count
-        elif kind == SYNC:
+        elif kind == t.SYNC:
             for s in range(m.spaces.size):
                 m.spaces[s].opened += 1
         elif opens(kind):
@@ -90,20 +80,20 @@ def declare(tables, space, ops, k):
     """Declare the unit at row k of a prelude (the initial mappings): a VMA, or the program break."""
     m = by_reference(tables)
     op = ops[k]
-    if op.kind == BRK:
+    if op.kind == t.BRK:
         new = (op.address + 4095) >> 12
         old = m.spaces[space].brk
         if 0 < old < new:
-            vmas.merge_at(m, vmas.insert(m, space, old, new, 3, PRIVATE, 0, 0, 0) - 1)
+            vmas.merge_at(m, vmas.insert(m, space, old, new, 3, t.PRIVATE, 0, 0, 0) - 1)
         elif new < old:
             vmas.remove(m, space, new, old)
         m.spaces[space].brk = new
         return
     arg = ops[k + 1]
     first, pages = op.address >> 12, op.count if op.count >= 0 else ops[k + 2].address
-    grows = 1 if arg.count & GROWS_DOWN else 0
+    grows = 1 if arg.count & t.GROWS_DOWN else 0
     vmas.remove(m, space, first, first + pages)
-    prot, mapping, file = arg.count & 7, arg.count >> 3 & 7, arg.count >> FILE_SHIFT
+    prot, mapping, file = arg.count & 7, arg.count >> 3 & 7, arg.count >> t.FILE_SHIFT
     vmas.merge(m, vmas.insert(m, space, first, first + pages, prot, mapping, file, arg.address, grows))
 
 
@@ -113,18 +103,18 @@ def populate(tables, space, first, last):
     m = by_reference(tables)
     root, at = m.spaces[space].root, first
     while at < last and m.ctl[0].exhausted == 0:
-        if is_full(m):
+        if is_short(m):
             return at
         k = vmas.find(m, space, at)
         v = m.vmas[k]
-        huge = v.mapping == HUGETLB
+        huge = v.mapping == t.HUGETLB
         if not memory.is_there(m, pages_for(m, v, root, at), huge):
             m.ctl[0].exhausted = memory.BEFORE_TIME
         elif huge:
             radix.make(m, root, at, 2)
             radix.set_aside(m, 1)
             block = frames.take_block(m) << PFN | HUGE | P
-            pte = fault.map_leaf(m, space, at, block) | (W | D if v.prot & PROT_WRITE else 0) | vmas.execute_bit(v)
+            pte = fault.map_leaf(m, space, at, block) | (W | D if v.prot & t.PROT_WRITE else 0) | vmas.execute_bit(v)
             radix.put(m, root, at, 2, pte)
             vmas.prepare(m, k)
             at += 512
@@ -139,10 +129,10 @@ def populate(tables, space, first, last):
 @part
 def pages_for(m, v, root, at):
     """Return the frames that populating page `at`, or its huge page, takes, tables included."""
-    if v.mapping == HUGETLB:
+    if v.mapping == t.HUGETLB:
         return 512 + radix.missing(m, root, at, 2) + 1
-    anonymous = is_private(v) and v.prot & PROT_WRITE
-    absent = not is_private(v) or v.mapping == PRIVATE_FILE
+    anonymous = is_private(v) and v.prot & t.PROT_WRITE
+    absent = not is_private(v) or v.mapping == t.PRIVATE_FILE
     new = anonymous or (absent and frames.cached(m, v.file, page_of(v, at)) < 0)
     return radix.missing(m, root, at, 1) + (1 if new else 0)
 
@@ -150,29 +140,18 @@ def pages_for(m, v, root, at):
 @part
 def is_private(v):
     """Return whether a VMA's own pages come from its writes."""
-    return v.mapping == PRIVATE or v.mapping == PRIVATE_FILE
+    return v.mapping == t.PRIVATE or v.mapping == t.PRIVATE_FILE
 
 
 @part
 def page_for(m, k, space, vpn):
     """Return the pte of a populated page of row k: a private writable page is written, others are as after a read."""
     v = m.vmas[k]
-    if is_private(v) and v.prot & PROT_WRITE:
+    if is_private(v) and v.prot & t.PROT_WRITE:
         vmas.prepare(m, k)
         return fault.map_leaf(m, space, vpn, frames.take(m) << PFN | P) | W | D | vmas.execute_bit(v)
-    if v.mapping == PRIVATE:
+    if v.mapping == t.PRIVATE:
         return P | A | ZERO | vmas.execute_bit(v)
     if frames.cached(m, v.file, page_of(v, vpn)) < 0:
         frames.cache(m, v.file, page_of(v, vpn), frames.take(m))
-    return fault.map_cached(m, v, space, vpn) | (W if not is_private(v) and v.prot & PROT_WRITE else 0)
-
-
-@part
-def is_full(m):
-    """Return whether the next page might need more rows than are free."""
-    ctl = m.ctl[0]
-    return (
-        ctl.node_top + PAGE_NODES > m.nodes.shape[0]
-        or ctl.frame_top + PAGE_FRAMES > m.frames.size
-        or ctl.link_top + PAGE_LINKS > m.links.size
-    )
+    return fault.map_cached(m, v, space, vpn) | (W if not is_private(v) and v.prot & t.PROT_WRITE else 0)

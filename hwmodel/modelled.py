@@ -5,29 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hwmodel.op import (
-    ATTACH,
-    COLLAPSE,
-    COMPUTE,
-    DETACH,
-    DIRTY_LOG,
-    GUEST,
-    KSM_MERGE,
-    MADVISE,
-    MIGRATE,
-    MMAP,
-    NAMES,
-    PAGEOUT,
-    PUNCH,
-    SWAP_FREE,
-    XPMEM,
-    TraceError,
-)  # fmt: skip
+from hwmodel import op
 from hwmodel.trace import Trace
 from hwmodel.trace.check import Validator
 
-NOT_YET = (PUNCH, SWAP_FREE, MIGRATE, KSM_MERGE, ATTACH, DETACH, GUEST, DIRTY_LOG)
-NOT_YET_ADVICE = {PAGEOUT: "PAGEOUT", COLLAPSE: "COLLAPSE"}
+NOT_YET = (op.PUNCH, op.SWAP_FREE, op.MIGRATE, op.KSM_MERGE, op.ATTACH, op.DETACH, op.GUEST, op.DIRTY_LOG)
+NOT_YET_ADVICE = {op.PAGEOUT: "PAGEOUT", op.COLLAPSE: "COLLAPSE"}
 """Operations and advice that traces may contain and that the engine does not model."""
 
 
@@ -72,7 +55,7 @@ class Checker:
         """Check the next records of the trace."""
         first = self._validator.records
         self._validator.check(ops)
-        at = np.flatnonzero(ops["kind"] > COMPUTE)
+        at = np.flatnonzero(ops["kind"] > op.COMPUTE)
         check_modelled(self._trace, ops, at, first)
         return Chunk(np.ascontiguousarray(ops), at, first)
 
@@ -83,18 +66,18 @@ class Checker:
 
 def check_modelled(trace: Trace, ops: np.ndarray, at: np.ndarray, before: int = 0) -> None:
     """Refuse operations that traces may contain and the engine does not model; `at`: the indices of the operations in `ops`."""
-    for index in at[np.isin(ops["kind"][at], (MMAP, MADVISE, *NOT_YET))]:
+    for index in at[np.isin(ops["kind"][at], (op.MMAP, op.MADVISE, *NOT_YET))]:
         reason = not_modelled(ops, int(index))
         if reason:
-            raise TraceError(f"{trace.prefix}record {before + index}: {reason} is not modelled yet")
+            raise op.TraceError(f"{trace.prefix}record {before + index}: {reason} is not modelled yet")
 
 
 def not_modelled(ops: np.ndarray, at: int) -> str:
     """Return the part of the operation at `at` that the engine does not model; empty if the engine models all of it."""
     kind = int(ops["kind"][at])
-    arg = int(ops["count"][at + 1]) if kind in (MADVISE, MMAP) else 0
-    if kind == MADVISE:
+    arg = int(ops["count"][at + 1]) if kind in (op.MADVISE, op.MMAP) else 0
+    if kind == op.MADVISE:
         return f"madvise {NOT_YET_ADVICE[arg]}" if arg in NOT_YET_ADVICE else ""
-    if kind == MMAP:
-        return "a mapping of XPMEM" if arg >> 3 & 7 == XPMEM else ""
-    return NAMES[kind] if kind in NOT_YET else ""
+    if kind == op.MMAP:
+        return "a mapping of XPMEM" if arg >> 3 & 7 == op.XPMEM else ""
+    return op.NAMES[kind] if kind in NOT_YET else ""

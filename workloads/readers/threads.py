@@ -46,24 +46,11 @@ import numpy as np
 from hwmodel import op
 from hwmodel.op import TraceError
 from hwmodel.trace import Trace
-from workloads.readers import passes
+from workloads.readers import passes, threadlog
 from workloads.readers.assembly import Assembly
 from workloads.readers.initial import Layout
 from workloads.readers.syscalls import EXECVE, EXECVEAT, MMAP, Process
-from workloads.readers.threadlog import (
-    BEGIN,
-    CALL,
-    END,
-    EXEC,
-    FORKED,
-    INITIAL,
-    MAPPED_FILE,
-    PROGRAM,
-    ROOM,
-    THREAD,
-    THREAD_END,
-    Log,
-)
+from workloads.readers.threadlog import Log
 from workloads.streams import Source, Stream
 
 NAME = "threads"
@@ -117,7 +104,7 @@ class Run:
             for stop in log.stops():
                 if stop is not None:
                     self._handle(stop, log)
-                if stop is None or self._run.is_short(ROOM):
+                if stop is None or self._run.is_short(threadlog.ROOM):
                     yield from self._run.flush()
                 if self._ended:
                     break
@@ -150,24 +137,24 @@ class Run:
         entry = stop[0]
         kind, thread = int(entry["kind"]), int(entry["thread"])
         address, number = int(entry["address"]), int(entry["number"])
-        if self._begun and (kind in (PROGRAM, BEGIN) or int(entry["marks"]) & INITIAL):
+        if self._begun and (kind in (threadlog.PROGRAM, threadlog.BEGIN) or int(entry["marks"]) & threadlog.INITIAL):
             raise log.refusal()
-        if kind == CALL:
+        if kind == threadlog.CALL:
             self._call(stop, log)
-        elif kind == MAPPED_FILE:
+        elif kind == threadlog.MAPPED_FILE:
             self._file = address << 32 | number
-        elif kind == THREAD:
+        elif kind == threadlog.THREAD:
             log.agents[thread] = self._admit(thread, address)
-        elif kind == THREAD_END:
+        elif kind == threadlog.THREAD_END:
             self._free.append(log.agent(thread))
             log.agents[thread] = -1
-        elif kind == PROGRAM:
+        elif kind == threadlog.PROGRAM:
             self._program += address.to_bytes(8, "little", signed=True)[:number]
-        elif kind == BEGIN:
+        elif kind == threadlog.BEGIN:
             self._begin()
-        elif kind == EXEC:
+        elif kind == threadlog.EXEC:
             self._replaced = True
-        elif kind == END:
+        elif kind == threadlog.END:
             self._ended = True
 
     def _begin(self) -> None:
@@ -198,9 +185,9 @@ class Run:
         number, result, marks = int(entry["number"]), int(entry["address"]), int(entry["marks"])
         agent, file, self._file = log.agent(int(entry["thread"])), self._file, 0
         try:
-            if marks & INITIAL:
+            if marks & threadlog.INITIAL:
                 self._initial(args, result, file)
-            elif marks & FORKED:
+            elif marks & threadlog.FORKED:
                 self._fork(agent)
             else:
                 if file and number == MMAP:

@@ -8,14 +8,14 @@ import numpy as np
 from hwmodel import op
 from hwmodel.trace import Trace
 from workloads.synthetic.drawing import deal, generator, touch
-from workloads.synthetic.parameters import MOST_PAGES, Common, check_range, workload
+from workloads.synthetic.parameters import MOST_PAGES, Common, Positive, check_range, workload
 from workloads.synthetic.rounds import barrier, each_round, round_trace, single, units
 
 ORDERS = 1 << 40  # spawn keys of the orders in which pages are returned, different from those of the accesses
 
 
 @workload(most=MOST_PAGES, devices=2)
-def balloon(common: Common, chunk: int = 256, part: int = 1, share: float = 0.5, every: int = 10_000) -> Trace:
+def balloon(common: Common, chunk: int = 256, part: int = 1, share: float = 0.5, every: Positive = 10_000) -> Trace:
     """Generate a guest whose balloon grows chunk by chunk to a share of its memory and shrinks again, over and over.
 
     virtio-balloon: the guest's driver hands over the numbers of up to 256 pages at a time (VIRTIO_BALLOON_ARRAY_PFNS_MAX),
@@ -50,7 +50,6 @@ def balloon(common: Common, chunk: int = 256, part: int = 1, share: float = 0.5,
     """
     check_range("part", part, 1, common.pages // 2)
     check_range("chunk", chunk, part, (common.pages // part - 1) * part)
-    check_range("every", every, 1)
     if not 0 < share < 1:
         raise op.TraceError(f"share must be in (0, 1), not {share}")
     parts, taken = common.pages // part, chunk // part

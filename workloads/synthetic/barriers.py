@@ -8,12 +8,12 @@ import numpy as np
 from hwmodel import op
 from hwmodel.trace import Trace
 from workloads.synthetic.drawing import PROT, deal, insert, touch
-from workloads.synthetic.parameters import MOST_PAGES, Common, check_range, workload
+from workloads.synthetic.parameters import MOST_PAGES, Common, Positive, check_range, workload
 from workloads.synthetic.rounds import each_round, page_of, round_trace, spread, unit, units
 
 
 @workload(most=MOST_PAGES, pages=4096, cpus=2, devices=1)
-def mprotect_toggle(common: Common, part: int = 64, every: int = 4000) -> Trace:
+def mprotect_toggle(common: Common, part: int = 64, every: Positive = 4000) -> Trace:
     """Generate mutators that use a heap of which a collector write-protects one slice after another.
 
     The virtual-memory write barrier of concurrent collectors (Appel and Li, "Virtual memory primitives for user programs",
@@ -42,7 +42,6 @@ def mprotect_toggle(common: Common, part: int = 64, every: int = 4000) -> Trace:
         Agents of one address space. The devices are the mutators, or all CPUs if there are none.
     """
     check_range("part", part, 1, common.pages)
-    check_range("every", every, 1)
     return round_trace(functools.partial(_rounds, common, common.users, part, every), common)
 
 

@@ -9,14 +9,14 @@ import numpy as np
 from hwmodel import op
 from hwmodel.trace import Trace
 from workloads.synthetic.drawing import BASE, BLOCK, PROT, block_records, draw_uniform, generator, insert, region
-from workloads.synthetic.parameters import Common, check_range, workload
+from workloads.synthetic.parameters import Common, Positive, check_range, workload
 
 PLACES = 1 << 20  # spawn key of the places of parts, different from the keys of the accesses
 UNMAP = "unmap"
 
 
 @workload(pages=4096, devices=1)
-def unmap_churn(common: Common, every: int = 1000, part: int = 16, how: Literal["unmap", "dontneed"] = "unmap") -> Trace:
+def unmap_churn(common: Common, every: Positive = 1000, part: int = 16, how: Literal["unmap", "dontneed"] = "unmap") -> Trace:
     """Generate uniform accesses to a region; CPU agent 0 regularly returns a random part of it and maps the part anew.
 
     Parameters
@@ -30,7 +30,6 @@ def unmap_churn(common: Common, every: int = 1000, part: int = 16, how: Literal[
         MADVISE with DONTNEED, which is not ordered with the accesses of other agents.
     """
     check_range("part", part, 1, min(common.pages, (1 << 31) - 1))
-    check_range("every", every, 1)
     source, accesses = functools.partial(_stream, common, common.users, every, part, how), common.accesses
     records = accesses + (3 if how == UNMAP else 2) * ((accesses - 1) // every)
     prelude = op.as_records(region(common.pages))

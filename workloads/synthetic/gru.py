@@ -2,13 +2,14 @@
 
 import functools
 from collections.abc import Iterator
+from typing import Annotated
 
 import numpy as np
 
 from hwmodel import op
 from hwmodel.trace import Trace
 from workloads.synthetic.drawing import BASE, insert, region, touch
-from workloads.synthetic.parameters import MOST_PAGES, Common, check_range, workload
+from workloads.synthetic.parameters import MOST_PAGES, Common, NotNegative, Positive, Share, check_range, workload
 from workloads.synthetic.rounds import each_round, renew, round_trace, spread
 
 LINES = 64  # cache lines of a page
@@ -16,7 +17,7 @@ ELEMENTS = 1 << 14  # accesses of the gathers and scatters that are drawn togeth
 
 
 @workload(most=MOST_PAGES // 2, accesses=10_000_000, pages=4096, devices=2)
-def gru_block_copy(common: Common, length: int = 16, every: int = 64, share: float = 0.1) -> Trace:
+def gru_block_copy(common: Common, length: int = 16, every: Positive = 64, share: NotNegative = 0.1) -> Trace:
     """Generate devices that copy blocks from one region to another, while CPUs use both and sometimes renew a buffer of the second.
 
     The GRU's BCOPY (gru_bcopy of the driver's gru_instructions.h): source and destination are virtual addresses, and the engine
@@ -43,8 +44,6 @@ def gru_block_copy(common: Common, length: int = 16, every: int = 64, share: flo
         Agents of one address space; at least one each.
     """
     check_range("length", length, 1, common.pages)
-    check_range("every", every, 1)
-    check_range("share", share, 0)
     check_range("devices", common.devices, 1)
     rounds = functools.partial(_copies, common, length, every, share)
     return round_trace(rounds, common, region(2 * common.pages, populate=True))
@@ -64,7 +63,7 @@ def _copies(common: Common, length: int, every: int, share: float) -> Iterator[n
 
 
 @workload(most=MOST_PAGES, writes=0.5, devices=4)
-def gather_scatter(common: Common, vector: int = 128, remote: float = 0.1, share: float = 0.05) -> Trace:
+def gather_scatter(common: Common, vector: Annotated[int, 1, 4096] = 128, remote: Share = 0.1, share: NotNegative = 0.05) -> Trace:
     """Generate devices that gather and scatter vectors of random elements of a table, mostly each in its own part; CPUs use it too.
 
     The GRU's indexed vector instructions (gru_ivload, gru_ivstore: a base address and a vector of indexes), on a table that is partitioned
@@ -91,9 +90,6 @@ def gather_scatter(common: Common, vector: int = 128, remote: float = 0.1, share
     cpus, devices : int
         Agents of one address space; at least one each, and no more devices than pages.
     """
-    check_range("vector", vector, 1, 4096)
-    check_range("remote", remote, 0, 1)
-    check_range("share", share, 0)
     check_range("devices", common.devices, 1, common.pages)
     rounds = functools.partial(_vectors, common, vector, remote, share)
     return round_trace(rounds, common, region(common.pages, populate=True))

@@ -3,14 +3,14 @@
 import functools
 import itertools
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 
 from hwmodel import op
 from hwmodel.trace import Trace
 from workloads.synthetic.drawing import BASE, PROT, generator
-from workloads.synthetic.parameters import MOST_PAGES, Common, check_range, workload
+from workloads.synthetic.parameters import MOST_PAGES, Common, Count, Natural, check_range, workload
 from workloads.synthetic.rounds import FIRST_PAGE, barrier, renew, round_trace, single, unit
 
 LINES = 64  # cache lines of a page
@@ -50,9 +50,9 @@ class _Ranks(NamedTuple):
 def mpi_halo(
     common: Common,
     halo: int = 8,
-    ranks: int = 4,
-    per_page: int = 64,
-    every: int = 10,
+    ranks: Annotated[int, 2] = 4,
+    per_page: Count = 64,
+    every: Natural = 10,
     transport: Literal["xpmem", "shared"] = "xpmem",
 ) -> Trace:
     """Generate a grid in blocks, one for each process of a ring: compute, barrier, copy the neighbours' borders, barrier, repeat.
@@ -86,11 +86,8 @@ def mpi_halo(
     """
     devices = common.devices
     check_range("halo", halo, 1, common.pages)
-    check_range("ranks", ranks, 2)
     check_range("devices", devices, 0)
     check_range("ranks * (1 + devices)", ranks * (1 + devices), 1, op.AGENTS)
-    check_range("per_page", per_page, 1, (1 << 31) - 1)
-    check_range("every", every, 0)
     agents = [op.Agent("cpu", rank, f"rank{rank}") for rank in range(ranks)]
     agents += [op.Agent("device", rank, f"gru{rank}.{i}") for rank in range(ranks) for i in range(devices)]
     world = _Ranks(ranks, common.pages, halo, per_page, every, common.seed, transport, devices)

@@ -2,14 +2,14 @@
 
 import functools
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
 from hwmodel import op
 from hwmodel.trace import Trace
 from workloads.synthetic.drawing import PROT, deal, touch
-from workloads.synthetic.parameters import MOST_PAGES, Common, check_range, workload
+from workloads.synthetic.parameters import MOST_PAGES, Common, Positive, workload
 from workloads.synthetic.rounds import barrier, each_round, renew, round_trace, unit
 
 HUGE = 512
@@ -18,8 +18,8 @@ HUGE = 512
 @workload(most=MOST_PAGES, pages=8192, devices=1)
 def huge_pages(
     common: Common,
-    part: int = 64,
-    every: int = 1000,
+    part: Annotated[int, 1, HUGE - 1] = 64,
+    every: Positive = 1000,
     how: Literal["unmap", "mprotect", "dontneed"] = "unmap",
     collapse: Literal["advice", "fault"] = "advice",
 ) -> Trace:
@@ -47,8 +47,6 @@ def huge_pages(
     """
     if common.pages % HUGE:
         raise op.TraceError(f"pages must be a multiple of {HUGE}, not {common.pages}")
-    check_range("part", part, 1, HUGE - 1)
-    check_range("every", every, 1)
     return round_trace(functools.partial(_rounds, common, common.users, part, every, how, collapse), common)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from hwmodel import op
 from hwmodel.trace import Trace
 from workloads.synthetic.drawing import BASE, PROT, deal, generator, touch
-from workloads.synthetic.parameters import MOST_PAGES, Common, check_range, workload
+from workloads.synthetic.parameters import MOST_PAGES, Common, Natural, Positive, Share, check_range, workload
 from workloads.synthetic.rounds import barrier, each_round, page_of, round_trace, units
 
 CONTENTS = 1 << 40  # spawn key of the pages' contents, different from the keys of the accesses
@@ -18,13 +18,13 @@ OWN = -1
 @workload(most=MOST_PAGES, pages=8192, writes=None, cpus=None, devices=None)
 def ksm_merging(
     common: Common,
-    alike: float = 0.5,
-    contents: int = 256,
+    alike: Share = 0.5,
+    contents: Positive = 256,
     scan: int = 100,
-    every: int = 2000,
-    writes: float = 0.1,
-    vms: int = 2,
-    vcpus: int = 1,
+    every: Positive = 2000,
+    writes: Share = 0.1,
+    vms: Positive = 2,
+    vcpus: Natural = 1,
 ) -> Trace:
     """Generate virtual machines that run while a scanner merges their pages of equal contents; later writes part them again.
 
@@ -60,14 +60,8 @@ def ksm_merging(
         Lazy; keeps 9 bytes per page.
     """
     pages = common.pages
-    check_range("writes", writes, 0, 1)
-    check_range("vms", vms, 1)
-    check_range("vcpus", vcpus, 0)
     check_range("vms * (1 + vcpus)", vms * (1 + vcpus), 1, op.AGENTS)
-    check_range("alike", alike, 0, 1)
-    check_range("contents", contents, 1)
     check_range("scan", scan, 1, vms * pages)
-    check_range("every", every, 1)
     agents = [op.Agent("cpu", vm, f"vmm{vm}") for vm in range(vms)]
     agents += [op.Agent("device", vm, f"vcpu{vm}.{i}") for i in range(vcpus) for vm in range(vms)]
     prelude = [record for vm in range(vms) for record in op.mmap_unit(BASE, pages, PROT, agent=vm, populate=True)]

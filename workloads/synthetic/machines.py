@@ -3,13 +3,14 @@
 import functools
 import itertools
 from collections.abc import Iterator
+from typing import Annotated
 
 import numpy as np
 
 from hwmodel import op
 from hwmodel.trace import Trace
 from workloads.synthetic.drawing import PROT, Draw, deal, generator, insert, region, touch
-from workloads.synthetic.parameters import MOST_PAGES, Common, check_range, workload
+from workloads.synthetic.parameters import MOST_PAGES, Common, Count, Natural, NotNegative, Positive, Share, check_range, workload
 from workloads.synthetic.patterns import popular
 from workloads.synthetic.rounds import barrier, page_of, round_trace, spread, unit
 
@@ -19,11 +20,11 @@ TABLE = 512  # pages mapped by one page table of the guest
 @workload(most=MOST_PAGES, devices=2)
 def vm_boot_and_serve(
     common: Common,
-    boot: float = 0.25,
-    exponent: float = 1.0,
-    requests: int = 100,
+    boot: Share = 0.25,
+    exponent: NotNegative = 1.0,
+    requests: Natural = 100,
     part: int = 64,
-    every: int = 10_000,
+    every: Positive = 10_000,
     guest: bool = True,
 ) -> Trace:
     """Generate a guest that boots, touching a large part of its memory in order, then serves Zipf-distributed accesses and virtio requests.
@@ -66,11 +67,7 @@ def vm_boot_and_serve(
         Lazy; keeps 32 bytes per page.
     """
     pages, vcpus = common.pages, common.users
-    check_range("boot", boot, 0, 1)
-    check_range("exponent", exponent, 0)
-    check_range("requests", requests, 0)
     check_range("part", part, 1, pages)
-    check_range("every", every, 1)
     draw, guest = popular(pages, exponent, common.seed), guest and common.devices > 0
     starts = functools.partial(_boot, common, vcpus, round(boot * pages), guest)
     serves = functools.partial(_serve, common, vcpus, draw, requests, part, every, guest)
@@ -121,12 +118,12 @@ def _requests(random: np.random.Generator, buffers: np.ndarray, vcpus: np.ndarra
 @workload(most=MOST_PAGES, pages=16_384, devices=2)
 def live_migration(
     common: Common,
-    pace: float = 2.0,
-    stop: int = 256,
-    rounds: int = 30,
-    quiet: int = 100_000,
-    per_page: int = 1,
-    exponent: float = 1.0,
+    pace: NotNegative = 2.0,
+    stop: Natural = 256,
+    rounds: Annotated[int, 1, 1 << 16] = 30,
+    quiet: Natural = 100_000,
+    per_page: Count = 1,
+    exponent: NotNegative = 1.0,
 ) -> Trace:
     """Generate a machine whose memory is copied away while it runs: all of it, then repeatedly the pages written meanwhile.
 
@@ -166,12 +163,6 @@ def live_migration(
     Trace
         Lazy; keeps 32 bytes per page, and a pass is in memory.
     """
-    check_range("pace", pace, 0)
-    check_range("stop", stop, 0)
-    check_range("rounds", rounds, 1, 1 << 16)
-    check_range("quiet", quiet, 0)
-    check_range("per_page", per_page, 1, (1 << 31) - 1)
-    check_range("exponent", exponent, 0)
     run = functools.partial(_run, popular(common.pages, exponent, common.seed), common.writes, common.users)
     migrations = functools.partial(_migrations, run, common, pace, stop, rounds, quiet, per_page)
     return round_trace(migrations, common, region(common.pages, populate=True))

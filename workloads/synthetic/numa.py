@@ -8,13 +8,13 @@ import numpy as np
 from hwmodel import op
 from hwmodel.trace import Trace
 from workloads.synthetic.drawing import deal, region, touch
-from workloads.synthetic.parameters import MOST_PAGES, Common, check_range, workload
+from workloads.synthetic.parameters import MOST_PAGES, Common, Positive, Share, check_range, workload
 from workloads.synthetic.rounds import barrier, each_round, page_of, round_trace, runs, units
 
 
 @workload(most=MOST_PAGES, pages=16_384, cpus=2)
 def numa_migration(
-    common: Common, nodes: int = 2, scan: int = 1024, every: int = 10_000, phase: int = 200_000, local: float = 0.9
+    common: Common, nodes: int = 2, scan: int = 1024, every: Positive = 10_000, phase: Positive = 200_000, local: Share = 0.9
 ) -> Trace:
     """Generate agents that use their node's own block of pages; the blocks change hands, and pages migrate to their users.
 
@@ -47,9 +47,6 @@ def numa_migration(
     """
     check_range("nodes", nodes, 1, common.pages)
     check_range("scan", scan, 1, common.pages)
-    check_range("every", every, 1)
-    check_range("phase", phase, 1)
-    check_range("local", local, 0, 1)
     rounds = functools.partial(_rounds, common, common.users, nodes, scan, every, max(1, phase // every), local)
     return round_trace(rounds, common, region(common.pages, populate=True))
 

@@ -4,7 +4,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_origin
 
 import numpy as np
 
@@ -31,6 +31,13 @@ ENTRIES = {
 """What the documentation of a generator says of these parameters, unless it describes one itself."""
 RETURNS = "Returns\n-------\nTrace\n    Lazy, in constant memory."
 RAISES = "Raises\n------\nTraceError\n    If an argument is out of range; names it."
+
+Natural = Annotated[int, 0]
+Positive = Annotated[int, 1]
+Count = Annotated[int, 1, op.MOST_COUNT]
+NotNegative = Annotated[float, 0]
+Share = Annotated[float, 0, 1]
+"""Types of parameters with their bounds, which `workload` checks: the least value and, if there is one, the largest."""
 
 Made = TypeVar("Made")
 
@@ -69,7 +76,8 @@ def workload(most: int = REGION, **usual: Any) -> Callable[[Callable[..., Made]]
     """Return a decorator: the generator takes the shared parameters as one `Common`, those who call it give them one by one.
 
     In its signature `accesses` and `pages` stand before the parameters that it declares, the others behind them. Its docstring describes
-    the declared ones, and any other of which there is more to say than `ENTRIES` does. Arguments are checked, choices (Literal) too.
+    the declared ones, and any other of which there is more to say than `ENTRIES` does. Arguments are checked: the shared ones, and those
+    that are choices (Literal) or have bounds in their annotation (Annotated), which those who call it do not see.
 
     Parameters
     ----------
@@ -87,7 +95,8 @@ def workload(most: int = REGION, **usual: Any) -> Callable[[Callable[..., Made]]
     def decorate(function: Callable[..., Made]) -> Callable[..., Made]:
         taken = inspect.signature(function)
         own = list(taken.parameters.values())[1:]
-        signature = taken.replace(parameters=[*front, *own, *shared[len(front) :]])
+        shown = [parameter.replace(annotation=_kind_and_bounds(parameter)[0]) for parameter in own]
+        signature = taken.replace(parameters=[*front, *shown, *shared[len(front) :]])
 
         @functools.wraps(function)
         def generate(*given: Any, **named: Any) -> Made:
@@ -100,7 +109,7 @@ def workload(most: int = REGION, **usual: Any) -> Callable[[Callable[..., Made]]
             common = Common({"program": function.__name__} | bound.arguments, **values)
             _check(common, most)
             for parameter in own:
-                _check_choice(parameter, bound.arguments[parameter.name])
+                _check_own(parameter, bound.arguments[parameter.name])
             return function(common, **{parameter.name: bound.arguments[parameter.name] for parameter in own})
 
         generate.__signature__ = signature  # type: ignore[attr-defined]
@@ -133,9 +142,17 @@ def _check(common: Common, most: int) -> None:
             check_range(name, value, *bound)
 
 
-def _check_choice(parameter: inspect.Parameter, value: Any) -> None:
-    """Refuse what is not among the choices of a parameter whose type is a Literal."""
-    choices = get_args(parameter.annotation) if get_origin(parameter.annotation) is Literal else (value,)
+def _kind_and_bounds(parameter: inspect.Parameter) -> list[Any]:
+    """Return the type of a parameter, then its bounds if it has any."""
+    return list(get_args(parameter.annotation)) if get_origin(parameter.annotation) is Annotated else [parameter.annotation]
+
+
+def _check_own(parameter: inspect.Parameter, value: Any) -> None:
+    """Refuse what is out of a parameter's bounds, or not among its choices."""
+    kind, *bounds = _kind_and_bounds(parameter)
+    if bounds:
+        check_range(parameter.name, value, *bounds)
+    choices = get_args(kind) if get_origin(kind) is Literal else (value,)
     if value not in choices:
         *others, last = map(repr, choices)
         raise op.TraceError(f"{parameter.name} must be {', '.join(others)} or {last}, not {value!r}")

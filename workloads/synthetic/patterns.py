@@ -7,7 +7,7 @@ import numpy as np
 from hwmodel.op import TraceError
 from hwmodel.trace import Trace
 from workloads.synthetic.drawing import Draw, draw_uniform, stream_trace
-from workloads.synthetic.parameters import MOST_PAGES, Common, check_range, workload
+from workloads.synthetic.parameters import MOST_PAGES, Common, NotNegative, Positive, workload
 from workloads.synthetic.ranks import Ranks
 
 SHUFFLE = 0x5EED  # spawn key of the order of popularity of the pages
@@ -20,7 +20,7 @@ def uniform(common: Common) -> Trace:
 
 
 @workload(most=MOST_PAGES)
-def zipf(common: Common, exponent: float = 1.0) -> Trace:
+def zipf(common: Common, exponent: NotNegative = 1.0) -> Trace:
     """Generate accesses to pages whose popularity falls with a power of their rank; popular pages are spread over the region.
 
     Parameters
@@ -33,12 +33,11 @@ def zipf(common: Common, exponent: float = 1.0) -> Trace:
     Trace
         Lazy; keeps 32 bytes per page.
     """
-    check_range("exponent", exponent, 0)
     return stream_trace(popular(common.pages, exponent, common.seed), common)
 
 
 @workload()
-def sequential(common: Common, per_page: int = 1, stride: int = 1) -> Trace:
+def sequential(common: Common, per_page: Positive = 1, stride: int = 1) -> Trace:
     """Generate accesses that walk through the region again and again; the agents share one walk.
 
     Parameters
@@ -48,7 +47,6 @@ def sequential(common: Common, per_page: int = 1, stride: int = 1) -> Trace:
     stride : int
         Pages from one to the next, modulo the region.
     """
-    check_range("per_page", per_page, 1)
     if stride == 0:
         raise TraceError("stride must not be 0")
     return stream_trace(functools.partial(_draw_sequential, common.pages, per_page, stride), common)

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from hwmodel import op
 from hwmodel.jit import entry, part
 from hwmodel.trace import Trace
 from workloads.synthetic.drawing import BASE, BLOCK, region
-from workloads.synthetic.parameters import REGION, Common, check_range, make_agents, workload
+from workloads.synthetic.parameters import REGION, Common, Positive, check_range, make_agents, workload
 
 RING = np.dtype((np.record, [
     ("pages", "i8"),       # of the ring
@@ -27,9 +27,9 @@ RING = np.dtype((np.record, [
 def producer_consumer(
     common: Common,
     pages: int = 256,
-    batch: int = 8,
+    batch: Positive = 8,
     lag: int = 1,
-    per_page: int = 64,
+    per_page: Annotated[int, 1, op.PAGE // 8] = 64,
     producer: Literal["cpu", "device"] = "cpu",
     consumer: Literal["cpu", "device"] = "device",
     sync: bool = True,
@@ -56,12 +56,10 @@ def producer_consumer(
     sync : bool
         Whether both meet between batches, in a SYNC record of the producer's; otherwise only the order of the records keeps them apart.
     """
-    check_range("batch", batch, 1)
     check_range("pages", pages, 2 * batch, REGION)
     if pages % batch:
         raise op.TraceError(f"pages must be a multiple of batch ({batch}), not {pages}")
     check_range("lag", lag, 1, pages // batch - 1)
-    check_range("per_page", per_page, 1, op.PAGE // 8)
     cpus = max(1, (producer, consumer).count("cpu"))
     agents = make_agents(cpus, (producer, consumer).count("device"))
     writer = 0 if producer == "cpu" else cpus

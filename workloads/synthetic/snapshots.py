@@ -8,12 +8,12 @@ import numpy as np
 from hwmodel import op
 from hwmodel.trace import Trace
 from workloads.synthetic.drawing import deal, insert, region, touch
-from workloads.synthetic.parameters import MOST_PAGES, Common, check_range, workload
+from workloads.synthetic.parameters import MOST_PAGES, Common, Count, Positive, Share, check_range, workload
 from workloads.synthetic.rounds import barrier, each_round, round_trace, single, spread
 
 
 @workload(most=MOST_PAGES, pages=16_384, devices=1)
-def fork_snapshots(common: Common, snapshots: int = 8, every: int = 100_000, during: float = 0.5, per_page: int = 1) -> Trace:
+def fork_snapshots(common: Common, snapshots: Positive = 8, every: Positive = 100_000, during: Share = 0.5, per_page: Count = 1) -> Trace:
     """Generate a parent that serves uniform reads and writes and sometimes forks a child, which reads all of the memory and exits.
 
     The background save of Redis (BGSAVE): fork gives the child a snapshot of the data; the
@@ -48,10 +48,6 @@ def fork_snapshots(common: Common, snapshots: int = 8, every: int = 100_000, dur
     Trace
         Lazy; a round of accesses is in memory.
     """
-    check_range("every", every, 1)
-    check_range("during", during, 0, 1)
-    check_range("per_page", per_page, 1, (1 << 31) - 1)
-    check_range("snapshots", snapshots, 1)
     agents = common.agents
     check_range("cpus + devices + snapshots", len(agents) + snapshots, 1, op.AGENTS)
     reached = min(snapshots, -(-common.accesses // (every + common.pages * per_page)))

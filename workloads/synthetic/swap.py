@@ -9,7 +9,7 @@ import numpy as np
 from hwmodel import op
 from hwmodel.trace import Trace
 from workloads.synthetic.drawing import deal, touch
-from workloads.synthetic.parameters import MOST_PAGES, Common, check_range, workload
+from workloads.synthetic.parameters import MOST_PAGES, Common, Natural, Positive, Share, check_range, workload
 from workloads.synthetic.rounds import barrier, each_round, round_trace, runs, units
 
 ADVICE = {"pageout": op.PAGEOUT, "cold": op.COLD}
@@ -20,9 +20,9 @@ NEVER = -1
 def swap_pressure(
     common: Common,
     memory: int = 16_384,
-    hot: float = 0.9,
-    drift: int = 256,
-    every: int = 10_000,
+    hot: Share = 0.9,
+    drift: Natural = 256,
+    every: Positive = 10_000,
     how: Literal["pageout", "cold"] = "pageout",
 ) -> Trace:
     """Generate a hot window that drifts over a region larger than memory; the least recently used pages are paged out, and used later.
@@ -54,9 +54,6 @@ def swap_pressure(
         Lazy; keeps 8 bytes per page.
     """
     check_range("memory", memory, 1, common.pages)
-    check_range("hot", hot, 0, 1)
-    check_range("drift", drift, 0)
-    check_range("every", every, 1)
     return round_trace(functools.partial(_rounds, common, common.users, memory, hot, drift, every, ADVICE[how]), common)
 
 

@@ -2,14 +2,14 @@
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
 from hwmodel import op
 from hwmodel.trace import Trace
 from workloads.synthetic.drawing import BLOCK, deal, generator, region, touch
-from workloads.synthetic.parameters import MOST_PAGES, Common, check_range, workload
+from workloads.synthetic.parameters import MOST_PAGES, Common, Share, check_range, workload
 
 PHASES = 2 << 20  # spawn keys of the phases, different from those of blocks and places
 
@@ -23,7 +23,9 @@ class Phase(NamedTuple):
 
 
 @workload()
-def phases(common: Common, length: int = 100_000, smallest: int = 64, largest: int = 4096, outside: float = 0.01) -> Trace:
+def phases(
+    common: Common, length: Annotated[int, 1, 1 << 62] = 100_000, smallest: int = 64, largest: int = 4096, outside: Share = 0.01
+) -> Trace:
     """Generate phases, in each of which nearly all accesses are to a small set of pages; another set follows abruptly.
 
     The behaviour that P. Denning's working set model is about: phases, in which the contents of the working set hardly
@@ -46,8 +48,6 @@ def phases(common: Common, length: int = 100_000, smallest: int = 64, largest: i
     """
     check_range("smallest", smallest, 1, common.pages)
     check_range("largest", largest, smallest, min(common.pages, MOST_PAGES))
-    check_range("length", length, 1, 1 << 62)
-    check_range("outside", outside, 0, 1)
     draw = functools.partial(draw_phase, common.pages, length, smallest, largest, common.seed)
     source, accesses = functools.partial(_stream, draw, common, common.users, outside), common.accesses
     prelude = op.as_records(region(common.pages))

@@ -1,12 +1,13 @@
 """Join of two tables by hashing."""
 
 import functools
+from typing import Annotated
 
 import numpy as np
 
 from hwmodel import op
 from hwmodel.jit import entry, part
-from workloads.synthetic.parameters import Common, check_range
+from workloads.synthetic.parameters import Common, NotNegative, Share, check_range
 from workloads.synthetic.programs.running import WORD, ProgramTrace, Run, meet, program, program_trace, put, whose
 from workloads.synthetic.ranks import Ranks
 
@@ -36,7 +37,12 @@ JOIN = np.dtype((np.record, [
 
 @program()
 def hash_join(
-    common: Common, build: int = 65_536, probe: int = 262_144, copies: int = 1, matching: float = 1.0, skew: float = 0.0
+    common: Common,
+    build: Annotated[int, 1, 1 << 28] = 65_536,
+    probe: Annotated[int, 1, 1 << 32] = 262_144,
+    copies: int = 1,
+    matching: Share = 1.0,
+    skew: NotNegative = 0.0,
 ) -> ProgramTrace:
     """Generate a join of two tables by a key, which adds up a column of the matches; all the loads and stores of its arrays.
 
@@ -69,11 +75,7 @@ def hash_join(
     ProgramTrace
         Lazy; keeps the tables. A run's `state` has `matches` and `total`. Records are in the order of the sequential algorithm.
     """
-    check_range("build", build, 1, 1 << 28)
-    check_range("probe", probe, 1, 1 << 32)
     check_range("copies", copies, 1, build)
-    check_range("matching", matching, 0, 1)
-    check_range("skew", skew, 0)
     tables = _tables(build, probe, copies, matching, skew, np.random.default_rng(common.seed))
     buckets = 1 << (build - 1).bit_length()
     sizes = {name: table.nbytes for name, table in tables.items()} | {"buckets": buckets * WORD, "links": build * WORD}

@@ -1,12 +1,13 @@
 """Product of a sparse matrix and a vector."""
 
 import functools
+from typing import Annotated
 
 import numpy as np
 
 from hwmodel import op
 from hwmodel.jit import entry, part
-from workloads.synthetic.parameters import Common, check_range
+from workloads.synthetic.parameters import Common, Count, Natural, Positive
 from workloads.synthetic.programs.running import WORD, ProgramTrace, Run, meet, program, program_trace, put, whose
 
 NARROW = 4  # bytes of a column number
@@ -30,7 +31,9 @@ PRODUCT = np.dtype((np.record, [
 
 
 @program()
-def spmv(common: Common, rows: int = 65_536, per_row: int = 16, band: int = 0, times: int = 1) -> ProgramTrace:
+def spmv(
+    common: Common, rows: Count = 65_536, per_row: Annotated[int, 0, 1 << 20] = 16, band: Natural = 0, times: Positive = 1
+) -> ProgramTrace:
     """Generate the product y = A x with a square matrix in compressed sparse rows (CSR): all the loads and stores of its arrays.
 
     The textbook kernel, row by row: a row's bounds, then for each entry its column, its value and the element of x that the column names;
@@ -59,10 +62,6 @@ def spmv(common: Common, rows: int = 65_536, per_row: int = 16, band: int = 0, t
     ProgramTrace
         Lazy; keeps the matrix. A run's `arrays["y"]` is the result.
     """
-    check_range("rows", rows, 1, (1 << 31) - 1)
-    check_range("per_row", per_row, 0, 1 << 20)
-    check_range("band", band, 0)
-    check_range("times", times, 1)
     matrix = _matrix(rows, per_row, band, np.random.default_rng(common.seed))
     sizes = {name: max(array.nbytes, 1) for name, array in matrix.items()} | {"y": rows * WORD}
     return program_trace(functools.partial(_start, matrix, times), sizes, matrix, common)

@@ -1,6 +1,7 @@
 """GUPS: random updates of a large table."""
 
 import functools
+from typing import Annotated
 
 import numpy as np
 
@@ -24,7 +25,7 @@ GUPS = np.dtype((np.record, [
 
 
 @program(grain=1)
-def gups(common: Common, scale: int = 20, updates: int | None = None) -> ProgramTrace:
+def gups(common: Common, scale: Annotated[int, 0, 32] = 20, updates: int | None = None) -> ProgramTrace:
     """Generate updates of random elements of a table, each a load and a store: HPCC's RandomAccess.
 
     The table of 8-byte words is filled with their numbers, then each random number is xor-ed into the element named by its low bits. The
@@ -49,7 +50,6 @@ def gups(common: Common, scale: int = 20, updates: int | None = None) -> Program
     ProgramTrace
         Lazy. A run's `arrays["table"]` is the result.
     """
-    check_range("scale", scale, 0, 32)
     updates = 4 << scale if updates is None else updates
     check_range("updates", updates, 0, 1 << 60)
     common.info["updates"] = updates

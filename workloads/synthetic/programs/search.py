@@ -1,13 +1,13 @@
 """Breadth-first search of a generated graph."""
 
 import functools
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
 from hwmodel import op
 from hwmodel.jit import entry, part
-from workloads.synthetic.parameters import Common, check_range
+from workloads.synthetic.parameters import Common, Positive
 from workloads.synthetic.programs.graphs import adjacency, kronecker_edges, uniform_edges
 from workloads.synthetic.programs.running import WORD, ProgramTrace, Run, meet, program, program_trace, put, whose
 
@@ -36,10 +36,10 @@ SEARCH = np.dtype((np.record, [
 @program()
 def bfs(
     common: Common,
-    scale: int = 14,
-    edge_factor: int = 16,
+    scale: Annotated[int, 1, 28] = 14,
+    edge_factor: Annotated[int, 1, 1 << 20] = 16,
     graph: Literal["kronecker", "uniform"] = "kronecker",
-    searches: int = 1,
+    searches: Positive = 1,
 ) -> ProgramTrace:
     """Generate breadth-first searches of an undirected graph: all the loads and stores of their arrays.
 
@@ -73,9 +73,6 @@ def bfs(
         Lazy; keeps the graph. A run's `arrays["parent"]` is the latest search's result: -1 for vertices not reached. Records are in the
         order of the sequential algorithm, for any number of agents.
     """
-    check_range("scale", scale, 1, 28)
-    check_range("edge_factor", edge_factor, 1, 1 << 20)
-    check_range("searches", searches, 1)
     random, vertices = np.random.default_rng(common.seed), 1 << scale
     offsets, neighbours = adjacency(vertices, *GRAPHS[graph](scale, edge_factor << scale, random))
     roots = random.permutation(np.flatnonzero(np.diff(offsets)))[:searches]

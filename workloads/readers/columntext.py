@@ -10,6 +10,7 @@ import numpy as np
 
 from hwmodel import op
 from hwmodel.jit import entry, part
+from workloads.readers.textbuffer import TextBuffer, shorten
 from workloads.streams import Stream
 
 BUFFER = 1 << 20
@@ -43,42 +44,18 @@ def _code(word: str) -> int:
     return code
 
 
-class Lines:
-    """The lines of a stream: first single ones, then rows of fields.
-
-    Parameters
-    ----------
-    stream : Stream
-        The file.
-    name : str
-        Name of the file, for error messages.
-    """
+class Lines(TextBuffer):
+    """The lines of a stream: first single ones, then rows of fields."""
 
     def __init__(self, stream: Stream, name: str) -> None:
-        self.cut = ""
-        self._stream, self._name = stream, name
-        self._bytes = bytearray(BUFFER)
-        self._text = np.frombuffer(self._bytes, np.uint8)
-        self._cursor = np.zeros(1, CURSOR)
-        self._row = self._cursor[0]
-
-    @property
-    def line(self) -> int:
-        """Return the number of lines so far."""
-        return int(self._row["line"])
+        super().__init__(stream, name, CURSOR, BUFFER)
 
     def next(self) -> str | None:
         """Return the next line without its end, or None if there is no complete one."""
-        at, end = int(self._row["at"]), int(self._row["end"])
-        newline = self._bytes.find(b"\n", at, end)
-        while newline < 0:
+        while (line := self._next_line()) is None:
             if not self._refill():
                 self._say_cut()
                 return None
-            at, end = int(self._row["at"]), int(self._row["end"])
-            newline = self._bytes.find(b"\n", at, end)
-        self._row["at"], self._row["line"] = newline + 1, self.line + 1
-        line = bytes(self._bytes[at:newline])
         return (line.removeprefix(BOM) if self.line == 1 else line).decode("utf-8", "replace").rstrip("\r")
 
     def rows(
@@ -110,7 +87,7 @@ class Lines:
             at += len(table)
         more = True
         while more:
-            reason = _parse(self._text, self._cursor, targets, tables, codes, values, lines)
+            reason = _parse(self._codes, self._cursor, targets, tables, codes, values, lines)
             if reason > FULL:
                 self._refuse(reason, names)
             if reason == FULL or not (more := self._refill()):
@@ -125,31 +102,20 @@ class Lines:
         if reason == BAD_FIELD:
             fields = text.split(",")
             shown = fields[field].strip() if field < len(fields) else ""
-            raise op.TraceError(f"{where}, column {names[field]!r}: {_short(shown)} makes no sense")
-        raise op.TraceError(f"{where} has {'fewer' if reason == FEW else 'more'} than {len(names)} fields: {_short(text)}")
+            raise op.TraceError(f"{where}, column {names[field]!r}: {shorten(shown)} makes no sense")
+        raise op.TraceError(f"{where} has {'fewer' if reason == FEW else 'more'} than {len(names)} fields: {shorten(text)}")
 
     def _refill(self) -> bool:
-        at, end = int(self._row["at"]), int(self._row["end"])
-        left = end - at
-        if left == BUFFER:
-            raise op.TraceError(f"{self._name}: line {self.line + 1} is longer than {BUFFER} bytes")
-        self._bytes[:left] = self._bytes[at:end]
-        with memoryview(self._bytes) as view:
-            got = self._stream.readinto(view[left:])
-        self._row["at"], self._row["end"] = 0, left + got
-        self._row["whole"] = self._bytes.rfind(b"\n", 0, left + got) + 1
-        return bool(got)
+        got = super()._refill()
+        self._row["whole"] = self._bytes.rfind(b"\n", 0, int(self._row["end"])) + 1
+        return got
 
     def _say_cut(self) -> None:
-        rest = bytes(self._bytes[int(self._row["at"]) : int(self._row["end"])])
+        rest = self._rest()
         if rest.strip():
-            self.cut = f"line {self.line + 1} has no end: {_short(rest.decode('utf-8', 'replace'))}"
+            self.cut = f"line {self.line + 1} has no end: {shorten(rest)}"
         elif self._stream.cut:
             self.cut = f"ends behind line {self.line}"
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 60 else f"{text[:57]}...")
 
 
 @entry

@@ -24,7 +24,8 @@ from hwmodel.jit import entry, part
 from hwmodel.trace import Trace
 from workloads.readers import passes
 from workloads.readers.assembly import Assembly, Batch
-from workloads.readers.lackeylog import COMMA, DIGITS, END, FULL, NEWLINE, OTHER, RETURN, SPACE, Log, shorten
+from workloads.readers.lackeylog import COMMA, DIGITS, END, FULL, NEWLINE, OTHER, RETURN, SPACE, Log
+from workloads.readers.textbuffer import shorten
 from workloads.streams import Source, Stream
 
 NAME = "execlog"

@@ -21,7 +21,8 @@ from workloads.readers import passes
 from workloads.readers.assembly import Assembly
 from workloads.readers.initial import parse_layout
 from workloads.readers.lackeycalls import Calls, Fork
-from workloads.readers.lackeylog import ROOM, Log, shorten
+from workloads.readers.lackeylog import ROOM, Log
+from workloads.readers.textbuffer import shorten
 from workloads.streams import Source, Stream, file_source
 
 NAME = "lackey"

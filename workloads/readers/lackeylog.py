@@ -6,14 +6,13 @@ import numpy as np
 
 from hwmodel import op
 from hwmodel.jit import entry, part
-from hwmodel.op import TraceError
 from workloads.readers.assembly import Batch
+from workloads.readers.textbuffer import TextBuffer, shorten
 from workloads.streams import Stream
 
 BUFFER = 1 << 23  # bytes of text parsed at once
 ROOM = 16  # most records of a line: the longest access spans fewer pages
 LONGEST = (ROOM - 1) * op.PAGE
-SLACK = 64  # zero bytes after the text, so that the kernel need not check for its end
 END, FULL, OTHER = 0, 1, 2
 NEWLINE, RETURN, SPACE, COMMA = 10, 13, 32, 44
 EXECVE = b"](59) "
@@ -29,15 +28,13 @@ CURSOR = np.dtype((np.record, [
 ]))  # fmt: skip
 
 
-class Log:
+class Log(TextBuffer):
     """A log being parsed; its accesses become READ, WRITE and FETCH records of count 1 at the end of `batch`.
 
     Parameters
     ----------
-    text : Stream
-        The log.
-    name : str
-        Name of the log's file, for error messages.
+    text, name
+        As for `TextBuffer`.
     agent : int
         The agent of the records.
     batch : Batch
@@ -45,17 +42,8 @@ class Log:
     """
 
     def __init__(self, text: Stream, name: str, agent: int, batch: Batch) -> None:
-        self.cut = ""
-        self._text, self._name, self._agent, self._batch = text, name, agent, batch
-        self._bytes = bytearray(BUFFER + SLACK)
-        self._codes = np.frombuffer(self._bytes, np.uint8)  # as an index it needs no check of its sign
-        self._cursor = np.zeros(1, CURSOR)
-        self._row = self._cursor[0]
-
-    @property
-    def line(self) -> int:
-        """Return the number of lines parsed or handed out so far."""
-        return int(self._row["line"])
+        super().__init__(text, name, CURSOR, BUFFER)
+        self._agent, self._batch = agent, batch
 
     def stops(self) -> Iterator[bytes | None]:
         """Yield each line that is no access, and None when the batch is full (then clear it) and at the end.
@@ -77,11 +65,11 @@ class Log:
                 yield line
             else:
                 more = self._refill()
-        rest = bytes(self._bytes[int(self._row["at"]) : int(self._row["end"])])
+        rest = self._rest()
         if rest and EXECVE in rest:  # the one call that does not return
             self._row["line"] += 1
             yield rest
-        elif rest or self._text.cut:
+        elif rest or self._stream.cut:
             self.cut = f"ends within line {self.line + 1}: {shorten(rest)}" if rest else f"ends behind line {self.line}"
         yield None
 
@@ -92,34 +80,6 @@ class Log:
     def _scan(self) -> int:
         """Parse accesses; return END: no whole line is left, FULL: no room for another, OTHER: at a line that is no access."""
         return _parse(self._codes, DIGITS, self._batch.ops, self._cursor, self._agent)
-
-    def _next_line(self) -> bytes | None:
-        """Return the line at the cursor, and move the cursor after it; None if its end has not been read yet."""
-        at, end = int(self._row["at"]), int(self._row["end"])
-        newline = self._bytes.find(b"\n", at, end)
-        if newline < 0:
-            return None
-        self._row["at"], self._row["line"] = newline + 1, self.line + 1
-        return bytes(self._bytes[at:newline])
-
-    def _refill(self) -> bool:
-        """Read more text after the remaining text; return whether there was any."""
-        at, end = int(self._row["at"]), int(self._row["end"])
-        left = end - at
-        if left == BUFFER:
-            raise TraceError(f"{self._name}: line {self.line + 1} is longer than {BUFFER} bytes")
-        self._bytes[:left] = self._bytes[at:end]
-        with memoryview(self._bytes) as view:
-            got = self._text.readinto(view[left:BUFFER])
-        self._row["at"], self._row["end"] = 0, left + got
-        self._bytes[left + got : left + got + SLACK] = bytes(SLACK)
-        return bool(got)
-
-
-def shorten(line: bytes) -> str:
-    """Return a line as shown in an error message."""
-    text = line.decode("utf-8", "replace")
-    return repr(text if len(text) <= 60 else f"{text[:57]}...")
 
 
 @entry

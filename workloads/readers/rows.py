@@ -13,6 +13,7 @@ import numpy as np
 from hwmodel import op
 from hwmodel.jit import entry, part
 from workloads.readers.assembly import Assembly
+from workloads.readers.textbuffer import shorten
 from workloads.streams import Source
 
 ADDRESS, KIND, SIZE, COUNT, GAP, THREAD, SPACE, ROLE = range(8)
@@ -92,8 +93,7 @@ def columns_of(names: Sequence[str], ignore: Sequence[str], name: str) -> list[i
             column = UNKNOWN
         elif column == UNKNOWN:
             known = ", ".join((*COLUMNS, *SYNONYMS))
-            shown = repr(text if len(text) <= 60 else f"{text[:57]}...")
-            raise op.TraceError(f"{name}: column {shown} has no meaning here (known: {known}); ignore= leaves columns out")
+            raise op.TraceError(f"{name}: column {shorten(text)} has no meaning here (known: {known}); ignore= leaves columns out")
         elif column in found:
             raise op.TraceError(f"{name}: column {text!r} means the same as {names[found.index(column)]!r}")
         found.append(column)

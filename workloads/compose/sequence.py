@@ -55,8 +55,6 @@ def concatenate(
     traces = tuple(traces)
     if not traces:
         raise op.TraceError("concatenate: no trace")
-    if spaces not in ("same", "new"):
-        raise op.TraceError(f"concatenate: spaces must be 'same' or 'new', not {spaces!r}")
     info = {"concatenate": {"spaces": spaces, "fresh": fresh, "traces": [trace.info for trace in traces]}}
     return _sequence("concatenate", traces, spaces, fresh, same_files, info)
 
@@ -71,13 +69,13 @@ def repeat(trace: Trace, times: int, spaces: Literal["same", "new"] = "same", fr
     """
     if times < 1:
         raise op.TraceError(f"repeat: times must be at least 1, not {times}")
-    if spaces not in ("same", "new"):
-        raise op.TraceError(f"repeat: spaces must be 'same' or 'new', not {spaces!r}")
     info = trace.info | {"repeat": {"times": times, "spaces": spaces, "fresh": fresh}}
     return _sequence("repeat", (trace,) * times, spaces, fresh, True, info)
 
 
 def _sequence(what: str, traces: Sequence[Trace], spaces: str, fresh: bool, same_files: bool, info: dict) -> Trace:
+    if spaces not in ("same", "new"):
+        raise op.TraceError(f"{what}: spaces must be 'same' or 'new', not {spaces!r}")
     sizes = [trace.known_size for trace in traces]
     known: Sequence[int | None] = (None, None)
     if all(sizes) and (spaces == "new" or len(traces) == 1):

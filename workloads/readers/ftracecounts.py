@@ -14,8 +14,8 @@ NAMES = {
 """Operations by the number of their system call."""
 FAULT, OTHER, OUTSIDE = "fault", "other call", "outside"
 OPERATIONS = (*dict.fromkeys(NAMES.values()), FAULT, OTHER, OUTSIDE)
-TASK_SWITCH, REMOTE, LOCAL, LOCAL_MM, SEND, WRONG_CPU = range(6)
 HUGE = 512
+TASK_SWITCH, REMOTE, LOCAL, LOCAL_MM, SEND, WRONG_CPU = range(6)
 """Reasons of a flush (include/linux/mm_types.h, enum tlb_flush_reason)."""
 COUNTS = {
     "calls": "system calls that succeeded, and exits that began",

@@ -20,7 +20,6 @@ ADDRESS, KIND, SIZE, COUNT, GAP, THREAD, SPACE, ROLE = range(8)
 COLUMNS = ("address", "kind", "size", "count", "gap", "thread", "space", "role")
 SYNONYMS = {"tid": "thread", "agent": "thread", "pid": "space", "asid": "space"}
 DEFAULTS = (0, op.READ, 1, 1, 0, 0, 0, 0)
-NUMBERS = (ADDRESS, SIZE, COUNT, GAP, THREAD, SPACE)
 KINDS = {
     "r": op.READ, "read": op.READ, "load": op.READ, "w": op.WRITE, "write": op.WRITE, "store": op.WRITE,
     "i": op.FETCH, "x": op.FETCH, "fetch": op.FETCH, "ifetch": op.FETCH,

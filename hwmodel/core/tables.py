@@ -57,8 +57,6 @@ PROCESS = 120
 STEP_NODES, STEP_FRAMES, STEP_LINKS, STEP_ENTRIES, STEP_VMAS = 24, 1560, 1040, 520, 8
 """The most rows of a growing table that one step takes: two huge pages, of a guest's tables, and the frames skipped to align them; the
 reverse map of one; a table's pages."""
-PAGE_NODES, PAGE_FRAMES, PAGE_LINKS = 8, 1040, 520
-"""The most rows that one page mapped before time 0 takes; never more than a step takes."""
 
 CTL = table(
     "cpus", "engines", "agents", "outstanding", "spaces",  # rows: CPUs up to cpus, engines up to engines, kernel threads up to agents,

@@ -12,11 +12,11 @@ import typer
 
 from analysis.terminal import Terminal, take_any_text, tell
 from hwmodel import output
-from hwmodel.machine import ConfigError, Machine, load, preset, presets
+from hwmodel.arguments import machine_of, machines_of
+from hwmodel.machine import ConfigError, Machine, preset, presets
 
 app = typer.Typer(
     name="hwmodel",
-    help="What keeping a secondary MMU coherent costs: GRU, KVM and others behind Linux mmu notifiers.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            status = app(arguments, prog_name="hwmodel", standalone_mode=False)
+            status = app(arguments or ["--help"], prog_name="hwmodel", standalone_mode=False)
         return status if isinstance(status, int) else 0
     except (BrokenPipeError, SystemExit) as error:
         return _end(error)
@@ -64,6 +64,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
     except (usage_error, typer.Abort) as error:
         return _refuse(error.format_message() if hasattr(error, "format_message") else "aborted")
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        import importlib.metadata
+
+        _console().line(f"hwmodel {importlib.metadata.version('hwmodel')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say which version this is.")] = False,
+) -> None:
+    """Say what keeping a secondary MMU coherent costs: GRU, KVM and others behind Linux mmu notifiers."""
 
 
 @app.command()
@@ -87,12 +102,12 @@ def compare(
     """Run machines on a trace; print a table, leave it and two pictures in a folder."""
     from analysis import comparison, views
 
-    named = comparison.by_name([_machine(name) for name in _listed("--machines", machines)])
-    base = None if same_primary is None else named.get(same_primary) or _machine(same_primary)
-    named = _changed(named, changes or [])
-    base = base if base is None else named.get(base.name, base)
+    chosen = machines_of(_listed("--machines", machines))
+    base = None if same_primary is None else chosen.get(same_primary) or machine_of(same_primary)
+    chosen = _changed(chosen, changes or [])
+    base = base if base is None else chosen.get(base.name, base)
     output.check_folder(out)
-    found = comparison.compare(named, _trace(trace, partial), same_primary=base, share=share)
+    found = comparison.compare(chosen, _trace(trace, partial), same_primary=base, share=share)
     written = found.save(out)
     console = _console()
     views.show_comparison(console, found)
@@ -119,7 +134,7 @@ def sweep(
             raise ConfigError(f"--out: {out} ends neither in .csv nor in .parquet")
         output.check(out)
     points = dict(_assignments(settings, several=True))
-    frame = sweeps.sweep(_machine(machine), points, _trace(trace, partial), threads=threads, share=share)
+    frame = sweeps.sweep(machine_of(machine), points, _trace(trace, partial), threads=threads, share=share)
     console = _console(out)
     views.show_sweep(console, frame)
     if out is not None:
@@ -168,7 +183,7 @@ def replay(
     if out is not None:
         output.check_folder(out)
     trace = workloads.recorded(file) if file == "kernel" else workloads.read_kernel(file, strict=not partial)
-    found = replayed(trace, _machine(machine))
+    found = replayed(trace, machine_of(machine))
     console = _console()
     views.show_replay(console, found)
     if out is not None:
@@ -190,9 +205,10 @@ def convert(
 ) -> None:
     """Write a trace in another format: .hwtrace, .csv, .champsim, the latter two also .gz, .xz, .bz2, .zst."""
     from analysis import conversion
+    from workloads.named import named
 
     output.check(out)
-    trace = _opened(file, partial, _listed("--ignore", ignore) if ignore else ())
+    trace = named(file, partial, _listed("--ignore", ignore) if ignore else ())
     done = conversion.convert(trace, out, format, _listed("--drop", drop) if drop else (), agent, lossy)
     console = _console(out)
     for name, count in done.items():
@@ -238,30 +254,17 @@ def show(
     """Show every setting of a machine: value, unit, source and confidence."""
     from analysis import views
 
-    views.show_machine(_console(), _machine(machine))
-
-
-def _machine(name: str) -> Machine:
-    return load(name) if name.endswith(".toml") or os.sep in name else preset(name)
+    views.show_machine(_console(), machine_of(machine))
 
 
 def _trace(name: str, partial: bool = False) -> Any:
     """Return a trace, completely checked: nothing runs or is compiled if a record is bad, or a file is cut short and not `partial`."""
     from hwmodel.trace import validate
+    from workloads.named import named
 
-    trace = _opened(name, partial)
+    trace = named(name, partial)
     validate(trace)
     return trace
-
-
-def _opened(name: str, partial: bool, ignore: Sequence[str] = ()) -> Any:
-    from workloads.readers import read
-    from workloads.recorded import load as recorded
-    from workloads.recorded import names
-
-    if name not in names() and not os.path.exists(name):
-        raise FileNotFoundError(f"{name}: no such file, nor a shipped recording ({', '.join(names())})")
-    return recorded(name) if name in names() else read(name, strict=not partial, ignore=ignore)
 
 
 def _listed(option: str, text: str) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis import files, runs, tables
 from analysis.metrics import accesses, accounts_frame, headline
+from hwmodel.arguments import machines_of
 from hwmodel.machine import ConfigError, Machine
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ PRIMARY = ("clock.", "engine.", "cpu.", "memory.", "kernel.")
 
 
 def compare(
-    machines: Mapping[str, Machine] | Iterable[Machine],
-    trace: "Trace",
+    machines: Mapping[str, Machine | str] | Iterable[Machine | str] | Machine | str,
+    trace: "Trace | str",
     same_primary: str | Machine | None = None,
     share: float = 0.5,
     progress: bool | None = None,
@@ -31,11 +32,12 @@ def compare(
 
     Parameters
     ----------
-    machines : mapping of str to Machine, or iterable of Machine
-        The machines to compare, by the name to show; machines of an iterable are shown under their own names.
-    trace : Trace
-        The trace that they run. If it has no device agent, machines that can have engines get an offloaded copy
-        (`workloads.offload`), and the comparison says so.
+    machines : mapping of str to Machine, or iterable of Machine, or Machine
+        The machines to compare, by the name to show, each a machine or the name of a preset; machines of an iterable are
+        shown under their own names.
+    trace : Trace or str
+        The trace that they run; or the name of a shipped recording or of a file. If it has no device agent, machines that
+        can have engines get an offloaded copy (`workloads.offload`), and the comparison says so.
     same_primary : str or Machine, optional
         Give every machine the clock, CPUs, memory and kernel of this one; a string names one of `machines`.
     share : float
@@ -54,7 +56,8 @@ def compare(
     TraceError
         If the trace is invalid.
     """
-    named, base = equal_terms(by_name(machines), same_primary)
+    trace = runs.trace_of(trace)
+    named, base = equal_terms(machines_of(machines), same_primary)
     plain, shared, note = runs.offloaded(trace, named.values(), share)
     notes = [f"Clock, CPUs, memory and kernel of {base} on every machine."] if base else []
     notes += [note] if note else []
@@ -63,20 +66,6 @@ def compare(
         for name, machine in named.items()
     }
     return Comparison(results, tuple(notes))
-
-
-def by_name(machines: Mapping[str, Machine] | Iterable[Machine]) -> dict[str, Machine]:
-    """Return the machines by the names they are shown under; raise ConfigError if there is none or if names repeat."""
-    if isinstance(machines, Mapping):
-        named = dict(machines)
-    else:
-        listed = list(machines)
-        named = {machine.name: machine for machine in listed}
-        if len(named) < len(listed):
-            raise ConfigError("machines: two have the same name; give a dict with names of your own")
-    if not named:
-        raise ConfigError("machines: there is none")
-    return named
 
 
 def equal_terms(machines: dict[str, Machine], base: str | Machine | None) -> tuple[dict[str, Machine], str]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from analysis.runs import trace_of
 from hwmodel.op import COMPUTE, NAMES
 
 if TYPE_CHECKING:
@@ -53,13 +54,13 @@ class Inspection:
         return draw_trace(self.footprint, self.agents, self.reuse)
 
 
-def inspect(trace: "Trace", picture: bool = True) -> Inspection:
+def inspect(trace: "Trace | str", picture: bool = True) -> Inspection:
     """Describe a trace.
 
     Parameters
     ----------
-    trace : Trace
-        Valid; it is read once, and once more for the picture.
+    trace : Trace or str
+        Valid; or the name of a shipped recording or of a file. It is read once, and once more for the picture.
     picture : bool
         False saves the second pass; then there is no `plot`.
 
@@ -71,7 +72,7 @@ def inspect(trace: "Trace", picture: bool = True) -> Inspection:
 
     from workloads.footprint import Footprint, summary
 
-    footprint = Footprint(trace, heat=picture)
+    footprint = Footprint(trace_of(trace), heat=picture)
     agents = pd.DataFrame(summary(footprint))
     totals = footprint.counts.sum(axis=0)
     kinds = [kind for kind in range(COMPUTE + 1, 31) if totals[kind]]

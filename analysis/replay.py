@@ -10,9 +10,11 @@ import numpy as np
 
 from analysis import causes, files, tables
 from analysis.outside import markdown
+from analysis.runs import trace_of
 from analysis.stepping import counts_by_group
 from hwmodel import op
-from hwmodel.machine import Machine, preset
+from hwmodel.arguments import machine_of
+from hwmodel.machine import Machine
 from hwmodel.op import TraceError
 
 if TYPE_CHECKING:
@@ -91,7 +93,7 @@ def replay(trace: "Trace | str | os.PathLike[str]", machine: Machine | str = "kv
     Parameters
     ----------
     trace : Trace or path
-        From `workloads.read_kernel`, or the recording's file.
+        From `workloads.read_kernel`, or the recording's file, or the name of one that is shipped.
     machine : Machine or str
         The machine to run it, or a preset's name. Its use of huge pages is set as in the recording.
 
@@ -108,11 +110,13 @@ def replay(trace: "Trace | str | os.PathLike[str]", machine: Machine | str = "kv
     """
     from hwmodel.simulate import simulate
     from workloads.readers.ftrace import read_kernel
+    from workloads.recorded import names
 
-    opened = read_kernel(trace) if isinstance(trace, str | os.PathLike) else trace
+    is_file = isinstance(trace, str | os.PathLike) and trace not in names()
+    opened = read_kernel(trace) if is_file else trace_of(trace)
     if "kernel_counts" not in opened.info:
         raise TraceError(f"{opened.name or 'this trace'}: no recording of the kernel's events (hwmodel record --kernel)")
-    machine, notes = _as_recorded(preset(machine) if isinstance(machine, str) else machine, opened)
+    machine, notes = _as_recorded(machine_of(machine), opened)
     if len(opened) > MOST:
         raise TraceError(f"{opened.name}: {len(opened):,} records are too many to replay one by one ({MOST:,})")
     stepped = counts_by_group(machine, opened, groups(opened))

@@ -16,11 +16,7 @@ if TYPE_CHECKING:
 
 def has_engines(machine: Machine) -> bool:
     """Return whether a machine's design can have engines at all."""
-    try:
-        machine.check_engines(1)
-    except ConfigError:
-        return False
-    return True
+    return machine.has_engines
 
 
 def offloaded(trace: "Trace", machines: Iterable[Machine], share: float) -> "tuple[Trace, Trace, str]":
@@ -64,6 +60,14 @@ def offloaded(trace: "Trace", machines: Iterable[Machine], share: float) -> "tup
         chosen = shared if has_engines(machine) else plain
         machine.check_engines(sum(agent.role == "device" for agent in chosen.agents))
     return plain, shared, note
+
+
+def trace_of(given: "Trace | str") -> "Trace":
+    """Return a trace: one that is given, or the shipped recording or file of that name."""
+    import workloads.named  # noqa: F401  (who knows the names)
+    from hwmodel.arguments import trace_of
+
+    return trace_of(given)
 
 
 def simulate(machine: Machine, trace: "Trace", progress: bool | None = None) -> "Result":

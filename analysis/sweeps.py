@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis import runs
 from analysis.metrics import headline
+from hwmodel.arguments import machine_of
 from hwmodel.machine import ConfigError, Machine
 
 if TYPE_CHECKING:
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def sweep(
-    machine: Machine,
+    machine: Machine | str,
     settings: Mapping[str, Iterable[Any]],
-    trace: "Trace",
+    trace: "Trace | str",
     threads: int = 2,
     share: float = 0.5,
     progress: bool | None = None,
@@ -27,12 +28,13 @@ def sweep(
 
     Parameters
     ----------
-    machine : Machine
-        The machine with all other settings.
+    machine : Machine or str
+        The machine with all other settings, or the name of a preset.
     settings : mapping of str to iterable
         Values by dotted name: ``{"tlb.entries": [64, 256], "driver.interrupt_ns": [800, 1500]}`` are four points.
-    trace : Trace
-        The trace that every point runs; offloaded as in `analysis.compare` if it has no device agent.
+    trace : Trace or str
+        The trace that every point runs, or the name of a shipped recording or of a file; offloaded as in
+        `analysis.compare` if it has no device agent.
     threads : int
         Number of points that run at the same time; they share the trace.
     share : float
@@ -56,6 +58,7 @@ def sweep(
     """
     import pandas as pd
 
+    machine, trace = machine_of(machine), runs.trace_of(trace)
     points = combinations(settings)
     machines = [machine.with_(**point) for point in points]
     if threads < 1:

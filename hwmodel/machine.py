@@ -17,7 +17,7 @@ from hwmodel.config import files
 from hwmodel.config.common import Common
 from hwmodel.config.errors import ConfigError, SettingError, explained, suggestion
 from hwmodel.config.files import Given
-from hwmodel.config.section import Declared, DesignSpec, Scalar, Section, cycles, declared, flat, nested
+from hwmodel.config.section import Bound, Declared, DesignSpec, Scalar, Section, cycles, declared, flat, nested
 from hwmodel.output import encodable
 
 __all__ = ["ConfigError", "Machine", "Provenance", "load", "preset", "presets"]
@@ -38,8 +38,8 @@ class Provenance:
         The value.
     unit, source, confidence : str
         The value's unit; its source; a letter of `hwmodel.config.CONFIDENCE`.
-    low, high : float or None
-        The range in which the truth is believed to lie, where one is known.
+    low, high : float, "free" or None
+        The range in which the truth is believed to lie, where one is known; the setting accepts its ends.
     description : str
         A description of the setting.
     """
@@ -48,8 +48,8 @@ class Provenance:
     unit: str
     source: str
     confidence: str
-    low: float | None
-    high: float | None
+    low: Bound | None
+    high: Bound | None
     description: str
 
 
@@ -169,6 +169,15 @@ class Machine:
     def check_engines(self, engines: int) -> None:
         """Raise `ConfigError` if this machine can't have so many engines (device agents)."""
         self.spec.check_engines(engines)
+
+    @property
+    def has_engines(self) -> bool:
+        """Return whether this machine can have engines at all, which a secondary MMU translates for."""
+        try:
+            self.check_engines(1)
+        except ConfigError:
+            return False
+        return True
 
     def to_dict(self) -> dict[str, Any]:
         """Return name, design and settings as plain nested tables, as in a configuration file."""

@@ -5,18 +5,20 @@ import time
 import warnings
 from typing import Any
 
+from hwmodel.arguments import machine_of, trace_of
 from hwmodel.core.tables import NEVER
+from hwmodel.machine import Machine
 from hwmodel.measure.result import Result
 from hwmodel.op import TraceError
-from hwmodel.run import DeadlockError, Run, drive, power_on
+from hwmodel.run import DeadlockError, Run, drive, engines_of, power_on
 from hwmodel.trace import Trace
 
 CHUNK = 1 << 18
 
 
 def simulate(
-    machine: Any,
-    trace: Trace,
+    machine: Machine | str,
+    trace: Trace | str,
     *,
     progress: bool | None = None,
     strict: bool = False,
@@ -28,10 +30,11 @@ def simulate(
 
     Parameters
     ----------
-    machine : hwmodel.machine.Machine
-        From `hwmodel.preset`.
-    trace : Trace
-        Its device agents are the machine's engines; each CPU agent runs on a CPU of its own.
+    machine : hwmodel.machine.Machine or str
+        From `hwmodel.preset`; or the name of a preset, or of a file (.toml).
+    trace : Trace or str
+        Or, once `workloads` is imported, the name of a shipped recording or of a file. Its device agents are the machine's
+        engines; each CPU agent runs on a CPU of its own.
     progress : bool, optional
         Show a progress bar; by default on a terminal or in a notebook, for runs of a second or more.
     strict : bool
@@ -49,14 +52,21 @@ def simulate(
         The trace is invalid, uses an operation that is not modelled, or (strict) makes an access without a right.
     ConfigError
         The machine lacks engines, CPUs or memory for the trace, or its costs take a clock past the latest time there is.
+
+    Warns
+    -----
+    UserWarning
+        The trace is empty, makes an access without a right, or has no device agent for a machine with a secondary MMU.
     """
     begun = time.perf_counter()
+    machine, trace = machine_of(machine), trace_of(trace)
     checker, (run,) = power_on([machine], trace, runahead=runahead, capacity=capacity)
     with bar(progress, trace.known_size) as shown:
         for fed in drive([run], checker.chunks(chunk)):
             shown.update(fed - shown.n)
     result = run.finish(time.perf_counter() - begun)
     report_segv(run, trace, strict)
+    report_idle(run, machine, trace)
     return result
 
 
@@ -77,6 +87,17 @@ def report_segv(run: Run, trace: Trace, strict: bool) -> None:
         if strict:
             raise TraceError(message)
         warnings.warn(message, stacklevel=3)
+
+
+def report_idle(run: Run, machine: Machine, trace: Trace) -> None:
+    """Warn of a run of an empty trace, and of one whose machine has a secondary MMU that nobody used."""
+    if run.m.ctl[0].fed == 0:
+        warnings.warn(f"{trace.prefix}the trace has no records", stacklevel=3)
+    elif engines_of(trace) == 0 and machine.has_engines:
+        warnings.warn(
+            f"{trace.prefix}the trace has no device agent, so nothing of {machine.name} is used but CPUs and kernel (workloads.offload)",
+            stacklevel=3,
+        )
 
 
 __all__ = ["DeadlockError", "simulate"]

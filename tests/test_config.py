@@ -71,12 +71,12 @@ def test_a_preset_sets_every_setting_and_says_where_each_comes_from(machine):
 def test_values_lie_in_their_ranges_and_every_bound_can_be_set(machine):
     bounds = 0
     for name, about in machine.provenance().items():
-        value = 0 if about.value == "free" else about.value
         assert (about.low is None) == (about.high is None), name
         if about.low is not None:
-            assert about.low <= value <= about.high, name
-            for bound in (about.low, about.high):
-                assert machine.with_(**{name: bound or "free"}).get(name) == (bound or "free")
+            low, value, high = (0 if number == "free" else number for number in (about.low, about.value, about.high))
+            assert low <= value <= high, name
+            for bound in (about.low, about.high):  # as they stand: a user takes them from the table
+                assert machine.with_(**{name: bound}).get(name) == bound
                 bounds += 1
     assert bounds > 60
 

@@ -82,7 +82,7 @@ def test_a_bad_file_is_named(tmp_path, text, line):
         ('confidence = ["V"]', "confidence: must be a letter of V, S, M, E, U, not ['V']"),
         ("source = 3", "source: must be a text, not 3"),
         ('source = ""', "source: must be a text, not ''"),
-        ('low = "3"', "low and high: must be numbers, not '3'"),
+        ('low = "3"', "low and high: must be numbers, or free, not '3'"),
         ("low = 5", "4 is not between low (5) and high (None)"),
         ("high = 3", "4 is not between low (None) and high (3)"),
     ],

@@ -22,7 +22,7 @@ LAYERS = (
     {"secondary"},
     {"machine", "limits", "modelled", "prelude"},
     {"measure"},
-    {"run"},
+    {"run", "arguments"},
     {"simulate"},
     {"__init__"},
 )

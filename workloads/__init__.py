@@ -6,6 +6,7 @@ Everything returns a `hwmodel.trace.Trace`: lazy, in constant memory, read as of
 from workloads import synthetic
 from workloads.compose import as_guest, assign, concatenate, interleave, repeat, select, shift
 from workloads.csvfile import save_csv
+from workloads.named import named
 from workloads.offload import offload
 from workloads.readers import read
 from workloads.readers.ftrace import kernel_counts, read_kernel
@@ -21,6 +22,7 @@ __all__ = [
     "concatenate",
     "interleave",
     "kernel_counts",
+    "named",
     "offload",
     "read",
     "read_kernel",

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hwmodel.config.errors import ConfigError, suggestion
-from hwmodel.config.section import CONFIDENCE, FREE
+from hwmodel.config.section import CONFIDENCE, FREE, Bound
 from hwmodel.output import encodable
 
 KEYS = ("value", "source", "confidence", "low", "high")
@@ -30,8 +30,8 @@ class Given:
     value: Any
     source: str
     confidence: str = "U"
-    low: float | None = None
-    high: float | None = None
+    low: Bound | None = None
+    high: Bound | None = None
 
 
 @dataclass(slots=True)
@@ -157,11 +157,10 @@ def _doubt(given: Given) -> str | None:
     if not isinstance(given.confidence, str) or given.confidence not in CONFIDENCE:
         return f"confidence: must be a letter of {', '.join(CONFIDENCE)}, not {given.confidence!r}"
     for bound in (given.low, given.high):
-        if bound is not None and (isinstance(bound, bool) or not isinstance(bound, int | float)):
-            return f"low and high: must be numbers, not {bound!r}"
-    value = 0 if given.value == FREE else given.value
-    low = -math.inf if given.low is None else given.low
-    high = math.inf if given.high is None else given.high
+        if not (bound is None or bound == FREE or (isinstance(bound, int | float) and not isinstance(bound, bool))):
+            return f"low and high: must be numbers, or {FREE}, not {bound!r}"
+    value, low, high = (0 if number == FREE else number for number in (given.value, given.low, given.high))
+    low, high = -math.inf if low is None else low, math.inf if high is None else high
     if isinstance(value, int | float) and not low <= value <= high:
         return f"{value} is not between low ({given.low}) and high ({given.high})"
     return None

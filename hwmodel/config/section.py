@@ -25,6 +25,8 @@ CONFIDENCE = {
 
 Scalar = int | float | str | bool
 """The value of a setting."""
+Bound = float | Literal["free"]
+"""An end of the range of a setting: a value that it accepts."""
 
 
 def _cost(unit: str, whole: bool) -> Callable[[object], object]:
@@ -57,7 +59,7 @@ AS_2008 = "default: the value of the 2008 presets, which name its source"
 
 def setting(
     default: Scalar, unit: str, description: str, confidence: str, *,
-    source: str = AS_2008, low: float | None = None, high: float | None = None, cost: str | None = None, **limits: Any,
+    source: str = AS_2008, low: Bound | None = None, high: Bound | None = None, cost: str | None = None, **limits: Any,
 ) -> Any:
     """Declare a setting.
 
@@ -167,8 +169,8 @@ class Declared:
     unit: str
     source: str
     confidence: str
-    low: float | None
-    high: float | None
+    low: Bound | None
+    high: Bound | None
     cost: str | None
     description: str
 

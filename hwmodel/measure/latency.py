@@ -1,6 +1,7 @@
 """`Latency`: the distribution that one log-linear histogram holds."""
 
 import math
+import warnings
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -101,9 +102,17 @@ class Latency:
         ------
         ValueError
             If `percent` is outside [0, 100].
+
+        Warns
+        -----
+        UserWarning
+            If it lies between 0 and 1: more often than not a share is meant.
         """
         if not 0 <= percent <= 100:
             raise ValueError(f"a percentile lies in [0, 100], not at {percent}")
+        if 0 < percent < 1:
+            warnings.warn(f"percentile({percent}): the {percent}th of a hundred; for a share of {percent} ask for {100 * percent:g}",
+                          stacklevel=2)  # fmt: skip
         if not self.count:
             return math.nan
         rank = max(1, math.ceil(Fraction(str(percent)) * self.count / 100))  # exact: 99.9 % of 1000 is the 999th

@@ -82,7 +82,7 @@ class Tgh(Section):
     invalidate_ns: Nanoseconds = cost_ns(
         3000, "tgh", "one TGH invalidate operation on one chiplet", "E", low=1000, high=10_000
     )
-    page_ns: Nanoseconds = cost_ns("free", "tgh_page", "more for every page of the range", "E", low=0, high=10)
+    page_ns: Nanoseconds = cost_ns("free", "tgh_page", "more for every page of the range", "E", low="free", high=10)
 
 
 class Instruction(Section):

@@ -57,6 +57,12 @@ def test_percentiles_below_64_are_exact():
     assert (found.count, found.mean, found.min, found.max) == (50, 25.5, 1, 50)
 
 
+def test_a_share_is_told_from_a_percentile():
+    found = latency(range(1, 51))
+    with pytest.warns(UserWarning, match=r"percentile\(0.99\): the 0.99th of a hundred; for a share of 0.99 ask for 99"):
+        assert found.percentile(0.99) == 1
+
+
 def test_a_percentile_is_the_highest_value_of_its_bucket_but_never_more_than_the_maximum():
     found = latency([1000, 1000, 5000])
     assert found.percentile(50) == 1007  # the bucket of 1000 is [992, 1007]

@@ -1,0 +1,36 @@
+"""Traces by name: the shipped recordings, and files in any format that `read` knows."""
+
+import os
+from collections.abc import Sequence
+
+from hwmodel.arguments import names_traces
+from hwmodel.trace import Trace
+from workloads.readers import read
+from workloads.recorded import load, names
+
+
+@names_traces
+def named(name: str, partial: bool = False, ignore: Sequence[str] = ()) -> Trace:
+    """Open a shipped recording, or a file.
+
+    Parameters
+    ----------
+    name : str
+        The recording's name, or the file's.
+    partial : bool
+        Use a file that is cut short as far as it goes.
+    ignore : sequence of str
+        Kinds of lines of a file to pass over; see `read`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is neither; lists the recordings.
+    TraceError
+        If the file can't be read.
+    """
+    if name in names():
+        return load(name)
+    if not os.path.exists(name):
+        raise FileNotFoundError(f"{name}: no such file, nor a shipped recording ({', '.join(names())})")
+    return read(name, strict=not partial, ignore=ignore)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from hwmodel.core import device
 from hwmodel.core import tables as t
 from hwmodel.core.ledger import BUCKETS, HEAD, IDLE
 from hwmodel.core.tables import I64, NEVER, Machine, cost_row
@@ -21,7 +22,7 @@ LATEST, SUM = 1 << 58, 1 << 62
 OF_ROWS = {
     "faults": fault.FAULTED, "splits": split.SPLITTING, "notices": notify.NOTIFYING, "flushes": shootdown.FLUSHED,
     "calls": syscalls.CALL, "spans": ranges.SPAN, "unmaps": zap.UNMAP, "gathers": gather.GATHER,
-    "wants": memory.WANT,
+    "wants": memory.WANT, "devices": device.DEVICE, "misses": device.MISS,
 }  # fmt: skip
 """The tables in which the kernel's chains keep what they know of a row."""
 IDLE_PHASE = {t.CPU: t.DONE, t.ENGINE: t.DONE, t.KERNEL: t.ASLEEP, t.REQUEST: t.VACANT}
@@ -71,11 +72,15 @@ def build(machine: Any, design: ModuleType, agents: tuple[Agent, ...], capacity:
         vmas=np.zeros(size["vmas"], t.VMA), nodes=np.zeros((max(size["nodes"], 2 * spaces), 512), I64),
         frames=np.zeros(size["frames"], t.FRAME), links=np.zeros(size["links"], t.LINK), entries=np.zeros(size["entries"], t.ENTRY),
         banks=banks, ways=ways, locks=np.zeros(spaces + design.lock_count(spaces, engines), t.LOCKROW), pending=np.zeros((n, rows), I64),
-        files=np.full(1, -1, I64),
+        flights=np.zeros((max(engines, 1), max(outstanding, 1)), I64), files=np.full(1, -1, I64),
     )  # fmt: skip
     ctl = m.ctl[0]
     ctl.cpus, ctl.engines, ctl.agents, ctl.outstanding, ctl.spaces = cpus, cpus + engines, n, outstanding, spaces
     set_control(machine, m)
+    ctl.window = outstanding if "device_latency" in machine.costs() else 0
+    m.flights[:], m.devices["last"] = -ctl.latency, -ctl.interval
+    if ctl.window:
+        m.rows["access_cost"][cpus:n] = ctl.interval
     m.locks["writer"] = -1
     set_rows(machine, m, agents, row_of)
     set_spaces(m, agents)
@@ -87,13 +92,14 @@ def build(machine: Any, design: ModuleType, agents: tuple[Agent, ...], capacity:
 
 def set_control(machine: Any, m: Machine) -> None:
     """Fill CTL from the configuration."""
-    ctl = m.ctl[0]
+    ctl, costs = m.ctl[0], machine.costs()
     ctl.shift = machine.get("engine.lookahead_records").bit_length() - 2  # two blocks make the lookahead window
     ctl.total = ctl.first_segv = NEVER
     ctl.latest = min(LATEST, SUM // m.rows.size)
     ctl.node_free = ctl.frame_free = ctl.block_free = ctl.link_free = ctl.entry_free = -1
     ctl.frame_limit = ctl.free = machine.get("memory.size_mib") * 256
     ctl.reclaimer = -1
+    ctl.latency, ctl.interval = costs.get("device_latency", 0), costs.get("device_interval", 0)
     ctl.thp, ctl.fault_around = THP[machine.get("kernel.thp")], machine.get("kernel.fault_around_pages")
     ctl.gather_pages, ctl.ceiling = machine.get("kernel.gather_pages"), machine.get("kernel.flush_ceiling_pages")
     ctl.stack_limit, ctl.stack_guard = machine.get("kernel.stack_limit_mib") * 256, machine.get("kernel.stack_guard_pages")

@@ -1,7 +1,7 @@
 """The loop: the row with the smallest (due, id) acts, and takes private steps ahead; notices are delivered at one site."""
 
-from hwmodel.core import order
-from hwmodel.core.ledger import IDLE, ORDER_WAIT, WORK, account, counter, latency
+from hwmodel.core import device, order
+from hwmodel.core.ledger import IDLE, ORDER_WAIT, WORK, account, latency
 from hwmodel.core.queue import next_record
 from hwmodel.core.tables import (
     ASLEEP,
@@ -20,6 +20,7 @@ from hwmodel.core.tables import (
     NOTICE,
     NOTICE_ARRIVES,
     READY,
+    RELEASE,
     REQUEST,
     SPLIT,
     STEP_ENTRIES,
@@ -36,10 +37,7 @@ from hwmodel.primary import access, fault, memory, notify, shootdown, split, sys
 
 FINISHED, NEED_INPUT, NEED_ROOM, DEADLOCK, EXHAUSTED, TOO_LATE = range(6)
 INSTRUCTION = account("instruction", WORK, "instructions: gaps, COMPUTE records, fetches")
-ACCESS = account("access", WORK, "data accesses that hit the first-level TLB; for a device: issue of its accesses")
-DEVICE_ACCESSES = counter("device.accesses", "accesses of device agents")
-DEVICE_HITS = counter("device.tlb.hits", "device accesses that hit the first-level TLB at the first look-up")
-DEVICE_MISSES = counter("device.tlb.misses", "device accesses that did not")
+ACCESS, DEVICE_ACCESSES, DEVICE_HITS, DEVICE_MISSES = device.ACCESS, device.ACCESSES, device.HITS, device.MISSES
 FAULT_TIME = latency("fault", "resolution of a secondary miss that needed software, first miss to the access, retries included")
 
 
@@ -114,7 +112,7 @@ def ahead(m, dev, i, limit, translate):
     """Take row i's private steps until `limit`: gaps, computation, system calls, and hits in its TLBs."""
     row, ctl, costs = m.rows[i], m.ctl[0], m.costs[0]
     space, gate = m.spaces[row.space], (row.block + 1) << ctl.shift
-    now, is_cpu = row.clock, row.role == CPU
+    now, is_cpu, until, windowed = row.clock, row.role == CPU, 0, order.is_windowed(m, i)
     while row.head < row.tail and row.want == 0:
         op = m.queue[row.head]
         if op.index >= gate or now >= limit:
@@ -122,20 +120,21 @@ def ahead(m, dev, i, limit, translate):
         if not row.charged:
             row.charged = 1
             if op.gap > 0:
-                now += op.gap * costs.instruction
-                m.ledger[i, INSTRUCTION] += op.gap * costs.instruction
+                now = take_gap(m, i, now)
                 continue
         kind = op.kind & ~CONTINUES
         if op.epoch > space.epoch or not space.born:
             break
         if kind <= FETCH:
             vpn = op.address >> 12
-            if is_cpu:
-                found = access.look_up(m, i, kind, vpn, op.kind & CONTINUES != 0)
-            else:
-                found = translate(m, dev, i, kind, vpn, now)
+            if windowed:
+                until = device.next_issue(m, i, now, limit)
+                if until >= limit:
+                    break
+                now = until
+            found = access.look_up(m, i, kind, vpn, op.kind & CONTINUES != 0) if is_cpu else translate(m, dev, i, kind, vpn, now)
             if found == access.HIT:
-                now = take_hits(m, i, is_cpu, kind == FETCH, limit, now)
+                now = device.take_hits(m, i, limit, now) if windowed else take_hits(m, i, is_cpu, kind == FETCH, limit, now)
             elif found == access.REFILLED:
                 now += costs.stlb_hit
                 m.ledger[i, access.STLB_TIME] += costs.stlb_hit
@@ -148,7 +147,15 @@ def ahead(m, dev, i, limit, translate):
         else:
             break
     row.clock = now
-    m.due[i] = now
+    m.due[i] = max(now, until)
+
+
+@part
+def take_gap(m, i, now):
+    """Take the instructions before row i's record; return the time after them."""
+    cycles = m.queue[m.rows[i].head].gap * m.costs[0].instruction
+    m.ledger[i, INSTRUCTION] += cycles
+    return now + cycles
 
 
 @part
@@ -233,6 +240,8 @@ def chain(m, dev, i, may_act, advance, deliver):
         advance(m, dev, i)
     elif phase == NOTICE_ARRIVES:
         deliver(m, dev, i)
+    elif phase == RELEASE:
+        device.release(m, i)
     else:
         kernel_step(m, i, phase)
 

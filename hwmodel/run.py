@@ -7,6 +7,7 @@ import numpy as np
 
 from hwmodel import engine, feed, limits
 from hwmodel.build import build, grow, longer_files
+from hwmodel.core import device
 from hwmodel.core.ledger import IDLE
 from hwmodel.core.tables import NEVER, QUEUED, Machine
 from hwmodel.measure.result import Result
@@ -151,6 +152,7 @@ def close(m: Machine, costs: Mapping[str, int]) -> None:
     end = max(int(rows["clock"].max()), int(rows["done_at"].max()), int(rows["busy_until"].max()))
     if end >= m.ctl[0].latest:
         raise limits.too_late(m, costs)
+    device.land_all(m)
     m.ledger[:, IDLE] += end - rows["clock"]
     rows["clock"] = end
 

@@ -1,8 +1,8 @@
 """The program order of the trace: ordering fences (epochs), the lookahead window and its gate, which agents are done (docs/model.md 3)."""
 
-from hwmodel.core import clock
+from hwmodel.core import clock, device
 from hwmodel.core.ledger import GATE_WAIT, ORDER_WAIT
-from hwmodel.core.tables import BIRTH, DONE, EPOCH, GATE, NEVER, NO_REASON, OPENER, VACANT
+from hwmodel.core.tables import BIRTH, DONE, ENGINE, EPOCH, GATE, NEVER, NO_REASON, OPENER, VACANT
 from hwmodel.jit import part, routine
 from hwmodel.op import ATTACH, BRK, DETACH, EXIT, FORK, MMAP, MPROTECT, MREMAP, MUNMAP, SYNC
 
@@ -14,6 +14,12 @@ def opens(kind):
         kind == MMAP or kind == BRK or kind == MUNMAP or kind == MPROTECT or kind == MREMAP or kind == FORK or kind == EXIT
         or kind == ATTACH or kind == DETACH or kind == SYNC
     )  # fmt: skip
+
+
+@part
+def is_windowed(m, i):
+    """Return whether row i is an engine that issues its accesses as `core.device` says."""
+    return m.rows[i].role == ENGINE and m.ctl[0].window > 0
 
 
 @routine
@@ -80,6 +86,10 @@ def may_open(m, i):
     if not is_first(m, i, space):
         hold_back(m, i, OPENER, ORDER_WAIT)
         return False
+    if is_windowed(m, i) and device.last_data(m, i) > row.clock:
+        device.land(m, i, NEVER)
+        m.due[i] = row.clock
+        return False
     end = latest_end(m, i, space)
     if end > row.clock:
         clock.wait(m, i, ORDER_WAIT, end)
@@ -123,6 +133,8 @@ def release_waiting(m):
             if until < NEVER:
                 m.rows[j].why = NO_REASON
                 ctl.waiting -= 1
+                if is_windowed(m, j):
+                    device.land(m, j, until)
                 clock.wake(m, j, until)
 
 

@@ -40,7 +40,7 @@ WALK, DIRTY, NO_EXECUTE = 1, 2, 3
 NO_REASON, GATE, BIRTH, EPOCH, OPENER = 0, 1, 2, 3, 4
 
 # Phases of the engine's and the kernel's chains; a design's own phases begin at DESIGN
-READY, DONE, VACANT, ASLEEP = 0, 1, 2, 3
+READY, DONE, VACANT, ASLEEP, RELEASE = 0, 1, 2, 3, 4
 FAULT, FAULT_LOCKED, COMMIT, COW_SET, COW_END, COW_DONE, ALLOC, PAGE_AWAY = 10, 11, 12, 13, 14, 15, 16, 17
 SPLIT, SPLIT_SET, SPLIT_END, SPLIT_DONE = 20, 21, 22, 23
 NOTICE, NOTICE_ARRIVES, FLUSH, FLUSH_ARRIVES, FLUSH_ACKED = 30, 31, 32, 33, 34
@@ -61,6 +61,7 @@ reverse map of one; a table's pages."""
 CTL = table(
     "cpus", "engines", "agents", "outstanding", "spaces",  # rows: CPUs up to cpus, engines up to engines, kernel threads up to agents,
                                                            # then outstanding for each engine
+    "window", "latency", "interval",  # of an engine: accesses in flight (0: its design issues them in its own way); core.device
     "shift", "runahead", "fed", "references", "total", "waiting", "poised", "now", "latest",  # block = index >> shift; total: or NEVER
     "node_top", "node_free", "frame_top", "frame_free", "block_free", "frame_limit", "free",
     "exhausted", "starving", "reclaimer",  # the row that can't have memory, plus 1; rows that wait for it; the row that reclaims it, or -1
@@ -145,6 +146,9 @@ class Machine(NamedTuple):
     unmaps: np.ndarray  # zap.UNMAP[row]
     gathers: np.ndarray  # gather.GATHER[row]
     wants: np.ndarray  # memory.WANT[row]
+    devices: np.ndarray  # device.DEVICE[row]
+    misses: np.ndarray  # device.MISS[row]
+    flights: np.ndarray  # int64[engine, window]  times of its last hits, in a circle
     queue: np.ndarray  # QUEUED[n]  records not yet begun; an agent's are [head, tail)
     ledger: np.ndarray  # int64[agent, account]
     counts: np.ndarray  # int64[agent, counter]

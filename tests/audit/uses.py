@@ -1,15 +1,18 @@
 """Which accesses a step completed, wherever it did: in `translate`, in `request`, in a step of a chain, in a request's replay.
 
 An access is complete when its agent's head record moves on (`head`, `taken`), or, if a request took it over, when that request is vacant
-again. At that moment the page table must allow it: P, and for a write W and D (but for a design that keeps track of what is dirty
-itself). The one exception is an access without a right, which `segv` counts, in the step that completes it or before; and then no VMA
-may allow it. Hits of a CPU's own TLB may lag behind the page table, and are judged elsewhere (`tests.audit.stale`).
+again, or has its translation and only waits for its data. At that moment the page table must allow it: P, and for a write W and D (but
+for a design that keeps track of what is dirty itself). The one exception is an access without a right, which `segv` counts, in the step
+that completes it or before; and then no VMA may allow it. Hits of a CPU's own TLB may lag behind the page table, and are judged elsewhere
+(`tests.audit.stale`).
 """
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from hwmodel.core.tables import VACANT
+import numpy as np
+
+from hwmodel.core.tables import RELEASE, VACANT
 from hwmodel.op import CONTINUES, FETCH, PROT_EXEC, PROT_READ, PROT_WRITE, READ, WRITE
 from hwmodel.primary.fault import COUNT_SEGV
 from tests.audit.stale import Tree
@@ -98,7 +101,7 @@ class Uses:
         return m.counts[:, COUNT_SEGV].tolist()
 
     def _busy(self, m: Any) -> list[bool]:
-        return (m.rows["phase"][m.ctl[0].agents :] != VACANT).tolist()
+        return (~np.isin(m.rows["phase"][m.ctl[0].agents :], (VACANT, RELEASE))).tolist()
 
     def _access(self, m: Any, i: int, k: int) -> Access:
         record = m.queue[k]

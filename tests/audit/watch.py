@@ -24,7 +24,7 @@ from tests.support.designs import Design
 
 EVERYTHING = (0, 1 << 40)
 MOST_STEPS = 100
-"""Steps for each record, on average; a run that takes more will never end."""
+"""Steps for each record and access, on average; a run that takes more will never end."""
 BETWEEN = 40
 """Steps between two looks at the kernel's tables, which take a while."""
 
@@ -71,7 +71,7 @@ class Audit:
         self.uses = Uses(self.stale.holder.dirty)
 
     def begin(self, records: int) -> None:
-        """A run of so many records begins."""
+        """A run of so many records and accesses begins."""
         self.steps, self.limit = 0, 500 + MOST_STEPS * records
         self.open, self.ending, self.released = {}, set(), set()
         self.stale.begin()

@@ -51,7 +51,7 @@ def audited(audit: Audit, cases: Iterable[Case]) -> Audit:
         return m, dev, row_of
 
     for machine, trace in cases:  # which may take runs to make, that nobody watches
-        audit.begin(len(trace))
+        audit.begin(len(trace) + accesses_of(trace))  # an engine's turn for each access
         with mock.patch.object(driver, "build", build_apart), audit.watching():
             result = kept(machine, trace, audit.at_the_end, runahead=False).result
         accesses = result.counters["cpu.accesses"] + result.counters["device.accesses"]

@@ -19,7 +19,7 @@ from tests.reference.twin import Twin
 for path in sorted(pathlib.Path(__file__).parent.glob("*.py")):
     if path.stem not in ("__init__", "machine"):
         importlib.import_module(f"tests.reference.{path.stem}")
-TWINS = {"cpu_only": None} | {twin.DESIGN: twin for twin in Twin.__subclasses__()}
+TWINS = {"cpu_only": None} | {twin.DESIGN: twin for kind in (Twin, *Twin.__subclasses__()) for twin in kind.__subclasses__() if twin.DESIGN}
 """The designs that the oracle has, found by the files of this folder; one without engines needs no twin."""
 
 
@@ -249,6 +249,8 @@ class World:
 
     def outcome(self):
         """Fill up with idle time, and hand over."""
+        for engine in self.engines:
+            self.design.land(engine, NEVER)
         end = max(max(agent.clock, agent.done_at, agent.busy_until) for agent in self.agents)
         if end >= self.latest:
             raise TooLateError(f"the run ends at {end}")

@@ -130,6 +130,9 @@ def enter(agent, op):
             agent.sleep("order_wait")
             agent.cause = lambda: not earlier_is_incomplete(agent, op)
             agent.opener = op
+        elif op.opens and agent.role == "engine" and world.design.last_data(agent) > agent.clock:
+            world.design.land(agent, INFINITE)
+            agent.due = agent.clock
         elif op.opens and latest_end(agent, op) > agent.clock:
             agent.wait("order_wait", latest_end(agent, op))
         else:
@@ -164,4 +167,7 @@ def look_for_wakings(world):
     for agent in world.agents:
         if agent.cause is not None and agent.cause():
             op, agent.cause, agent.opener = agent.opener, None, None
-            agent.wake(max(world.now, latest_end(agent, op)) if op else world.now)
+            until = max(world.now, latest_end(agent, op)) if op else world.now
+            if agent.role == "engine":
+                world.design.land(agent, until)
+            agent.wake(until)

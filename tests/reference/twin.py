@@ -24,5 +24,12 @@ class Twin:
         """What its tables hold at the end."""
         return {}
 
+    def land(self, engine, until):
+        """Book the time of its last accesses in flight, up to `until`, if it has any."""
+
+    def last_data(self, engine):
+        """When the last of its accesses in flight has its data."""
+        return 0
+
     def book_stall(self, engine, now):
         """Book an engine's time at account "stall" up to now, before a step of one of its requests; none unless a design has it."""

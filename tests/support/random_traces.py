@@ -43,7 +43,7 @@ def random_machine(rng, design):
     """A machine with tiny banks and costs of all sizes."""
     base = designs.design(design).machine
     chosen = {}
-    for name, about in base.provenance().items():
+    for name in base.provenance():
         if name.endswith(("_ns", "_cycles")):
             free = not any(word in name for word in NEVER_FREE)
             kind = rng.choices(("default", "small", "large", "free"), (6, 3, 1, 2 if free else 0))[0]
@@ -60,13 +60,12 @@ def random_machine(rng, design):
             chosen[entries], chosen[name] = ways * 2 ** rng.randint(0, most.bit_length() - 1), ways
             if name.startswith(OPTIONAL) and rng.random() < 0.15:
                 chosen[entries] = 0
-        assert about is not None
     count = rng.randint(1, 5)
     chosen |= {
         "clock.mhz": rng.choice((1000, 2270, 3333)),
         "engine.lookahead_records": rng.choice((4, 8, 16, 64, 65536)),
         "cpu.count": count, "cpu.per_socket": rng.randint(1, 4), "cpu.stlb.huge": rng.random() < 0.5,
-        "memory.size_mib": 256, "kernel.thp": rng.choice(("never", "madvise", "always")),
+        "memory.size_mib": 1024, "kernel.thp": rng.choice(("never", "madvise", "always")),
         "kernel.fault_around_pages": rng.choice((1, 4, 16)), "kernel.gather_pages": rng.choice((512, 520, 9678)),
         "kernel.flush_ceiling_pages": rng.choice((0, 3, 33)), "kernel.lazy_cpus": rng.randint(0, count),
         "kernel.shootdown.kind": rng.choice(("ipi", "ipi", "bau")),
@@ -74,7 +73,8 @@ def random_machine(rng, design):
     }  # fmt: skip
     for name, about in base.provenance().items():
         if about.unit in ("count", "CPU") and name not in chosen:  # the design's own
-            chosen[name] = rng.randint(1, 3) if about.unit == "count" else rng.choice((-1, rng.randrange(count)))
+            few = (1, 2, 3, 8, 128) if name == "device.window" else (1, 2, 3)
+            chosen[name] = rng.choice(few if about.unit == "count" else (-1, rng.randrange(count)))
     if "guest.page_size" in base.flat():
         chosen["guest.page_size"] = rng.choice(("4K", "2M"))
     return base.with_(**chosen)
@@ -186,7 +186,7 @@ class Plan:
                 self.emit(agent, (vpn << 12) + 4090, 1, kind)
                 self.emit(agent, vpn + 1 << 12, 1, kind | op.CONTINUES)
             else:
-                self.emit(agent, (vpn << 12) + 8 * rng.randrange(512), rng.choice((1, 1, 1, 2, 7)), kind)
+                self.emit(agent, (vpn << 12) + 8 * rng.randrange(512), rng.choice((1, 1, 1, 2, 7) + ((60, 400) if device else ())), kind)
 
     def note_write(self, vmas, kind, vpn):
         """What a write makes of its VMA: private memory has an anonymous page then."""

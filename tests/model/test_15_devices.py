@@ -82,6 +82,13 @@ def test_misses_of_other_pages_are_no_duplicates():
     assert counted(run(BOTH, write(PAGE + 20, 1), write(PAGE + 21, 1), window=4)) == (2, 0, 2, 0)
 
 
+@pytest.mark.parametrize("gap, duplicates", [(1050, 0), (950, 1)])
+def test_a_page_that_has_come_is_in_flight_no_more(gap, duplicates):
+    # the read has the zero page at 1,000, and its data at 1,100: a write at 1,050 misses for want of a right, one at 950 for the page, too
+    done = run(BOTH, read(PAGE + 20, 1), write(PAGE + 20, 1, gap=gap), window=2)
+    assert counted(done) == (2, 0, 2, duplicates)
+
+
 def test_an_opener_waits_for_data_in_flight():
     # the engine's hit is issued at 0; the sync of the CPU, later in the trace, begins when the data are there
     done = run(THERE, read(agent=1), sync(), compute(5))

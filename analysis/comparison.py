@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from analysis import files, runs, tables
+from analysis import cautions, files, runs, tables
 from analysis.metrics import accesses, accounts_frame, headline
 from hwmodel.arguments import machines_of
 from hwmodel.machine import ConfigError, Machine
@@ -150,22 +150,17 @@ class Comparison:
 
     @property
     def subtitle(self) -> str:
-        """Return one line about the run: trace, number of references, offloaded share."""
+        """Return one line about the run: trace, whether it is only the first part of one, number of references, offloaded share."""
         size = self._any.references or accesses(self._any)
         offloads = [result.trace_info["offload"] for result in self.results.values() if "offload" in result.trace_info]
         given = f", {100 * offloads[0]['share']:g} % of the data accesses given to an engine" if offloads else ""
-        return f"{runs.title(self._any)}: {size / 1e6:,.1f} M references{given}"
+        first = self._any.trace_info.get("first_records")
+        part = f", its first {first:,} records" if first else ""
+        return f"{runs.title(self._any)}{part}: {size / 1e6:,.1f} M references{given}"
 
     def warnings(self) -> list[str]:
-        """Return warnings for readers of the figures: accesses without a right, operations that were not carried out."""
-        found = []
-        for name, result in self.results.items():
-            counts = result.counters
-            if counts["segv"]:
-                found.append(f"{name}: {counts['segv']:,} accesses without a right (segv) were not carried out.")
-            if counts["unsupported_ops"]:
-                found.append(f"{name}: {counts['unsupported_ops']:,} operations failed or are not supported.")
-        return found
+        """Return what readers of the figures must know (`analysis.cautions`)."""
+        return [line for name, result in self.results.items() for line in cautions.of(name, result)]
 
     @property
     def sheet(self) -> tables.Sheet:

@@ -247,6 +247,7 @@ def test_with_changes_only_what_it_names(gru):
 def test_changes_are_checked_together(gru):
     assert gru.with_(**{"cpu.stlb.entries": 1536, "cpu.stlb.ways": 12}).get("cpu.stlb.ways") == 12
     assert gru.with_(**{"cpu.count": 8, "driver.interrupt_cpu": 7}).get("driver.interrupt_cpu") == 7
+    assert gru.with_(**{"tlb.entries": 8192, "gru.index_bits": 13}).get("tlb.entries") == 8192
 
 
 def test_numpy_values_are_taken_as_pythons(gru):
@@ -305,7 +306,9 @@ def test_repr_is_short(gru):
         ({"cpu.dtlb.huge_ways": 5}, "cpu.dtlb.huge_ways: 5 does not divide cpu.dtlb.huge_entries (32)"),
         ({"memory.l1.lines": 48}, "memory.l1.ways: 8 of memory.l1.lines (48) make 6 sets, not a power of two"),
         ({"tlb.ways": 3}, "tlb.ways: 3 does not divide tlb.entries (4096)"),
-        ({"tlb.entries": 8192}, "tlb.entries: must be less than or equal to 4096, not 8192"),
+        ({"tlb.entries": 8192}, "tlb.entries: 8192 are more than the 4096 that gru.index_bits (12) can name"),
+        ({"tlb.entries": 1 << 21, "gru.index_bits": 20}, "tlb.entries: must be less than or equal to 1048576, not 2097152"),
+        ({"gru.index_bits": 11}, "gru.index_bits: must be greater than or equal to 12, not 11"),
         ({"tlb.entries": 64.0}, "tlb.entries: must be a valid integer, not 64.0"),
         ({"tlb.entries": "64"}, "tlb.entries: must be a valid integer, not '64'"),
         ({"tlb.ways": True}, "tlb.ways: must be a valid integer, not True"),

@@ -18,10 +18,10 @@ CONTEXTS = 16
 """Contexts of a chiplet (gruhandles.h, GRU_NUM_CCH)."""
 CBRS = 128
 """CBRs of a chiplet, divided among its contexts (gruhandles.h, GRU_NUM_CBE)."""
-INDEX_AND_WAY = 1 << 12
-"""The most entries of a TLB: those that the 12 bits of `indexway` in a TFH can name (gruhandles.h)."""
-
-
+INDEX_BITS, MOST_INDEX_BITS = 12, 20
+"""The bits of `indexway` in a TFH, which name an entry of a TLB (gruhandles.h), and the most that `gru.index_bits` can be."""
+INDEX_AND_WAY = 1 << MOST_INDEX_BITS
+"""The most entries of a TLB that any number of such bits can name."""
 MOST_PAGES = 1024
 """Pages of the largest TGH operation, which purges its whole address space. The driver clamps larger numbers to this one
 (gruhandles.h GRUMAXINVAL; grutlbpurge.c gru_flush_tlb_range)."""
@@ -31,7 +31,7 @@ class Tlb(Section):
     """The TLB of a chiplet, and the number of instructions that a context may have in flight."""
 
     entries: int = size(
-        4096, "entries", "entries of a chiplet's TLB", "E", le=INDEX_AND_WAY, low=256, high=INDEX_AND_WAY
+        4096, "entries", "entries of a chiplet's TLB", "E", le=INDEX_AND_WAY, low=256, high=1 << INDEX_BITS
     )
     ways: int = associativity(4, "E")
     cbrs: int = setting(
@@ -40,9 +40,13 @@ class Tlb(Section):
 
 
 class Gru(Section):
-    """The number of GRU chiplets."""
+    """The GRU chiplets, and how many entries of a TLB a fault handle can name."""
 
     chiplets: int = setting(2, "count", "GRU chiplets, each with its own TLB and invalidations", "V", ge=1, le=1024)
+    index_bits: int = setting(
+        INDEX_BITS, "bits", "bits for set and way in a fault handle: tlb.entries are at most 2 to this", "E",
+        ge=INDEX_BITS, le=MOST_INDEX_BITS, low=INDEX_BITS, high=MOST_INDEX_BITS,
+    )  # fmt: skip
 
 
 class Driver(Section):
@@ -109,7 +113,10 @@ class Spec(DesignSpec):
     instruction: Instruction = Instruction()
 
     def check(self, common: Any) -> None:
-        """Raise `SettingError` if the interrupts would go to a CPU that does not exist."""
+        """Raise `SettingError` if a fault handle can't name every entry, or interrupts would go to a CPU that does not exist."""
+        if self.tlb.entries > 1 << self.gru.index_bits:
+            bits = self.gru.index_bits
+            raise SettingError("tlb.entries", f"{self.tlb.entries} are more than the {1 << bits} that gru.index_bits ({bits}) can name")
         if self.driver.interrupt_cpu >= common.cpu.count:
             raise SettingError(
                 "driver.interrupt_cpu", f"there is no CPU {self.driver.interrupt_cpu}: cpu.count is {common.cpu.count}"

@@ -36,12 +36,12 @@ class Nested(Section):
 
 
 class Vm(Section):
-    """The costs of exits, EPT violations and zaps."""
+    """The costs of exits, EPT violations (nested page faults) and zaps."""
 
     exit_cycles: Cycles = cost_cycles(505, "exit", "VM exit, hardware part", "M", low=380, high=800)
     entry_cycles: Cycles = cost_cycles(504, "entry", "VM entry, hardware part", "M", low=380, high=800)
     invept_cycles: Cycles = cost_cycles(
-        500, "invept", "invalidating the guest's translations before an entry (INVEPT)", "E", low=100, high=2300
+        500, "invept", "invalidating the guest's translations at an entry: INVEPT, or VMRUN's TLB_CONTROL with NPT", "E", low=100, high=2300
     )
     violation_ns: Nanoseconds = cost_ns(
         1370, "violation", "software of an EPT violation, but for GUP and the spte", "E", low=600, high=2500

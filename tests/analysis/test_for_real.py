@@ -1,4 +1,4 @@
-"""The whole way once, with the real engine: a piece of a shipped recording, both designs, tables, pictures, a sweep."""
+"""The whole way once, with the real engine: a piece of a shipped recording, every preset, tables, pictures, a sweep."""
 
 import os
 
@@ -7,7 +7,7 @@ import pytest
 
 import analysis
 import workloads
-from hwmodel.machine import preset
+from hwmodel.machine import preset, presets
 from hwmodel.simulate import simulate
 
 
@@ -27,6 +27,16 @@ def test_a_comparison(piece, tmp_path):
     assert (engines["fault_p50_ns"] <= engines["fault_p99_ns"]).all()
     assert (engines["fault_p99_ns"] <= engines["fault_max_ns"]).all()
     assert np.isnan(table.loc["cpu-only", "device_ns_per_access"])
+
+
+@pytest.mark.as_shipped
+def test_every_preset_runs_a_recording(piece):
+    found = analysis.compare([preset(name) for name in presets()], piece)
+    table = found.table
+    assert tuple(table.index) == presets() and table["unsupported_ops"].sum() == 0
+    engines = table[table["device_accesses"] > 0]
+    assert set(table.index) - set(engines.index) == {"cpu-only"}
+    assert engines["device_accesses"].nunique() == 1 and engines["fault_p50_ns"].min() > 0
 
 
 @pytest.mark.as_shipped

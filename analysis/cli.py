@@ -29,6 +29,10 @@ PartialOption = Annotated[bool, typer.Option("--partial", help="Use a file that 
 ShareOption = Annotated[
     float, typer.Option("--share", help="Data accesses that an engine gets if the trace has no device agent.")
 ]
+UnitOption = Annotated[
+    str, typer.Option("--unit", help="What an access of that engine is: one of the program's (record), to a line, or to a page.")
+]
+BytesOption = Annotated[int, typer.Option("--bytes", help="Bytes that an access of the program moves on average, for --unit line.")]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,6 +93,8 @@ def compare(
     ],
     out: Annotated[str, typer.Option("--out", help="Folder for tables and pictures.", show_default=False)],
     share: ShareOption = 0.5,
+    unit: UnitOption = "line",
+    bytes: BytesOption = 8,
     partial: PartialOption = False,
     same_primary: Annotated[
         str | None,
@@ -107,7 +113,7 @@ def compare(
     chosen = _changed(chosen, changes or [])
     base = base if base is None else chosen.get(base.name, base)
     output.check_folder(out)
-    found = comparison.compare(chosen, _trace(trace, partial), same_primary=base, share=share)
+    found = comparison.compare(chosen, _trace(trace, partial), same_primary=base, share=share, unit=unit, bytes=bytes)
     written = found.save(out)
     console = _console()
     views.show_comparison(console, found)
@@ -123,6 +129,8 @@ def sweep(
     ],
     out: Annotated[str | None, typer.Option("--out", help="CSV or Parquet file for every metric.")] = None,
     share: ShareOption = 0.5,
+    unit: UnitOption = "line",
+    bytes: BytesOption = 8,
     partial: PartialOption = False,
     threads: Annotated[int, typer.Option("--threads", help="Points that run at the same time.")] = 2,
 ) -> None:
@@ -134,7 +142,8 @@ def sweep(
             raise ConfigError(f"--out: {out} ends neither in .csv nor in .parquet")
         output.check(out)
     points = dict(_assignments(settings, several=True))
-    frame = sweeps.sweep(machine_of(machine), points, _trace(trace, partial), threads=threads, share=share)
+    chosen = _trace(trace, partial)
+    frame = sweeps.sweep(machine_of(machine), points, chosen, threads=threads, share=share, unit=unit, bytes=bytes)
     console = _console(out)
     views.show_sweep(console, frame)
     if out is not None:

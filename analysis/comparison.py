@@ -26,6 +26,8 @@ def compare(
     trace: "Trace | str",
     same_primary: str | Machine | None = None,
     share: float = 0.5,
+    unit: str = "line",
+    bytes: int = 8,
     progress: bool | None = None,
 ) -> "Comparison":
     """Run several machines on one trace.
@@ -42,6 +44,8 @@ def compare(
         Give every machine the clock, CPUs, memory and kernel of this one; a string names one of `machines`.
     share : float
         Part of the data accesses that an engine gets if the trace has to be offloaded.
+    unit, bytes
+        What an access of that engine stands for, as `workloads.offload` says.
     progress : bool, optional
         Show progress bars; by default as `hwmodel.simulate` decides.
 
@@ -58,7 +62,7 @@ def compare(
     """
     trace = runs.trace_of(trace)
     named, base = equal_terms(machines_of(machines), same_primary)
-    plain, shared, note = runs.offloaded(trace, named.values(), share)
+    plain, shared, note = runs.offloaded(trace, named.values(), share, unit, bytes)
     notes = [f"Clock, CPUs, memory and kernel of {base} on every machine."] if base else []
     notes += [note] if note else []
     results = {

@@ -19,8 +19,10 @@ def has_engines(machine: Machine) -> bool:
     return machine.has_engines
 
 
-def offloaded(trace: "Trace", machines: Iterable[Machine], share: float) -> "tuple[Trace, Trace, str]":
-    """Return the trace for machines without engines, the one for machines with engines, and a note on the difference.
+def offloaded(
+    trace: "Trace", machines: Iterable[Machine], share: float, unit: str = "line", bytes: int = 8
+) -> "tuple[Trace, Trace, str]":
+    """Return the trace for machines without engines, the one for machines with engines, and a note on what engines do.
 
     Parameters
     ----------
@@ -30,36 +32,50 @@ def offloaded(trace: "Trace", machines: Iterable[Machine], share: float) -> "tup
         The machines that will run.
     share : float
         Part of the data accesses that an engine gets if the trace has no device agent.
+    unit, bytes
+        Of `workloads.offload`, in the same case.
 
     Returns
     -------
     plain, shared : Trace
         Both are `trace` if it has a device agent, or if no machine has engines.
     note : str
-        One line for people; empty if the trace was not changed.
+        One line for people; empty if engines only make accesses that are in `trace`, as they are there.
 
     Raises
     ------
     ConfigError
         If a machine can't have as many engines as its trace has device agents, or if `share` is not in (0, 1].
+    TraceError
+        If `unit` or `bytes` is out of range.
     """
+    from workloads.offload import check_unit, offload
+
     machines = list(machines)
+    check_unit(unit, bytes)
     if not 0 < share <= 1:
         raise ConfigError(f"share: must be in (0, 1], not {share}")
     able = [machine.name for machine in machines if has_engines(machine)]
     if any(agent.role == "device" for agent in trace.agents) or not able:
-        shared, note = trace, ""
+        shared, notes = trace, []
     else:
-        from workloads.offload import offload
-
-        shared = offload(trace, share)
+        shared = offload(trace, share, unit=unit, bytes=bytes)  # type: ignore[arg-type]  # checked: one of the words
         percent = f"{100 * share:g} %"
-        note = f"The trace has no device agent: an engine gets {percent} of the data accesses on {', '.join(able)}."
+        notes = [f"The trace has no device agent: an engine gets {percent} of the data accesses on {', '.join(able)}."]
     plain = trace
     for machine in machines:
         chosen = shared if has_engines(machine) else plain
         machine.check_engines(sum(agent.role == "device" for agent in chosen.agents))
-    return plain, shared, note
+    return plain, shared, " ".join([*notes, *unit_notes(shared)])
+
+
+def unit_notes(trace: "Trace") -> list[str]:
+    """Return a sentence that says what an access of an engine stands for, unless it is an access of the program."""
+    told = trace.info.get("offload")
+    offload = told if isinstance(told, dict) else {}
+    if offload.get("unit") == "line" and "bytes" in offload:
+        return [f"An engine's access moves a line of 64 bytes; an access of the program moves {offload['bytes']} bytes (E: an estimate)."]
+    return ["An engine's access moves what consecutive accesses of the program move of a page."] if offload.get("unit") == "page" else []
 
 
 def trace_of(given: "Trace | str") -> "Trace":

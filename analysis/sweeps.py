@@ -22,6 +22,8 @@ def sweep(
     trace: "Trace | str",
     threads: int = 2,
     share: float = 0.5,
+    unit: str = "line",
+    bytes: int = 8,
     progress: bool | None = None,
 ) -> "pd.DataFrame":
     """Run a machine with every combination of some settings.
@@ -39,6 +41,8 @@ def sweep(
         Number of points that run at the same time; they share the trace.
     share : float
         Part of the data accesses that an engine gets if the trace has to be offloaded.
+    unit, bytes
+        What an access of that engine stands for, as `workloads.offload` says.
     progress : bool, optional
         Show a progress bar; by default on a terminal or in a notebook.
 
@@ -63,7 +67,7 @@ def sweep(
     machines = [machine.with_(**point) for point in points]
     if threads < 1:
         raise ConfigError(f"threads: must be at least 1, not {threads}")
-    plain, shared, note = runs.offloaded(trace, machines, share)
+    plain, shared, note = runs.offloaded(trace, machines, share, unit, bytes)
     chosen = [shared if runs.has_engines(point) else plain for point in machines]
     rows = _run(list(zip(machines, chosen, strict=True)), threads, runs.interactive() if progress is None else progress)
     frame = pd.DataFrame([{**point, **row} for point, row in zip(points, rows, strict=True)])

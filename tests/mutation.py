@@ -55,7 +55,8 @@ OF_KERNEL, OF_COLUMNS = ("tests/workloads/test_ftrace_lines.py", "tests/workload
 NEAREST = {
     "analysis/": RESULTS,
     "workloads/coalesce.py": ("tests/workloads/test_coalesce.py",),
-    "workloads/offload.py": ("tests/workloads/test_offload.py",),
+    "workloads/offload.py": ("tests/workloads/test_offload.py", "tests/workloads/test_merging.py"),
+    "workloads/merging.py": ("tests/workloads/test_merging.py",),
     "workloads/readers/lackey": (OF_LACKEY,),
     "workloads/readers/thread": (OF_THREADS,),
     "workloads/readers/dr": (OF_DYNAMORIO,),

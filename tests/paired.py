@@ -8,6 +8,7 @@ the rounds: its band is the middle half of what a thousand samples of the rounds
 
 import argparse
 import gc
+import inspect
 import os
 import pathlib
 import re
@@ -45,9 +46,12 @@ def tasks() -> dict[str, Callable[[], Callable[[], object]]]:
     from hwmodel import machine as machines
     from workloads.recorded import names
 
+    same = {"unit": "record"} if "unit" in inspect.signature(offloaded).parameters else {}
+    """What checkouts from before there were units do."""
+
     def simulated(preset: str, recording: str) -> Callable[[], object]:
         machine, trace = hwmodel.preset(preset), workloads.recorded(recording)
-        plain, shared, _ = offloaded(trace, [machine], 0.5)
+        plain, shared, _ = offloaded(trace, [machine], 0.5, **same)
         chosen = plain if machine.design == "cpu_only" else shared
         return lambda: hwmodel.simulate(machine, chosen, progress=False)
 

@@ -68,7 +68,7 @@ def test_whole_recordings(name, number):
 @pytest.mark.parametrize("preset", ["gru-2008", "kvm-ept-2024"])
 def test_a_slow_system_call_on_a_recording(preset):
     """With epochs that opened when their operations began, 73 accesses were refused on the GRU and 11 on the VM."""
-    trace = workloads.offload(load("sqlite"), share=0.5)
+    trace = workloads.offload(load("sqlite"), share=0.5, unit="record")
     beginning = Trace.from_records(trace.agents, next(trace.chunks(200_000)), trace.prelude)
     assert refused(hwmodel.preset(preset).with_(**{"kernel.syscall_ns": 3000}), beginning) == 0
 

@@ -56,6 +56,8 @@ BAD = {
     "no value": (with_("--set", "tlb.entries="), "not of the form"),
     "a cost of 0": (with_("--set", "driver.interrupt_ns=0"), "free"),
     "no share": (with_("--share", "0"), "share"),
+    "no such unit": (with_("--unit", "word"), "unit must be 'record', 'line' or 'page', not 'word'"),
+    "accesses too large": (with_("--bytes", "65"), "bytes must be in [1, 64], not 65"),
     "unknown primary": (with_("--same-primary", "gru-1999"), "gru-1999"),
     "option missing": (["compare", "--trace", "toy.hwtrace"], "Missing option"),
     "no such option": (["presets", "--all"], "--all"),
@@ -97,10 +99,10 @@ def test_a_process_ends_with_status_2(folder):
 
 
 def test_compare_prints_a_table_that_fits_and_writes_its_files(folder, simulated, capfd):
-    assert cli.main(with_("--set", "tlb.entries=256", "--share", "0.25")) == 0
+    assert cli.main(with_("--set", "tlb.entries=256", "--share", "0.25", "--bytes", "4")) == 0
     told = capfd.readouterr().out
     assert max(len(line.rstrip()) for line in told.splitlines()) <= 100
-    for part in ("gru-2008", "kvm-ept-2008", "ns per device access", "resolution p99", "stall_trap", "25 % of the"):
+    for part in ("gru-2008", "kvm-ept-2008", "ns per device access", "resolution p99", "stall_trap", "25 % of the", "moves 4"):
         assert part in told
     assert sorted(os.listdir("out")) == ["compare.csv", "compare.md", "costs.png", "latency.png", "settings.csv"]
     machines = [machine for machine, _ in simulated]
@@ -126,9 +128,9 @@ def test_same_primary(folder, simulated, capfd):
 
 def test_sweep_prints_and_writes(folder, simulated, capfd):
     arguments = ["sweep", "--trace", "toy.hwtrace", "--machine", "gru-2008", "--out", "sweep.csv"]
-    assert cli.main([*arguments, "--set", "tlb.entries=64,256", "--set", "kernel.thp=never,always"]) == 0
+    assert cli.main([*arguments, "--set", "tlb.entries=64,256", "--set", "kernel.thp=never,always", "--unit", "page"]) == 0
     told = capfd.readouterr().out
-    assert "kernel.thp" in told and "always" in told
+    assert "kernel.thp" in told and "always" in told and "of a page" in " ".join(told.split())
     assert len((folder / "sweep.csv").read_text().splitlines()) == 5
     assert [machine.get("kernel.thp") for machine, _ in simulated].count("always") == 2
 

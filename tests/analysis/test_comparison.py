@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 
 import analysis
-from analysis import files, metrics, tables
+from analysis import files, metrics, runs, tables
 from analysis.comparison import Comparison
 from hwmodel import secondary
 from hwmodel.core import ledger
 from hwmodel.machine import ConfigError, preset
-from hwmodel.op import TraceError
+from hwmodel.op import Agent, TraceError
+from hwmodel.trace import Trace
 
 
 @pytest.fixture
@@ -80,11 +81,41 @@ def test_the_trace_is_offloaded_for_machines_with_engines_only(simulated, trace)
 def test_a_trace_with_devices_is_left_alone(simulated, trace):
     from workloads.offload import offload
 
-    shared = offload(trace, 0.3)
+    shared = offload(trace, 0.3, unit="record")
     found = analysis.compare({"GRU": preset("gru-2008")}, shared)
     assert simulated[0][1] is shared and not found.notes
     with pytest.raises(ConfigError, match="no engines"):
         analysis.compare([preset("cpu-only")], shared)
+
+
+NOTES = {
+    "record": "",
+    "line": "An engine's access moves a line of 64 bytes; an access of the program moves 5 bytes (E: an estimate).",
+    "page": "An engine's access moves what consecutive accesses of the program move of a page.",
+}
+
+
+@pytest.mark.parametrize(("unit", "note"), NOTES.items())
+def test_what_an_access_of_an_engine_stands_for_is_told(simulated, trace, tmp_path, unit, note):
+    """In the notes of every table, whoever offloaded the trace; a run has the accesses that it was asked for."""
+    from workloads.offload import offload
+
+    asked = {"unit": unit, "bytes": 5}
+    given = analysis.compare([preset("gru-2008")], trace, **asked)
+    assert given.notes[0].endswith(f"on gru-2008. {note}".rstrip()) and simulated[0][1].info["offload"].items() >= asked.items()
+    found = analysis.compare([preset("gru-2008")], offload(trace, 0.3, **asked))
+    assert list(found.notes) == [note] * bool(note)
+    assert not note or f"- {note}" in found.to_markdown().splitlines()
+    frame = analysis.sweep(preset("gru-2008"), {"tlb.entries": [64]}, trace, progress=False, **asked)
+    assert list(frame.attrs["notes"]) == list(given.notes) and simulated[2][1].info["offload"].items() >= asked.items()
+
+
+def test_notes_of_a_file_that_says_something_else_of_its_offloading(simulated, trace):
+    """Of an older version, or nobody knows whose."""
+    devices = Trace.from_records([*trace.agents, Agent("device", 0, "device0")], next(trace.chunks()), info={"program": "toy"})
+    for told in ({"share": 0.5}, [1, 2], "line", {"unit": ["line"]}, {"unit": "line"}, None):
+        devices.info["offload"] = told
+        assert not runs.unit_notes(devices)
 
 
 def test_the_same_primary(simulated, trace):
@@ -110,6 +141,10 @@ def test_machines_of_one_name_are_refused(simulated, trace):
         analysis.compare({}, trace)
     with pytest.raises(ConfigError, match="share"):
         analysis.compare([preset("gru-2008")], trace, share=0)
+    with pytest.raises(TraceError, match="unit must be"):
+        analysis.compare([preset("gru-2008")], trace, unit="byte")
+    with pytest.raises(TraceError, match="bytes must be"):
+        analysis.sweep(preset("gru-2008"), {"tlb.entries": [64]}, trace, bytes=0)
     assert not simulated
 
 

@@ -18,7 +18,7 @@ def piece():
 
 @pytest.mark.as_shipped
 def test_a_comparison(piece, tmp_path):
-    found = analysis.compare([preset("gru-2008"), preset("kvm-ept-2008"), preset("cpu-only")], piece)
+    found = analysis.compare([preset("gru-2008"), preset("kvm-ept-2008"), preset("cpu-only")], piece, unit="record")
     assert len(found.save(tmp_path)) == len(os.listdir(tmp_path)) == 5
     table = found.table
     assert (table["cpu_accesses"] + table["device_accesses"]).nunique() == 1, "every machine does all of the accesses"
@@ -37,6 +37,16 @@ def test_every_preset_runs_a_recording(piece):
     engines = table[table["device_accesses"] > 0]
     assert set(table.index) - set(engines.index) == {"cpu-only"}
     assert engines["device_accesses"].nunique() == 1 and engines["fault_p50_ns"].min() > 0
+
+
+@pytest.mark.as_shipped
+def test_engines_access_lines(piece):
+    """By default: all engines alike, and fewer than the accesses of the program that they were given, which CPUs do not make then."""
+    machines = [preset("gru-2008"), preset("kvm-ept-2008")]
+    lines, all_of_them = (analysis.compare(machines, piece, unit=unit).table for unit in ("line", "record"))
+    assert (lines["cpu_accesses"] == all_of_them["cpu_accesses"]).all()
+    assert lines["device_accesses"].nunique() == 1
+    assert 0 < lines["device_accesses"].iloc[0] < all_of_them["device_accesses"].iloc[0]
 
 
 @pytest.mark.as_shipped

@@ -14,6 +14,7 @@ from hwmodel.config.section import FREE
 from hwmodel.machine import Machine, Provenance
 from hwmodel.trace import Trace
 from workloads import synthetic
+from workloads.offload import UNITS
 from workloads.recorded import load, names
 
 RETRIES = ("memory.l1.hit_cycles", "vm.exit_cycles", "vm.violation_ns", "vm.entry_cycles")
@@ -74,7 +75,8 @@ def traces(number: int, devices: bool) -> Iterator[tuple[str, Trace]]:
     rng = random.Random(f"traces {number}")
     for name in names():
         share, engines, by = rng.choice((0.2, 0.5, 0.9)), rng.choice((1, 3)), rng.choice(("block", "block", "page"))
-        split = workloads.offload(rng.choice(pieces(name)), share, engines, by, rng.choice((1, 4, 64)), rng.randrange(1 << 40))
+        piece, block, seed, unit = rng.choice(pieces(name)), rng.choice((1, 4, 64)), rng.randrange(1 << 40), rng.choice(UNITS)
+        split = workloads.offload(piece, share, engines, by, block, seed, unit)
         yield name, split if devices else of_cpus(split)
     for name in synthetic.__all__:
         trace = generated(rng, name)

@@ -299,7 +299,7 @@ def test_an_invalid_record_is_named_with_its_trace():
 @pytest.mark.as_shipped
 def test_compositions_compose():
     """Two programs, half of one on an engine, twice, beside a shifted third: counted by hand."""
-    half = offload(uniform(100, pages=16), share=0.5, block=10)
+    half = offload(uniform(100, pages=16), share=0.5, block=10, unit="record")
     twice = repeat(half, 2)
     third = select(shift(uniform(60, pages=16, writes=0.0), 1 << 40), addresses=[(0, 1 << 40)], keep=False)
     whole = interleave([twice, third], [20, 5])

@@ -53,7 +53,7 @@ def test_who_gets_a_record(by, seed):
     """Reads, writes and an access in two halves, of pages far apart; three in a block."""
     units = [[((page << 33) + 4092, 1, 0, kind, 0), ((page << 33) + 4096, 1, 0, kind | op.CONTINUES, 0)][: 1 + (page % 5 == 0)]
              for page in range(60) for kind in (op.READ, op.WRITE)]  # fmt: skip
-    trace = offload(Trace.from_records([CPU], [record for unit in units for record in unit]), 0.4, 3, by, 3, seed)
+    trace = offload(Trace.from_records([CPU], [record for unit in units for record in unit]), 0.4, 3, by, 3, seed, "record")
     expected = []
     for i, unit in enumerate(units):
         side, device = drawn(i // 3 if by == "block" else unit[0][0] >> 12, seed)
@@ -74,7 +74,7 @@ SETTINGS = st.fixed_dictionaries({
 @settings(deadline=None, max_examples=40)
 @given(SETTINGS)
 def test_only_agents_change(arguments):
-    before, trace = records(sample(3000)), offload(sample(3000), **arguments)
+    before, trace = records(sample(3000)), offload(sample(3000), **arguments, unit="record")
     after = records(trace)
     validate(trace)
     same = [name for name in op.OP.names if name != "agent"]
@@ -96,7 +96,7 @@ def test_only_agents_change(arguments):
 @pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 0.9, 1.0])
 def test_the_share_is_met(by, share):
     size, error = (20_000, 0.05) if JIT_OFF else (400_000, 0.02)
-    agents = records(offload(uniform(size, pages=size // 20), share, engines=3, by=by, block=16))["agent"]
+    agents = records(offload(uniform(size, pages=size // 20), share, engines=3, by=by, block=16, unit="record"))["agent"]
     assert (agents > 0).mean() == pytest.approx(share, abs=error)
     if share:
         parts = np.bincount(agents, minlength=4)[1:] / agents.size
@@ -104,17 +104,17 @@ def test_the_share_is_met(by, share):
 
 
 def test_a_block_stays_together():
-    agents = records(offload(uniform(64_000), block=64))["agent"].reshape(-1, 64)
+    agents = records(offload(uniform(64_000), block=64, unit="record"))["agent"].reshape(-1, 64)
     assert (agents == agents[:, :1]).all()
     assert len(set(agents[:, 0].tolist())) == 2
 
 
 def test_chunks_and_repetition_do_not_matter_but_the_seed_does():
-    trace = offload(sample())
+    trace = offload(sample(), unit="record")
     whole = records(trace)
     assert (np.concatenate(list(trace.chunks(100))) == whole).all()
-    assert (records(offload(sample())) == whole).all()
-    assert (records(offload(sample(), seed=1)) != whole).any()
+    assert (records(offload(sample(), unit="record")) == whole).all()
+    assert (records(offload(sample(), unit="record", seed=1)) != whole).any()
 
 
 def test_agents_prelude_and_info():
@@ -125,7 +125,7 @@ def test_agents_prelude_and_info():
         ("device", 0, "device1"),
     ]
     assert trace.prelude.size == 2
-    assert trace.info["offload"] == {"share": 0.3, "engines": 2, "by": "block", "block": 64, "seed": 0}
+    assert trace.info["offload"] == {"share": 0.3, "engines": 2, "by": "block", "block": 64, "seed": 0, "unit": "line", "bytes": 8}
     validate(trace)
 
 

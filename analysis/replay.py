@@ -1,6 +1,7 @@
 """Replay of a recording of the kernel's own events: the model's counts for the same operations, beside Linux's."""
 
 import os
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -108,7 +109,7 @@ def replay(trace: "Trace | str | os.PathLike[str]", machine: Machine | str = "kv
     ConfigError
         If the machine can't run it.
     """
-    from hwmodel.simulate import simulate
+    from hwmodel.simulate import ALONE, simulate
     from workloads.readers.ftrace import read_kernel
     from workloads.recorded import names
 
@@ -120,7 +121,9 @@ def replay(trace: "Trace | str | os.PathLike[str]", machine: Machine | str = "kv
     if len(opened) > MOST:
         raise TraceError(f"{opened.name}: {len(opened):,} records are too many to replay one by one ({MOST:,})")
     stepped = counts_by_group(machine, opened, groups(opened))
-    result = simulate(machine.with_(**{"engine.lookahead_records": _at_least(len(opened))}), opened)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=f".*{ALONE}")  # the recorded threads have really ended
+        result = simulate(machine.with_(**{"engine.lookahead_records": _at_least(len(opened))}), opened)
     frame = _frame(opened, stepped, result)
     notes = (*notes, *_about(opened), *_pace(stepped, result))
     return Replay(frame, result, f"{opened.info.get('program', opened.name)}: {machine.name} against {_kernel(opened)}", notes)

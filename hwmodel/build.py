@@ -94,7 +94,7 @@ def set_control(machine: Any, m: Machine) -> None:
     """Fill CTL from the configuration."""
     ctl, costs = m.ctl[0], machine.costs()
     ctl.shift = machine.get("engine.lookahead_records").bit_length() - 2  # two blocks make the lookahead window
-    ctl.total = ctl.first_segv = NEVER
+    ctl.total = ctl.first_segv = ctl.first_alone = NEVER
     ctl.latest = min(LATEST, SUM // m.rows.size)
     ctl.node_free = ctl.frame_free = ctl.block_free = ctl.link_free = ctl.entry_free = -1
     ctl.frame_limit = ctl.free = machine.get("memory.size_mib") * 256

@@ -14,6 +14,8 @@ from hwmodel.run import DeadlockError, Run, drive, engines_of, power_on
 from hwmodel.trace import Trace
 
 CHUNK = 1 << 18
+ALONE = "found every other thread of its address space done"
+"""In the warning of operations that interrupted nobody, for those who expect that."""
 
 
 def simulate(
@@ -67,6 +69,7 @@ def simulate(
     result = run.finish(time.perf_counter() - begun)
     report_segv(run, trace, strict)
     report_idle(run, machine, trace)
+    report_alone(run, trace)
     return result
 
 
@@ -98,6 +101,14 @@ def report_idle(run: Run, machine: Machine, trace: Trace) -> None:
             f"{trace.prefix}the trace has no device agent, so nothing of {machine.name} is used but CPUs and kernel (workloads.offload)",
             stacklevel=3,
         )
+
+
+def report_alone(run: Run, trace: Trace) -> None:
+    """Warn of an operation whose flush interrupted nobody since the other threads of its address space had nothing left to do."""
+    first = int(run.m.ctl[0].first_alone)
+    if first < NEVER:
+        found = f"{trace.prefix}record {first}: the first operation that {ALONE}"
+        warnings.warn(f"{found}: its flush interrupts nobody (a thread is at work while it has records behind the operation)", stacklevel=3)
 
 
 __all__ = ["DeadlockError", "simulate"]

@@ -66,7 +66,7 @@ CTL = table(
     "node_top", "node_free", "frame_top", "frame_free", "block_free", "frame_limit", "free",
     "exhausted", "starving", "reclaimer",  # the row that can't have memory, plus 1; rows that wait for it; the row that reclaims it, or -1
     "link_top", "link_free", "entry_top", "entry_free", "vma_count", "anon_vmas",
-    "first_segv", "thp", "fault_around", "gather_pages", "ceiling", "stack_limit", "stack_guard",  # pages
+    "first_segv", "first_alone", "thp", "fault_around", "gather_pages", "ceiling", "stack_limit", "stack_guard",  # pages
     "bau", "per_socket", "stlb_huge",
 )  # fmt: skip
 """The values that exist once. thp: 0 never, 1 madvise, 2 always."""

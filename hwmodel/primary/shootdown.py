@@ -6,8 +6,9 @@ own TLB while the interrupts travel, then waits for all answers.
 
 from hwmodel.core import clock
 from hwmodel.core.ledger import COHERENCE, SHOOTDOWN, account, counter, latency, record
-from hwmodel.core.tables import CPU, FLUSH, FLUSH_ACKED, FLUSH_ARRIVES, NEVER, REQUEST, table
+from hwmodel.core.tables import CPU, DONE, FLUSH, FLUSH_ACKED, FLUSH_ARRIVES, NEVER, REQUEST, table
 from hwmodel.jit import part, routine
+from hwmodel.op import CONTINUES, EXIT, MMAP
 from hwmodel.parts import bank, tlb
 from hwmodel.parts.paging_caches import DTLB, ITLB, PDE, PML4E, STLB
 
@@ -80,6 +81,7 @@ def start(m, r):
         flush.local = flush_here(m, row.cpu, r, costs.flush_fixed)
     row.phase = flush.then
     if near + far == 0:
+        note_alone(m, r)
         clock.spend(m, r, FLUSHING, flush.local)
         return
     counts[SENT] += near + far
@@ -91,6 +93,18 @@ def start(m, r):
     flush.answered, flush.missing, row.effect, row.phase = 0, 0, 1, FLUSH_ARRIVES
     overlap_until(m, r, flush.sent + (costs.bau if ctl.bau else costs.ipi_delivery if near else costs.ipi_delivery + costs.ipi_far))
     flush.stage = 0 if near else 1
+
+
+@part
+def note_alone(m, r):
+    """Remember the first operation whose flush interrupts nobody since every other thread of the address space is done, but for an EXIT."""
+    row, ctl, done = m.rows[r], m.ctl[0], False
+    for c in range(ctl.cpus):
+        done |= c != r and m.rows[c].phase == DONE and m.rows[c].space == row.space and m.rows[c].unused == 0
+    if done and row.role == CPU:
+        op = m.queue[row.head]
+        if op.kind & CONTINUES == 0 and op.kind >= MMAP and op.kind != EXIT:
+            ctl.first_alone = min(ctl.first_alone, op.index)
 
 
 @part

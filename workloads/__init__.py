@@ -8,6 +8,7 @@ from workloads.compose import as_guest, assign, concatenate, interleave, repeat,
 from workloads.csvfile import save_csv
 from workloads.named import named
 from workloads.offload import offload
+from workloads.operation import operation
 from workloads.readers import read
 from workloads.readers.ftrace import kernel_counts, read_kernel
 from workloads.record import record
@@ -24,6 +25,7 @@ __all__ = [
     "kernel_counts",
     "named",
     "offload",
+    "operation",
     "read",
     "read_kernel",
     "record",

@@ -11,6 +11,14 @@ from hwmodel.trace.file import SUFFIX
 from workloads.readers.ftrace import read_kernel
 
 KERNEL_SUFFIX = ".ftrace.xz"
+ABOUT = {
+    "sqlite": "A database is filled, indexed, joined, thinned out and vacuumed (sqlite3, public domain).",
+    "gcc": "The C compiler's front end reads a file and builds its functions (cc1 of GCC, GPL 3 or later).",
+    "git": "Four threads look for a word in files, which are loaded and unloaded (git grep, GPL 2).",
+    "kernel": "Linux's events of a Python program with threads and a forked child (CPython, PSF licence; Linux, GPL 2).",
+    "sort": "A table larger than the reach of any TLB is put in order in memory (sort of GNU coreutils, GPL 3 or later).",
+}
+"""By the name of a recording, a line on its program, and the program's licence. A recording has addresses, and no code or data."""
 FOLDER = pathlib.Path(__file__).resolve().parent
 
 
@@ -25,9 +33,7 @@ def load(name: str) -> Trace:
     Parameters
     ----------
     name : str
-        ``"sqlite"`` (a database is filled, indexed, joined, thinned out and vacuumed), ``"gcc"`` (the C compiler's
-        front end), ``"git"`` (four threads look for a word in files, which are loaded and unloaded) or ``"kernel"`` (Linux's
-        events of a Python program with threads and a forked child); see `names`.
+        One of `names`; `ABOUT` says what each is of.
 
     Returns
     -------

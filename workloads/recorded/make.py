@@ -5,13 +5,14 @@ Needs valgrind; `git` needs qemu-user, `kernel` needs Linux, root and KVM.
 Each recording is of a program on inputs that are generated here, in an empty directory and environment.
 """
 
+import hashlib
 import os
 import pathlib
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from hwmodel.op import TraceError
 from hwmodel.trace import Trace
@@ -81,6 +82,21 @@ def git(folder: pathlib.Path, out: pathlib.Path) -> Trace:
     options = ["--no-index", "--threads=4", "-c", "-w", "-F", "-e", "c12"]
     env = ENV | {"GIT_CONFIG_NOSYSTEM": "1"}
     return record([_program("git"), "grep", *options, "files"], out, tool="qemu", cwd=folder, env=env)
+
+
+def sort(folder: pathlib.Path, out: pathlib.Path) -> Trace:
+    """Record GNU sort, which puts a table of 12,000 rows, 75 MB, in order in memory: a late comparison is of rows far apart."""
+    with (folder / "table.txt").open("w") as table:
+        table.writelines(rows(12_000))
+    options = ["--buffer-size=96M", "--parallel=1", "--output=/dev/null"]
+    return record([_program("sort"), *options, "table.txt"], out, tool="lackey", cwd=folder, env=ENV)
+
+
+def rows(number: int) -> Iterator[str]:
+    """Yield rows of 2.5 to 10 KB that differ in their first word, in random order."""
+    for i in range(number):
+        key = hashlib.sha256(b"%d" % i).hexdigest()
+        yield f"{key} {'x' * (2400 + int(key[:4], 16) * 7700 // 65536)}\n"
 
 
 def text(size: int, seed: int) -> str:
@@ -177,7 +193,9 @@ void multiply_@(double *out, const double *a, const double *b, int n) {
 }
 """
 
-PROGRAMS: dict[str, Callable[[pathlib.Path, pathlib.Path], Trace]] = {"sqlite": sqlite, "gcc": gcc, "git": git, "kernel": kernel}
+PROGRAMS: dict[str, Callable[[pathlib.Path, pathlib.Path], Trace]] = {
+    "sqlite": sqlite, "gcc": gcc, "git": git, "kernel": kernel, "sort": sort,
+}  # fmt: skip
 
 
 def _program(name: str) -> str:

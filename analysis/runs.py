@@ -125,22 +125,12 @@ def head(trace: "Trace", records: int) -> "Trace":
     """
     import numpy as np
 
-    from hwmodel.op import TraceError
+    import workloads
     from hwmodel.trace import Trace
 
-    if records < 1:
-        raise TraceError(f"the head of a trace has at least 1 record, not {records}")
-
-    taken, left = [], records
-    for chunk in trace.chunks():
-        if chunk.size > left:  # from_records cuts only between operations
-            chunk = next(Trace.from_records(trace.agents, chunk).chunks(left))
-        taken.append(chunk)
-        left -= chunk.size
-        if left <= 0:
-            break
-    ops = np.concatenate(taken) if taken else np.empty(0, trace.prelude.dtype)
-    return Trace.from_records(trace.agents, ops, trace.prelude, {**trace.info, "first_records": len(ops)}, trace.name)
+    first = workloads.head(trace, records)
+    ops = np.concatenate([trace.prelude[:0], *first.chunks()])
+    return Trace.from_records(trace.agents, ops, trace.prelude, first.info, trace.name)
 
 
 def interactive() -> bool:

@@ -1,10 +1,10 @@
-"""Workloads: recordings, readers of traces from elsewhere, recording, synthetic streams, composition, offloading to devices.
+"""Workloads: recordings, readers of traces from elsewhere, recording, synthetic streams, composition, offloading to devices, suites.
 
-Everything returns a `hwmodel.trace.Trace`: lazy, in constant memory, read as often as one likes.
+Every trace is a `hwmodel.trace.Trace`: lazy, in constant memory, read as often as one likes.
 """
 
 from workloads import synthetic
-from workloads.compose import as_guest, assign, concatenate, interleave, repeat, select, shift
+from workloads.compose import as_guest, assign, concatenate, head, interleave, repeat, select, shift, stretch
 from workloads.csvfile import save_csv
 from workloads.named import named
 from workloads.offload import offload
@@ -21,6 +21,7 @@ __all__ = [
     "as_guest",
     "assign",
     "concatenate",
+    "head",
     "interleave",
     "kernel_counts",
     "named",
@@ -35,6 +36,7 @@ __all__ = [
     "save_csv",
     "select",
     "shift",
+    "stretch",
     "write",
     *synthetic.__all__,
 ]

@@ -11,7 +11,7 @@ from small_traces import check, group, prelude, records, same, small_trace
 from hwmodel import op as t
 from hwmodel.op import Agent, TraceError
 from hwmodel.trace import Trace, validate
-from workloads import assign, concatenate, interleave, offload, repeat, select, shift, uniform
+from workloads import assign, concatenate, head, interleave, offload, repeat, select, shift, uniform
 
 RNG = st.randoms(use_true_random=False)
 CPU = Agent("cpu", 0, "cpu")
@@ -115,6 +115,21 @@ def test_select_keeps_what_it_says(rng):
     met = [unit[0][3] & 63 in kinds and unit[0][4] in agents and not unit[0][2] for unit in units]
     assert kept == [op for unit, yes in zip(units, met, strict=True) if yes for op in unit]
     assert left == [op for unit, yes in zip(units, met, strict=True) if not yes for op in unit]
+
+
+@settings(deadline=None, max_examples=40)
+@given(RNG, st.integers(1, 60), st.integers(1, 9))
+def test_the_head_is_the_units_that_fit(rng, most, size):
+    trace = small_trace(rng)
+    expected = []
+    for unit in group(records(trace)):
+        if expected and len(expected) + len(unit) > most:
+            break
+        expected += unit
+    first = head(trace, most)
+    assert check(first) == expected
+    assert [tuple(op) for chunk in first.chunks(size) for op in chunk.tolist()] == expected
+    assert first.agents == trace.agents and prelude(first) == prelude(trace)
 
 
 @settings(deadline=None, max_examples=40)

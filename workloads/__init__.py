@@ -14,10 +14,12 @@ from workloads.readers.ftrace import kernel_counts, read_kernel
 from workloads.record import record
 from workloads.recorded import load as recorded
 from workloads.recordkernel import record_kernel
+from workloads.suite import Workload, suite
 from workloads.synthetic import *  # noqa: F403
 from workloads.writers import write
 
 __all__ = [
+    "Workload",
     "as_guest",
     "assign",
     "concatenate",
@@ -37,6 +39,7 @@ __all__ = [
     "select",
     "shift",
     "stretch",
+    "suite",
     "write",
     *synthetic.__all__,
 ]

@@ -1,4 +1,4 @@
-"""The command line: `hwmodel compare | sweep | record | replay | convert | inspect | presets | show`."""
+"""The command line: `hwmodel compare | sweep | record | replay | convert | inspect | presets | show | workloads`."""
 
 import functools
 import os
@@ -254,6 +254,14 @@ def list_presets() -> None:
     from analysis import views
 
     views.show_presets(_console(), [preset(name) for name in presets()])
+
+
+@app.command("workloads")
+def list_workloads() -> None:
+    """List the suites' workloads, the recordings that come with the project, and the generators."""
+    from analysis import views
+
+    views.show_workloads(_console())
 
 
 @app.command()

@@ -132,11 +132,34 @@ def show_replay(console: Terminal, replay: "Replay") -> None:
 
 def show_presets(console: Terminal, machines: Sequence[Machine]) -> None:
     """Print names, designs and descriptions."""
+    _list(console, ("preset", "design", "what it is"), [(machine.name, machine.design, machine.description) for machine in machines])
+
+
+def show_workloads(console: Terminal) -> None:
+    """Print a line for each workload of the suites, each recording and each generator."""
+    from workloads import synthetic
+    from workloads.recorded import ABOUT
+    from workloads.suite import SUITES, suite
+
+    suites: dict[tuple[str, str], list[str]] = {}
+    for name in SUITES:
+        for workload in suite(name):
+            suites.setdefault((workload.name, workload.exercises), []).append(name)
+    _list(console, ("workload", "suites", "exercises"), [(name, ", ".join(having), told) for (name, told), having in suites.items()])
+    console.print()
+    _list(console, ("recording", "program"), list(ABOUT.items()))
+    console.print()
+    about = ((name, str(getattr(synthetic, name).__doc__).partition("\n")[0]) for name in synthetic.__all__)
+    _list(console, ("generator", "trace"), [(name, line.removeprefix("Generate ")) for name, line in about])
+
+
+def _list(console: Terminal, columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
+    """Print a table of text whose first column is names."""
     table = Table(box=None, pad_edge=False)
-    for column in ("preset", "design", "what it is"):
-        table.add_column(column, style="bold" if column == "preset" else "")
-    for machine in machines:
-        table.add_row(machine.name, machine.design, machine.description)
+    for column in columns:
+        table.add_column(column, style="bold" if column == columns[0] else "")
+    for row in rows:
+        table.add_row(*row)
     console.print(table)
 
 

@@ -6,9 +6,12 @@ import sys
 
 import pytest
 
+import workloads
 from analysis import cli
 from hwmodel.machine import presets
 from hwmodel.trace import Trace
+from workloads import synthetic
+from workloads.recorded import ABOUT
 
 COMPARE = ["compare", "--trace", "toy.hwtrace", "--machines", "gru-2008,kvm-ept-2008", "--out", "out"]
 
@@ -144,6 +147,20 @@ def test_presets_and_show(capfd):
         told = capfd.readouterr().out
         assert max(len(line.rstrip()) for line in told.splitlines()) <= 100
         assert "cpu.stlb.entries" in told and "estimate" in told
+
+
+def test_workloads(capfd):
+    """Every name is at the beginning of a line; what a line says is there in full, over several if need be."""
+    assert cli.main(["workloads"]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= 100
+    named = [line.split()[0] for line in lines if line[:1].strip()]
+    suites = [[workload.name for workload in workloads.suite(name)] for name in ("quick", "full")]
+    assert suites[0] == suites[1]
+    assert named == ["workload", *suites[0], "recording", *ABOUT, "generator", *synthetic.__all__]
+    told = " ".join(" ".join(lines).split())
+    assert told.count("quick, full") == len(suites[0])
+    assert "accesses to pages drawn uniformly: the worst case of a TLB." in told and "sqlite3, public domain" in told
 
 
 def test_inspect(folder, capfd):

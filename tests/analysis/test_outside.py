@@ -151,7 +151,9 @@ def test_columns_stand_below_one_another_in_any_encoding(folder):
     assert len(rows) > 50 and all(line[place - 1] == " " for line in rows)
 
 
-@pytest.mark.parametrize("arguments", [["show", "gru-2008"], ["presets"], ["--help"], ["sweep", "--help"], ["inspect", "evil.hwtrace"]])
+@pytest.mark.parametrize("arguments", [
+    ["show", "gru-2008"], ["presets"], ["workloads"], ["--help"], ["sweep", "--help"], ["inspect", "evil.hwtrace"],
+])  # fmt: skip
 def test_a_reader_that_has_seen_enough_is_no_error(folder, arguments):
     reading, writing = os.pipe()
     os.close(reading)

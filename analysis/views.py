@@ -136,26 +136,23 @@ def show_presets(console: Terminal, machines: Sequence[Machine]) -> None:
 
 
 def show_workloads(console: Terminal) -> None:
-    """Print a line for each workload of the suites, each recording and each generator."""
+    """Print a line for each workload of the suites, which have the same ones, each recording and each generator."""
     from workloads import synthetic
     from workloads.recorded import ABOUT
     from workloads.suite import SUITES, suite
 
-    suites: dict[tuple[str, str], list[str]] = {}
-    for name in SUITES:
-        for workload in suite(name):
-            suites.setdefault((workload.name, workload.exercises), []).append(name)
-    _list(console, ("workload", "suites", "exercises"), [(name, ", ".join(having), told) for (name, told), having in suites.items()])
+    title = f"Suites {' and '.join(SUITES)}"
+    _list(console, ("workload", "exercises"), [(workload.name, workload.exercises) for workload in suite(SUITES[0])], title)
     console.print()
-    _list(console, ("recording", "program"), list(ABOUT.items()))
+    _list(console, ("recording", "program"), list(ABOUT.items()), "Recordings")
     console.print()
     about = ((name, str(getattr(synthetic, name).__doc__).partition("\n")[0]) for name in synthetic.__all__)
-    _list(console, ("generator", "trace"), [(name, line.removeprefix("Generate ")) for name, line in about])
+    _list(console, ("generator", "trace"), [(name, line.removeprefix("Generate ")) for name, line in about], "Generators")
 
 
-def _list(console: Terminal, columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
+def _list(console: Terminal, columns: Sequence[str], rows: Sequence[tuple[str, ...]], title: str | None = None) -> None:
     """Print a table of text whose first column is names."""
-    table = Table(box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False, title=title, title_justify="left")
     for column in columns:
         table.add_column(column, style="bold" if column == columns[0] else "")
     for row in rows:

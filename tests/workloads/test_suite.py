@@ -96,7 +96,7 @@ def test_both_suites_have_the_same_workloads_each_with_a_line():
     assert told[0] == told[1] and len(QUICK) == len(told[0])
     assert QUICK.keys() >= set(names())
     for name, exercises in told[0]:
-        assert name == name.lower() and 30 <= len(exercises) <= 120 and "\n" not in exercises
+        assert name == name.lower() and 30 <= len(exercises) <= 82 and "\n" not in exercises
 
 
 @pytest.mark.parametrize("name", QUICK)

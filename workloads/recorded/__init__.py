@@ -13,10 +13,10 @@ from workloads.readers.ftrace import read_kernel
 KERNEL_SUFFIX = ".ftrace.xz"
 ABOUT = {
     "sqlite": "A database is filled, indexed, joined, thinned out and vacuumed (sqlite3, public domain).",
-    "gcc": "The C compiler's front end reads a file and builds its functions (cc1 of GCC, GPL 3 or later).",
+    "gcc": "The C compiler's front end reads a file and builds functions (GCC's cc1, GPL 3).",
     "git": "Four threads look for a word in files, which are loaded and unloaded (git grep, GPL 2).",
-    "kernel": "Linux's events of a Python program with threads and a forked child (CPython, PSF licence; Linux, GPL 2).",
-    "sort": "A table larger than the reach of any TLB is put in order in memory (sort of GNU coreutils, GPL 3 or later).",
+    "kernel": "Linux's events of a Python program with threads and a forked child (PSF; Linux: GPL 2).",
+    "sort": "A table larger than any TLB's reach is put in order in memory (GNU coreutils, GPL 3).",
 }
 """By the name of a recording, a line on its program, and the program's licence. A recording has addresses, and no code or data."""
 FOLDER = pathlib.Path(__file__).resolve().parent

@@ -37,9 +37,11 @@ def stretch(trace: Trace, first: int, records: int) -> Trace:
     """
     if first < 0:
         raise op.TraceError(f"a stretch of a trace begins at record 0 or later, not at {first}")
+    if first == 0:
+        return head(trace, records)
     memory, before = _Spaces(trace), 0
     memory.follow(trace.prelude)
-    for chunk in head(trace, first).chunks() if first else ():
+    for chunk in head(trace, first).chunks():
         memory.follow(chunk)
         before += chunk.size
     info = trace.info | {"stretch": {"first": before, "records": records}}

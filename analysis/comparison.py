@@ -158,8 +158,8 @@ class Comparison:
         size = self._any.references or accesses(self._any)
         offloads = [result.trace_info["offload"] for result in self.results.values() if "offload" in result.trace_info]
         given = f", {100 * offloads[0]['share']:g} % of the data accesses given to an engine" if offloads else ""
-        first = self._any.trace_info.get("first_records")
-        part = f", its first {first:,} records" if first else ""
+        head = self._any.trace_info.get("head")
+        part = f", its first {head['records']:,} records" if head else ""
         return f"{runs.title(self._any)}{part}: {size / 1e6:,.1f} M references{given}"
 
     def warnings(self) -> list[str]:

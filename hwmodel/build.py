@@ -79,8 +79,6 @@ def build(machine: Any, design: ModuleType, agents: tuple[Agent, ...], capacity:
     set_control(machine, m)
     ctl.window = outstanding if "device_latency" in machine.costs() else 0
     m.flights[:], m.devices["last"] = -ctl.latency, -ctl.interval
-    if ctl.window:
-        m.rows["access_cost"][cpus:n] = ctl.interval
     m.locks["writer"] = -1
     set_rows(machine, m, agents, row_of)
     set_spaces(m, agents)
@@ -114,7 +112,7 @@ def set_rows(machine: Any, m: Machine, agents: tuple[Agent, ...], row_of: np.nda
         row.role = t.CPU if r < ctl.cpus else t.ENGINE if r < ctl.engines else t.KERNEL if r < ctl.agents else t.REQUEST
         row.agent = r if r < ctl.agents else ctl.cpus + (r - ctl.agents) // ctl.outstanding
         row.cpu, row.group, row.socket, row.unused = r, r, r // ctl.per_socket, 1
-        row.banks, row.access_cost = 1 + r * CPU_BANKS, m.costs[0].access
+        row.banks, row.access_cost = 1 + r * CPU_BANKS, ctl.interval if ctl.window and r >= ctl.cpus else m.costs[0].access
         row.phase, row.block, row.loads = IDLE_PHASE[row.role], NEVER, row.role == t.CPU
         if row.role == t.KERNEL:
             row.space, row.blocked, row.wait_account, row.wait_until = -1, 1, IDLE, NEVER

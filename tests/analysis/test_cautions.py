@@ -41,4 +41,4 @@ def test_a_table_says_that_it_saw_the_head_only():
     found = analysis.compare("gru-2008", analysis.head(workloads.recorded("sqlite"), 20_000), progress=False)
     assert ", its first 20,000 records: " in found.subtitle and found.subtitle in found.to_markdown()
     whole = hwmodel.simulate("cpu-only", workloads.zipf(accesses=10, pages=4), progress=False)
-    assert "first_records" not in whole.trace_info
+    assert "head" not in whole.trace_info

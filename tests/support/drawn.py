@@ -64,7 +64,7 @@ def is_cost(name: str) -> bool:
 def cost(rng: random.Random, about: Provenance, free: float, extreme: bool) -> int | str:
     """Draw a cost: free, or at an end of its range, between, or up to 30 times beyond; `extreme`: mostly least, else far beyond."""
     usual = 1 if about.value == FREE else about.value
-    low, high = about.low or 1, about.high or 4 * usual
+    low, high = 1 if about.low in (None, FREE) else about.low, about.high or 4 * usual
     beyond = high * rng.uniform(1, 30)
     value = rng.choice((low, low, low, beyond) if extreme else (low, high, rng.uniform(low, high), beyond))
     return FREE if rng.random() < free else max(1, round(value))

@@ -8,6 +8,7 @@ import pathlib
 from hwmodel import op
 from hwmodel.op import Agent, mmap_unit
 from hwmodel.trace import Trace
+from workloads.recorded import names
 
 BASE = 1 << 32
 LACKEY = """\
@@ -170,5 +171,5 @@ def write_all(folder: pathlib.Path) -> dict[str, str]:
         put(f"packed garbage.{suffix}", pack(LOGS["a line of noise"][0].encode()), "line 7 is garbled: '#%&'")
     (folder / "folder.hwtrace").mkdir()
     said["folder.hwtrace"] = "a folder, not a trace"
-    said["missing.hwtrace"] = "no such file, nor a shipped recording (gcc, git, kernel, sqlite)"
+    said["missing.hwtrace"] = f"no such file, nor a shipped recording ({', '.join(names())})"
     return said

@@ -143,7 +143,7 @@ def sweep(
         output.check(out)
     points = dict(_assignments(settings, several=True))
     chosen = _trace(trace, partial)
-    frame = sweeps.sweep(machine_of(machine), points, chosen, threads=threads, share=share, unit=unit, bytes=bytes)
+    frame = sweeps.sweep(machine, points, chosen, threads=threads, share=share, unit=unit, bytes=bytes)
     console = _console(out)
     views.show_sweep(console, frame)
     if out is not None:

@@ -66,7 +66,7 @@ def compare(
     notes = [f"Clock, CPUs, memory and kernel of {base} on every machine."] if base else []
     notes += [note] if note else []
     results = {
-        name: runs.simulate(machine, shared if runs.has_engines(machine) else plain, progress)
+        name: runs.simulate(machine, shared if machine.has_engines else plain, progress)
         for name, machine in named.items()
     }
     return Comparison(results, tuple(notes))

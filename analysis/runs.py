@@ -14,11 +14,6 @@ if TYPE_CHECKING:
     from hwmodel.trace import Trace
 
 
-def has_engines(machine: Machine) -> bool:
-    """Return whether a machine's design can have engines at all."""
-    return machine.has_engines
-
-
 def offloaded(
     trace: "Trace", machines: Iterable[Machine], share: float, unit: str = "line", bytes: int = 8
 ) -> "tuple[Trace, Trace, str]":
@@ -55,7 +50,7 @@ def offloaded(
     check_unit(unit, bytes)
     if not 0 < share <= 1:
         raise ConfigError(f"share: must be in (0, 1], not {share}")
-    able = [machine.name for machine in machines if has_engines(machine)]
+    able = [machine.name for machine in machines if machine.has_engines]
     if any(agent.role == "device" for agent in trace.agents) or not able:
         shared, notes = trace, []
     else:
@@ -64,7 +59,7 @@ def offloaded(
         notes = [f"The trace has no device agent: an engine gets {percent} of the data accesses on {', '.join(able)}."]
     plain = trace
     for machine in machines:
-        chosen = shared if has_engines(machine) else plain
+        chosen = shared if machine.has_engines else plain
         machine.check_engines(sum(agent.role == "device" for agent in chosen.agents))
     return plain, shared, " ".join([*notes, *unit_notes(shared)])
 

@@ -68,7 +68,7 @@ def sweep(
     if threads < 1:
         raise ConfigError(f"threads: must be at least 1, not {threads}")
     plain, shared, note = runs.offloaded(trace, machines, share, unit, bytes)
-    chosen = [shared if runs.has_engines(point) else plain for point in machines]
+    chosen = [shared if point.has_engines else plain for point in machines]
     rows = _run(list(zip(machines, chosen, strict=True)), threads, runs.interactive() if progress is None else progress)
     frame = pd.DataFrame([{**point, **row} for point, row in zip(points, rows, strict=True)])
     frame.attrs = {

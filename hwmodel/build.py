@@ -1,5 +1,6 @@
 """A machine's tables as they are at power-on, and how they grow."""
 
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
@@ -62,9 +63,10 @@ def build(machine: Any, design: ModuleType, agents: tuple[Agent, ...], capacity:
     banks, ways = bank.build(geometry + design.geometry(machine, engines))
     n = cpus + engines + design.threads(machine)
     rows = n + engines * outstanding
+    costs = machine.costs()
     size, book = dict.fromkeys(CAPACITY, capacity) if capacity else CAPACITY, design.BOOK
     m = Machine(
-        ctl=np.zeros(1, t.CTL), costs=cost_row(t.COSTS, machine.costs()), policy=policy_row(machine.get("kernel.policy")),
+        ctl=np.zeros(1, t.CTL), costs=cost_row(t.COSTS, costs), policy=policy_row(machine.get("kernel.policy")),
         due=np.full(rows, NEVER, I64), rows=np.zeros(rows, t.ROW),
         **{name: np.zeros(rows, columns) for name, columns in OF_ROWS.items()},
         queue=np.zeros(1, t.QUEUED), ledger=np.zeros((n, len(book.accounts)), I64), counts=np.zeros((n, len(book.counters)), I64),
@@ -76,8 +78,8 @@ def build(machine: Any, design: ModuleType, agents: tuple[Agent, ...], capacity:
     )  # fmt: skip
     ctl = m.ctl[0]
     ctl.cpus, ctl.engines, ctl.agents, ctl.outstanding, ctl.spaces = cpus, cpus + engines, n, outstanding, spaces
-    set_control(machine, m)
-    ctl.window = outstanding if "device_latency" in machine.costs() else 0
+    set_control(machine, m, costs)
+    ctl.window = outstanding if "device_latency" in costs else 0
     m.flights[:], m.devices["last"] = -ctl.latency, -ctl.interval
     m.locks["writer"] = -1
     set_rows(machine, m, agents, row_of)
@@ -88,9 +90,9 @@ def build(machine: Any, design: ModuleType, agents: tuple[Agent, ...], capacity:
     return m, dev, row_of
 
 
-def set_control(machine: Any, m: Machine) -> None:
+def set_control(machine: Any, m: Machine, costs: Mapping[str, int]) -> None:
     """Fill CTL from the configuration."""
-    ctl, costs = m.ctl[0], machine.costs()
+    ctl = m.ctl[0]
     ctl.shift = machine.get("engine.lookahead_records").bit_length() - 2  # two blocks make the lookahead window
     ctl.total = ctl.first_segv = ctl.first_alone = NEVER
     ctl.latest = min(LATEST, SUM // m.rows.size)

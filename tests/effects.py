@@ -14,7 +14,6 @@ import pathlib
 import sys
 import warnings
 
-from analysis.runs import has_engines
 from hwmodel import machine as machines
 from hwmodel import simulate
 from workloads import recorded
@@ -29,9 +28,9 @@ def measure(preset: str, recording: str) -> dict[str, int]:
     """Return every number of one run by its name: (role) counter, (role) account in cycles, latency."""
     machine, trace = machines.preset(preset), recorded(recording)
     has_device = any(agent.role == "device" for agent in trace.agents)
-    if has_device and not has_engines(machine):
+    if has_device and not machine.has_engines:
         return {}
-    if has_engines(machine) and not has_device:
+    if machine.has_engines and not has_device:
         trace = offload(trace, SHARE)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -8,7 +8,6 @@ import pytest
 
 import hwmodel
 import workloads
-from analysis.runs import has_engines
 from hwmodel import op
 from hwmodel.machine import preset, presets
 from hwmodel.op import TraceError
@@ -17,7 +16,7 @@ from workloads.recorded import names
 from workloads.reuse import Reuse
 
 module = sys.modules["workloads.suite"]
-MACHINES = [preset(name) for name in presets() if name.endswith("-2008") and has_engines(preset(name))]
+MACHINES = [preset(name) for name in presets() if name.endswith("-2008") and preset(name).has_engines]
 QUICK = {workload.name: workload for workload in workloads.suite("quick")}
 ENTRIES = 4096
 """Of the TLB whose reach the names speak of: a GRU's can't have more."""

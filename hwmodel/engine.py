@@ -71,7 +71,7 @@ def drive(m, dev, translate, request, may_act, advance, deliver):
             chain(m, dev, i, may_act, advance, deliver)
         if row.owned and not row.effect:
             m.due[i] = NEVER  # the row's own message was on the way until now; the row parks
-        if ctl.waiting > 0:
+        if ctl.waiting > 0 and (row.role != REQUEST or row.phase == VACANT):  # what a request does is no record's end until it is over
             order.release_waiting(m)
         if ctl.starving > 0:
             memory.serve(m)
@@ -99,11 +99,10 @@ def horizon(m, i):
     """
     group, reach, limit, mine = m.rows[i].group, m.rows[i].reach, NEVER, NEVER
     for j in range(m.due.size):
-        due = m.due[j]
-        if j != i and due < NEVER:
-            first = due + (1 if i < j else 0)
+        if j != i:
+            first = m.due[j] + (i < j)
             mine = min(mine, first)
-            limit = min(limit, first if m.rows[j].effect or m.rows[j].group == group else due + reach)
+            limit = min(limit, first if m.rows[j].effect or m.rows[j].group == group else m.due[j] + reach)
     return max(limit, mine) if m.ctl[0].runahead and m.ctl[0].poised == 0 else mine
 
 

@@ -6,10 +6,13 @@ READY := $(VENV)/ready
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := -n auto --dist loadfile
 
-.PHONY: compare test test-full notebooks bench lint clean
+.PHONY: compare compare-full test test-full notebooks bench lint clean
 
-compare: $(READY)  ## GRU against KVM EPT on a shipped recording: a table, and out/
-	$(BIN)/hwmodel compare --trace sqlite --machines gru-2008,kvm-ept-2008 --out out
+compare: $(READY)  ## the line-ups of 2008 and of today on the quick suite: which translates at less cost, and out/
+	$(BIN)/hwmodel compare --suite quick --out out
+
+compare-full: $(READY)  ## the same on whole recordings and long workloads
+	$(BIN)/hwmodel compare --suite full --out out
 
 test: lint  ## the suite with bounds checks, then subsets as shipped and without the JIT
 	HWMODEL_CHECKED=1 $(PYTEST) $(PARALLEL) -m "not long and not notebook" --ignore=tests/benchmarks
@@ -17,7 +20,7 @@ test: lint  ## the suite with bounds checks, then subsets as shipped and without
 	NUMBA_DISABLE_JIT=1 $(PYTEST) $(PARALLEL) -m "jit_off and not long" --ignore=tests/benchmarks
 
 test-full: test  ## the long random runs too
-	HWMODEL_CHECKED=1 $(PYTEST) -n auto --dist worksteal -m long --ignore=tests/benchmarks
+	HWMODEL_CHECKED=1 $(PYTEST) -n auto --dist worksteal -m "long and not elsewhere" --ignore=tests/benchmarks
 
 notebooks: $(READY)  ## run every notebook
 	$(PYTEST) -m notebook tests/test_notebooks.py

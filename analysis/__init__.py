@@ -3,10 +3,14 @@
 from analysis.comparison import Comparison, compare
 from analysis.inspection import Inspection, inspect
 from analysis.metrics import METRICS, Metric, headline
+from analysis.overhead import Overhead, bound_of, overhead
 from analysis.replay import Replay, replay
+from analysis.replicates import Interval, interval, ratio, replicate
 from analysis.runs import head
+from analysis.study import Study, compare_suite
 from analysis.sweeps import sweep
 
 __all__ = [
-    "METRICS", "Comparison", "Inspection", "Metric", "Replay", "compare", "head", "headline", "inspect", "replay", "sweep",
+    "METRICS", "Comparison", "Inspection", "Interval", "Metric", "Overhead", "Replay", "Study", "bound_of", "compare", "compare_suite",
+    "head", "headline", "inspect", "interval", "overhead", "ratio", "replay", "replicate", "sweep",
 ]  # fmt: skip

@@ -3,13 +3,13 @@
 import functools
 import os
 import sys
-import tomllib
 import warnings
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
+from analysis import options
 from analysis.terminal import Terminal, take_any_text, tell
 from hwmodel import output
 from hwmodel.arguments import machine_of, machines_of
@@ -23,16 +23,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-TraceOption = Annotated[str, typer.Option("--trace", help="A shipped recording's name, or a file.", show_default=False)]
-PartialOption = Annotated[bool, typer.Option("--partial", help="Use a file that is cut short as far as it goes.")]
-ShareOption = Annotated[
-    float, typer.Option("--share", help="Data accesses that an engine gets if the trace has no device agent.")
-]
-UnitOption = Annotated[
-    str, typer.Option("--unit", help="What an access of that engine is: one of the program's (record), to a line, or to a page.")
-]
-BytesOption = Annotated[int, typer.Option("--bytes", help="Bytes that an access of the program moves on average, for --unit line.")]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,52 +77,89 @@ def _options(
 
 @app.command()
 def compare(
-    trace: TraceOption,
-    machines: Annotated[
-        str, typer.Option("--machines", help="Presets or TOML files, separated by commas.", show_default=False)
-    ],
     out: Annotated[str, typer.Option("--out", help="Folder for tables and pictures.", show_default=False)],
-    share: ShareOption = 0.5,
-    unit: UnitOption = "line",
-    bytes: BytesOption = 8,
-    partial: PartialOption = False,
+    trace: Annotated[str | None, typer.Option("--trace", help="A shipped recording's name, or a file.", show_default=False)] = None,
+    suite: Annotated[str | None, typer.Option("--suite", help="In place of a trace: quick or full, the workloads of a suite.")] = None,
+    machines: Annotated[
+        str | None, typer.Option("--machines", help="Presets or TOML files, separated by commas; a suite has line-ups of its own.")
+    ] = None,
+    share: Annotated[float | None, options.Share.__metadata__[0]] = None,
+    unit: Annotated[str | None, options.Unit.__metadata__[0]] = None,
+    bytes: Annotated[int | None, options.Bytes.__metadata__[0]] = None,
+    partial: options.Partial = False,
     same_primary: Annotated[
         str | None,
-        typer.Option("--same-primary", help="Preset or file whose clock, CPUs, memory and kernel every machine gets."),
+        typer.Option("--same-primary", help="Preset, part or file whose clock, CPUs, memory and kernel every machine gets; the first's."),
+    ] = None,
+    same_device: Annotated[
+        str | None, typer.Option("--same-device", help="Preset, part or file whose device every machine gets; coprocessor.")
+    ] = None,
+    as_built: Annotated[bool, typer.Option("--as-built", help="Keep each machine's own, where no name is given.")] = False,
+    seeds: Annotated[int | None, typer.Option("--seeds", help="Runs with as many seeds; of a trace 1, of a suite 5.", min=1)] = None,
+    vary_latency: Annotated[
+        bool | None, typer.Option(help="Also at the ends of the range of device.latency_ns: a suite does.", show_default=False)
     ] = None,
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", help="SETTING=VALUE, for every machine that has the setting; may be repeated."),
     ] = None,
 ) -> None:
-    """Run machines on a trace; print a table, leave it and two pictures in a folder."""
-    from analysis import comparison, views
-
-    chosen = machines_of(_listed("--machines", machines))
-    base = None if same_primary is None else chosen.get(same_primary) or machine_of(same_primary)
-    chosen = _changed(chosen, changes or [])
-    base = base if base is None else chosen.get(base.name, base)
+    """Run machines on a trace, or on a suite of workloads; print a table, leave it and two pictures in a folder."""
+    if (trace is None) is (suite is None):
+        raise ConfigError("compare: give either --trace or --suite")
+    chosen = None if machines is None else machines_of(options.listed("--machines", machines))
+    stream: dict[str, Any] = {name: value for name, value in (("share", share), ("unit", unit), ("bytes", bytes)) if value is not None}
+    terms: dict[str, Any] = {"same_primary": same_primary, "same_device": same_device, "as_built": as_built}
+    terms["settings"] = dict(options.assignments(changes or []))
+    if seeds is not None:
+        terms["seeds"] = range(seeds)
+    if vary_latency is not None:
+        terms["vary_latency"] = vary_latency
     output.check_folder(out)
-    found = comparison.compare(chosen, _trace(trace, partial), same_primary=base, share=share, unit=unit, bytes=bytes)
+    if suite is not None:
+        _compare_suite(suite, chosen, [*stream, *(["partial"] if partial else [])], out, terms)
+    elif chosen is None:
+        raise ConfigError("compare: --machines is missing")
+    else:
+        from analysis import comparison, views
+
+        found = comparison.compare(chosen, _trace(str(trace), partial), **terms, **stream)
+        written = found.save(out)
+        console = _console()
+        views.show_comparison(console, found)
+        console.line(f"Written: {', '.join(written)}", "dim")
+
+
+def _compare_suite(suite: str, machines: dict[str, Machine] | None, idle: Sequence[str], out: str, terms: dict[str, Any]) -> None:
+    """Run a suite; refuse options that it has no use for."""
+    from analysis import study, views
+
+    if idle:
+        raise ConfigError(f"--{idle[0]}: means nothing to a suite, whose workloads have their devices")
+    found = study.compare_suite(suite, None if machines is None else {"own": machines}, **terms)  # type: ignore[arg-type]  # it checks the name
     written = found.save(out)
     console = _console()
-    views.show_comparison(console, found)
+    views.show_study(console, found)
     console.line(f"Written: {', '.join(written)}", "dim")
 
 
 @app.command()
 def sweep(
-    trace: TraceOption,
+    trace: options.Trace,
     machine: Annotated[str, typer.Option("--machine", help="A preset or a TOML file.", show_default=False)],
     settings: Annotated[
         list[str], typer.Option("--set", help="SETTING=VALUE,VALUE,...; may be repeated.", show_default=False)
     ],
     out: Annotated[str | None, typer.Option("--out", help="CSV or Parquet file for every metric.")] = None,
-    share: ShareOption = 0.5,
-    unit: UnitOption = "line",
-    bytes: BytesOption = 8,
-    partial: PartialOption = False,
+    share: options.Share = 0.5,
+    unit: options.Unit = "line",
+    bytes: options.Bytes = 8,
+    partial: options.Partial = False,
     threads: Annotated[int, typer.Option("--threads", help="Points that run at the same time.")] = 2,
+    warmup: options.Warmup = "0",
+    region: options.Region = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds of what is random, for each of which every point runs.")] = 1,
+    overhead: Annotated[bool, typer.Option("--overhead", help="Run the same engines with free translation too.")] = False,
 ) -> None:
     """Run a machine with every combination of some settings' values."""
     from analysis import files, sweeps, views
@@ -141,9 +168,10 @@ def sweep(
         if not out.endswith((".csv", ".parquet")):
             raise ConfigError(f"--out: {out} ends neither in .csv nor in .parquet")
         output.check(out)
-    points = dict(_assignments(settings, several=True))
+    points = dict(options.assignments(settings, several=True))
     chosen = _trace(trace, partial)
-    frame = sweeps.sweep(machine, points, chosen, threads=threads, share=share, unit=unit, bytes=bytes)
+    asked: dict[str, Any] = {"share": share, "unit": unit, "bytes": bytes, "overhead": overhead, **options.parts(warmup, region)}
+    frame = sweeps.sweep(machine, points, chosen, threads=threads, seeds=range(seeds) if seeds > 1 else None, **asked)
     console = _console(out)
     views.show_sweep(console, frame)
     if out is not None:
@@ -182,7 +210,17 @@ def replay(
     ],
     machine: Annotated[str, typer.Option("--machine", help="A preset or a TOML file.")] = "kvm-ept-2024",
     out: Annotated[str | None, typer.Option("--out", help="Folder for the table.")] = None,
-    partial: PartialOption = False,
+    guest_base: Annotated[
+        str | None, typer.Option("--guest-base", help="Host address of guest address 0, if the recording has none.")
+    ] = None,
+    arch: Annotated[
+        str | None, typer.Option("--arch", help="Machine of the system calls' numbers, if the recording does not tell.")
+    ] = None,
+    process: Annotated[
+        list[str] | None,
+        typer.Option("--process", help="Threads of one process, separated by commas, if lines have no process ids."),
+    ] = None,
+    partial: options.Partial = False,
 ) -> None:
     """Replay a recording of the kernel's events: the model's notices, flushes and faults beside Linux's."""
     import workloads
@@ -191,7 +229,12 @@ def replay(
 
     if out is not None:
         output.check_folder(out)
-    trace = workloads.recorded(file) if file == "kernel" else workloads.read_kernel(file, strict=not partial)
+    base = None if guest_base is None else _integer("--guest-base", guest_base, 0)
+    threads = [[_integer("--process", number, 10) for number in options.listed("--process", one)] for one in process or ()]
+    if file == "kernel":
+        trace = workloads.recorded(file)
+    else:
+        trace = workloads.read_kernel(file, strict=not partial, guest_base=base, arch=arch, processes=threads)
     found = replayed(trace, machine_of(machine))
     console = _console()
     views.show_replay(console, found)
@@ -210,15 +253,17 @@ def convert(
     agent: Annotated[int | None, typer.Option("--agent", help="Whose records, where the format holds one agent.")] = None,
     lossy: Annotated[bool, typer.Option("--lossy", help="Leave out what the format can't hold instead of refusing.")] = False,
     ignore: Annotated[str | None, typer.Option("--ignore", help="Columns of IN that mean nothing here.")] = None,
-    partial: PartialOption = False,
+    columns: options.Columns = None,
+    partial: options.Partial = False,
 ) -> None:
     """Write a trace in another format: .hwtrace, .csv, .champsim, the latter two also .gz, .xz, .bz2, .zst."""
     from analysis import conversion
     from workloads.named import named
 
     output.check(out)
-    trace = named(file, partial, _listed("--ignore", ignore) if ignore else ())
-    done = conversion.convert(trace, out, format, _listed("--drop", drop) if drop else (), agent, lossy)
+    given = options.listed("--ignore", ignore) if ignore else (), options.listed("--columns", columns) if columns else ()
+    trace = named(file, partial, *given)
+    done = conversion.convert(trace, out, format, options.listed("--drop", drop) if drop else (), agent, lossy)
     console = _console(out)
     for name, count in done.items():
         console.line(f"Left out or changed: {count:,} {name}")
@@ -229,7 +274,8 @@ def convert(
 def inspect(
     file: Annotated[str, typer.Argument(help="A shipped recording's name, or a file.")],
     picture: Annotated[str | None, typer.Option("--picture", help="PNG file to write.")] = None,
-    partial: PartialOption = False,
+    columns: options.Columns = None,
+    partial: options.Partial = False,
 ) -> None:
     """Show what a trace is: agents, memory, operations, reuse of pages; and draw it."""
     from analysis import files, inspection, views
@@ -238,7 +284,7 @@ def inspect(
         if not picture.endswith(".png"):
             raise ConfigError(f"--picture: {picture} does not end in .png")
         output.check(picture)
-    found = inspection.inspect(_trace(file, partial), picture is not None)
+    found = inspection.inspect(_trace(file, partial, options.listed("--columns", columns) if columns else ()), picture is not None)
     console = _console(picture)
     views.show_inspection(console, found)
     if picture is not None:
@@ -274,54 +320,14 @@ def show(
     views.show_machine(_console(), machine_of(machine))
 
 
-def _trace(name: str, partial: bool = False) -> Any:
+def _trace(name: str, partial: bool = False, columns: Sequence[str] = ()) -> Any:
     """Return a trace, completely checked: nothing runs or is compiled if a record is bad, or a file is cut short and not `partial`."""
     from hwmodel.trace import validate
     from workloads.named import named
 
-    trace = named(name, partial)
+    trace = named(name, partial, (), columns)
     validate(trace)
     return trace
-
-
-def _listed(option: str, text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",")]
-    if not all(names):
-        raise ConfigError(f"{option}: {text!r} has an empty name")
-    return names
-
-
-def _changed(machines: dict[str, Machine], changes: Sequence[str]) -> dict[str, Machine]:
-    for name, value in _assignments(changes):
-        having = [key for key, machine in machines.items() if name in machine.flat()]
-        if not having:
-            next(iter(machines.values())).with_(**{name: value})  # raises, and suggests the closest setting
-        machines = {key: m.with_(**{name: value}) if key in having else m for key, m in machines.items()}
-    return machines
-
-
-def _assignments(texts: Sequence[str], several: bool = False) -> list[tuple[str, Any]]:
-    found = [_assignment(text, several) for text in texts]
-    names = [name for name, _ in found]
-    for name in names:
-        if names.count(name) > 1:
-            raise ConfigError(f"--set: {name} is set twice")
-    return found
-
-
-def _assignment(text: str, several: bool = False) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals or not name.strip() or not value.strip():
-        raise ConfigError(f"--set: {text!r} is not of the form SETTING=VALUE{',VALUE' if several else ''}")
-    return name.strip(), [_value(part) for part in value.split(",")] if several else _value(value)
-
-
-def _value(text: str) -> Any:
-    """Return a number, true, false, or else the text itself."""
-    try:
-        return tomllib.loads(f"value = {' '.join(text.split())}")["value"]
-    except (ValueError, RecursionError):  # not TOML, or its reader gives up
-        return text.strip()
 
 
 def _console(out: str | None = None) -> Terminal:
@@ -340,6 +346,14 @@ def _end(error: BaseException) -> int:
 def _refuse(message: str) -> int:
     tell(message)
     return 2
+
+
+def _integer(option: str, text: str, base: int) -> int:
+    """Return a number given to an option; base 0 takes 0x and hexadecimal digits, too."""
+    try:
+        return int(text, base)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no number", param_hint=option) from None
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:

@@ -1,15 +1,20 @@
 """Comparing machines on one trace: `compare`, and the `Comparison` it returns."""
 
 import functools
+import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from analysis import cautions, files, runs, tables
-from analysis.metrics import accesses, accounts_frame, headline
+from analysis import cautions, files, replicates, runs, tables, terms, verdicts
+from analysis.metrics import accesses, account_rows, accounts_frame, headline, overheads_frame
+from analysis.overhead import FIGURES
+from analysis.points import DEPENDENT, Point, Runner, bounds
+from analysis.verdicts import Verdict
 from hwmodel.arguments import machines_of
-from hwmodel.machine import ConfigError, Machine
+from hwmodel.config import Scalar
+from hwmodel.machine import DEVICE, PRIMARY, Machine
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,20 +22,27 @@ if TYPE_CHECKING:
     from hwmodel.measure.result import Result
     from hwmodel.trace import Trace
 
-PRIMARY = ("clock.", "engine.", "cpu.", "memory.", "kernel.")
-"""Prefixes of the settings that are equal in a fair comparison."""
-
 
 def compare(
     machines: Mapping[str, Machine | str] | Iterable[Machine | str] | Machine | str,
     trace: "Trace | str",
     same_primary: str | Machine | None = None,
+    same_device: str | Machine | None = None,
+    as_built: bool = False,
+    settings: Mapping[str, Scalar] | None = None,
     share: float = 0.5,
     unit: str = "line",
     bytes: int = 8,
+    seeds: Iterable[int] | None = None,
+    warmup: int | float = 0,
+    vary_latency: bool = False,
+    threads: int = 2,
     progress: bool | None = None,
 ) -> "Comparison":
-    """Run several machines on one trace.
+    """Run several machines on one trace, on equal terms: one primary MMU and one device.
+
+    Each machine runs with the device's window, then with dependent accesses, one in flight. Beside it runs its bound, whose translation is
+    free (`analysis.overhead`): what the machine takes longer is what is compared.
 
     Parameters
     ----------
@@ -40,14 +52,30 @@ def compare(
     trace : Trace or str
         The trace that they run; or the name of a shipped recording or of a file. If it has no device agent, machines that
         can have engines get an offloaded copy (`workloads.offload`), and the comparison says so.
-    same_primary : str or Machine, optional
-        Give every machine the clock, CPUs, memory and kernel of this one; a string names one of `machines`.
+    same_primary, same_device : str or Machine, optional
+        Whose clock, CPUs, memory and kernel, and whose device, every machine gets: one of `machines` by its name, a preset, a
+        part of presets or a file. By default those of the first machine, and the device "coprocessor". What the user has set on
+        a machine stays.
+    as_built : bool
+        Keep each machine's own, where no name is given.
+    settings : mapping of str to value, optional
+        What every machine gets that has such a setting, whatever the rest says: ``{"device.latency_ns": 88}``.
     share : float
         Part of the data accesses that an engine gets if the trace has to be offloaded.
     unit, bytes
         What an access of that engine stands for, as `workloads.offload` says.
+    seeds : iterable of int, optional
+        Whole numbers: everything once for each, and figures of the overhead get intervals. Random is what an engine gets of a trace
+        that has to be offloaded.
+    warmup : int or float
+        Records, or (a float) the share of them, that run before anything is counted, as `hwmodel.simulate` takes it.
+    vary_latency : bool
+        Run machines with dependent accesses also at the ends of the range of `device.latency_ns`: a verdict that flips there says so.
+        That takes twice as long.
+    threads : int
+        Runs at the same time.
     progress : bool, optional
-        Show progress bars; by default as `hwmodel.simulate` decides.
+        Show a progress bar; by default on a terminal or in a notebook.
 
     Returns
     -------
@@ -56,31 +84,25 @@ def compare(
     Raises
     ------
     ConfigError
-        If names repeat, `same_primary` is unknown, or a machine can't run the trace. No machine has run then.
+        If names repeat or are unknown, or a machine can't run the trace. No machine has run then.
     TraceError
         If the trace is invalid.
     """
     trace = runs.trace_of(trace)
-    named, base = equal_terms(machines_of(machines), same_primary)
-    plain, shared, note = runs.offloaded(trace, named.values(), share, unit, bytes)
-    notes = [f"Clock, CPUs, memory and kernel of {base} on every machine."] if base else []
-    notes += [note] if note else []
-    results = {
-        name: runs.simulate(machine, shared if machine.has_engines else plain, progress)
-        for name, machine in named.items()
-    }
-    return Comparison(results, tuple(notes))
+    named, notes = terms.on_equal_terms(machines_of(machines), terms.Terms(same_primary, same_device, as_built, settings or {}))
+    made = replicates.replicas(trace, named.values(), seeds, share=share, unit=unit, bytes=bytes)
+    notes += [*filter(None, [made[0].note]), *warmup_notes(warmup)]
+    with Runner(threads, runs.interactive() if progress is None else progress) as runner:
+        points = [pending.point() for pending in runner.begin(named, made, vary_latency, warmup=warmup)]
+    return Comparison.of(points, notes)
 
 
-def equal_terms(machines: dict[str, Machine], base: str | Machine | None) -> tuple[dict[str, Machine], str]:
-    """Return the machines with the primary MMU of `base`, and the name of `base`; unchanged without `base`."""
-    if base is None:
-        return machines, ""
-    if isinstance(base, str):
-        if base not in machines:
-            raise ConfigError(f"same_primary: {base!r} is none of {', '.join(machines)}")
-        base = machines[base]
-    return {name: machine.same_primary(base) for name, machine in machines.items()}, base.name
+def warmup_notes(warmup: int | float) -> list[str]:
+    """Return a sentence that says what is not counted; none if everything is, or if this is no number, which `simulate` refuses."""
+    if not warmup or not isinstance(warmup, int | float):
+        return []
+    first = f"{100 * warmup:g} %" if isinstance(warmup, float) else f"{warmup:,}"
+    return [f"The first {first} of the records are a warm-up, which is not counted."]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -90,37 +112,52 @@ class Comparison:
     Parameters
     ----------
     results : dict of str to Result
-        By the name each is shown under, in order.
+        By the name each is shown under, in order: of the machine's own window and the first seed.
     notes : tuple of str
         Changes made to machines or trace, a line each.
+    points : tuple of Point
+        Every machine in every window, with its bound and its overhead for each seed; without them there are no overheads.
     """
 
     results: dict[str, "Result"]
     notes: tuple[str, ...] = ()
+    points: tuple[Point, ...] = ()
+
+    @classmethod
+    def of(cls, points: Iterable[Point], notes: Iterable[str] = ()) -> "Comparison":
+        """Return the comparison that some points are."""
+        points = tuple(points)
+        return cls({point.machine: point.result for point in points if point.configured}, tuple(notes), points)
 
     @functools.cached_property
-    def table(self) -> "pd.DataFrame":
-        """Return one row for each machine.
+    def frame(self) -> "pd.DataFrame":
+        """Return one row for each machine and window, and for the bounds beside them.
 
         Returns
         -------
         DataFrame
-            Columns: design, kernel (its policy), clock_mhz, every metric of ``analysis.METRICS``, then where the cycles went:
-            ``engine.ACCOUNT_ns_per_access`` (of the device accesses), ``cpu.ACCOUNT_ns_per_access`` (of the CPUs').
-            ``attrs["configuration"]`` has the settings of each machine, ``attrs["trace"]`` the trace's info.
+            Columns: machine, window (accesses in flight; missing where a design has no such setting), configured (whether that is the
+            machine's own), design, kernel (its policy), clock_mhz; seeds, overhead_low, overhead_high (over the seeds) and every figure of
+            ``analysis.overhead.FIGURES`` (of the seed in the middle); every metric of ``analysis.METRICS``, then where the cycles went:
+            ``engine.ACCOUNT_ns_per_access`` (of the device accesses), ``cpu.ACCOUNT_ns_per_access`` (of the CPUs'); of the first seed.
         """
         import pandas as pd
 
-        rows = []
-        for result in self.results.values():
-            machine = result.machine
-            about = {"design": machine.design, "kernel": machine.get("kernel.policy"), "clock_mhz": machine.get("clock.mhz")}
-            rows.append(about | headline(result))
-        frame = pd.DataFrame(rows, pd.Index(list(self.results), name="machine"))
-        wide = self.accounts.assign(column=lambda a: a["side"] + "." + a["account"] + "_ns_per_access")
-        wide = wide.pivot(index="machine", columns="column", values="ns_per_access")
-        columns = list(dict.fromkeys(_in_order(self.accounts)))
-        frame = frame.join(wide.reindex(index=frame.index, columns=columns).fillna(0.0))
+        points = self.points or tuple(Point(name, None, True, result, None, {}) for name, result in self.results.items())
+        points += tuple(bounds(points))
+        frame = pd.DataFrame([{**_about(point), **_costs(point), **headline(point.result)} for point in points])
+        sides = pd.DataFrame([_by_column(point.result) for point in points]).fillna(0.0)
+        return frame.join(sides[sorted(sides.columns, key=lambda name: not name.startswith("engine."))])
+
+    @functools.cached_property
+    def table(self) -> "pd.DataFrame":
+        """Return one row for each machine, in its own window: the columns of `frame`, and the overhead with dependent accesses.
+
+        ``attrs["configuration"]`` has the settings of each machine, ``attrs["trace"]`` the trace's info.
+        """
+        own = self.frame[self.frame["configured"]].set_index("machine").loc[list(self.results)]
+        dependent = self.frame[self.frame["window"] == DEPENDENT].set_index("machine")["overhead_ns_per_access"]
+        frame = own.assign(dependent_overhead_ns_per_access=dependent.reindex(own.index))
         frame.attrs = {
             "configuration": {name: result.machine.flat() for name, result in self.results.items()},
             "trace": self._any.trace_info,
@@ -128,19 +165,44 @@ class Comparison:
         return frame
 
     @functools.cached_property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """Return what is to be said of each pair of machines that have an overhead."""
+        return tuple(verdicts.verdicts(self.points))
+
+    @functools.cached_property
+    def overheads(self) -> "pd.DataFrame":
+        """Return what the overheads consist of, tidy, of the first seed.
+
+        Returns
+        -------
+        DataFrame
+            Columns machine, window, configured, side, account, family, cycles (of the run, less those of the bound) and ns_per_access:
+            of the engines on both sides, so that all rows of a machine and a window add up to its overhead.
+        """
+        return overheads_frame(self.points)
+
+    @functools.cached_property
     def accounts(self) -> "pd.DataFrame":
         """Return where the cycles went, tidy: machine, side, account, waiting, cycles, ns, ns_per_access of that side."""
         return accounts_frame(self.results)
 
     @functools.cached_property
+    def phases(self) -> "pd.DataFrame":
+        """Return the phases of misses, where the design has some: ``Result.phases`` of each machine, below one another, by machine."""
+        import pandas as pd
+
+        frames = {name: result.phases() for name, result in self.results.items() if result.book.phases}
+        return pd.concat(frames, names=["machine"]) if frames else pd.DataFrame()
+
+    @functools.cached_property
     def differences(self) -> "pd.DataFrame":
-        """Return every setting of clock, engine, CPUs, memory and kernel in which the machines differ; a column for each machine."""
+        """Return every setting of the primary MMU and of the device in which those machines differ that have it."""
         import pandas as pd
 
         settings = {name: result.machine.flat() for name, result in self.results.items()}
-        names = dict.fromkeys(name for values in settings.values() for name in values if name.startswith(PRIMARY))
+        names = dict.fromkeys(name for values in settings.values() for name in values if name.startswith(PRIMARY + DEVICE))
         rows = {name: [values.get(name) for values in settings.values()] for name in names}
-        rows = {name: values for name, values in rows.items() if any(value != values[0] for value in values)}
+        rows = {name: values for name, values in rows.items() if len({value for value in values if value is not None}) > 1}
         frame = pd.DataFrame.from_dict(rows, orient="index", columns=list(settings), dtype=object)
         return frame.rename_axis(index="setting")
 
@@ -163,18 +225,22 @@ class Comparison:
         return f"{runs.title(self._any)}{part}: {size / 1e6:,.1f} M references{given}"
 
     def warnings(self) -> list[str]:
-        """Return what readers of the figures must know (`analysis.cautions`)."""
+        """Return what readers of the figures must know (`analysis.cautions`, `analysis.verdicts.basis`)."""
+        return ([verdicts.basis(self.points)] if self.verdicts else []) + self.cautions()
+
+    def cautions(self) -> list[str]:
+        """Return what must be said of the machines' figures (`analysis.cautions`)."""
         return [line for name, result in self.results.items() for line in cautions.of(name, result)]
 
     @property
     def sheet(self) -> tables.Sheet:
         """Return the contents of the tables for people."""
         return tables.Sheet(
-            list(self.results), self.subtitle, self.notes, self.warnings(), self.table, self.accounts, self.differences
+            list(self.results), self.subtitle, self.notes, self.warnings(), self.table, self.accounts, self.differences, self.verdicts
         )
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write `table`, complete or not at all."""
+        """Write `frame`, complete or not at all."""
         files.write_all({path: self._csv})
 
     def to_markdown(self, path: str | os.PathLike[str] | None = None) -> str:
@@ -194,7 +260,19 @@ class Comparison:
         """
         from analysis import plots
 
-        return plots.draw_both(self.accounts, self.results, self.subtitle)
+        return plots.draw_both({"": self.points}, self.results, self.subtitle)
+
+    def plot_phases(self) -> Any:
+        """Draw what misses wait for that need software: bars by percentile, for each machine whose design has phases.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            A notebook shows it; ``savefig`` writes it.
+        """
+        from analysis import plots
+
+        return plots.draw_phases(self.results, self.subtitle)
 
     def save(self, out: str | os.PathLike[str]) -> list[str]:
         """Write the tables and the pictures into a folder.
@@ -211,7 +289,7 @@ class Comparison:
         """
         from analysis import plots
 
-        costs = plots.draw_costs(self.accounts, list(self.results), self.subtitle)
+        costs = plots.draw_overheads({"": self.points}, self.subtitle)
         latencies = plots.draw_latencies(self.results, self.subtitle)
         writers = {
             "compare.csv": self._csv,
@@ -230,11 +308,22 @@ class Comparison:
         return next(iter(self.results.values()))
 
     def _csv(self, target: Any) -> None:
-        files.csv(target, self.table, float_format="%.10g")
+        files.csv(target, self.frame, index=False, float_format="%.10g")
 
 
-def _in_order(accounts: "pd.DataFrame") -> list[str]:
-    """Return the columns of the accounts: the engine's, then the CPUs', each in the order in which they first come."""
-    present = dict.fromkeys(zip(accounts["side"], accounts["account"], strict=True))
-    return [f"{side}.{account}_ns_per_access" for wanted in ("engine", "cpu") for side, account in present if side == wanted]
+def _about(point: Point) -> dict[str, Any]:
+    machine = point.result.machine
+    kind = {"design": machine.design, "kernel": machine.get("kernel.policy"), "clock_mhz": machine.get("clock.mhz")}
+    return {"machine": point.machine, "window": point.window, "configured": point.configured, **kind}
 
+
+def _costs(point: Point) -> dict[str, float]:
+    """Return what translation costs, NaN where that is not known."""
+    found, typical = point.per_access, point.typical
+    low, high = (found.low, found.high) if found else (math.nan, math.nan)
+    figures = {figure.name: figure.value(typical) if typical else math.nan for figure in FIGURES}
+    return {"seeds": len(point.overheads), "overhead_low": low, "overhead_high": high, **figures}
+
+
+def _by_column(result: "Result") -> dict[str, float]:
+    return {f"{row['side']}.{row['account']}_ns_per_access": row["ns_per_access"] for row in account_rows("", result)}

@@ -31,7 +31,7 @@ class Inspection:
         A row for each kind of operation: the number of operations, and of 4 KiB pages that they are on (0 if they have no range).
     reuse : DataFrame
         For TLBs of `entries`, the misses per reference of every agent (a column for each agent number) and of `all` together.
-        Each agent has a fully associative LRU TLB of its own, of 4 KiB pages, for its fetches and data.
+        Each agent has two fully associative LRU TLBs of its own, of 4 KiB pages: one for its data, one for its fetches.
     footprint : Footprint
         The figures that the tables are made from, and those of the picture.
     """
@@ -84,8 +84,8 @@ def inspect(trace: "Trace | str", picture: bool = True) -> Inspection:
 def _reuse(footprint: "Footprint") -> "pd.DataFrame":
     import pandas as pd
 
-    misses = np.array([reuse.misses(SIZES) for reuse in footprint.reuse])
-    references = np.array([reuse.cold + int(reuse.histogram.sum()) for reuse in footprint.reuse])
+    misses = np.array([sum(stream.misses(SIZES) for stream in streams) for streams in footprint.reuse])
+    references = np.array([sum(stream.references for stream in streams) for streams in footprint.reuse])
     frame = pd.DataFrame({"entries": SIZES})
     for number, (missed, count) in enumerate(zip(misses, references, strict=True)):
         frame[number] = missed / count if count else np.nan

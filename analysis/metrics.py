@@ -1,5 +1,6 @@
 """The figures by which machines are compared, each with a unit and a written definition."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from hwmodel.core import ledger
 if TYPE_CHECKING:
     import pandas as pd
 
+    from analysis.points import Point
     from hwmodel.measure.result import Result
 
 SIDES = {"engine": ("device", "device.accesses"), "cpu": ("cpu", "cpu.accesses")}
@@ -90,6 +92,10 @@ def _elapsed(unit: str) -> Callable[["Result"], float]:
     return lambda result: _ratio(result.cycles, accesses(result)) * _scale(result, unit)
 
 
+def _serving(result: "Result") -> float:
+    return 100 * max((part.serving_share for part in result.shares.values() if part.role == "cpu"), default=0.0)
+
+
 def _fault(percent: float) -> Callable[["Result"], float]:
     return lambda result: result.latency("fault").ns.percentile(percent)
 
@@ -144,6 +150,10 @@ METRICS = (
     Metric(
         "traps", "interrupts or VM exits", _SOFTWARE, "GRU interrupts, EPT violations", _counted(ledger.TRAP)
     ),
+    Metric(
+        "serving_percent", "busiest server's time for engines, %", _SOFTWARE,
+        "time that a CPU works for engines' requests, as a share of the run; of the CPU with the most of it", _serving,
+    ),
     Metric("fault_p50_ns", "resolution p50, ns", _SOFTWARE, "median latency of such a miss", _fault(50)),
     Metric("fault_p99_ns", "resolution p99, ns", _SOFTWARE, "99th percentile of the same", _fault(99)),
     Metric("fault_max_ns", "resolution max, ns", _SOFTWARE, "the longest", lambda r: r.latency("fault").ns.max),
@@ -192,7 +202,6 @@ def account_rows(machine: str, result: "Result") -> Iterable[dict[str, Any]]:
                     "side": side,
                     "account": account,
                     "family": about.family,
-                    "shade": result.book.of_family(about.family).index(account),
                     "waiting": about.family == ledger.WAITING,
                     "cycles": cycles,
                     "ns": cycles * result.ns_per_cycle,
@@ -211,11 +220,45 @@ def accounts_frame(results: dict[str, "Result"]) -> "pd.DataFrame":
     Returns
     -------
     DataFrame
-        Columns machine, side ("engine", "cpu"), account, family, shade (its place in the
-        family), waiting, cycles, ns, ns_per_access (of that side).
+        Columns machine, side ("engine", "cpu"), account, family, waiting, cycles, ns, ns_per_access (of that side).
     """
     import pandas as pd
 
-    columns = ["machine", "side", "account", "family", "shade", "waiting", "cycles", "ns", "ns_per_access"]
+    columns = ["machine", "side", "account", "family", "waiting", "cycles", "ns", "ns_per_access"]
     rows = [row for name, result in results.items() for row in account_rows(name, result)]
     return pd.DataFrame(rows, columns=columns)
+
+
+def overheads_frame(points: "Iterable[Point]") -> "pd.DataFrame":
+    """Return what overheads consist of, as `Comparison.overheads` says: accounts of runs, less those of their bounds."""
+    import pandas as pd
+
+    columns = ["machine", "window", "configured", "side", "account", "family", "cycles", "ns_per_access"]
+    rows = [row for point in points if point.bound is not None for row in _overhead_rows(point, point.bound)]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _overhead_rows(point: "Point", bound: "Result") -> Iterable[dict[str, Any]]:
+    result, number = point.result, accesses(point.result, "engine")
+    families = {name: about.family for book in (result.book, bound.book) for name, about in book.accounts.items()}
+    for side, account in itertools.product(SIDES, families):
+        mine, free = (_on_side(run, account, side) for run in (result, bound))
+        if families[account] != ledger.WAITING and mine != free:
+            yield {
+                "machine": point.machine,
+                "window": point.window,
+                "configured": point.configured,
+                "side": side,
+                "account": account,
+                "family": families[account],
+                "cycles": mine - free,
+                "ns_per_access": _ratio(mine - free, number) * result.ns_per_cycle,
+            }
+
+
+def _on_side(result: "Result", account: str, side: str) -> int:
+    """Return the cycles of an account, of the engines or of all others, threads of the kernel included; 0 without that account."""
+    if account not in result.book.accounts:
+        return 0
+    engines = result.ledger.total(account, "device")
+    return engines if side == "engine" else result.ledger[account] - engines

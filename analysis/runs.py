@@ -3,19 +3,20 @@
 import functools
 import os
 import sys
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from analysis.terminal import tell
 from hwmodel.machine import ConfigError, Machine
 
 if TYPE_CHECKING:
     from hwmodel.measure.result import Result
+    from hwmodel.regions import Named
     from hwmodel.trace import Trace
 
 
 def offloaded(
-    trace: "Trace", machines: Iterable[Machine], share: float, unit: str = "line", bytes: int = 8
+    trace: "Trace", machines: Iterable[Machine], share: float = 0.5, unit: str = "line", bytes: int = 8, seed: int = 0
 ) -> "tuple[Trace, Trace, str]":
     """Return the trace for machines without engines, the one for machines with engines, and a note on what engines do.
 
@@ -27,7 +28,7 @@ def offloaded(
         The machines that will run.
     share : float
         Part of the data accesses that an engine gets if the trace has no device agent.
-    unit, bytes
+    unit, bytes, seed
         Of `workloads.offload`, in the same case.
 
     Returns
@@ -54,7 +55,7 @@ def offloaded(
     if any(agent.role == "device" for agent in trace.agents) or not able:
         shared, notes = trace, []
     else:
-        shared = offload(trace, share, unit=unit, bytes=bytes)  # type: ignore[arg-type]  # checked: one of the words
+        shared = offload(trace, share, seed=seed, unit=unit, bytes=bytes)  # type: ignore[arg-type]  # checked: one of the words
         percent = f"{100 * share:g} %"
         notes = [f"The trace has no device agent: an engine gets {percent} of the data accesses on {', '.join(able)}."]
     plain = trace
@@ -81,12 +82,22 @@ def trace_of(given: "Trace | str") -> "Trace":
     return trace_of(given)
 
 
-def simulate(machine: Machine, trace: "Trace", progress: bool | None = None) -> "Result":
-    """Run one machine with `hwmodel.simulate`, imported only when needed because it loads the kernels."""
+def simulate(machine: Machine, trace: "Trace", progress: bool | None = None, **parts: Any) -> "Result":
+    """Run one machine with `hwmodel.simulate`, imported only when needed because it loads the kernels; `parts`: its warmup and regions."""
     from hwmodel.simulate import simulate
 
     announce_compilation(machine.design)
-    return simulate(machine, trace, progress=progress)
+    return simulate(machine, trace, progress=progress, **parts)
+
+
+def parts(traces: "Iterable[Trace]", warmup: int | float, regions: "Named | None") -> dict[str, Any]:
+    """Return the parts of runs as `simulate` takes them, nothing for runs in one part; bad ones are refused before anything runs."""
+    from hwmodel.regions import regions_of
+
+    named = regions if regions is None or isinstance(regions, Mapping) else list(regions)
+    for trace in traces:
+        regions_of(trace, warmup, named)
+    return {name: value for name, value in {"warmup": warmup, "regions": named}.items() if value}
 
 
 @functools.cache

@@ -1,17 +1,22 @@
 """Tables of a comparison for people: metrics as rows, machines as columns."""
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from analysis.metrics import METRICS, SIDES
 from analysis.outside import markdown as shown
+from analysis.overhead import FIGURES
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from analysis.verdicts import Verdict
+
 SIDE_TITLES = {"engine": "Engine, ns per device access", "cpu": "CPUs, ns per CPU access"}
 NOTHING = "–"
+OVERHEAD = "What translation costs"
+DEPENDENT_TITLE = "the same with dependent accesses, ns"
 
 
 class Sheet(NamedTuple):
@@ -27,6 +32,8 @@ class Sheet(NamedTuple):
         Changes made to machines or trace; warnings for readers of the figures. A line each.
     table, accounts, differences : DataFrame
         As `Comparison` describes them.
+    verdicts : sequence of Verdict
+        One for each pair of machines that have an overhead.
     """
 
     names: list[str]
@@ -36,6 +43,7 @@ class Sheet(NamedTuple):
     table: "pd.DataFrame"
     accounts: "pd.DataFrame"
     differences: "pd.DataFrame"
+    verdicts: "Sequence[Verdict]" = ()
 
 
 def cell(value: Any) -> str:
@@ -58,6 +66,13 @@ def metric_rows(sheet: Sheet) -> Iterator[tuple[str, str, list[str]]]:
     yield "Machine", "design", [str(value) for value in table["design"]]
     yield "Machine", "kernel", [f"{policy} rules" for policy in table["kernel"]]
     yield "Machine", "clock, MHz", [cell(value) for value in table["clock_mhz"].tolist()]
+    if table["seeds"].any():
+        for figure in FIGURES:
+            yield OVERHEAD, figure.title, [cell(value) for value in table[figure.name].tolist()]
+        if table["seeds"].max() > 1:
+            ends = zip(table["overhead_low"].tolist(), table["overhead_high"].tolist(), strict=True)
+            yield OVERHEAD, f"over {table['seeds'].max()} seeds, ns", [f"{cell(low)} to {cell(high)}" for low, high in ends]
+        yield OVERHEAD, DEPENDENT_TITLE, [cell(value) for value in table["dependent_overhead_ns_per_access"].tolist()]
     for metric in METRICS:
         yield metric.group, metric.title, [cell(value) for value in table[metric.name].tolist()]
 
@@ -78,19 +93,35 @@ def markdown(sheet: Sheet, pictures: bool = False) -> str:
     """Return the whole comparison as a Markdown page; `pictures` adds links to costs.png and latency.png in the same folder."""
     names = sheet.names
     parts = [f"# {' against '.join(map(shown, names))}", shown(sheet.subtitle)]
+    parts.append("\n".join(f"- {shown(line)}" for line in verdict_lines(sheet.verdicts)))
     parts.append("\n".join(f"- {shown(note)}" for note in (*sheet.notes, *sheet.warnings)))
     parts.append(_grouped(sheet, names))
     if pictures:
-        parts.append("![Where the time goes](costs.png)")
+        parts.append("![What translation costs, and where](costs.png)")
         parts.append("![How long a miss takes that needs software](latency.png)")
     parts.append("## Where the cycles went")
     for side in SIDES:
         rows = list(account_rows(sheet, side))
         if rows:
-            parts += [f"### {SIDE_TITLES[side]}", _table(["account", *names], [[name, *cells] for name, cells in rows])]
-    parts += ["## Settings of clock, CPUs, memory and kernel that differ", _differences(sheet.differences)]
-    parts += ["## What is measured", "\n".join(f"- **{m.title}**: {m.definition}" for m in METRICS)]
+            parts += [f"### {SIDE_TITLES[side]}", pipe(["account", *names], [[name, *cells] for name, cells in rows])]
+    parts += ["## Settings of clock, CPUs, memory, kernel and device that differ", _differences(sheet.differences)]
+    parts.append(definitions())
+    return page(parts)
+
+
+def definitions() -> str:
+    """Return the definitions of overheads and metrics as Markdown."""
+    return "## What is measured\n\n" + "\n".join(f"- **{one.title}**: {one.definition}" for one in (*FIGURES, *METRICS))
+
+
+def page(parts: Iterable[str]) -> str:
+    """Return parts of a Markdown page as one text; empty ones are left out."""
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def verdict_lines(verdicts: "Iterable[Verdict]") -> list[str]:
+    """Return a line for each verdict: the pair, what is to be said of it."""
+    return [f"{verdict.first} or {verdict.second}: {verdict}." for verdict in verdicts]
 
 
 def _grouped(sheet: Sheet, names: list[str]) -> str:
@@ -100,17 +131,17 @@ def _grouped(sheet: Sheet, names: list[str]) -> str:
             rows.append([group, *[""] * len(names)])
             last = group
         rows.append([title, *cells])
-    return _table(["", *names], rows, bold={row[0] for row in metric_rows(sheet)})
+    return pipe(["", *names], rows, bold={row[0] for row in metric_rows(sheet)})
 
 
 def _differences(frame: "pd.DataFrame") -> str:
     if frame.empty:
         return "None."
     rows = [[setting, *map(cell, values)] for setting, *values in frame.itertuples()]
-    return _table(["setting", *frame.columns], rows)
+    return pipe(["setting", *frame.columns], rows)
 
 
-def _table(header: list[str], rows: list[list[str]], bold: Collection[str] = ()) -> str:
+def pipe(header: list[str], rows: list[list[str]], bold: Collection[str] = ()) -> str:
     """Return a Markdown table; first cells that are in `bold` are in bold."""
     from tabulate import tabulate
 

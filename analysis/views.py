@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from analysis import tables
+from analysis import studytables, tables
+from analysis.overhead import FIGURES
 from analysis.terminal import Terminal
 from hwmodel.machine import Machine
 
@@ -16,10 +17,13 @@ if TYPE_CHECKING:
     from analysis.comparison import Comparison
     from analysis.inspection import Inspection
     from analysis.replay import Replay
+    from analysis.study import Study
     from hwmodel.trace import Trace
 
 SWEEP = ("ns_per_access", "device_ns_per_access", "device_miss_rate_percent", "fault_p50_ns", "fault_p99_ns", "traps")
 """Metrics that a sweep prints; its file has all."""
+MOST = 7
+"""Columns that a sweep prints beside its settings, at the most: more would be cut."""
 TLBS = (16, 64, 256, 1024, 4096)
 """TLB sizes whose misses an inspection prints; its picture has more."""
 FACTS = 100
@@ -31,6 +35,8 @@ def show_comparison(console: Terminal, comparison: "Comparison") -> None:
     sheet = comparison.sheet
     names = sheet.names
     console.print(sheet.subtitle, style="bold")
+    for line in tables.verdict_lines(sheet.verdicts):
+        console.print(line)
     table = _table("", names)
     for group, metrics in itertools.groupby(tables.metric_rows(sheet), key=lambda row: row[0]):
         table.add_row(group, style="bold")
@@ -46,16 +52,44 @@ def show_comparison(console: Terminal, comparison: "Comparison") -> None:
     if differing:
         _show(console, "Settings that differ", names, differing)
     elif len(names) > 1:
-        console.print("Clock, CPUs, memory and kernel are the same on all machines.")
+        console.print("Clock, CPUs, memory, kernel and device are the same on all machines.")
     for note in sheet.notes:
         console.print(note)
     for warning in sheet.warnings:
         console.print(warning, style="yellow")
 
 
+def show_study(console: Terminal, study: "Study") -> None:
+    """Print for each line-up what translation costs on every workload, and the verdicts."""
+    for name, line_up in study.line_ups.items():
+        console.print()
+        for note in studytables.notes(line_up):
+            console.print(note, style="dim")
+        names = studytables.machines(line_up)
+        table = _table(f"{name}, ns per access", [*names, *[f"({machine})" for machine in names]])
+        for workload, cells in studytables.overhead_rows(line_up):
+            table.add_row(f"  {workload}", *cells)
+        console.print(table)
+        verdicts = Table(box=None, pad_edge=False)
+        for column in ("pair", "workload", "verdict"):
+            verdicts.add_column(column, style="bold" if column == "pair" else "", overflow="fold")
+        last = ""
+        for pair, workload, verdict in studytables.verdict_rows(line_up):
+            verdicts.add_row(pair if pair != last else "", workload, verdict)
+            last = pair
+        console.print()
+        console.print(verdicts)
+        console.print()
+        for line in studytables.summary(line_up):
+            console.print(line, style="bold")
+    console.print()
+    console.print(f"In brackets: dependent accesses, {studytables.DEPENDENT}. {studytables.basis_of(study.line_ups)}")
+
+
 def show_sweep(console: Terminal, frame: "pd.DataFrame") -> None:
     """Print a sweep's settings and main metrics."""
-    columns = [*frame.attrs["swept"], *SWEEP]
+    asked = ("seed", "region", *(figure.name for figure in FIGURES))
+    columns = [*frame.attrs["swept"], *[*(name for name in asked if name in frame), *SWEEP][:MOST]]
     table = Table(box=None, pad_edge=False)
     for column in columns:
         table.add_column(column.replace("_", " "), justify="right")
@@ -90,7 +124,7 @@ def show_inspection(console: Terminal, inspection: "Inspection") -> None:
         _show(console, "Operations", ["count", "pages"], rows)
     reuse = inspection.reuse.set_index("entries")["all"].loc[list(TLBS)]
     rows = [(f"{size:,} entries", [f"{100 * misses:.4g} %"]) for size, misses in reuse.items()]
-    _show(console, "Fully associative LRU TLB for each agent", ["misses per reference"], rows)
+    _show(console, "Fully associative LRU TLBs of each agent, for data and for fetches", ["misses per reference"], rows)
     console.print()
     _show_origin(console, inspection.footprint.trace)
 

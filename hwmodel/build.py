@@ -69,17 +69,20 @@ def build(machine: Any, design: ModuleType, agents: tuple[Agent, ...], capacity:
         ctl=np.zeros(1, t.CTL), costs=cost_row(t.COSTS, costs), policy=policy_row(machine.get("kernel.policy")),
         due=np.full(rows, NEVER, I64), rows=np.zeros(rows, t.ROW),
         **{name: np.zeros(rows, columns) for name, columns in OF_ROWS.items()},
-        queue=np.zeros(1, t.QUEUED), ledger=np.zeros((n, len(book.accounts)), I64), counts=np.zeros((n, len(book.counters)), I64),
-        hists=np.zeros((len(book.latencies), HEAD + BUCKETS), I64), spaces=np.zeros(spaces, t.SPACE),
-        vmas=np.zeros(size["vmas"], t.VMA), nodes=np.zeros((max(size["nodes"], 2 * spaces), 512), I64),
+        queue=np.zeros(1, t.QUEUED), ledger=np.zeros((n, len(book.accounts)), I64),
+        serving=np.zeros((n, len(book.accounts)), I64), counts=np.zeros((n, len(book.counters)), I64),
+        hists=np.zeros((len(book.latencies), HEAD + BUCKETS), I64), spent=np.zeros((rows, len(book.phases)), I64),
+        phases=np.zeros((len(book.paths) * len(book.phases), HEAD + BUCKETS), I64),
+        shares=np.zeros((len(book.paths), BUCKETS, len(book.phases)), I64), stalls=np.array([p.account for p in book.phases.values()], I64),
+        spaces=np.zeros(spaces, t.SPACE), vmas=np.zeros(size["vmas"], t.VMA), nodes=np.zeros((max(size["nodes"], 2 * spaces), 512), I64),
         frames=np.zeros(size["frames"], t.FRAME), links=np.zeros(size["links"], t.LINK), entries=np.zeros(size["entries"], t.ENTRY),
         banks=banks, ways=ways, locks=np.zeros(spaces + design.lock_count(spaces, engines), t.LOCKROW), pending=np.zeros((n, rows), I64),
         flights=np.zeros((max(engines, 1), max(outstanding, 1)), I64), files=np.full(1, -1, I64),
     )  # fmt: skip
     ctl = m.ctl[0]
-    ctl.cpus, ctl.engines, ctl.agents, ctl.outstanding, ctl.spaces = cpus, cpus + engines, n, outstanding, spaces
+    ctl.cpus, ctl.engines, ctl.agents, ctl.spaces = cpus, cpus + engines, n, spaces
+    ctl.window = ctl.outstanding = outstanding
     set_control(machine, m, costs)
-    ctl.window = outstanding if "device_latency" in costs else 0
     m.flights[:], m.devices["last"] = -ctl.latency, -ctl.interval
     m.locks["writer"] = -1
     set_rows(machine, m, agents, row_of)
@@ -99,7 +102,8 @@ def set_control(machine: Any, m: Machine, costs: Mapping[str, int]) -> None:
     ctl.node_free = ctl.frame_free = ctl.block_free = ctl.link_free = ctl.entry_free = -1
     ctl.frame_limit = ctl.free = machine.get("memory.size_mib") * 256
     ctl.reclaimer = -1
-    ctl.latency, ctl.interval = costs.get("device_latency", 0), costs.get("device_interval", 0)
+    if ctl.window:
+        ctl.latency, ctl.interval = costs["device_latency"], costs["device_interval"]
     ctl.thp, ctl.fault_around = THP[machine.get("kernel.thp")], machine.get("kernel.fault_around_pages")
     ctl.gather_pages, ctl.ceiling = machine.get("kernel.gather_pages"), machine.get("kernel.flush_ceiling_pages")
     ctl.stack_limit, ctl.stack_guard = machine.get("kernel.stack_limit_mib") * 256, machine.get("kernel.stack_guard_pages")
@@ -114,7 +118,7 @@ def set_rows(machine: Any, m: Machine, agents: tuple[Agent, ...], row_of: np.nda
         row.role = t.CPU if r < ctl.cpus else t.ENGINE if r < ctl.engines else t.KERNEL if r < ctl.agents else t.REQUEST
         row.agent = r if r < ctl.agents else ctl.cpus + (r - ctl.agents) // ctl.outstanding
         row.cpu, row.group, row.socket, row.unused = r, r, r // ctl.per_socket, 1
-        row.banks, row.access_cost = 1 + r * CPU_BANKS, ctl.interval if ctl.window and r >= ctl.cpus else m.costs[0].access
+        row.banks = 1 + r * CPU_BANKS
         row.phase, row.block, row.loads = IDLE_PHASE[row.role], NEVER, row.role == t.CPU
         if row.role == t.KERNEL:
             row.space, row.blocked, row.wait_account, row.wait_until = -1, 1, IDLE, NEVER

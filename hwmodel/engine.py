@@ -1,6 +1,6 @@
 """The loop: the row with the smallest (due, id) acts, and takes private steps ahead; notices are delivered at one site."""
 
-from hwmodel.core import device, order
+from hwmodel.core import clock, device, order
 from hwmodel.core.ledger import IDLE, ORDER_WAIT, WORK, account, latency
 from hwmodel.core.queue import next_record
 from hwmodel.core.tables import (
@@ -35,9 +35,8 @@ from hwmodel.jit import part, routine
 from hwmodel.op import COMPUTE, CONTINUES, FETCH, SYSCALL
 from hwmodel.primary import access, fault, memory, notify, shootdown, split, syscalls
 
-FINISHED, NEED_INPUT, NEED_ROOM, DEADLOCK, EXHAUSTED, TOO_LATE = range(6)
+FINISHED, NEED_INPUT, NEED_ROOM, DEADLOCK, EXHAUSTED, TOO_LATE, PART_ENDS = range(7)
 INSTRUCTION = account("instruction", WORK, "instructions: gaps, COMPUTE records, fetches")
-ACCESS, DEVICE_ACCESSES, DEVICE_HITS, DEVICE_MISSES = device.ACCESS, device.ACCESSES, device.HITS, device.MISSES
 FAULT_TIME = latency("fault", "resolution of a secondary miss that needed software, first miss to the access, retries included")
 
 
@@ -77,6 +76,8 @@ def drive(m, dev, translate, request, may_act, advance, deliver):
             memory.serve(m)
         if ctl.exhausted:
             return EXHAUSTED
+        if ctl.edge:
+            return PART_ENDS
         if row.clock >= ctl.latest or m.rows[row.cpu].busy_until >= ctl.latest:
             return TOO_LATE
 
@@ -109,9 +110,18 @@ def horizon(m, i):
 @part
 def ahead(m, dev, i, limit, translate):
     """Take row i's private steps until `limit`: gaps, computation, system calls, and hits in its TLBs."""
-    row, ctl, costs = m.rows[i], m.ctl[0], m.costs[0]
+    if m.rows[i].role == CPU:
+        take_records(m, dev, i, limit, cpu_access, translate)
+    elif not device.is_stopped(m, i):
+        take_records(m, dev, i, limit, engine_access, translate)
+
+
+@part
+def take_records(m, dev, i, limit, take_access, translate):
+    """Take the private steps of row i's records until `limit`; `take_access` takes those of an access, as a CPU or as an engine."""
+    row, ctl = m.rows[i], m.ctl[0]
     space, gate = m.spaces[row.space], (row.block + 1) << ctl.shift
-    now, is_cpu, until, windowed = row.clock, row.role == CPU, 0, order.is_windowed(m, i)
+    now, until = row.clock, 0
     while row.head < row.tail and row.want == 0:
         op = m.queue[row.head]
         if op.index >= gate or now >= limit:
@@ -125,21 +135,8 @@ def ahead(m, dev, i, limit, translate):
         if op.epoch > space.epoch or not space.born:
             break
         if kind <= FETCH:
-            vpn = op.address >> 12
-            if windowed:
-                until = device.next_issue(m, i, now, limit)
-                if until >= limit:
-                    break
-                now = until
-            found = access.look_up(m, i, kind, vpn, op.kind & CONTINUES != 0) if is_cpu else translate(m, dev, i, kind, vpn, now)
-            if found == access.HIT:
-                now = device.take_hits(m, i, limit, now) if windowed else take_hits(m, i, is_cpu, kind == FETCH, limit, now)
-            elif found == access.REFILLED:
-                now += costs.stlb_hit
-                m.ledger[i, access.STLB_TIME] += costs.stlb_hit
-            else:
-                if row.want == 0:
-                    row.want = WALK  # for an engine: `request` knows which work is pending
+            now, until = take_access(m, dev, i, op, limit, now, translate)
+            if until > now:
                 break
         elif kind == COMPUTE or kind == SYSCALL:
             now = take_computation(m, i, kind, now)
@@ -147,6 +144,43 @@ def ahead(m, dev, i, limit, translate):
             break
     row.clock = now
     m.due[i] = max(now, until)
+
+
+@part
+def cpu_access(m, dev, i, op, limit, now, translate):
+    """Look CPU i's head access up; return the time after what that allows, twice."""
+    kind = op.kind & ~CONTINUES
+    found = access.look_up(m, i, kind, op.address >> 12, op.kind & CONTINUES != 0)
+    if found == access.HIT:
+        now = take_hits(m, i, kind == FETCH, limit, now)
+    elif found == access.REFILLED:
+        now = refilled(m, i, now)
+    else:
+        m.rows[i].want = max(m.rows[i].want, WALK)  # the look-up may know better
+    return now, now
+
+
+@part
+def engine_access(m, dev, i, op, limit, now, translate):
+    """Issue engine i's head access; return the time after what was issued, and when the next can be if that is not before `limit`."""
+    at = device.next_issue(m, i, now, limit)
+    if at >= limit:
+        return now, at
+    found = translate(m, dev, i, op.kind & ~CONTINUES, op.address >> 12, at)
+    if found == access.HIT:
+        at = device.take_hits(m, i, limit, at)
+    elif found == access.REFILLED:
+        at = refilled(m, i, at)
+    else:
+        m.rows[i].want = WALK  # `request` knows which work it is
+    return at, at
+
+
+@part
+def refilled(m, i, now):
+    """Book the look-up of row i's second level, which has refilled the first; return the time after it."""
+    m.ledger[i, access.STLB_TIME] += m.costs[0].stlb_hit
+    return now + m.costs[0].stlb_hit
 
 
 @part
@@ -158,17 +192,18 @@ def take_gap(m, i, now):
 
 
 @part
-def take_hits(m, i, is_cpu, fetch, limit, now):
-    """Take the accesses of row i's record, whose page was just hit, that begin before `limit`; return the time after them."""
+def take_hits(m, i, fetch, limit, now):
+    """Take the accesses of CPU i's record, whose page was just hit, that begin before `limit`; return the time after them."""
     row, costs = m.rows[i], m.costs[0]
     op = m.queue[row.head]
-    cost = costs.instruction if fetch else row.access_cost
+    cost = costs.instruction if fetch else costs.access
     n = op.count - row.taken
     if n * cost > limit - now:  # a division costs more than the rest of a hit
         n = (limit - now + cost - 1) // cost
     now += n * cost
-    m.ledger[i, INSTRUCTION if fetch else ACCESS] += n * cost
-    count_hits(m, i, is_cpu, fetch, n - 1)
+    m.ledger[i, INSTRUCTION if fetch else device.ACCESS] += n * cost
+    m.counts[i, access.ACCESSES] += n - 1
+    m.counts[i, access.ITLB_HITS if fetch else access.DTLB_HITS] += n - 1
     row.taken += n
     row.retried = 0
     if row.taken == op.count:
@@ -187,18 +222,6 @@ def take_computation(m, i, kind, now):
     next_record(m, i)
     row.done_at = max(row.done_at, now + cost)
     return now + cost
-
-
-@part
-def count_hits(m, i, is_cpu, fetch, n):
-    """Count n further accesses of a run as hits on the page just hit."""
-    counts = m.counts[i]
-    if is_cpu:
-        counts[access.ACCESSES] += n
-        counts[access.ITLB_HITS if fetch else access.DTLB_HITS] += n
-    else:
-        counts[DEVICE_ACCESSES] += n
-        counts[DEVICE_HITS] += n
 
 
 @part
@@ -233,8 +256,10 @@ def chain(m, dev, i, may_act, advance, deliver):
     """Do one step of the chain that row i is in; a request asks its design first."""
     row = m.rows[i]
     phase = row.phase
-    if row.role == REQUEST and not may_act(m, dev, i):
-        return
+    if row.role == REQUEST:
+        clock.catch_up(m, i)
+        if not may_act(m, dev, i):
+            return
     if phase >= DESIGN or phase == ASLEEP:
         advance(m, dev, i)
     elif phase == NOTICE_ARRIVES:

@@ -3,7 +3,7 @@
 from hwmodel import op as t
 from hwmodel.byref import by_reference
 from hwmodel.core.order import opens
-from hwmodel.core.tables import HUGE, PFN, ZERO, A, D, P, W
+from hwmodel.core.tables import EDGE, HUGE, PFN, ZERO, A, D, P, W
 from hwmodel.engine import is_short
 from hwmodel.jit import entry, part
 from hwmodel.parts import radix
@@ -12,8 +12,10 @@ from hwmodel.primary.kinds import page_of
 
 
 @entry
-def feed(tables, queue, chunk, row_of):
+def feed(tables, queue, chunk, row_of, edges):
     """Move the agents' remaining records into `queue`, and append to each agent's part its records of a chunk of the trace.
+
+    Before a record at which a part of the run begins comes a SYNC of the same agent, which is no record of the trace.
 
     Parameters
     ----------
@@ -21,13 +23,18 @@ def feed(tables, queue, chunk, row_of):
     chunk : OP[n]
     row_of : int64[agent of the trace]
         The row that each agent has.
+    edges : int64[n]
+        Ascending: the records of the chunk at which parts of the run begin.
     """
     m = by_reference(tables)
-    ctl = m.ctl[0]
-    make_room(m, queue, chunk, row_of)
+    ctl, passed = m.ctl[0], 0
+    make_room(m, queue, chunk, row_of, edges)
     for k in range(chunk.size):
         op = chunk[k]
         row = m.rows[row_of[op.agent]]
+        while passed < edges.size and edges[passed] == k:
+            passed += 1
+            put_edge(m, queue, row)
         q, space, kind = queue[row.tail], m.spaces[row.space], op.kind & ~t.CONTINUES
         q.kind, q.address, q.count, q.gap, q.index, q.epoch = op.kind, op.address, op.count, op.gap, ctl.fed, space.opened
         row.tail += 1
@@ -35,18 +42,36 @@ def feed(tables, queue, chunk, row_of):
         if kind <= t.FETCH:
             ctl.references += op.count
         elif kind == t.SYNC:
-            for s in range(m.spaces.size):
-                m.spaces[s].opened += 1
+            open_all(m)
         elif opens(kind):
             space.opened += 1
 
 
 @part
-def make_room(m, queue, chunk, row_of):
+def put_edge(m, queue, row):
+    """Append to an agent's part of the queue the SYNC at which a part of the run ends."""
+    q, ctl = queue[row.tail], m.ctl[0]
+    q.kind, q.address, q.count, q.gap, q.index, q.epoch = t.SYNC, 0, EDGE, 0, ctl.fed, m.spaces[row.space].opened
+    row.tail += 1
+    ctl.fed += 1
+    open_all(m)
+
+
+@part
+def open_all(m):
+    """Number the next epoch of every address space."""
+    for s in range(m.spaces.size):
+        m.spaces[s].opened += 1
+
+
+@part
+def make_room(m, queue, chunk, row_of, edges):
     """Compact each agent's unconsumed records into its new segment of `queue`, sized for old plus new records."""
     for i in range(m.ctl[0].agents):
         m.rows[i].room = m.rows[i].tail - m.rows[i].head
     for k in range(chunk.size):
+        m.rows[row_of[chunk[k].agent]].room += 1
+    for k in edges:
         m.rows[row_of[chunk[k].agent]].room += 1
     at = 0
     for i in range(m.ctl[0].agents):

@@ -59,15 +59,17 @@ def check_records(m: Machine, design: str, costs: Mapping[str, int], prefix: str
     latest, ops = int(m.ctl[0].latest), chunk.ops
     if MOST_COUNT * highest(costs)[1] < latest:
         return
-    kinds, rows, one = ops["kind"] & ~CONTINUES, m.rows[row_of[ops["agent"]]], np.zeros(ops.size, I64)
-    one[(kinds == READ) | (kinds == WRITE)] = rows["access_cost"][(kinds == READ) | (kinds == WRITE)]
+    kinds, one = ops["kind"] & ~CONTINUES, np.zeros(ops.size, I64)
+    by_engine = m.rows["role"][row_of[ops["agent"]]] == ENGINE
+    accesses = (kinds == READ) | (kinds == WRITE)
+    one[accesses] = np.where(by_engine, m.ctl["interval"], costs["access"])[accesses]
     one[(kinds == FETCH) | (kinds == COMPUTE)] = costs["instruction"]
     one[kinds == SYSCALL] = costs["syscall"]
     for at in np.flatnonzero((one > 0) & (ops["count"] > (latest - 1) // np.maximum(one, 1)))[:1]:
         by_kind = {SYSCALL: "syscall", READ: "access", WRITE: "access"}
         cost = by_kind.get(int(kinds[at]), "instruction")
-        if rows["role"][at] == ENGINE and cost == "access":
-            cost = secondary.design(design).ACCESS_COST
+        if by_engine[at] and cost == "access":
+            cost = "device_interval"
         raise ConfigError(
             f"{setting_of(cost)}: {one[at]} cycles for each of {ops['count'][at]} take {prefix}record {chunk.first + int(at)} past"
             f" {told(latest)}, the latest time there is"

@@ -24,8 +24,10 @@ __all__ = ["ConfigError", "Machine", "Provenance", "load", "preset", "presets"]
 
 Checked = TypeVar("Checked", bound=Section)
 
-PRIMARY = ("clock.", "engine.", "cpu.", "memory.", "kernel.")
-"""The prefixes of the common sections."""
+PRIMARY = tuple(f"{section}." for section in Common.model_fields)
+"""The prefixes of the settings of the primary MMU and its kernel: what every machine has, so `Common` says which they are."""
+DEVICE = ("device.",)
+"""The prefix of the settings of an engine's own data path, which a design with such a section shares with every other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +134,8 @@ class Machine:
         Machine
             A new machine; this one is unchanged.
         """
-        mine = {n: Given(p.value, p.source, p.confidence, p.low, p.high) for n, p in self.origins.items()}
         given = {name: Given(value, "set by user") for name, value in changes.items()}
-        other = _built(self.name, self.design, self.description, {**mine, **given})
+        other = _built(self.name, self.design, self.description, {**_given(self), **given})
         same = {name: about for name, about in self.origins.items() if other.origins[name].value == about.value}
         return replace(other, origins={**other.origins, **same})
 
@@ -159,16 +160,52 @@ class Machine:
         names = [name for name in {**mine, **theirs} if name.startswith(prefixes)]
         return {n: (mine.get(n), theirs.get(n)) for n in names if mine.get(n) != theirs.get(n)}
 
-    def same_primary(self, other: "Machine") -> "Machine":
-        """Return this machine with the clock, engine, CPUs, memory and kernel of `other`, to compare designs on equal terms."""
-        kept = {name: about for name, about in self.origins.items() if not name.startswith(PRIMARY)}
-        taken = {name: about for name, about in other.origins.items() if name.startswith(PRIMARY)}
-        _check(self.spec, other.common)
-        return replace(self, common=other.common, origins={**taken, **kept})
+    def same_primary(self, other: "Machine | str") -> "Machine":
+        """Return this machine with the clock, engine, CPUs, memory and kernel of `other`, to compare designs on equal terms.
+
+        Parameters
+        ----------
+        other : Machine or str
+            A machine; or the name of a preset, of a part that presets share, or of a file (.toml).
+        """
+        return self._taking(other, PRIMARY)
+
+    def same_device(self, other: "Machine | str") -> "Machine":
+        """Return this machine with the device of `other`: how its engines issue accesses, and how long their data take.
+
+        Parameters
+        ----------
+        other : Machine or str
+            As for `same_primary`; the part "coprocessor" is the device that belongs to no design.
+
+        Raises
+        ------
+        ConfigError
+            If `other` has no device, or this machine's design has none.
+        """
+        return self._taking(other, DEVICE)
+
+    def _taking(self, other: "Machine | str", prefixes: tuple[str, ...]) -> "Machine":
+        """Return this machine with another's settings that begin with one of the prefixes, sources and ranges included."""
+        if isinstance(other, str) and files.is_own(other) and files.own(Path(other)).design:
+            other = load(other)  # checked as a whole
+        theirs = _given(other) if isinstance(other, Machine) else files.shared(other, prefixes)
+        taken = {name: given for name, given in theirs.items() if name.startswith(prefixes)}
+        if not taken:
+            raise ConfigError(f"{other.name if isinstance(other, Machine) else Path(other).name}: has no setting {files.told(prefixes)}")
+        try:
+            return _built(self.name, self.design, self.description, {**_given(self), **taken})
+        except ConfigError as error:
+            raise ConfigError(f"{Path(other).name}: {error}" if isinstance(other, str) and files.is_own(other) else str(error)) from None
 
     def check_engines(self, engines: int) -> None:
         """Raise `ConfigError` if this machine can't have so many engines (device agents)."""
         self.spec.check_engines(engines)
+
+    @property
+    def has_device(self) -> bool:
+        """Return whether the design has a section `device`, so that its engines can be put on another one."""
+        return any(name.startswith(DEVICE) for name in self.origins)
 
     @property
     def has_engines(self) -> bool:
@@ -258,6 +295,11 @@ def _built(name: str, design: str, description: str, given: Mapping[str, Given])
     return Machine(name, design, description, common, spec, origins)
 
 
+def _given(machine: Machine) -> dict[str, Given]:
+    """Return a machine's settings as a file would give them."""
+    return {name: Given(p.value, p.source, p.confidence, p.low, p.high) for name, p in machine.origins.items()}
+
+
 def _validated(section: type[Checked], values: dict[str, Any]) -> Checked:
     try:
         return section.model_validate(values)
@@ -289,4 +331,7 @@ def _unknown(name: str, design: str, known: Iterable[str]) -> str:
     known = tuple(known)
     if any(other.startswith(f"{name}.") for other in known):
         return f"{name}: is a section, not a setting"
+    former = secondary.design(design).Spec.FORMER
+    if name in former:
+        return f"{name}: is a setting no more; {former[name]} is in its place"
     return f"{name}: design {design} has no such setting{suggestion(name, known)}"

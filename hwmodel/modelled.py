@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hwmodel import op
+from hwmodel.regions import WHOLE, Regions, place
 from hwmodel.trace import Trace
 from hwmodel.trace.check import Validator
 
@@ -25,11 +26,14 @@ class Chunk(NamedTuple):
         Indices of the records that are no access and no computation: operations, their ARG records, and a few second halves.
     first : int
         The number of the first record in its trace.
+    edges : int64[n]
+        Ascending: indices of the records at which parts of the run begin; one comes twice if a part has no record.
     """
 
     ops: np.ndarray
     operations: np.ndarray
     first: int
+    edges: np.ndarray
 
 
 class Checker:
@@ -39,6 +43,8 @@ class Checker:
     ----------
     trace : Trace
         Its prelude is checked here.
+    regions : Regions
+        The parts of the run: an edge within a unit or an access comes behind it.
 
     Raises
     ------
@@ -46,8 +52,8 @@ class Checker:
         At a record that is invalid or not modelled; the message names the file, the record (from 0) and the reason.
     """
 
-    def __init__(self, trace: Trace) -> None:
-        self._trace = trace
+    def __init__(self, trace: Trace, regions: Regions = WHOLE) -> None:
+        self._trace, self._regions, self._edges = trace, regions, list(regions.edges)
         self._validator = Validator(trace)
         check_modelled(trace, trace.prelude, np.arange(trace.prelude.size))
 
@@ -57,11 +63,21 @@ class Checker:
         self._validator.check(ops)
         at = np.flatnonzero(ops["kind"] > op.COMPUTE)
         check_modelled(self._trace, ops, at, first)
-        return Chunk(np.ascontiguousarray(ops), at, first)
+        return Chunk(np.ascontiguousarray(ops), at, first, self._place(ops, first))
 
     def chunks(self, records: int) -> Iterator[Chunk]:
-        """Read the trace, at most `records` records at a time, and check each chunk."""
-        return map(self.check, self._trace.chunks(records))
+        """Read the trace, at most `records` records at a time, and check each chunk; an edge behind the end is refused there."""
+        yield from map(self.check, self._trace.chunks(records))
+        self._regions.check_end(len(self._regions.edges) - len(self._edges), self._validator.records)
+
+    def _place(self, ops: np.ndarray, first: int) -> np.ndarray:
+        """Return where in the next records parts of the run begin."""
+        if not self._edges or self._edges[0] >= first + ops.size:
+            return np.empty(0, np.int64)
+        found = place(ops, [max(0, edge - first) for edge in self._edges if edge < first + ops.size])
+        here = [at for at in found if at < ops.size]
+        self._edges = self._edges[len(here) :]
+        return np.array(here, np.int64)
 
 
 def check_modelled(trace: Trace, ops: np.ndarray, at: np.ndarray, before: int = 0) -> None:

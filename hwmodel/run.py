@@ -7,13 +7,13 @@ import numpy as np
 
 from hwmodel import engine, feed, limits
 from hwmodel.build import build, grow, longer_files
-from hwmodel.core import device
 from hwmodel.core.ledger import IDLE
-from hwmodel.core.tables import NEVER, QUEUED, Machine
+from hwmodel.core.tables import I64, NEVER, QUEUED, Machine
 from hwmodel.measure.result import Result
 from hwmodel.measure.tally import AgentInfo
 from hwmodel.modelled import Checker, Chunk
 from hwmodel.prelude import apply_prelude, mark_unborn
+from hwmodel.regions import MEASURED, WARMUP, WHOLE, Books, Regions, sizes, together, turn_over
 from hwmodel.secondary import design as design_of
 from hwmodel.trace import Trace
 
@@ -35,6 +35,8 @@ class Run:
         Let agents take private steps ahead of the others.
     capacity : int, optional
         Rows of every growing table at the start.
+    regions : Regions
+        The parts of the run; the chunks that it is fed say where they begin.
 
     Attributes
     ----------
@@ -47,7 +49,7 @@ class Run:
         As `simulate`.
     """
 
-    def __init__(self, machine: Any, trace: Trace, runahead: bool = True, capacity: int | None = None) -> None:
+    def __init__(self, machine: Any, trace: Trace, runahead: bool = True, capacity: int | None = None, regions: Regions = WHOLE) -> None:
         self._machine, self._trace = machine, trace
         self._design = design_of(machine.design)
         m, self.dev, self._row_of = build(machine, self._design, trace.agents, capacity)
@@ -57,6 +59,9 @@ class Run:
         self.m = apply_prelude(m, trace, self._design, engines_of(trace))
         self.m.ctl["runahead"] = runahead
         self._spare = self.m.queue
+        self._regions, self._sizes = regions, [(0, 0)]
+        self._parts: list[Books] = []
+        self._before = np.zeros(m.ctl[0].agents, I64)
 
     def feed(self, chunk: Chunk | None) -> None:
         """Put a chunk into the agents' queues; None: the trace has ended."""
@@ -66,11 +71,14 @@ class Run:
             return
         limits.check_records(m, self._machine.design, self._costs, self._trace.prefix, chunk, self._row_of)
         m = m._replace(files=longer_files(m.files, chunk.ops[chunk.operations]))
-        need = int((m.rows["tail"] - m.rows["head"])[: m.ctl[0].agents].sum()) + chunk.ops.size
+        need = int((m.rows["tail"] - m.rows["head"])[: m.ctl[0].agents].sum()) + chunk.ops.size + chunk.edges.size
         spare = self._spare
         if spare.size < need:
             spare = np.zeros(need + need // 4, QUEUED)
-        feed.feed(m, spare, chunk.ops, self._row_of)
+        feed.feed(m, spare, chunk.ops, self._row_of, chunk.edges)
+        for k, size in enumerate(sizes(chunk.ops, chunk.edges) if self._regions.edges else ()):
+            records, references = (0, 0) if k else self._sizes.pop()
+            self._sizes.append((records + size[0], references + size[1]))
         self.m, self._spare = m._replace(queue=spare), m.queue
 
     def go_on(self) -> bool:
@@ -79,6 +87,10 @@ class Run:
             why = self._design.run(self.m, self.dev)
             if why in (engine.FINISHED, engine.NEED_INPUT):
                 return bool(why == engine.FINISHED)
+            if why == engine.PART_ENDS:
+                self._parts.append(turn_over(self.m, self._before))
+                self._before = self._before + self._parts[-1].clocks
+                continue
             if why == engine.EXHAUSTED:
                 raise limits.out_of_memory(self.m, [self._describe(r).name for r in range(self.m.ctl[0].agents)])
             if why == engine.TOO_LATE:
@@ -96,14 +108,34 @@ class Run:
         """Close the books and check that they balance; `seconds` is how long the run took."""
         m = self.m
         close(m, self._costs)
-        ctl = m.ctl[0]
-        n, records, references = int(ctl.agents), int(ctl.fed), int(ctl.references)
+        ctl, names = m.ctl[0], self._regions.names
+        clocks = m.rows["clock"][: ctl.agents] - self._before
+        parts = [*self._parts, Books(m.counts, m.ledger, clocks, m.hists, m.serving, m.phases, m.shares)]
+        lengths = self._sizes if self._regions.edges else [(int(ctl.fed), int(ctl.references))]
+        regions = {
+            name: self._result(name, part, length, seconds) for name, part, length in zip(names, parts, lengths, strict=True) if name
+        }
+        cold = names[0] == WARMUP
+        records, references = (sum(each) for each in zip(*lengths[cold:], strict=True))
+        result = self._result(MEASURED if cold else "", together(parts[cold:]), (records, references), seconds)
+        return result.with_regions(regions)
+
+    def _result(self, part: str, books: Books, length: tuple[int, int], seconds: float) -> Result:
+        """Return the result of a part of the run, whose books balance."""
+        agents = [self._describe(r) for r in range(self.m.ctl[0].agents)]
         result = Result(
-            self._machine, self._trace.info, [self._describe(r) for r in range(n)], m.counts, m.ledger, m.rows["clock"][:n],
-            m.hists, seconds, records, references,
+            self._machine, self._trace.info, agents, books.counters, books.ledger, books.clocks, books.histograms, seconds,
+            length[0], length[1], books.serving, part,
+            phase_histograms=books.phases.reshape(books.shares.shape[0], books.shares.shape[2], books.phases.shape[1]),
+            phase_shares=books.shares,
         )  # fmt: skip
         result.check()
         return result
+
+    def record_of(self, index: int) -> int:
+        """Return the number in the trace of the record with this index in the run, in which each edge of a part is one too."""
+        starts = np.cumsum([records for records, _ in self._sizes[:-1]]) + np.arange(len(self._sizes) - 1)
+        return index - int((starts < index).sum())
 
     def _describe(self, r: int) -> AgentInfo:
         """Return the name, role and address space of row r."""
@@ -115,16 +147,16 @@ class Run:
         return AgentInfo(f"cpu{r} (no agent)", "cpu", -1)
 
 
-def power_on(machines: Iterable[Any], trace: Trace, **options: Any) -> tuple[Checker, list[Run]]:
-    """Make a run of each machine, and one checker of the records for all; options are those of `Run`.
+def power_on(machines: Iterable[Any], trace: Trace, regions: Regions = WHOLE, **options: Any) -> tuple[Checker, list[Run]]:
+    """Make a run of each machine, in the same parts, and one checker of the records for all; options are those of `Run`.
 
     Raises TraceError and ConfigError as `simulate` does.
     """
     machines = list(machines)
     for machine in machines:
         machine.check_engines(engines_of(trace))
-    checker = Checker(trace)
-    return checker, [Run(machine, trace, **options) for machine in machines]
+    checker = Checker(trace, regions)
+    return checker, [Run(machine, trace, regions=regions, **options) for machine in machines]
 
 
 def engines_of(trace: Trace) -> int:
@@ -152,7 +184,6 @@ def close(m: Machine, costs: Mapping[str, int]) -> None:
     end = max(int(rows["clock"].max()), int(rows["done_at"].max()), int(rows["busy_until"].max()))
     if end >= m.ctl[0].latest:
         raise limits.too_late(m, costs)
-    device.land_all(m)
     m.ledger[:, IDLE] += end - rows["clock"]
     rows["clock"] = end
 

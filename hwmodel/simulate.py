@@ -10,6 +10,7 @@ from hwmodel.core.tables import NEVER
 from hwmodel.machine import Machine
 from hwmodel.measure.result import Result
 from hwmodel.op import TraceError
+from hwmodel.regions import Named, regions_of
 from hwmodel.run import DeadlockError, Run, drive, engines_of, power_on
 from hwmodel.trace import Trace
 
@@ -27,8 +28,10 @@ def simulate(
     runahead: bool = True,
     chunk: int = CHUNK,
     capacity: int | None = None,
+    warmup: int | float = 0,
+    regions: Named | None = None,
 ) -> Result:
-    """Run a trace on a machine.
+    """Run a trace on a machine; its parameters, more than eight, are what a run can be told.
 
     Parameters
     ----------
@@ -47,13 +50,21 @@ def simulate(
         Records read at a time; never changes a result.
     capacity : int, optional
         Rows of every growing table at the start; never changes a result.
+    warmup : int or float
+        Leave the first records out of the result, so many or (a float) that share of them: `Result.region("warmup")` has them. Its
+        end is a SYNC of all address spaces: what comes before it is complete, and the clocks have come to it, before the rest begins.
+    regions : mapping of str to int, or iterable of (str, int), optional
+        The first record of each region by its name; it reaches to the next one, and begins with a SYNC likewise. `Result.region`
+        has each. A record, an operation with its operands and an access of two halves are never cut: what would begin within one
+        begins behind it.
 
     Raises
     ------
     TraceError
         The trace is invalid, uses an operation that is not modelled, or (strict) makes an access without a right.
     ConfigError
-        The machine lacks engines, CPUs or memory for the trace, or its costs take a clock past the latest time there is.
+        The machine lacks engines, CPUs or memory for the trace, or its costs take a clock past the latest time there is; or the
+        warm-up or a region begins nowhere in the trace.
 
     Warns
     -----
@@ -62,7 +73,7 @@ def simulate(
     """
     begun = time.perf_counter()
     machine, trace = machine_of(machine), trace_of(trace)
-    checker, (run,) = power_on([machine], trace, runahead=runahead, capacity=capacity)
+    checker, (run,) = power_on([machine], trace, regions_of(trace, warmup, regions), runahead=runahead, capacity=capacity)
     with bar(progress, trace.known_size) as shown:
         for fed in drive([run], checker.chunks(chunk)):
             shown.update(fed - shown.n)
@@ -86,7 +97,7 @@ def report_segv(run: Run, trace: Trace, strict: bool) -> None:
     """Warn of accesses without a right, or, if `strict`, raise TraceError."""
     first = int(run.m.ctl[0].first_segv)
     if first < NEVER:
-        message = f"{trace.prefix}record {first}: the first access without a right to it (counted as segv, not retried)"
+        message = f"{trace.prefix}record {run.record_of(first)}: the first access without a right to it (counted as segv, not retried)"
         if strict:
             raise TraceError(message)
         warnings.warn(message, stacklevel=3)
@@ -107,7 +118,7 @@ def report_alone(run: Run, trace: Trace) -> None:
     """Warn of an operation whose flush interrupted nobody since the other threads of its address space had nothing left to do."""
     first = int(run.m.ctl[0].first_alone)
     if first < NEVER:
-        found = f"{trace.prefix}record {first}: the first operation that {ALONE}"
+        found = f"{trace.prefix}record {run.record_of(first)}: the first operation that {ALONE}"
         warnings.warn(f"{found}: its flush interrupts nobody (a thread is at work while it has records behind the operation)", stacklevel=3)
 
 

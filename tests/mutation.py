@@ -49,10 +49,15 @@ READING = ("compiled", "tests/workloads")
 OTHERS = ("compiled", "tests/model", "tests/test_trace.py", "tests/test_bad_input.py", "tests/analysis")
 ANALYSIS = ("compiled", "tests/analysis")
 RESULTS = ("tests/analysis/test_metrics.py", "tests/analysis/test_result.py", "tests/analysis/test_comparison.py")
-SETTINGS = ("tests/test_config.py", "tests/test_config_files.py")
+SETTINGS = ("tests/test_config.py", "tests/test_config_files.py", "tests/test_config_shared.py")
 OF_LACKEY, OF_THREADS, OF_DYNAMORIO = (f"tests/workloads/test_{name}.py" for name in ("lackey", "threads", "drmemtrace"))
-OF_KERNEL, OF_COLUMNS = ("tests/workloads/test_ftrace_lines.py", "tests/workloads/test_ftrace.py"), "tests/workloads/test_columns.py"
+OF_KERNEL = tuple(f"tests/workloads/test_{name}.py" for name in ("ftrace_lines", "ftrace", "kernel_cases"))
+OF_COLUMNS = "tests/workloads/test_columns.py"
 NEAREST = {
+    "analysis/verdicts.py": ("tests/analysis/test_verdicts.py",),
+    "analysis/points.py": ("tests/analysis/test_study.py",),
+    "analysis/study": ("tests/analysis/test_study.py",),
+    "analysis/terms.py": ("tests/analysis/test_terms.py",),
     "analysis/": RESULTS,
     "workloads/coalesce.py": ("tests/workloads/test_coalesce.py",),
     "workloads/offload.py": ("tests/workloads/test_offload.py", "tests/workloads/test_merging.py"),
@@ -62,8 +67,7 @@ NEAREST = {
     "workloads/readers/dr": (OF_DYNAMORIO,),
     "workloads/readers/execlog": ("tests/workloads/test_execlog.py",),
     "workloads/readers/champsim": ("tests/workloads/test_champsim.py",),
-    "workloads/readers/ftrace": OF_KERNEL,
-    "workloads/readers/cachedfiles": OF_KERNEL,
+    "workloads/readers/kernel": OF_KERNEL,
     "workloads/readers/procmaps": OF_KERNEL,
     "workloads/readers/column": (OF_COLUMNS,),
     "workloads/readers/rows": (OF_COLUMNS,),

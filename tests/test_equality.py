@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hwmodel.machine import preset as machine_of
 from hwmodel.machine import presets
 from tests.support.designs import those_with_a_twin
-from tests.support.equality import differences, tight_case
+from tests.support.equality import differences, some_edges, tight_case
 from tests.support.random_traces import random_machine, random_trace
 
 DESIGNS = those_with_a_twin()
@@ -49,6 +49,24 @@ def test_kernels_equal_the_oracle_without_the_jit(design):
 def test_what_changes_no_result(design, options):
     for seed in range(3000, 3012):
         assert differences(*tight_case(seed, design, 80), **options) == [], f"seed {seed}"
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+@pytest.mark.parametrize("options", [{}, {"runahead": False}, {"chunk": 7}, {"chunk": 1, "runahead": False}], ids=str)
+def test_parts_of_a_run_equal_the_oracles(design, options):
+    """Each part's books, wherever the edges are: within units, in gaps, two at one place."""
+    for seed in range(3100, 3115):
+        machine, trace = tight_case(seed, design, 80)
+        edges = some_edges(random.Random(seed), trace, 1 + seed % 4)
+        assert differences(machine, trace, edges, **options) == [], f"seed {seed}"
+
+
+@pytest.mark.jit_off
+@pytest.mark.parametrize("design", DESIGNS)
+def test_parts_of_a_run_equal_the_oracles_without_the_jit(design):
+    for seed in range(3200, 3203):
+        machine, trace = tight_case(seed, design, 40)
+        assert differences(machine, trace, some_edges(random.Random(seed), trace, 2)) == [], f"seed {seed}"
 
 
 @pytest.mark.parametrize(("seed", "design"), [(10_341, "gru"), (10_426, "gru"), (10_684, "gru"), (10_063, "kvm_ept")])

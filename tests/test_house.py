@@ -20,7 +20,7 @@ LAYERS = (
     {"primary"},
     {"engine", "feed", "build"},
     {"secondary"},
-    {"machine", "limits", "modelled", "prelude"},
+    {"machine", "limits", "modelled", "prelude", "regions"},
     {"measure"},
     {"run", "arguments"},
     {"simulate"},

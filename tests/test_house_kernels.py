@@ -108,6 +108,7 @@ ITS_NAMES = {
     "SPLITTING": "splitting splits[]", "NOTIFYING": "notice notices[]", "FLUSHED": "flush flushes[]", "CALL": "call calls[]",
     "SPAN": "span spans[]", "UNMAP": "unmapping unmaps[]", "GATHER": "batch gathers[]", "REQUESTED": "q other requests[]",
     "CONTEXT": "context contexts[]", "GMS": "gms gms[]", "VM": "vm vms[]", "VCPU": "vcpu vcpus[]",
+    "WALKED": "q requests[]", "UNKNOWN": "unknown unknown[]",
 }  # fmt: skip
 """What kernels call a row of a table that has its name to itself."""
 

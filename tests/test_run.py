@@ -38,7 +38,8 @@ def case(seed):
 
 
 def numbers(result):
-    return result.counters.array, result.ledger.array, result.clocks, result.histograms, np.array([result.records, result.references])
+    measured = result.counters.array, result.ledger.array, result.clocks, result.histograms, result.phase_shares
+    return *measured, np.array([result.records, result.references])
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -10,7 +10,7 @@ from workloads.named import named
 from workloads.offload import offload
 from workloads.operation import operation
 from workloads.readers import read
-from workloads.readers.ftrace import kernel_counts, read_kernel
+from workloads.readers.kernel import kernel_counts, read_kernel
 from workloads.record import record
 from workloads.recorded import load as recorded
 from workloads.recordkernel import record_kernel

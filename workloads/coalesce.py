@@ -1,4 +1,4 @@
-"""Merge consecutive accesses of one page into one record with a count: lossless for every LRU TLB, and a stream.
+"""Merge consecutive accesses of one page into one record with a count: lossless for every LRU TLB of a stream, and a stream itself.
 
 A stream is an agent's fetches, or its reads and writes. A run of accesses of one kind to one page becomes one record, at the
 place of its first access; the other stream does not end it. It ends at a mapping operation of any agent of the

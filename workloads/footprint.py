@@ -7,7 +7,7 @@ import numpy as np
 from hwmodel import op as t
 from hwmodel.jit import entry
 from hwmodel.trace import Trace
-from workloads.reuse import Reuse
+from workloads.reuse import DATA, FETCHES, Reuse
 
 ROWS, COLUMNS = 160, 240
 GAP = 4096
@@ -26,8 +26,8 @@ class Footprint:
 
     Attributes
     ----------
-    reuse : list of Reuse
-        Reuse distances of each agent.
+    reuse : list of (Reuse, Reuse)
+        Reuse distances of each agent's data and of its fetches.
     counts : int64[agents, 32]
         References of each kind, instructions of COMPUTE, and the number of each other operation.
     records : int64[agents]
@@ -47,7 +47,7 @@ class Footprint:
     def __init__(self, trace: Trace, heat: bool = True) -> None:
         agents = len(trace.agents)
         self.trace = trace
-        self.reuse = [Reuse(agent) for agent in range(agents)]
+        self.reuse = [(Reuse(agent, DATA), Reuse(agent, FETCHES)) for agent in range(agents)]
         self.counts = np.zeros((agents, 32), np.int64)
         self.records, self.instructions = np.zeros(agents, np.int64), np.zeros(agents, np.int64)
         self.pages_of = np.zeros(32, np.int64)
@@ -66,7 +66,7 @@ class Footprint:
         return self._pages.size
 
     def _count(self, chunk: np.ndarray) -> None:
-        for reuse in self.reuse:
+        for reuse in (stream for streams in self.reuse for stream in streams):
             reuse.add(chunk)
         kinds, agents, counts = chunk["kind"], chunk["agent"].astype(np.int64), chunk["count"].astype(np.int64)
         plain = (kinds & ~t.CONTINUES).astype(np.int64)
@@ -81,7 +81,7 @@ class Footprint:
 
     def _used(self) -> tuple[np.ndarray, np.ndarray]:
         """Return (int64[n] address spaces, int64[n] pages), sorted, each once."""
-        keys = [(agent.space << 36) + reuse.pages()[0] for agent, reuse in zip(self.trace.agents, self.reuse, strict=True)]
+        keys = [(agent.space << 36) + pages_of(streams)[0] for agent, streams in zip(self.trace.agents, self.reuse, strict=True)]
         used = np.unique(np.concatenate(keys))
         return used >> 36, used & (1 << 36) - 1
 
@@ -106,11 +106,20 @@ class Footprint:
 PAGED = tuple(sorted(t.PAGED))
 
 
+def pages_of(streams: tuple[Reuse, Reuse]) -> tuple[np.ndarray, np.ndarray]:
+    """Return (int64[n] pages used by an agent, in ascending order; int64[n] kinds of use: bits 1 << READ, WRITE, FETCH)."""
+    pages, uses = (np.concatenate(both) for both in zip(*(stream.pages() for stream in streams), strict=True))
+    used, at = np.unique(pages, return_inverse=True)
+    kinds = np.zeros(used.size, np.int64)
+    np.bitwise_or.at(kinds, at, uses)
+    return used, kinds
+
+
 def summary(footprint: Footprint) -> list[dict[str, Any]]:
     """Return a row for each agent: role, space, name, records, references by kind, instructions, pages used and how."""
     rows = []
-    for number, (agent, reuse) in enumerate(zip(footprint.trace.agents, footprint.reuse, strict=True)):
-        pages, uses = reuse.pages()
+    for number, (agent, streams) in enumerate(zip(footprint.trace.agents, footprint.reuse, strict=True)):
+        pages, uses = pages_of(streams)
         row: dict[str, Any] = {"agent": number, "role": agent.role, "space": agent.space, "name": agent.name}
         row["records"] = int(footprint.records[number])
         for kind, name in ((t.READ, "reads"), (t.WRITE, "writes"), (t.FETCH, "fetches")):

@@ -10,7 +10,7 @@ from workloads.recorded import load, names
 
 
 @names_traces
-def named(name: str, partial: bool = False, ignore: Sequence[str] = ()) -> Trace:
+def named(name: str, partial: bool = False, ignore: Sequence[str] = (), columns: Sequence[str] = ()) -> Trace:
     """Open a shipped recording, or a file.
 
     Parameters
@@ -20,7 +20,9 @@ def named(name: str, partial: bool = False, ignore: Sequence[str] = ()) -> Trace
     partial : bool
         Use a file that is cut short as far as it goes.
     ignore : sequence of str
-        Kinds of lines of a file to pass over; see `read`.
+        Names of a file's columns to ignore; see `read`.
+    columns : sequence of str
+        What the fields of a file without a line of names mean; see `read`.
 
     Raises
     ------
@@ -33,4 +35,4 @@ def named(name: str, partial: bool = False, ignore: Sequence[str] = ()) -> Trace
         return load(name)
     if not os.path.exists(name):
         raise FileNotFoundError(f"{name}: no such file, nor a shipped recording ({', '.join(names())})")
-    return read(name, strict=not partial, ignore=ignore)
+    return read(name, strict=not partial, ignore=ignore, columns=columns)

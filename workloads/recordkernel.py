@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 from hwmodel.op import PAGE, USER_END, TraceError, TraceWarning
 from workloads.guardian import Guardian
-from workloads.readers.ftracelines import MARK
+from workloads.readers.kernel.lines import MARK
 from workloads.streams import create
 from workloads.tracee import Tracee
 from workloads.tracefs import HEADER, Instance

@@ -26,6 +26,11 @@ STATE = np.dtype((np.record, [
 ]))  # fmt: skip
 
 
+DATA, FETCHES = 1 << t.READ | 1 << t.WRITE, 1 << t.FETCH
+"""Kinds of accesses, as bits. A trace keeps the order within each stream, and not between the two: runs of fetches are coalesced
+apart from data. So distances are exact for a TLB of data and a TLB of fetches, and not for one that holds both."""
+
+
 class Reuse:
     """The reuse distances of one agent's accesses.
 
@@ -33,6 +38,8 @@ class Reuse:
     ----------
     agent : int
         The agent's number.
+    kinds : int
+        Bits of the kinds that count: DATA, FETCHES, or both.
 
     Attributes
     ----------
@@ -40,13 +47,18 @@ class Reuse:
         Number of accesses at each distance below EXACT, then at each power of two; first uses are in neither.
     """
 
-    def __init__(self, agent: int) -> None:
+    def __init__(self, agent: int, kinds: int = DATA | FETCHES) -> None:
         self.histogram = np.zeros(BINS, np.int64)
-        self._agent = agent
+        self._agent, self._kinds = agent, kinds
         self._table = np.zeros(1 << 10, SLOT)
         self._table["page"] = EMPTY
         self._tree = np.zeros((1 << 11) + 1, np.int64)
         self._state = np.zeros(1, STATE)
+
+    @property
+    def references(self) -> int:
+        """Return the number of accesses."""
+        return self.cold + int(self.histogram.sum())
 
     @property
     def cold(self) -> int:
@@ -62,12 +74,12 @@ class Reuse:
     def misses(self, entries: np.ndarray) -> np.ndarray:
         """Return the misses of fully associative LRU TLBs of `entries` entries (at most EXACT), first uses included."""
         below = np.concatenate([[0], np.cumsum(self.histogram[:EXACT])])
-        return self.cold + int(self.histogram.sum()) - below[np.minimum(entries, EXACT)]
+        return self.references - below[np.minimum(entries, EXACT)]
 
     def add(self, ops: np.ndarray) -> None:
         """Count the accesses of an OP array."""
         self._state["at"] = 0
-        while (reason := _add(ops, self._agent, self._table, self._tree, self._state, self.histogram)) != DONE:
+        while (reason := _add(ops, self._agent, self._kinds, self._table, self._tree, self._state, self.histogram)) != DONE:
             if reason == FULL_TABLE:
                 self._grow()
             self._renumber()
@@ -89,13 +101,13 @@ class Reuse:
 
 
 @entry
-def _add(ops, agent, table, tree, state, histogram):
+def _add(ops, agent, kinds, table, tree, state, histogram):
     """Count accesses from ops[state.at] on; return DONE, or the reason for stopping: FULL_TABLE or FULL_TIMES."""
     s = state[0]
     for i in range(s.at, ops.size):
         op = ops[i]
         kind = op.kind & ~t.CONTINUES
-        if op.agent != agent or op.kind < 0 or kind > t.FETCH:
+        if op.agent != agent or op.kind < 0 or kind > t.FETCH or not kinds >> kind & 1:
             continue
         if 2 * s.pages >= table.size or s.now + 1 >= tree.size:
             s.at = i

@@ -32,17 +32,18 @@ class Workload(NamedTuple):
     exercises : str
         What it puts to the test, in one line.
     make : callable
-        Returns the trace, which is lazy and has a device agent; the same one at every call.
+        Returns the trace, which is lazy and has a device agent; the same one at every call. ``make(seed=1)`` draws anew what is
+        random: what a generator draws, which accesses of a recording a device gets.
     """
 
     name: str
     exercises: str
-    make: Callable[[], Trace]
+    make: Callable[..., Trace]
 
 
-def recording(name: str, first: int = 0, records: int | None = None) -> Trace:
+def recording(name: str, first: int = 0, records: int | None = None, seed: int = 0) -> Trace:
     """Return a recording, or a stretch of it; a device gets half of the data accesses of its first thread."""
-    return offload(load(name) if records is None else stretch(load(name), first, records))
+    return offload(load(name) if records is None else stretch(load(name), first, records), seed=seed)
 
 
 def in_memory(generate: Callable[..., Trace], **arguments: Any) -> Trace:
@@ -75,15 +76,15 @@ TABLE = (
          recording, {"name": "kernel"}, {"records": QUICK}, {}),
     _Row("sort", "a real working set beyond any TLB's reach: rows in an order unlike their pages'",
          recording, {"name": "sort"}, {"first": 2_900_000, "records": QUICK}, {}),
-    _Row("zipf-within", "popular and rare pages within the reach: hits once all are loaded",
+    _Row("zipf-within", "popular and rare pages within a GRU's reach: one miss of each, then hits",
          in_memory, {"generate": synthetic.zipf, "pages": WITHIN, "devices": 1}, {"accesses": 300_000}, {"accesses": 3_000_000}),
     _Row("zipf-beyond", "popular pages stay in a TLB, rare ones miss: replacement and walkers' caches",
          in_memory, {"generate": synthetic.zipf, "pages": BEYOND, "devices": 1}, {"accesses": 300_000}, {"accesses": 3_000_000}),
-    _Row("uniform-within", "all pages alike and within the reach: the cost of a hit, after one miss each",
+    _Row("uniform-within", "all pages alike and within a GRU's reach: the cost of a hit, after one miss each",
          in_memory, {"generate": synthetic.uniform, "pages": WITHIN, "devices": 1}, {"accesses": 300_000}, {"accesses": 3_000_000}),
-    _Row("uniform-beyond", "all pages alike and beyond the reach: the cost of a miss, most accesses being one",
+    _Row("uniform-beyond", "all pages alike, four times the reach of a GRU of 2008: the cost of a miss",
          in_memory, {"generate": synthetic.uniform, "pages": BEYOND, "devices": 1}, {"accesses": 200_000}, {"accesses": 2_000_000}),
-    _Row("block-copy", "blocks copied line by line, what a GRU was built for: 64 accesses share a miss",
+    _Row("block-copy", "blocks copied line by line, what a GRU was built for: 64 accesses to a page",
          synthetic.gru_block_copy, {"pages": BEYOND, "devices": 2}, {"accesses": 5_000_000}, {"accesses": 50_000_000}),
     _Row("gather-scatter", "single elements of a partitioned table, a GRU's worst case: most accesses miss",
          synthetic.gather_scatter, {"pages": 2 * BEYOND, "devices": 2}, {"accesses": 200_000}, {"accesses": 2_000_000}),

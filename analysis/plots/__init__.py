@@ -5,25 +5,43 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib import rc_context
 
-from analysis.plots.costs import costs_size, draw_costs, sides_of
 from analysis.plots.figure import STYLE, Picture, save
 from analysis.plots.latencies import draw_latencies, latencies_size
+from analysis.plots.overheads import draw_overheads, overheads_size
+from analysis.plots.phases import draw_phases
+from analysis.plots.tails import draw_tails, tails_size
 
 if TYPE_CHECKING:
-    import pandas as pd
-
+    from analysis.points import Point
     from hwmodel.measure.result import Result
 
-__all__ = ["Picture", "draw_both", "draw_costs", "draw_latencies", "save"]
+__all__ = ["Picture", "draw_both", "draw_latencies", "draw_line_ups", "draw_overheads", "draw_phases", "draw_tails", "save"]
 
 
-def draw_both(accounts: "pd.DataFrame", results: Mapping[str, "Result"], subtitle: str) -> Picture:
-    """Draw the costs above the latencies; the arguments are those of `draw_costs` and `draw_latencies`."""
-    machines: Sequence[str] = list(results)
-    sizes: list[tuple[float, float]] = [costs_size(len(machines), len(sides_of(accounts))), latencies_size(results)]
+def draw_both(groups: "Mapping[str, Sequence[Point]]", results: Mapping[str, "Result"], subtitle: str) -> Picture:
+    """Draw the overheads above the latencies; the arguments are those of `draw_overheads` and `draw_latencies`."""
+    return _stacked(
+        [
+            (overheads_size(groups), lambda part: draw_overheads(groups, subtitle, part)),
+            (latencies_size(results), lambda part: draw_latencies(results, subtitle, part)),
+        ]
+    )
+
+
+def draw_line_ups(line_ups: "Mapping[str, Mapping[str, Sequence[Point]]]", overheads: bool) -> Picture:
+    """Draw the overheads, or the latencies, of several line-ups one below the other; each by the line that is its subtitle."""
+    draw, size = (draw_overheads, overheads_size) if overheads else (draw_tails, tails_size)
+    return _stacked(
+        [(size(groups), lambda part, line=line, groups=groups: draw(groups, line, part)) for line, groups in line_ups.items()]
+    )
+
+
+def _stacked(parts: "Sequence[tuple[tuple[float, float], Any]]") -> Picture:
+    """Return a picture of several ones, each a size in inches and a function that draws it, one below the other."""
     with rc_context(STYLE):
-        figure = Picture(figsize=(max(width for width, _ in sizes), sum(height for _, height in sizes)))
-        parts: Any = figure.subfigures(2, 1, height_ratios=[height for _, height in sizes])
-        draw_costs(accounts, machines, subtitle, parts[0])
-        draw_latencies(results, subtitle, parts[1])
+        width, heights = max(size[0] for size, _ in parts), [size[1] for size, _ in parts]
+        figure = Picture(figsize=(width, sum(heights)))
+        places: Any = figure.subfigures(len(parts), 1, height_ratios=heights, squeeze=False)
+        for place, (_, draw) in zip(places[:, 0], parts, strict=True):
+            draw(place)
     return figure

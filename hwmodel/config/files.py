@@ -72,6 +72,37 @@ def packaged(name: str) -> Draft:
     return _draft(_folder() / f"{name}.toml", f"{name}.toml")
 
 
+def shared(name: str, prefixes: tuple[str, ...]) -> dict[str, Given]:
+    """Return the settings that begin with one of the prefixes, of the preset, part or user's file of that name."""
+    if is_own(name):
+        draft = own(Path(name))
+    else:
+        known = [other for other in names() + names(parts()) if _having(_named(other), prefixes)]
+        if name not in known:
+            raise ConfigError(f"there is no {name!r} with settings {told(prefixes)}{suggestion(name, known)} (known: {', '.join(known)})")
+        draft = _named(name)
+    return _having(draft, prefixes)
+
+
+def is_own(name: str) -> bool:
+    """Return whether a name is that of a user's file, not of a preset or a part."""
+    return name.endswith(".toml") or "/" in name
+
+
+def told(prefixes: tuple[str, ...]) -> str:
+    """Return prefixes as a message shows them."""
+    return ", ".join(f"{prefix}*" for prefix in prefixes)
+
+
+def _having(draft: Draft, prefixes: tuple[str, ...]) -> dict[str, Given]:
+    return {name: given for name, given in draft.settings.items() if name.startswith(prefixes)}
+
+
+def _named(name: str) -> Draft:
+    """Return the draft of a preset or a part."""
+    return packaged(name) if name in names() else _draft(parts() / f"{name}.toml", f"{name}.toml")
+
+
 def own(path: Path) -> Draft:
     """Return the draft of a user's file."""
     name = encodable(path.name or str(path))
@@ -120,11 +151,9 @@ def _extends(bases: object, name: str) -> list[str]:
 
 
 def _base(base: str, name: str) -> Draft:
-    if base in names():
-        return packaged(base)
-    if base in names(parts()):
-        return _draft(parts() / f"{base}.toml", f"{base}.toml")
     known = names() + names(parts())
+    if base in known:
+        return _named(base)
     raise ConfigError(f"{name}: extends: there is no {base!r}{suggestion(base, known)} (names: {', '.join(known)})")
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
@@ -153,6 +153,9 @@ class Section(BaseModel):
 
 class DesignSpec(Section):
     """The base of a design's `Spec`: the design's sections, and the checks that need them."""
+
+    FORMER: ClassVar[Mapping[str, str]] = {}
+    """Settings that were, and what is in their place."""
 
     def check(self, common: Any) -> None:
         """Raise `SettingError` if the common sections contradict this design's settings."""

@@ -1,6 +1,7 @@
 """Clocks move in three ways only, and each books the time by which it moves one: spend, wait, steal (docs/model.md section 2)."""
 
-from hwmodel.core.tables import DONE, NEVER, REQUEST
+from hwmodel.core import device
+from hwmodel.core.tables import DONE, ENGINE, NEVER, REQUEST
 from hwmodel.jit import part, routine
 
 
@@ -10,11 +11,19 @@ def spend(m, r, account, cycles):
     row = m.rows[r]
     if row.role == REQUEST:
         if cycles > 0:
+            if row.cpu != row.agent:
+                m.serving[row.cpu, account] += cycles
             m.due[r] = steal(m, row.cpu, account, m.due[r], cycles)
     else:
         row.clock += cycles
         m.ledger[r, account] += cycles
         m.due[r] = row.clock
+
+
+@part
+def lower(row):
+    """Give a row the `effect` that it has between two messages: a request acts on the CPU that serves it, if that is not its engine."""
+    row.effect = 1 if row.role == REQUEST and row.cpu != row.agent else 0
 
 
 @part
@@ -29,7 +38,7 @@ def wait(m, r, account, until):
     """Let row r wait until `until`, which may lie in its past."""
     row = m.rows[r]
     if row.role == REQUEST:
-        m.due[r] = max(m.due[r], until)
+        m.due[r], m.misses[r].awaits = max(m.due[r], until), account
     else:
         row.wait_from, row.wait_until, row.wait_account = row.clock, max(until, row.clock), account
         m.ledger[r, account] += row.wait_until - row.clock
@@ -42,7 +51,9 @@ def block(m, r, account):
     """Block row r until an event whose time is not known yet."""
     row = m.rows[r]
     m.due[r] = NEVER
-    if row.role != REQUEST:
+    if row.role == REQUEST:
+        m.misses[r].awaits = account
+    else:
         row.blocked, row.wait_account, row.served = 1, account, 0
         row.wait_from, row.wait_until = row.clock, NEVER
 
@@ -104,7 +115,7 @@ def shift(m, c, start, cycles):
     m.ledger[c, row.wait_account] -= overlap
     row.clock += cycles - overlap
     if row.phase != DONE and not row.owned:
-        m.due[c] = row.clock
+        m.due[c] = max(m.due[c], row.clock) if m.devices[c].waits else row.clock
 
 
 @routine
@@ -112,10 +123,37 @@ def steal(m, c, account, at, cycles):
     """Serve on agent c from `at` on, or once its latest service ends; return the end of this service."""
     row = m.rows[c]
     start = max(at, row.busy_until)
+    if row.role == ENGINE:
+        start = make_way(m, c, start)
     row.busy_until = start + cycles
     m.ledger[c, account] += cycles
     shift(m, c, start, cycles)
     return start + cycles
+
+
+@routine
+def make_way(m, e, at):
+    """Return when a service of engine e can begin: once its data in flight are there. A request that has its CPU has waited until then."""
+    device_row, since = m.devices[e], m.rows[e].busy_until
+    if device_row.taker == 0:
+        return device.drain(m, e, at)
+    m.ledger[e, m.misses[device_row.taker - 1].awaits] += at - since
+    shift(m, e, since, at - since)
+    return at
+
+
+@part
+def catch_up(m, r):
+    """Book, before a step of request r, what it has waited until now, if it has its engine's CPU."""
+    if m.devices[m.rows[r].agent].taker:
+        steal(m, m.rows[r].agent, m.misses[r].awaits, m.due[r], 0)
+
+
+@part
+def charge(m, c, account, cycles):
+    """Book a piece of the handler that owns CPU c, which serves requests."""
+    m.ledger[c, account] += cycles
+    m.serving[c, account] += cycles
 
 
 @part

@@ -46,6 +46,13 @@ class Latency(NamedTuple):
     path: str
 
 
+class Phase(NamedTuple):
+    """A phase of a miss that needs software: its definition; the number of the account of an engine that it stalls."""
+
+    says: str
+    account: int
+
+
 class Book:
     """The names of what is measured, by kind, numbered as they are declared.
 
@@ -56,7 +63,7 @@ class Book:
 
     Attributes
     ----------
-    accounts, counters, latencies : dict of str to Account, Counter, Latency
+    accounts, counters, latencies, phases : dict of str to Account, Counter, Latency, Phase
         By name, in the order of their numbers.
     """
 
@@ -64,6 +71,7 @@ class Book:
         self.accounts: dict[str, Account] = dict(before.accounts) if before else {}
         self.counters: dict[str, Counter] = dict(before.counters) if before else {}
         self.latencies: dict[str, Latency] = dict(before.latencies) if before else {}
+        self.phases: dict[str, Phase] = dict(before.phases) if before else {}
         self._closed = False
         if before:
             before._closed = True
@@ -79,6 +87,15 @@ class Book:
     def latency(self, name: str, says: str, path: str = "") -> int:
         """Declare a kind of latency and return the row of its histogram."""
         return self._number(self.latencies, name, Latency(says, path))
+
+    def phase(self, name: str, account: int, says: str) -> int:
+        """Declare a phase of a miss and return its column: an engine that waits for a miss in it books its time to `account`."""
+        return self._number(self.phases, name, Phase(says, account))
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Return the latencies of the paths by which a miss can be resolved, in order: parts of "fault", or all of it."""
+        return tuple(name for name, latency in self.latencies.items() if latency.path) or ("fault",)
 
     def of_family(self, *families: str) -> list[str]:
         """Return the accounts of some families, in order."""

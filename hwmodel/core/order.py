@@ -16,12 +16,6 @@ def opens(kind):
     )  # fmt: skip
 
 
-@part
-def is_windowed(m, i):
-    """Return whether row i is an engine that issues its accesses as `core.device` says."""
-    return m.rows[i].role == ENGINE and m.ctl[0].window > 0
-
-
 @routine
 def floor(m, i):
     """Return the lowest block in which another agent, or any outstanding request, still is."""
@@ -57,10 +51,15 @@ def known(m, i):
 
 @routine
 def enter(m, i):
-    """Move agent i to the block of its next record, let it wait at the gate for that block, or mark it as done."""
+    """Move agent i to the block of its next record, let it wait at the gate for that block, or mark it as done.
+
+    An engine is done when its last data are there.
+    """
     row, ctl = m.rows[i], m.ctl[0]
     top = floor(m, i) + 1
     if row.head == row.tail and ctl.total < NEVER and top >= (ctl.total - 1) >> ctl.shift:
+        if row.role == ENGINE and not device.is_empty(m, i):
+            return
         row.phase, row.block, row.lazy, row.away = DONE, NEVER, 1, 0
         m.due[i] = NEVER
         return
@@ -86,7 +85,7 @@ def may_open(m, i):
     if not is_first(m, i, space):
         hold_back(m, i, OPENER, ORDER_WAIT)
         return False
-    if is_windowed(m, i) and device.last_data(m, i) > row.clock:
+    if m.rows[i].role == ENGINE and device.last_data(m, i) > row.clock:
         device.land(m, i, NEVER)
         m.due[i] = row.clock
         return False
@@ -133,7 +132,7 @@ def release_waiting(m):
             if until < NEVER:
                 m.rows[j].why = NO_REASON
                 ctl.waiting -= 1
-                if is_windowed(m, j):
+                if m.rows[j].role == ENGINE:
                     device.land(m, j, until)
                 clock.wake(m, j, until)
 

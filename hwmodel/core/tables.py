@@ -5,16 +5,32 @@ stand in the one-row table CTL; costs and geometry are data too, so that changin
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from hwmodel.config.common import Common
 from hwmodel.config.section import Section, declared
+from hwmodel.jit import JIT_OFF
 
 I64 = np.int64
 NEVER = 1 << 60
 """A time that never comes."""
+EDGE = NEVER
+"""The count of a SYNC that is no record of the trace: a part of the run ends there."""
+
+
+class Row(np.void):
+    """A row of a table where the JIT is off: as NumPy's record, whose attributes take three times as long."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except ValueError:
+            raise AttributeError(name) from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self[name] = value
 
 
 def table(*columns: str) -> np.dtype:
@@ -28,7 +44,7 @@ def table(*columns: str) -> np.dtype:
     for name in columns:
         if hasattr(np.record, name):
             raise ValueError(f"a column can't be named {name!r}: numpy's records have a method of that name")
-    return np.dtype((np.record, [(name, I64) for name in columns]))
+    return np.dtype((Row if JIT_OFF else np.record, [(name, I64) for name in columns]))
 
 
 CPU, ENGINE, REQUEST, KERNEL = 0, 1, 2, 3
@@ -61,12 +77,13 @@ reverse map of one; a table's pages."""
 CTL = table(
     "cpus", "engines", "agents", "outstanding", "spaces",  # rows: CPUs up to cpus, engines up to engines, kernel threads up to agents,
                                                            # then outstanding for each engine
-    "window", "latency", "interval",  # of an engine: accesses in flight (0: its design issues them in its own way); core.device
+    "window", "latency", "interval",  # of an engine: accesses in flight, cycles of each, cycles between two issues; core.device
     "shift", "runahead", "fed", "references", "total", "waiting", "poised", "now", "latest",  # block = index >> shift; total: or NEVER
     "node_top", "node_free", "frame_top", "frame_free", "block_free", "frame_limit", "free",
     "exhausted", "starving", "reclaimer",  # the row that can't have memory, plus 1; rows that wait for it; the row that reclaims it, or -1
     "link_top", "link_free", "entry_top", "entry_free", "vma_count", "anon_vmas",
-    "first_segv", "first_alone", "thp", "fault_around", "gather_pages", "ceiling", "stack_limit", "stack_guard",  # pages
+    "edge", "first_segv", "first_alone",  # edge: a part of the run has ended in this step
+    "thp", "fault_around", "gather_pages", "ceiling", "stack_limit", "stack_guard",  # pages
     "bau", "per_socket", "stlb_huge",
 )  # fmt: skip
 """The values that exist once. thp: 0 never, 1 madvise, 2 always."""
@@ -89,7 +106,7 @@ COSTS = cost_table(Common)
 
 ROW = table(
     "role", "agent", "space", "unused", "cpu",
-    "group", "reach", "banks", "socket", "access_cost",  # its identity; cpu: the row on which its kernel code runs
+    "group", "reach", "banks", "socket",  # its identity; cpu: the row on which its kernel code runs
     "head", "tail", "room", "charged", "taken", "retried", "missed1", "missed2", "want", "block", "why",  # its queue and its head record
     "phase", "effect", "clock", "done_at", "busy_until", "wait_from", "wait_until", "wait_account", "blocked", "served",
     "owned", "own_from", "woken", "wake_at",
@@ -151,8 +168,13 @@ class Machine(NamedTuple):
     flights: np.ndarray  # int64[engine, window]  times of its last hits, in a circle
     queue: np.ndarray  # QUEUED[n]  records not yet begun; an agent's are [head, tail)
     ledger: np.ndarray  # int64[agent, account]
+    serving: np.ndarray  # int64[agent, account]  of the ledger, what was done for requests
     counts: np.ndarray  # int64[agent, counter]
     hists: np.ndarray  # int64[latency, HEAD + BUCKETS]
+    spent: np.ndarray  # int64[row, phase]  of a row's miss, up to its mark
+    phases: np.ndarray  # int64[path * phases + phase, HEAD + BUCKETS]  of misses that are resolved
+    shares: np.ndarray  # int64[path, bucket, phase]  the phases' sums of the misses whose latency is in the bucket
+    stalls: np.ndarray  # int64[phase]  the account of an engine that a miss stalls in it
     spaces: np.ndarray  # SPACE[space]
     vmas: np.ndarray  # VMA[n]
     nodes: np.ndarray  # int64[node, 512]  page-table pages of all spaces, EPTs and page caches

@@ -1,11 +1,12 @@
 """The identities that every run must satisfy, whatever the design; `Result.check` checks them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from hwmodel.core.ledger import HEAD
-from hwmodel.measure.tally import Counters, Ledger
+from hwmodel.core.ledger import BUCKETS, HEAD, Book
+from hwmodel.measure.latency import bucket_bounds
+from hwmodel.measure.tally import Counters, Ledger, Tally
 
 SUMS = (
     (("cpu.itlb.hits", "cpu.itlb.misses", "cpu.dtlb.hits", "cpu.dtlb.misses"), ("cpu.accesses",)),
@@ -17,17 +18,46 @@ TOTALS = ((("notices.start",), ("notices.end",)), (("ipis.sent",), ("ipis.acked"
 """Counters whose sums over all agents must be equal."""
 
 
-def violations(counters: Counters, ledger: Ledger, clocks: np.ndarray, histograms: Mapping[str, np.ndarray]) -> list[str]:
-    """Return the identities that do not hold: one line for each identity and agent, none if all hold."""
-    return [*_negative(counters, ledger), *_clocks(ledger, clocks), *_counters(counters), *_histograms(histograms)]
+def violations(
+    counters: Counters, ledger: Ledger, serving: Ledger, clocks: np.ndarray, histograms: Mapping[str, np.ndarray], whole: bool = True
+) -> list[str]:
+    """Return the identities that do not hold: one line for each identity and agent, none if all hold.
+
+    In a part of a run (`whole` is False) a counter may be negative: the second half of an access corrects what its first half counted.
+    """
+    books = [*_negative(*((counters,) if whole else ()), ledger, serving), *_serving(ledger, serving), *_clocks(ledger, clocks)]
+    return [*books, *_counters(counters), *_histograms(histograms)]
 
 
-def _negative(counters: Counters, ledger: Ledger) -> list[str]:
+def phase_violations(book: Book, whole: Sequence[np.ndarray], phases: np.ndarray, shares: np.ndarray) -> list[str]:
+    """Return where phases of misses don't add up to their latencies: by path, by bucket of the latency, by phase."""
     found = []
-    for tally in (counters, ledger):
+    low, high = bucket_bounds(np.arange(BUCKETS))
+    for path, row, own, parts in zip(book.paths, whole, phases, shares, strict=True):
+        total, count = parts.sum(axis=1), row[HEAD:]
+        if int(total.sum()) != int(row[1]):
+            found.append(f"phases of {path} add up to {int(total.sum())}, its latencies to {int(row[1])}")
+        if ((total < low * count) | (total > high * count)).any():
+            found.append(f"phases of {path} are in other buckets than its latencies")
+        if (own[:, 1] != parts.sum(axis=0)).any():
+            found.append(f"phases of {path} are other ones by bucket")
+        found += _histograms({f"{path}, {name}": row for name, row in zip(book.phases, own, strict=True)})
+    return found
+
+
+def _negative(*tallies: Tally) -> list[str]:
+    found = []
+    for tally in tallies:
         for agent, column in np.argwhere(tally.array < 0):
             found.append(f"{tally.names[column]} of {tally.labels[agent]} is {tally.array[agent, column]}")
     return found
+
+
+def _serving(ledger: Ledger, serving: Ledger) -> list[str]:
+    return [
+        f"{ledger.names[column]} of {ledger.labels[agent]} is {ledger.array[agent, column]}, but {serving.array[agent, column]} for engines"
+        for agent, column in np.argwhere(serving.array > ledger.array)
+    ]
 
 
 def _clocks(ledger: Ledger, clocks: np.ndarray) -> list[str]:

@@ -9,6 +9,8 @@ import numpy as np
 
 from hwmodel.core.ledger import BUCKETS, HEAD, LINEAR
 
+FEW = 10
+"""A percentile rests on few if fewer measurements than this lie beyond it."""
 HALF = 32
 """Buckets for each power of two from LINEAR on."""
 
@@ -33,6 +35,31 @@ def bucket_bounds(bucket: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
     return low, low + (step - 1)
 
 
+@dataclass(frozen=True)
+class Percentile:
+    """One percentile of a distribution: its value, how exactly it is known, and how many measurements it rests on.
+
+    Attributes
+    ----------
+    value : float
+        The highest value of its bucket, but never more than the maximum.
+    low, high : float
+        The percentile lies in [low, high]: the bucket's ends, but not beyond the minimum and the maximum.
+    beyond : int
+        How many measurements the longest (100 - percent) % are, rounded up, at least 1; 0 of an empty distribution.
+    """
+
+    value: float
+    low: float
+    high: float
+    beyond: int
+
+    @property
+    def rests_on_few(self) -> bool:
+        """Return whether fewer than `FEW` measurements lie beyond it: another run's few longest would move it."""
+        return self.beyond < FEW
+
+
 @dataclass(frozen=True, eq=False)
 class Latency:
     """A distribution of latencies, in cycles; `.ns` is the same distribution in nanoseconds.
@@ -51,7 +78,8 @@ class Latency:
     Notes
     -----
     Count, mean, minimum and maximum are exact. A percentile is known to the width of a bucket: one cycle below 64
-    cycles, less than 3.2 % above. An empty distribution has a count of 0, and NaN for everything else.
+    cycles, less than 3.2 % above; `quantile` says how exactly, and on how many measurements it rests. An empty distribution
+    has a count of 0, and NaN for everything else.
     """
 
     kind: str
@@ -108,16 +136,22 @@ class Latency:
         UserWarning
             If it lies between 0 and 1: more often than not a share is meant.
         """
-        if not 0 <= percent <= 100:
-            raise ValueError(f"a percentile lies in [0, 100], not at {percent}")
         if 0 < percent < 1:
             warnings.warn(f"percentile({percent}): the {percent}th of a hundred; for a share of {percent} ask for {100 * percent:g}",
                           stacklevel=2)  # fmt: skip
+        return self.quantile(percent).value
+
+    def quantile(self, percent: float) -> Percentile:
+        """Return a percentile with the width of its bucket and the number of measurements beyond it; see `percentile`."""
+        if not 0 <= percent <= 100:
+            raise ValueError(f"a percentile lies in [0, 100], not at {percent}")
         if not self.count:
-            return math.nan
-        rank = max(1, math.ceil(Fraction(str(percent)) * self.count / 100))  # exact: 99.9 % of 1000 is the 999th
-        bucket = int(np.searchsorted(np.cumsum(self.row[HEAD:]), rank))
-        return self._scaled(min(int(bucket_bounds(bucket)[1]), int(self.row[3])))
+            return Percentile(math.nan, math.nan, math.nan, 0)
+        share = Fraction(str(percent)) * self.count / 100  # exact: 99.9 % of 1000 is the 999th
+        rank = max(1, math.ceil(share))
+        low, high = bucket_bounds(int(np.searchsorted(np.cumsum(self.row[HEAD:]), rank)))
+        least, most = self._scaled(max(int(low), int(self.row[2]))), self._scaled(min(int(high), int(self.row[3])))
+        return Percentile(most, least, most, max(1, self.count - math.floor(share)))
 
     def buckets(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the buckets in use.
@@ -137,7 +171,9 @@ class Latency:
     def __repr__(self) -> str:
         if not self.count:
             return f"<Latency {self.kind}: none>"
-        numbers = f"p50 {self.percentile(50):.6g}, p99 {self.percentile(99):.6g}, max {self.max:.6g} {self.unit}"
+        last = self.quantile(99)
+        few = f" (of the {last.beyond} longest)" if last.rests_on_few else ""
+        numbers = f"p50 {self.percentile(50):.6g}, p99 {last.value:.6g}{few}, max {self.max:.6g} {self.unit}"
         return f"<Latency {self.kind}: {self.count} measured, {numbers}>"
 
     def _scaled(self, cycles: float) -> float:

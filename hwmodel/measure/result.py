@@ -1,16 +1,18 @@
 """`Result`: the measurements of one run: counters, cycle ledger, latencies; and the check that the books balance."""
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hwmodel import secondary
-from hwmodel.core.ledger import BUCKETS, HEAD, Book
-from hwmodel.measure.conservation import violations
+from hwmodel.core.ledger import BUCKETS, HEAD, WAITING, Book
+from hwmodel.measure import phases
+from hwmodel.measure.conservation import phase_violations, violations
 from hwmodel.measure.latency import Latency
-from hwmodel.measure.tally import AgentInfo, Counters, Ledger, frozen
+from hwmodel.measure.tally import AgentInfo, Counters, Ledger, Shares, frozen
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,10 +47,20 @@ class Result:
         In cycles.
     histograms : int64[latency, HEAD + BUCKETS]
         In cycles; read through `latency`.
+    phase_histograms : int64[path, phase, HEAD + BUCKETS]
+        In cycles, for each path by which misses are resolved and each phase of them; read through `phases`.
+    phase_shares : int64[path, BUCKETS, phase]
+        In cycles: the phases' sums of the misses whose latency is in the bucket; read through `phase_bars`.
     wall_seconds : float
         The duration of the run on the host.
     records, references : int
         Size of the trace: records, and the reads, writes and fetches that the records stand for.
+    serving : int64[agent, account], optional
+        In cycles: of `ledger`, what was done for engines' requests; becomes a `Ledger`. Nothing by default.
+    part : str
+        The name of the part of a run that this is; "" for a whole run.
+    regions : mapping of str to Result, optional
+        The parts of the run that have names; read through `region`.
 
     Raises
     ------
@@ -63,9 +75,14 @@ class Result:
     ledger: Ledger
     clocks: np.ndarray
     histograms: np.ndarray
+    phase_histograms: np.ndarray
+    phase_shares: np.ndarray
     wall_seconds: float
     records: int
     references: int
+    serving: Ledger
+    part: str
+    regions: "Mapping[str, Result]"
 
     def __init__(
         self,
@@ -79,8 +96,15 @@ class Result:
         wall_seconds: float = 0.0,
         records: int = 0,
         references: int = 0,
+        serving: np.ndarray | None = None,
+        part: str = "",
+        regions: "Mapping[str, Result] | None" = None,
+        *,
+        phase_histograms: np.ndarray,
+        phase_shares: np.ndarray,
     ) -> None:
         agents, book = tuple(agents), secondary.book(machine.design)
+        planes = len(book.paths), len(book.phases)
         values = {
             "machine": machine,
             "trace_info": dict(trace_info),
@@ -89,9 +113,14 @@ class Result:
             "ledger": Ledger(agents, ledger, book),
             "clocks": frozen(clocks, (len(agents),)),
             "histograms": frozen(histograms, (len(book.latencies), HEAD + BUCKETS)),
+            "phase_histograms": frozen(phase_histograms, (*planes, HEAD + BUCKETS)),
+            "phase_shares": frozen(phase_shares, (planes[0], BUCKETS, planes[1])),
             "wall_seconds": float(wall_seconds),
             "records": int(records),
             "references": int(references),
+            "serving": Ledger(agents, np.zeros_like(ledger) if serving is None else serving, book),
+            "part": part,
+            "regions": dict(regions or {}),
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -116,6 +145,24 @@ class Result:
         """Return the latest clock in nanoseconds."""
         return self.cycles * self.ns_per_cycle
 
+    def region(self, name: str) -> "Result":
+        """Return the result of a region, or of the warm-up ("warmup").
+
+        Raises
+        ------
+        KeyError
+            If the run has no such part.
+        """
+        if name not in self.regions:
+            raise KeyError(f"{name!r} is none of the run's regions ({', '.join(self.regions) or 'it has none'})")
+        return self.regions[name]
+
+    def with_regions(self, regions: "Mapping[str, Result]") -> "Result":
+        """Return the same result with the parts that have names."""
+        other = copy.copy(self)
+        object.__setattr__(other, "regions", dict(regions))
+        return other
+
     def latency(self, kind: str) -> Latency:
         """Return the distribution of one kind of latency.
 
@@ -133,6 +180,70 @@ class Result:
         if kind not in kinds:
             raise KeyError(f"{kind!r} is none of {', '.join(kinds)}")
         return Latency(kind, self.histograms[kinds.index(kind)], self.ns_per_cycle)
+
+    @property
+    def shares(self) -> dict[str, Shares]:
+        """Return what each agent's time went into, by its label in the ledger: work of its own, serving engines, waiting."""
+        waiting = np.sum([self.ledger.column(name) for name in self.book.of_family(WAITING)], axis=0)
+        served = self.serving.array.sum(axis=1)
+        rows = zip(self.agents, self.clocks, served, waiting, strict=True)
+        return {label: Shares(a.role, int(t - s - w), int(s), int(w)) for label, (a, t, s, w) in zip(self.ledger.labels, rows, strict=True)}
+
+    def utilisation(self) -> "pd.DataFrame":
+        """Return what each agent's time went into.
+
+        Returns
+        -------
+        DataFrame
+            A row for each agent. Columns: role; own_cycles (its program and the kernel on its behalf, waits for locks and for answers
+            included), serving_cycles (for engines' requests), waiting_cycles (for the trace's other agents, or for nothing), which
+            add up to its clock; and each as a share of it, own_percent, serving_percent, waiting_percent.
+        """
+        import pandas as pd
+
+        parts = self.shares
+        rows = [{"role": part.role, **part.cycles(), **part.percents()} for part in parts.values()]
+        return pd.DataFrame(rows, pd.Index(list(parts), name="agent"))
+
+    def phases(self, kind: str = "fault") -> "pd.DataFrame":
+        """Return where the latency of misses went that needed software.
+
+        Parameters
+        ----------
+        kind : str
+            "fault", or the latency of one path: a key of ``book.latencies``.
+
+        Returns
+        -------
+        DataFrame
+            A row for each path and phase that took time, the phases defined in ``book.phases``: how many misses it took time of
+            (``count``), ``mean_ns``, ``p50_ns``, ``p99_ns`` and ``max_ns`` of these, ``share_percent`` of the path's whole latency.
+
+        Raises
+        ------
+        KeyError
+            If the latency has no phases.
+        """
+        return phases.table(self, kind)
+
+    def phase_bars(self, kind: str = "fault", percentiles: Sequence[float] = (50, 90, 99)) -> "pd.DataFrame":
+        """Return the phases of misses as slow as some percentiles: float64[percentile, phase], in ns.
+
+        A row is the phases' mean over the misses in the percentile's bucket (known to 3.2 %), so it adds up to their mean latency.
+
+        Parameters
+        ----------
+        kind : str
+            As for `phases`.
+        percentiles : sequence of float
+            In [0, 100].
+
+        Raises
+        ------
+        KeyError
+            If the latency has no phases.
+        """
+        return phases.bars(self, kind, percentiles)
 
     def frame(self) -> "pd.DataFrame":
         """Return the whole result in one row.
@@ -164,19 +275,24 @@ class Result:
         return frame
 
     def check(self) -> None:
-        """Check that the books balance: accounts, counters, histograms.
+        """Check that the books balance: accounts, counters, histograms, phases.
 
         Raises
         ------
         AccountingError
             Names every identity that does not hold, and the agent.
         """
-        found = violations(self.counters, self.ledger, self.clocks, dict(zip(self.book.latencies, self.histograms, strict=True)))
+        histograms = dict(zip(self.book.latencies, self.histograms, strict=True))
+        found = violations(self.counters, self.ledger, self.serving, self.clocks, histograms, whole=not self.part)
+        if self.book.phases:
+            of_paths = [histograms[path] for path in self.book.paths]
+            found += phase_violations(self.book, of_paths, self.phase_histograms, self.phase_shares)
         if found:
             raise AccountingError(f"{self.machine.name}: the books do not balance: " + "; ".join(found))
 
     def __repr__(self) -> str:
-        what = f"{self.machine.name}, {len(self.agents)} agents, {self.references} references"
+        part = f", {self.part}" if self.part else ""
+        what = f"{self.machine.name}{part}, {len(self.agents)} agents, {self.references} references"
         return f"<Result {what}: {self.cycles} cycles, {self.ns:.6g} ns>"
 
 

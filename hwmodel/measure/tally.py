@@ -1,5 +1,6 @@
 """`Tally`: whole numbers by agent and name; a run's counters and its cycle ledger are such tables."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -30,6 +31,38 @@ class AgentInfo:
     name: str
     role: str
     space: int
+
+
+@dataclass(frozen=True)
+class Shares:
+    """What an agent's time went into, in cycles; they add up to its clock.
+
+    Attributes
+    ----------
+    role : "cpu", "device" or "kernel"
+        The agent's.
+    own, serving, waiting : int
+        Work of its own; what it did for engines' requests; accounts of the family `waiting`.
+    """
+
+    role: str
+    own: int
+    serving: int
+    waiting: int
+
+    @property
+    def serving_share(self) -> float:
+        """Return the part of the time that went into serving engines; 0 of no time."""
+        return self.serving / max(1, self.own + self.serving + self.waiting)
+
+    def cycles(self) -> dict[str, int]:
+        """Return the three, by column name."""
+        return {"own_cycles": self.own, "serving_cycles": self.serving, "waiting_cycles": self.waiting}
+
+    def percents(self) -> dict[str, float]:
+        """Return the three as a share of the time, by column name; NaN of no time."""
+        clock = self.own + self.serving + self.waiting
+        return {name.replace("cycles", "percent"): 100 * n / clock if clock else math.nan for name, n in self.cycles().items()}
 
 
 class Tally(Mapping[str, int]):
@@ -97,6 +130,10 @@ class Tally(Mapping[str, int]):
 
         columns = [f"{name}_{self.unit}" if self.unit else name for name in self.names]
         return pd.DataFrame(self.array.copy(), pd.Index(self.labels, name="agent"), columns)
+
+    def column(self, name: str) -> np.ndarray:
+        """Return one column, int64[agent]."""
+        return self._of(name)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({ {name: n for name, n in self.items() if n} })"

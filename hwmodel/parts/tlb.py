@@ -66,6 +66,17 @@ def drop_range(m, b, asid, first, last):
 
 
 @routine
+def drop_sets(m, b, asid, first, last):
+    """Drop every entry of `asid`, whatever its page and size, in the sets of pages [first, last) of a joint bank."""
+    row = m.banks[b]
+    for index in range(first, min(last, first + row.mask + 1)):
+        at = row.offset + (index & row.mask) * row.ways
+        for k in range(at, at + row.ways):
+            if m.ways[k].tag >= 0 and m.ways[k].tag >> ASID_SHIFT == asid:
+                m.ways[k].tag, m.ways[k].used = -1, 0
+
+
+@routine
 def drop_asid(m, b, asid):
     """Drop every entry of `asid`."""
     row = m.banks[b]

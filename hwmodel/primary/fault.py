@@ -187,6 +187,14 @@ def note_segv(m, index):
 
 
 @part
+def count_refused(m, r):
+    """Count the accesses of request r that have no right: its own and all that have joined it, but for reads where it writes."""
+    row, miss = m.rows[r], m.misses[r]
+    m.counts[row.agent, COUNT_SEGV] += 1 + miss.joined - miss.readers
+    note_segv(m, row.index)
+
+
+@part
 def is_stale(m, space, fault):
     """Return whether the fault must be retried: VMA write-locked, gone or reprotected; pte, kind of fault or memory needed changed."""
     if is_write_locked(m, space, fault.vpn):

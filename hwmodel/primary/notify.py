@@ -5,7 +5,7 @@ Linux 6.12 mm/mmu_notifier.c.
 
 from hwmodel.core import clock
 from hwmodel.core.ledger import COHERENCE, NOTIFICATION, account, counter, latency, record
-from hwmodel.core.tables import NOTICE, NOTICE_ARRIVES, REQUEST, table
+from hwmodel.core.tables import NOTICE, NOTICE_ARRIVES, table
 from hwmodel.jit import part, routine
 
 START, STOP, RELEASE, CLEAR_FLUSH_YOUNG, CLEAR_YOUNG, TEST_YOUNG = range(6)
@@ -54,13 +54,7 @@ def answer(m, r, young):
 def end_effect(m, r):
     """Say that the rest of the delivery acts on nobody's private state, so that others may run ahead; not if another subscriber follows."""
     if m.notices[r].subscriber + 1 == m.spaces[m.rows[r].space].subscribers:
-        lower(m.rows[r])
-
-
-@part
-def lower(row):
-    """Give a row the `effect` that it has between two messages."""
-    row.effect = 1 if row.role == REQUEST else 0
+        clock.lower(m.rows[r])
 
 
 @part
@@ -74,7 +68,7 @@ def returned(m, r):
     if notice.subscriber + 1 < m.spaces[row.space].subscribers and not is_known:
         notice.subscriber, notice.stage, notice.at = notice.subscriber + 1, 0, 0
         return
-    lower(row)
+    clock.lower(row)
     row.phase = notice.then
     if notice.kind == START:
         record(m.hists, ROUND_TRIP, clock.time(m, r) - notice.since)

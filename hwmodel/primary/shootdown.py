@@ -134,7 +134,7 @@ def arrive(m, r):
         flush.stage = 1
         overlap_until(m, r, flush.sent + costs.ipi_delivery + costs.ipi_far)
         return
-    row.effect = 1 if row.role == REQUEST else 0
+    clock.lower(row)
     clock.spend(m, r, FLUSHING, flush.local)
     row.phase = FLUSH_ACKED
     if flush.missing > 0:

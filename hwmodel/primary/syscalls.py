@@ -6,6 +6,7 @@ from hwmodel.core.queue import complete
 from hwmodel.core.tables import (
     ADVISE,
     DUP,
+    EDGE,
     END,
     EXIT_ZAP,
     INSERT,
@@ -68,7 +69,10 @@ def begin(m, i):
     row, call = m.rows[i], m.calls[i]
     op, arg = m.queue[row.head], m.queue[min(row.head + 1, m.queue.size - 1)]
     if op.kind == SYNC:
-        m.counts[i, SYNCS] += 1
+        if op.count == EDGE:
+            m.ctl[0].edge = 1
+        else:
+            m.counts[i, SYNCS] += 1
         for s in range(m.spaces.size):
             m.spaces[s].epoch += 1
         complete(m, i)

@@ -1,13 +1,36 @@
 """The GRU driver: the interrupt handler and the user's ioctl, step by step (docs/model.md 10.3; grufault.c)."""
 
-from hwmodel.core import clock, locks
+from hwmodel.core import clock, device, locks
 from hwmodel.core.ledger import record
-from hwmodel.core.tables import DESIGN, HUGE, NEVER, PFN, PROCESS, VACANT, WRITES, ZERO, A, D
+from hwmodel.core.tables import HUGE, NEVER, PFN, WRITES, ZERO, A, D
 from hwmodel.engine import FAULT_TIME
 from hwmodel.jit import part, routine
 from hwmodel.op import HUGETLB
 from hwmodel.parts import bank, paging_caches, radix, tlb
 from hwmodel.primary import fault, shootdown, vmas
+from hwmodel.secondary._gru_phases import (
+    CALL,
+    CALL_CTX,
+    CALL_LOCK,
+    CHECK,
+    DROP,
+    DROPIN,
+    FMM_PATH,
+    GUP,
+    IRQ,
+    NO_RIGHT,
+    RESTART,
+    RESUME,
+    SWITCH,
+    TFH,
+    UCHECK,
+    UDROP,
+    UEXIT,
+    UGUP,
+    UPM_PATH,
+    WINDOW,
+    note_phase,
+)  # fmt: skip
 from hwmodel.secondary._gru_state import (
     CALLS,
     DRIVER,
@@ -20,17 +43,13 @@ from hwmodel.secondary._gru_state import (
     IRQS,
     KILLS,
     LOCK_FAILED,
-    REPLAYS,
+    MOD_MISSES,
     SLEEPS,
     SWITCHES,
     UPM_TIME,
     WAIT_QUEUE,
     context_lock,
-    find,
 )  # fmt: skip
-
-IRQ, TFH, CHECK, SWITCH, DROPIN, RESTART, ACCESS = range(DESIGN, DESIGN + 7)
-CALL, CALL_LOCK, CALL_CTX, WINDOW, UCHECK, UGUP, GUP, UDROP, UEXIT, NO_RIGHT = range(PROCESS, PROCESS + 10)
 
 
 @routine
@@ -49,8 +68,6 @@ def step(m, dev, r):
         drop_in(m, dev, r)
     elif phase == RESTART:
         restart(m, dev, r)
-    elif phase == ACCESS:
-        replay(m, dev, r)
     else:
         call_os(m, dev, r, phase)
 
@@ -67,7 +84,7 @@ def start_handler(m, dev, r, arrived):
     row, q, own = m.rows[r], dev.requests[r], dev.costs[0]
     clock.own(m, row.cpu, arrived)
     m.counts[row.agent, INTR] += 1
-    charge(m, row, IRQS, own.irq_entry)
+    clock.charge(m, row.cpu, IRQS, own.irq_entry)
     for j in range(m.ctl[0].agents, m.rows.size):
         other, here = dev.requests[j], m.rows[j].phase == IRQ and m.rows[j].cpu == row.cpu
         if j == r or (other.waiting and m.due[j] == NEVER and here and other.chiplet == q.chiplet):
@@ -82,6 +99,7 @@ def take_member(m, dev, s, at):
         q = dev.requests[j]
         if q.member and m.rows[j].cpu == s:
             q.member, m.rows[j].phase, m.due[j] = 0, TFH, at
+            note_phase(m, dev, j)
             return True
     return False
 
@@ -92,7 +110,7 @@ def next_fault(m, dev, r, at):
     s = m.rows[r].cpu
     if take_member(m, dev, s, at):
         return
-    charge(m, m.rows[r], IRQS, dev.costs[0].irq_exit)
+    clock.charge(m, m.rows[r].cpu, IRQS, dev.costs[0].irq_exit)
     clock.disown(m, s, at + dev.costs[0].irq_exit)
     serve_pending(m, dev, s)
 
@@ -121,11 +139,12 @@ def serve_pending(m, dev, s):
 
 @part
 def read_fault(m, dev, r):
-    """TFH: read the fault; from here on an invalidation kills the drop-in."""
-    row, q, own = m.rows[r], dev.requests[r], dev.costs[0]
+    """TFH: read the fault."""
+    row, own = m.rows[r], dev.costs[0]
     m.counts[row.agent, INTR_TFH] += 1
-    q.killed, q.reading, q.huge, row.phase = 0, 1, 0, CHECK
-    charge(m, row, DRIVER, own.tfh_read)
+    expose(dev, r, 1)
+    row.phase = CHECK
+    clock.charge(m, row.cpu, DRIVER, own.tfh_read)
     m.due[r] += own.tfh_read
 
 
@@ -142,8 +161,8 @@ def check(m, dev, r):
         counts[FAIL_ACTIVE] += 1
         switch(m, dev, r)
         return
-    cycles, found = walk(m, row, dev.requests[r])
-    charge(m, row, DRIVER, cycles)
+    cycles, found = walk(m, dev, r)
+    clock.charge(m, row.cpu, DRIVER, cycles)
     now += cycles
     if found and needs_big(m, dev, r):
         dev.contexts[row.agent].big = dev.contexts[row.agent].reload = 1  # a context can't be updated at interrupt level
@@ -155,19 +174,30 @@ def check(m, dev, r):
     row.phase, m.due[r] = DROPIN, now
 
 
+@part
+def expose(dev, r, is_read):
+    """Note that a driver has read the fault of request r, or gives it up; unless kills begin with the miss, they begin and end so."""
+    q = dev.requests[r]
+    if is_read:
+        q.huge = 0
+    if not dev.unknown[0].from_miss:
+        q.killed, q.exposed = 0, is_read
+
+
 @routine
-def walk(m, row, q):
+def walk(m, dev, r):
     """Look the page up without a lock, through the server's caches (atomic_pte_lookup); return the cycles and whether the pte suffices."""
-    node, at, _, cycles = paging_caches.walk(m, m.rows[row.cpu].banks, -1, m.spaces[row.space].root, q.vpn)
-    q.pte = m.nodes[node, at]
-    return cycles, radix.allows(q.pte, q.write) and (not q.write or q.pte & D != 0)
+    row, q = m.rows[r], dev.requests[r]
+    node, at, _, cycles = paging_caches.walk(m, m.rows[row.cpu].banks, -1, m.spaces[row.space].root, m.misses[r].vpn)
+    pte = q.pte = m.nodes[node, at]
+    return cycles, radix.allows(pte, q.mod) and (not q.mod or pte & D != 0)
 
 
 @part
 def needs_big(m, dev, r):
     """Return whether this is a page of a hugetlb VMA, which is dropped in whole, and its size is not yet in the context's mask."""
     row, q = m.rows[r], dev.requests[r]
-    k = vmas.find(m, row.space, q.vpn)
+    k = vmas.find(m, row.space, m.misses[r].vpn)
     q.huge = 1 if k >= 0 and m.vmas[k].mapping == HUGETLB and q.pte & HUGE else 0
     return q.huge and not dev.contexts[row.agent].big
 
@@ -175,10 +205,11 @@ def needs_big(m, dev, r):
 @part
 def switch(m, dev, r):
     """SWITCH: leave the fault to the user, who polls; the handler continues."""
-    row, q, own, now = m.rows[r], dev.requests[r], dev.costs[0], m.due[r]
+    row, own, now = m.rows[r], dev.costs[0], m.due[r]
     m.counts[row.agent, SWITCHES] += 1
-    q.reading, row.phase = 0, CALL
-    charge(m, row, DRIVER, own.upm_switch)
+    expose(dev, r, 0)
+    row.phase = CALL
+    clock.charge(m, row.cpu, DRIVER, own.upm_switch)
     m.due[r] = now + own.upm_switch + own.poll
     next_fault(m, dev, r, now + own.upm_switch)
 
@@ -188,58 +219,59 @@ def drop_in(m, dev, r):
     """DROPIN: write the entry (tfh_write_restart) without waiting for the hardware; the handler continues."""
     row, own, now = m.rows[r], dev.costs[0], m.due[r]
     m.counts[row.agent, DROPINS] += 1
-    charge(m, row, DRIVER, own.dropin)
+    clock.charge(m, row.cpu, DRIVER, own.dropin)
     row.phase, m.due[r] = RESTART, now + own.dropin + own.restart
+    device.enter(m, r, DROP, now)
+    device.enter(m, r, RESUME, now + own.dropin)
     next_fault(m, dev, r, now + own.dropin)
 
 
 @part
-def miss_again(m, dev, r, name):
-    """Make the instruction fault once more, counted as `name`."""
-    row = m.rows[r]
-    m.counts[row.agent, name] += 1
-    row.phase = IRQ
+def look_again(m, dev, r):
+    """Look up the page of request r, whose instruction is restarted; return whether it hits, or note the cause of its next fault."""
+    row, q, miss = m.rows[r], dev.requests[r], m.misses[r]
+    k = tlb.look_joint(m, dev.banks[q.chiplet], row.space, miss.vpn)
+    if k >= 0 and (not miss.write or m.ways[k].rights & WRITES):
+        return True
+    m.counts[row.agent, MOD_MISSES] += k >= 0
+    trap(m, dev, r, k >= 0)
+    return False
+
+
+@part
+def trap(m, dev, r, is_there):
+    """Make the instruction of request r fault, for a modification if it is a store whose entry is there, or any that reports one."""
+    q, unknown = dev.requests[r], dev.unknown[0]
+    m.rows[r].phase = IRQ
     m.due[r] += dev.costs[0].irq_delivery
+    q.mod = 1 if m.misses[r].write and (is_there or not unknown.mere_miss) else 0
+    q.killed, q.exposed, q.huge = 0, unknown.from_miss, 0
+
+
+@part
+def put_in(m, dev, r):
+    """Put the entry of request r into its chiplet's TLB."""
+    q, vpn = dev.requests[r], m.misses[r].vpn
+    page = (q.pte >> PFN) + (vpn & 511 if q.pte & HUGE and not q.huge and not q.pte & ZERO else 0)
+    tag = tlb.tag_of(m.rows[r].space, vpn, q.huge)
+    bank.fill(m, dev.banks[q.chiplet], tlb.set_of(vpn, q.huge), tag, page, WRITES if q.mod else 0)
 
 
 @part
 def restart(m, dev, r):
-    """RESTART: put the entry into the TLB, unless the kill bit is set."""
-    row, q = m.rows[r], dev.requests[r]
-    q.reading = 0
+    """RESTART: put the entry into the TLB, unless the kill bit is set; then the instruction looks up again."""
+    q, miss = dev.requests[r], m.misses[r]
     if q.killed:
-        miss_again(m, dev, r, KILLS)
+        m.counts[m.rows[r].agent, KILLS] += 1
+    else:
+        put_in(m, dev, r)
+    q.exposed = 0
+    if not look_again(m, dev, r):
         return
-    page = (q.pte >> PFN) + (q.vpn & 511 if q.pte & HUGE and not q.huge and not q.pte & ZERO else 0)
-    tag = tlb.tag_of(row.space, q.vpn, q.huge)
-    bank.fill(m, dev.banks[q.chiplet], tlb.set_of(q.vpn, q.huge), tag, page, WRITES if q.write else 0)
-    row.phase = ACCESS
-    m.due[r] += dev.costs[0].access_gru
-
-
-@part
-def replay(m, dev, r):
-    """ACCESS: look up again for the restarted instruction."""
-    q = dev.requests[r]
-    if find(m, dev, q.chiplet, m.rows[r].space, q.vpn, q.write) < 0:
-        miss_again(m, dev, r, REPLAYS)
-        return
-    took = m.due[r] - q.issued
+    took = m.due[r] - miss.issued
     record(m.hists, FAULT_TIME, took)
     record(m.hists, UPM_TIME if q.upm else FMM_TIME, took)
-    complete(m, dev, r)
-
-
-@part
-def complete(m, dev, r):
-    """Complete the request's record; a stalled context continues."""
-    row, now = m.rows[r], m.due[r]
-    engine, context = m.rows[row.agent], dev.contexts[row.agent]
-    engine.done_at = max(engine.done_at, now)
-    row.phase, m.due[r] = VACANT, NEVER
-    if context.stalled:
-        context.stalled = 0
-        clock.wake(m, row.agent, now)
+    device.found(m, r, UPM_PATH if q.upm else FMM_PATH)
 
 
 @routine
@@ -262,7 +294,8 @@ def call_os(m, dev, r, phase):
         if dev.gms[row.space].active > 0:
             sleep(m, dev, r)
         else:
-            q.killed, q.reading, q.huge, row.phase = 0, 1, 0, UCHECK
+            expose(dev, r, 1)
+            row.phase = UCHECK
             clock.spend(m, r, DRIVER, own.tfh_read)
     elif phase == UCHECK:
         if dev.gms[row.space].active > 0:
@@ -298,16 +331,16 @@ def sleep(m, dev, r):
     """Sleep on ms_wait_queue (wait_event) until a window of the space ends."""
     row, q = m.rows[r], dev.requests[r]
     m.counts[row.agent, SLEEPS] += 1
-    q.reading, row.phase, q.sleeping, m.due[r] = 0, WINDOW, 1, NEVER
+    expose(dev, r, 0)
+    row.phase, q.sleeping, m.due[r] = WINDOW, 1, NEVER
 
 
 @part
 def look_up(m, dev, r):
     """UCHECK: look the page up without a lock first, here too (gru_vtop); use get_user_pages if that does not suffice."""
-    row, q = m.rows[r], dev.requests[r]
-    cycles, found = walk(m, row, q)
+    cycles, found = walk(m, dev, r)
     clock.spend(m, r, DRIVER, cycles)
-    row.phase = UGUP
+    m.rows[r].phase = UGUP
     if found:
         take_page(m, dev, r)
 
@@ -324,14 +357,14 @@ def take_page(m, dev, r):
 @part
 def get_user_page(m, dev, r):
     """GUP: take the page from the CPU's page table, after a fault if need be; the page is not pinned."""
-    q, root = dev.requests[r], m.spaces[m.rows[r].space].root
-    q.pte = radix.get(m, root, q.vpn)
-    if not radix.allows(q.pte, q.write):
-        fault.call(m, r, q.vpn, q.write, 0, 1, GUP, NO_RIGHT)
+    q, miss, root = dev.requests[r], m.misses[r], m.spaces[m.rows[r].space].root
+    q.pte = radix.get(m, root, miss.vpn)
+    if not radix.allows(q.pte, q.mod):
+        fault.call(m, r, miss.vpn, q.mod, 0, 1, GUP, NO_RIGHT)
     else:
-        if q.write and not q.pte & D:
+        if q.mod and not q.pte & D:
             q.pte |= A | D
-            radix.update(m, root, q.vpn, q.pte)
+            radix.update(m, root, miss.vpn, q.pte)
         take_page(m, dev, r)
 
 
@@ -342,10 +375,12 @@ def leave_call(m, dev, r):
     locks.release(m, r, context_lock(m, row.agent))
     locks.release(m, r, row.space)
     if row.phase == NO_RIGHT:
-        m.counts[row.agent, fault.COUNT_SEGV] += 1
-        q.reading = 0
-        fault.note_segv(m, row.index)
-        complete(m, dev, r)
+        fault.count_refused(m, r)
+        q.exposed = 0
+        if device.refuse(m, r) == 0:
+            device.release(m, r)
+        else:
+            trap(m, dev, r, False)
     else:
         row.phase = RESTART
         m.due[r] += dev.costs[0].restart

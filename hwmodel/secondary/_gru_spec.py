@@ -1,6 +1,6 @@
 """The settings of the GRU design."""
 
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from hwmodel.config import (
     ConfigError,
@@ -13,6 +13,7 @@ from hwmodel.config import (
     setting,
     size,
 )
+from hwmodel.config.device import Device
 
 CONTEXTS = 16
 """Contexts of a chiplet (gruhandles.h, GRU_NUM_CCH)."""
@@ -28,25 +29,32 @@ MOST_PAGES = 1024
 
 
 class Tlb(Section):
-    """The TLB of a chiplet, and the number of instructions that a context may have in flight."""
+    """The TLB of a chiplet."""
 
     entries: int = size(
         4096, "entries", "entries of a chiplet's TLB", "E", le=INDEX_AND_WAY, low=256, high=1 << INDEX_BITS
     )
     ways: int = associativity(4, "E")
-    cbrs: int = setting(
-        8, "count", "instructions that a context can have in flight (CBRs)", "E", ge=1, le=CBRS, low=2, high=CBRS
-    )
 
 
 class Gru(Section):
-    """The GRU chiplets, and how many entries of a TLB a fault handle can name."""
+    """The GRU chiplets, how many entries of a TLB a fault handle can name, and what is not known of misses (docs/model.md 10.7)."""
 
     chiplets: int = setting(2, "count", "GRU chiplets, each with its own TLB and invalidations", "V", ge=1, le=1024)
     index_bits: int = setting(
         INDEX_BITS, "bits", "bits for set and way in a fault handle: tlb.entries are at most 2 to this", "E",
         ge=INDEX_BITS, le=MOST_INDEX_BITS, low=INDEX_BITS, high=MOST_INDEX_BITS,
     )  # fmt: skip
+    kills: Literal["asid", "range", "all"] = setting(
+        "asid", "scope", "whose misses an invalidation kills on its chiplet: its address space's, its range's, everybody's", "E"
+    )
+    kills_from: Literal["read", "miss"] = setting(
+        "read", "moment", "from when on it kills a miss: from the handler's reading of the fault handle, or from the miss itself", "E"
+    )
+    store_miss: Literal["mod", "miss"] = setting(
+        "mod", "cause", "what a store reports that finds no entry: a modification, or a mere miss, so that it traps twice", "E"
+    )
+    merge_misses: bool = setting(False, "bool", "whether a miss joins one of its page that is in flight", "E")
 
 
 class Driver(Section):
@@ -81,20 +89,21 @@ class Driver(Section):
 
 
 class Tgh(Section):
-    """The costs of an invalidation."""
+    """The costs of an invalidation, and what is not known of it (docs/model.md 10.7)."""
 
     invalidate_ns: Nanoseconds = cost_ns(
         3000, "tgh", "one TGH invalidate operation on one chiplet", "E", low=1000, high=10_000
     )
     page_ns: Nanoseconds = cost_ns("free", "tgh_page", "more for every page of the range", "E", low="free", high=10)
-
-
-class Instruction(Section):
-    """The cost of an access that needs no driver."""
-
-    access_ns: Nanoseconds = cost_ns(
-        88, "access_gru", "one access of an instruction stream, in its turn", "E", low=50, high=700
+    stall_ns: Nanoseconds = cost_ns(
+        "free", "tgh_stall", "from the beginning of an operation, the time in which contexts of its address space issue nothing", "E",
+        low="free", high=3000,
+    )  # fmt: skip
+    purges: Literal["pages", "sets"] = setting(
+        "pages", "precision", "what an operation drops: the entries of its pages, or of the sets that these fall into", "E"
     )
+    takes_effect: Literal["begin", "end"] = setting("begin", "moment", "when an operation drops and kills", "E")
+    serial: bool = setting(False, "bool", "whether a chiplet does one operation at a time", "E")
 
 
 class Spec(DesignSpec):
@@ -102,15 +111,17 @@ class Spec(DesignSpec):
 
     Attributes
     ----------
-    tlb, gru, driver, tgh, instruction : Section
+    tlb, gru, driver, tgh, device : Section
         See the sections.
     """
+
+    FORMER: ClassVar[dict[str, str]] = {"tlb.cbrs": "device.window", "instruction.access_ns": "device.latency_ns, with device.interval_ns,"}
 
     tlb: Tlb = Tlb()
     gru: Gru = Gru()
     driver: Driver = Driver()
     tgh: Tgh = Tgh()
-    instruction: Instruction = Instruction()
+    device: Device = Device()
 
     def check(self, common: Any) -> None:
         """Raise `SettingError` if a fault handle can't name every entry, or interrupts would go to a CPU that does not exist."""
@@ -136,9 +147,9 @@ class Spec(DesignSpec):
                 f"gru.chiplets: {self.gru.chiplets} have {CONTEXTS * self.gru.chiplets} contexts "
                 f"({CONTEXTS} each), but there are {engines} engines"
             )
-        odd = self.tlb.cbrs % 2
-        if contexts * (self.tlb.cbrs + odd) > CBRS:  # CBRs are given out in pairs (gruhandles.h, GRU_CBR_AU_SIZE)
+        odd = self.device.window % 2
+        if contexts * (self.device.window + odd) > CBRS:  # CBRs are given out in pairs (gruhandles.h, GRU_CBR_AU_SIZE)
             raise ConfigError(
-                f"tlb.cbrs: {self.tlb.cbrs} for each of {contexts} contexts of a chiplet are more than its {CBRS}"
+                f"device.window: {self.device.window} for each of {contexts} contexts of a chiplet are more than its {CBRS}"
                 f"{', which are given out in pairs' if odd else ''}"
             )

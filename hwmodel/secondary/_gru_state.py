@@ -16,8 +16,10 @@ DRIVER = BOOK.account("driver", SERVICE, "the GRU driver resolving misses")
 STALL_TRAP = BOOK.account("stall_trap", SERVICE, "engine stalled, its oldest miss on the way to or from the CPU")
 STALL_DRIVER = BOOK.account("stall_driver", SERVICE, "engine stalled, its oldest miss in the driver")
 STALL_GUP = BOOK.account("stall_gup", SERVICE, "engine stalled, its oldest miss in a page fault")
-STALL_WINDOW = BOOK.account("stall_window", COHERENCE, "engine stalled, its oldest miss waiting for an invalidation window to end")
-MOD_MISSES = BOOK.counter("gru.mod_misses", "GRU misses because the entry may not write (TLB_MOD)")
+STALL_INVALIDATION = BOOK.account(
+    "stall_invalidation", COHERENCE, "engine stopped by a TGH operation, or stalled, its oldest miss waiting for a window to end"
+)
+MOD_MISSES = BOOK.counter("gru.mod_misses", "GRU faults because the entry may not write (TLB_MOD), also of restarted instructions")
 INTR = BOOK.counter("gru.intr", "GRU interrupt handler runs", TRAP)
 INTR_TFH = BOOK.counter("gru.intr_tfh", "TLB faults served by them")
 LOCK_FAILED = BOOK.counter("gru.intr_mm_lock_failed", "of these, those that found the mmap lock taken, or an update of their context owed")
@@ -31,20 +33,24 @@ WAIT_QUEUE = BOOK.counter(
 SLEEPS = BOOK.counter("gru.window_sleeps", "times such an ioctl slept for a window to end")
 DROPINS = BOOK.counter("gru.dropins", "entries dropped in by the driver")
 KILLS = BOOK.counter("gru.kills", "drop-ins cancelled by the kill bit", KILL)
-REPLAYS = BOOK.counter("gru.replays", "restarted instructions that missed again")
 TGHS = BOOK.counter("gru.tgh", "TGH invalidate operations")
 FMM_TIME = BOOK.latency("fault.fmm", "of these, GRU faults resolved in the interrupt handler", "interrupt handler")
 UPM_TIME = BOOK.latency("fault.upm", "of these, GRU faults that went through the user's ioctl", "user polling")
 COSTS = cost_table(Spec)
 GMS = table("active")
 """The driver's count for an address space: ms_range_active, the number of open windows."""
-REQUESTED = table(
-    "chiplet", "vpn", "write", "issued", "killed", "reading", "upm", "huge", "pte", "sleeping", "waiting", "since", "member"
-)
-"""A request: its chiplet, page and right, and when it first missed; its drop-in: killed, read from its TFH, by the user's call, of a huge
-page, the pte found; asleep in a window; pending on its server since; in the running handler's batch."""
-CONTEXT = table("chiplet", "stalled", "big", "reload")
-"""An engine's context: no CBR is free; large pages are in its mask, or to be added by the next call (ts_force_cch_reload)."""
+REQUESTED = table("chiplet", "mod", "killed", "exposed", "upm", "huge", "pte", "sleeping", "waiting", "since", "member")
+"""A request: its chiplet; its fault's cause is TLB_MOD; its drop-in: killed, may be killed, by the user's call, of a huge page, the pte
+found; asleep in a window; pending on its server since; in the running handler's batch."""
+CONTEXT = table("chiplet", "big", "reload")
+"""An engine's context: large pages are in its mask, or to be added by the next call (ts_force_cch_reload)."""
+
+UNKNOWN = table("kills", "from_miss", "mere_miss", "merges", "purges_sets", "at_end", "serial")
+"""What is not known of the hardware, as the settings say it: whose misses an invalidation kills (a scope, below), and from the miss on;
+a store reports a mere miss; misses of a page merge; a purge is by sets, takes effect at its end, is the only one of its chiplet."""
+SCOPES = ("range", "asid", "all")
+"""Scopes of a kill, each wider than the one before."""
+KILL_RANGE, KILL_ASID, KILL_ALL = range(3)
 
 
 class State(NamedTuple):
@@ -55,6 +61,8 @@ class State(NamedTuple):
     gms: np.ndarray  # GMS[space]
     requests: np.ndarray  # REQUESTED[row]
     contexts: np.ndarray  # CONTEXT[row]
+    unknown: np.ndarray  # UNKNOWN[1]
+    stages: np.ndarray  # int64[step of a request, from DESIGN on]  the phase of its miss
     costs: np.ndarray  # COSTS[1]
 
 
@@ -68,6 +76,12 @@ def asid_lock(m, space):
 def context_lock(m, engine):
     """Return the lock of a context (ts_ctxlock)."""
     return 2 * m.ctl[0].spaces + engine - m.ctl[0].cpus
+
+
+@part
+def chiplet_lock(m, chiplet):
+    """Return the lock of a chiplet's operations."""
+    return 2 * m.ctl[0].spaces + m.ctl[0].engines - m.ctl[0].cpus + chiplet
 
 
 @part

@@ -3,29 +3,31 @@
 The state that both sides of the race share is here too: the mmu lock, the sequence number, the envelope of open invalidations.
 """
 
-from hwmodel.core import clock, locks
-from hwmodel.core.ledger import COHERENCE, CORE, SHOOTDOWN, Book
+from hwmodel.core import clock, device, locks
+from hwmodel.core.ledger import COHERENCE, SHOOTDOWN
 from hwmodel.core.tables import table
 from hwmodel.jit import part, routine
 from hwmodel.parts import bank, radix
 from hwmodel.parts.paging_caches import CPU_BANKS, PML4E
 from hwmodel.primary import notify
 from hwmodel.primary.shootdown import ACKED, SENDING, SENT, WAITING
+from hwmodel.secondary._kvm_phases import BEGIN, BOOK, WALKER, WALKING
 
 NTLB, NPDE, NPDPTE, NPML4E = range(CPU_BANKS, CPU_BANKS + 4)
 VCPU_BANKS = CPU_BANKS + 4
 """The arrays of a vCPU: those of a CPU, then those for nested translations."""
-BOOK = Book(CORE)
 KICKING = BOOK.account("kick", COHERENCE, "a vCPU forced out of its guest by a remote TLB flush, until it is back", SHOOTDOWN)
 ZAPPED = BOOK.counter("kvm.zapped", "sptes zapped by notices, release included")
 KICKS = BOOK.counter("kvm.kicks", "remote flushes that had to kick a running vCPU")
-VM = table("ept", "guest", "large", "seq", "in_progress", "low", "high")
-"""A VM, one for each address space with vCPUs: its EPT, its guest's table, whether the guest's pages have 2 MiB; mmu_invalidate_seq, the
-envelope of open invalidations."""
-VCPU = table("flush_pending", "kicked", "snapshot", "gfn", "gfn_write", "gfn_pte", "no_right", "open", "issued", "walked", "tables")
-"""A vCPU: a flush is to be done before it enters its guest; the row whose kick is on the way to it, plus 1; its violation: the sequence
-number taken, the page and right, the pte found, no right to it; whether its access needed software, and since when; cycles of its walk; the
-page tables in its hand (mmu_shadow_page_cache)."""
+VM = table("ept", "guest", "large", "walkers", "seq", "in_progress", "low", "high")
+"""A VM, one for each address space with vCPUs: its EPT, its guest's table, whether the guest's pages have 2 MiB, the page walkers of each
+vCPU; mmu_invalidate_seq, the envelope of open invalidations."""
+VCPU = table("flush_pending", "kicked", "tables")
+"""A vCPU: a flush is to be done before it enters its guest; the row whose kick is on the way to it, plus 1; the page tables in its hand
+(mmu_shadow_page_cache)."""
+WALKED = table("walked", "leaf", "gfn", "gfn_write", "snapshot", "gfn_pte", "no_right", "exited")
+"""A request: cycles of its walk, and the leaf that it found, or -1; the page and right of the violation, if it found none; the sequence
+number taken then, the pte found, no right to it; whether the vCPU has left its guest for this request."""
 
 
 @part
@@ -42,12 +44,22 @@ def is_invalidating(vm, gfn):
 
 @routine
 def empty_guest(m, i):
-    """Drop all translations of vCPU i (INVEPT); cached lines of tables stay."""
+    """Drop all translations of vCPU i (INVEPT); cached lines of tables stay. Who calls this squashes its walks under way, if it has any."""
     banks = m.rows[i].banks
     for b in range(banks, banks + PML4E + 1):
         bank.empty(m, b)
     for b in range(banks + NTLB, banks + VCPU_BANKS):
         bank.empty(m, b)
+
+
+@routine
+def squash(m, i, phase, due):
+    """Let the walks of vCPU i that are under way fill nothing: each begins anew (BEGIN) when due, or waits in line again (IN_LINE)."""
+    first = m.ctl[0].agents + (i - m.ctl[0].cpus) * m.ctl[0].outstanding
+    for r in range(first, first + m.ctl[0].outstanding):
+        if m.rows[r].phase == BEGIN or m.rows[r].phase == WALKING:
+            device.enter(m, r, WALKER, m.ctl[0].now)
+            m.rows[r].phase, m.due[r] = phase, due
 
 
 @routine
@@ -103,7 +115,7 @@ def request_flush(m, dev, r):
         vcpu = dev.vcpus[c]
         if m.rows[c].space == m.rows[r].space:
             asked += 1
-            if m.rows[c].away and c != r:
+            if m.rows[c].away:
                 vcpu.kicked = r + 1
                 m.notices[r].at += 1
             else:
@@ -148,14 +160,17 @@ def kicked(m, dev, r):
         vcpu = dev.vcpus[c]
         if vcpu.kicked == r + 1:
             vcpu.kicked = 0
-            cycles, after = costs.ipi_respond, 0
-            if m.rows[c].away:
+            cycles, after, away = costs.ipi_respond, 0, m.rows[c].away
+            if away:
                 empty_guest(m, c)
                 after = own.invept + own.entry  # the flush and the entry come after the answer
                 cycles += own.exit + own.kick + after
             else:
                 vcpu.flush_pending = 1
-            ack = max(ack, clock.steal(m, c, KICKING, now, cycles) - after + costs.ipi_ack)
+            end = clock.steal(m, c, KICKING, now, cycles)
+            if away:
+                squash(m, c, BEGIN, end)
+            ack = max(ack, end - after + costs.ipi_ack)
     m.counts[row.agent, ACKED] += notice.at
     notice.stage, notice.at = 4, 0
     clock.wait(m, r, WAITING, ack)

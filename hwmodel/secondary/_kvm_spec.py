@@ -13,7 +13,22 @@ from hwmodel.config import (
     optional_size,
     setting,
 )
+from hwmodel.config.device import Device
 from hwmodel.core.tables import cost_table
+
+
+class Core(Device):
+    """The engine of a vCPU, a core of the CPU: its loads and stores, whose data are in its first-level cache."""
+
+    latency_ns: Nanoseconds = cost_ns(
+        1.76, "device_latency", "an access of an engine, from its issue to its data, the translation being at hand", "S",
+        low=0.4, high=1000,
+    )  # fmt: skip
+    interval_ns: Nanoseconds = cost_ns(0.44, "device_interval", "the least time between two issues of an engine", "M", low=0.1, high=100)
+    window: int = setting(
+        10, "count", "accesses that an engine may have in flight, those that wait for their translation included", "M",
+        ge=1, le=128, low=1, high=128,
+    )  # fmt: skip
 
 
 class Guest(Section):
@@ -36,8 +51,9 @@ class Nested(Section):
 
 
 class Vm(Section):
-    """The costs of exits, EPT violations (nested page faults) and zaps."""
+    """A vCPU's page walkers, and the costs of exits, EPT violations (nested page faults) and zaps."""
 
+    walkers: int = setting(1, "count", "page walkers of each vCPU", "M", ge=1, le=128, low=1, high=6)
     exit_cycles: Cycles = cost_cycles(505, "exit", "VM exit, hardware part", "M", low=380, high=800)
     entry_cycles: Cycles = cost_cycles(504, "entry", "VM entry, hardware part", "M", low=380, high=800)
     invept_cycles: Cycles = cost_cycles(
@@ -64,13 +80,14 @@ class Spec(DesignSpec):
 
     Attributes
     ----------
-    guest, nested, vm : Section
+    guest, nested, vm, device : Section
         See the sections.
     """
 
     guest: Guest = Guest()
     nested: Nested = Nested()
     vm: Vm = Vm()
+    device: Core = Core()
 
 
 COSTS = cost_table(Spec)

@@ -8,51 +8,52 @@ from typing import Any
 import numpy as np
 
 from hwmodel.byref import by_reference
-from hwmodel.core import clock, locks
-from hwmodel.core.queue import next_record, vacant_request
-from hwmodel.core.tables import DESIGN, ENGINE, I64, NEVER, PROCESS, VACANT, cost_row
-from hwmodel.engine import ACCESS as ISSUE
-from hwmodel.engine import DEVICE_ACCESSES, DEVICE_HITS, DEVICE_MISSES, drive
+from hwmodel.core import clock, device, locks
+from hwmodel.core.tables import DESIGN, ENGINE, I64, NEVER, PROCESS, RELEASE, cost_row
+from hwmodel.engine import drive
 from hwmodel.jit import entry, part, routine
 from hwmodel.op import WRITE
 from hwmodel.parts import tlb
 from hwmodel.primary import access, notify
-from hwmodel.secondary._gru_driver import ACCESS, GUP, IRQ, RESTART, step
+from hwmodel.secondary._gru_driver import step, trap
+from hwmodel.secondary._gru_phases import IRQ, note_phase, stages
 from hwmodel.secondary._gru_spec import CBRS, CONTEXTS, INDEX_AND_WAY, MOST_PAGES, Spec
 from hwmodel.secondary._gru_state import (
     BOOK,
     CONTEXT,
     COSTS,
     GMS,
+    KILL_ASID,
+    KILL_RANGE,
     MOD_MISSES,
     REQUESTED,
-    STALL_DRIVER,
-    STALL_GUP,
-    STALL_TRAP,
-    STALL_WINDOW,
+    SCOPES,
+    STALL_INVALIDATION,
     TGHS,
+    UNKNOWN,
     State,
     asid_lock,
+    chiplet_lock,
     find,
 )  # fmt: skip
 from hwmodel.secondary.protocol import engine_rows, first_cpu
 
 __all__ = [
-    "ACCESS_COST", "BOOK", "CBRS", "CONTEXTS", "INDEX_AND_WAY", "Spec", "build", "geometry", "lock_count", "outstanding", "reach", "run",
+    "BOOK", "CBRS", "CONTEXTS", "INDEX_AND_WAY", "Spec", "build", "geometry", "lock_count", "outstanding", "reach", "run",
 ]  # fmt: skip
 
-ACCESS_COST = "access_gru"
-"""The cost of an engine's access."""
+OPEN, ASID, OPERATE, EFFECT, NEXT, LAST = range(6)
+"""Stages of a start notice."""
 
 
 def outstanding(machine: Any) -> int:
-    """Return how many requests an engine may have outstanding."""
-    return machine.get("tlb.cbrs")
+    """Return how many requests an engine may have outstanding: each is a CBR of its context."""
+    return machine.get("device.window")
 
 
 def lock_count(spaces: int, engines: int) -> int:
-    """Return the number of locks: one for the invalidations of each space, one for each context."""
-    return spaces + engines
+    """Return the number of locks: one for the invalidations of each space, one for each context, one for each chiplet with one."""
+    return spaces + 2 * engines
 
 
 def geometry(machine: Any, engines: int) -> list[tuple[int, int]]:
@@ -69,12 +70,23 @@ def build(machine: Any, m: Any, first_bank: int) -> State:
         chiplet = requests[r].chiplet = contexts[r].chiplet = (row.agent - ctl.cpus) % chiplets
         row.group = ctl.agents + chiplet
         if row.role == ENGINE:
-            row.access_cost = costs["access_gru"][0]
             members[chiplet, row.space] += 1
             m.spaces[row.space].subscribers = 1
         else:
             row.effect, row.cpu = 1, server_of(machine, m, row.space)
-    return State(first_bank + np.arange(chiplets, dtype=I64), members, np.zeros(ctl.spaces, GMS), requests, contexts, costs)
+    banks, gms = first_bank + np.arange(chiplets, dtype=I64), np.zeros(ctl.spaces, GMS)
+    return State(banks, members, gms, requests, contexts, unknown(machine), stages(), costs)
+
+
+def unknown(machine: Any) -> np.ndarray:
+    """Return what the settings say of what is not known."""
+    row = np.zeros(1, UNKNOWN)
+    row[0] = (
+        SCOPES.index(machine.get("gru.kills")), machine.get("gru.kills_from") == "miss", machine.get("gru.store_miss") == "miss",
+        machine.get("gru.merge_misses"), machine.get("tgh.purges") == "sets", machine.get("tgh.takes_effect") == "end",
+        machine.get("tgh.serial"),
+    )  # fmt: skip
+    return row
 
 
 def reach(m: Any, dev: State) -> tuple[int, int]:
@@ -96,74 +108,41 @@ def translate(m, dev, i, kind, vpn, now):
     """Look up engine i's current access in its chiplet's TLB."""
     if find(m, dev, dev.contexts[i].chiplet, m.rows[i].space, vpn, kind == WRITE) < 0:
         return access.ORDERED
-    m.counts[i, DEVICE_ACCESSES] += 1
-    m.counts[i, DEVICE_HITS] += 1
+    m.counts[i, device.ACCESSES] += 1
+    m.counts[i, device.HITS] += 1
     return access.HIT
 
 
 @routine
 def request(m, dev, i, kind, vpn):
-    """Give the rest of engine i's record, whose access missed, to a free CBR and issue on; stall if no CBR is free."""
-    row, own, counts, r = m.rows[i], dev.costs[0], m.counts[i], vacant_request(m, i)
-    if r < 0:
-        dev.contexts[i].stalled = 1
-        clock.block(m, i, STALL_TRAP)
-        return
-    q, its = dev.requests[r], m.rows[r]
-    n = m.queue[row.head].count - row.taken
-    counts[DEVICE_ACCESSES] += n
-    counts[DEVICE_MISSES] += 1
-    counts[DEVICE_HITS] += n - 1
-    counts[MOD_MISSES] += tlb.look_joint(m, dev.banks[q.chiplet], row.space, vpn) >= 0
-    its.phase, q.issued, q.vpn, q.write, its.index = IRQ, row.clock, vpn, kind == WRITE, m.queue[row.head].index
-    q.killed = q.reading = q.upm = q.huge = 0
-    m.due[r] = row.clock + own.access_gru + own.irq_delivery  # the first access misses; the context issues the others meanwhile
-    clock.spend(m, i, ISSUE, n * own.access_gru)
-    next_record(m, i)
-    row.done_at = max(row.done_at, row.clock)
+    """Interrupt a CPU for engine i's current access, which has missed: a fault of its CBR, unless it joins another miss of the page."""
+    is_there = tlb.look_joint(m, dev.banks[dev.contexts[i].chiplet], m.rows[i].space, vpn) >= 0
+    m.counts[i, MOD_MISSES] += is_there
+    r = device.miss(m, i, vpn, kind == WRITE, dev.unknown[0].merges)
+    if r >= 0:
+        dev.requests[r].upm = 0
+        trap(m, dev, r, is_there)
+        note_phase(m, dev, r)
 
 
 @part
 def may_act(m, dev, r):
     """Return whether request r may take its step: process context must wait while an interrupt handler has its server CPU."""
     row, q, now = m.rows[r], dev.requests[r], m.due[r]
-    settle(m, dev, row.agent, now)
-    if (row.phase < DESIGN or row.phase >= PROCESS or row.phase == IRQ) and m.rows[row.cpu].owned:
-        q.waiting, q.since, m.due[r] = 1, now, NEVER
-        return False
-    q.waiting = 0
-    return True
+    waits = (row.phase < DESIGN or row.phase >= PROCESS or row.phase == IRQ) and row.phase != RELEASE and m.rows[row.cpu].owned
+    if waits or q.waiting:
+        q.waiting = 1 if waits else 0
+        note_phase(m, dev, r)
+    if waits:
+        q.since, m.due[r] = now, NEVER
+    return not waits
 
 
 @part
 def advance(m, dev, r):
     """Do one step of request r, of the hardware or of the driver."""
     step(m, dev, r)
-
-
-@routine
-def settle(m, dev, e, now):
-    """Book a stalled engine's time up to now by the phase of its oldest outstanding request."""
-    row, ctl = m.rows[e], m.ctl[0]
-    if not dev.contexts[e].stalled or now <= row.clock:
-        return
-    first = ctl.agents + (e - ctl.cpus) * ctl.outstanding
-    oldest = first
-    for r in range(first, first + ctl.outstanding):
-        if m.rows[r].phase != VACANT and dev.requests[r].issued < dev.requests[oldest].issued:
-            oldest = r
-    m.ledger[e, stall_of(m.rows[oldest].phase, dev.requests[oldest])] += now - row.clock
-    row.clock = now
-
-
-@part
-def stall_of(phase, q):
-    """Return the account of a stall on this request."""
-    if q.sleeping and not q.waiting:
-        return STALL_WINDOW
-    if q.waiting or phase == IRQ or phase == RESTART or phase == ACCESS:
-        return STALL_TRAP
-    return STALL_GUP if phase < DESIGN or phase == GUP else STALL_DRIVER
+    note_phase(m, dev, r)
 
 
 @part
@@ -172,18 +151,11 @@ def deliver(m, dev, r):
     row, notice = m.rows[r], m.notices[r]
     gms = dev.gms[row.space]
     if notice.kind == notify.START:
-        if notice.stage == 0:
+        if notice.stage == OPEN:
             gms.active += 1
-            notice.stage, notice.at = 1, -1
-        elif notice.stage == 1:
-            if locks.acquire(m, r, asid_lock(m, row.space), locks.WRITE):
-                notice.stage = 2
-                invalidate(m, dev, r)
-        elif notice.stage == 2:
-            invalidate(m, dev, r)
+            notice.stage, notice.at = ASID, -1
         else:
-            locks.release(m, r, asid_lock(m, row.space))
-            notify.returned(m, r)
+            invalidate(m, dev, r)
     else:
         if notice.kind == notify.STOP:
             gms.active -= 1
@@ -195,22 +167,71 @@ def deliver(m, dev, r):
 
 @routine
 def invalidate(m, dev, r):
-    """Do one TGH operation on the next chiplet where the space has a context."""
-    row, notice, own = m.rows[r], m.notices[r], dev.costs[0]
-    c = next_chiplet(dev, row.space, notice.at)
-    pages = notice.last - notice.first
-    b = dev.banks[c]
-    if pages >= MOST_PAGES:
+    """Do a step of the TGH operations: one on each chiplet where the space has a context, under ms_asid_lock."""
+    row, notice = m.rows[r], m.notices[r]
+    if notice.stage == ASID:
+        if not locks.acquire(m, r, asid_lock(m, row.space), locks.WRITE):
+            return
+        notice.stage = OPERATE
+    elif notice.stage == NEXT or notice.stage == LAST:
+        if dev.unknown[0].serial:
+            locks.release(m, r, chiplet_lock(m, notice.at))
+        if notice.stage == LAST:
+            locks.release(m, r, asid_lock(m, row.space))
+            notify.returned(m, r)
+            return
+        notice.stage = OPERATE
+    if notice.stage == OPERATE:
+        c = next_chiplet(dev, row.space, notice.at)
+        if not dev.unknown[0].serial or locks.acquire(m, r, chiplet_lock(m, c), locks.WRITE):
+            notice.at = c
+            operate(m, dev, r, c)
+    else:
+        clock.spend(m, r, notify.INVALIDATE, max(0, take_effect(m, dev, r, notice.at) - clock.time(m, r)))
+
+
+@routine
+def operate(m, dev, r, c):
+    """Begin a TGH operation on chiplet c: stop the space's contexts there for a while; drop and kill now, or in a step at its end."""
+    row, notice, own, now = m.rows[r], m.notices[r], dev.costs[0], clock.time(m, r)
+    m.counts[row.agent, TGHS] += 1
+    for e in range(m.ctl[0].cpus, m.ctl[0].engines if own.tgh_stall else 0):
+        if dev.contexts[e].chiplet == c and m.rows[e].space == row.space:
+            device.halt(m, e, now, now + own.tgh_stall, STALL_INVALIDATION)
+    cycles = own.tgh + min(notice.last - notice.first, MOST_PAGES) * own.tgh_page
+    if dev.unknown[0].at_end:
+        notice.stage = EFFECT
+    else:
+        cycles = max(cycles, take_effect(m, dev, r, c) - now)
+    clock.spend(m, r, notify.INVALIDATE, cycles)
+
+
+@routine
+def take_effect(m, dev, r, c):
+    """Drop the entries on chiplet c, and kill misses there; return when the last data in flight that used them are there."""
+    row, notice, b = m.rows[r], m.notices[r], dev.banks[c]
+    if notice.last - notice.first >= MOST_PAGES:
         tlb.drop_asid(m, b, row.space)
     else:
         tlb.drop_range(m, b, row.space, notice.first, notice.last)
+        if dev.unknown[0].purges_sets:
+            tlb.drop_sets(m, b, row.space, notice.first, notice.last)
     kill(m, dev, c, row.space, notice)
-    m.counts[row.agent, TGHS] += 1
-    notice.at = c
+    notice.stage = NEXT
     if next_chiplet(dev, row.space, c) < 0:
-        notice.stage = 3
+        notice.stage = LAST
         notify.end_effect(m, r)
-    clock.spend(m, r, notify.INVALIDATE, own.tgh + min(pages, MOST_PAGES) * own.tgh_page)
+    return data_there(m, dev, c, row.space)
+
+
+@routine
+def data_there(m, dev, c, space):
+    """Return when the last data in flight of a space's engines on chiplet c are there (gru_tgh_state WAITDONE)."""
+    last = 0
+    for e in range(m.ctl[0].cpus, m.ctl[0].engines):
+        if dev.contexts[e].chiplet == c and m.rows[e].space == space:
+            last = max(last, device.last_use(m, e))
+    return last
 
 
 @part
@@ -224,13 +245,13 @@ def next_chiplet(dev, space, c):
 
 @part
 def kill(m, dev, c, space, notice):
-    """Cancel the drop-ins in flight for the range on chiplet c, as the hardware does."""
-    first, last = notice.first, notice.last
+    """Cancel drop-ins in flight on chiplet c, as the hardware does: those of its scope."""
+    first, last, scope = notice.first, notice.last, dev.unknown[0].kills
     for j in range(m.ctl[0].agents, m.rows.size):
         q = dev.requests[j]
-        if q.reading and q.chiplet == c and m.rows[j].space == space:
-            page = q.vpn & -512 if q.huge else q.vpn
-            if last - first >= MOST_PAGES or (page < last and page + (512 if q.huge else 1) > first):
+        if q.exposed and q.chiplet == c and (m.rows[j].space == space or scope > KILL_ASID):
+            page = m.misses[j].vpn & -512 if q.huge else m.misses[j].vpn
+            if scope > KILL_RANGE or last - first >= MOST_PAGES or (page < last and page + (512 if q.huge else 1) > first):
                 q.killed = 1
 
 

@@ -4,7 +4,7 @@ There is no TLB, no notice, no interrupt and no walk. A miss is a request whose 
 engine issues on (docs/model.md section 14).
 """
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -19,13 +19,12 @@ from hwmodel.jit import entry, part, routine
 from hwmodel.op import WRITE
 from hwmodel.parts import radix
 from hwmodel.primary import access, fault
-from hwmodel.secondary.protocol import engine_rows, first_cpu, no_notice
+from hwmodel.secondary.protocol import engine_rows, first_cpu, no_notice, no_request
 
-ACCESS_COST = "device_interval"
-"""The cost that each access of an engine takes at least."""
 LOOK, NO_RIGHT = range(DESIGN, DESIGN + 2)
 BOOK = Book(CORE)
 STALL = BOOK.account("stall_fault", SERVICE, "engine stalled, its oldest miss in a page fault")
+FAULT_PHASE = BOOK.phase("fault", STALL, "the kernel's fault, until a look finds the page")
 
 
 class Spec(DesignSpec):
@@ -36,6 +35,8 @@ class Spec(DesignSpec):
     device : Section
         See the section.
     """
+
+    FORMER: ClassVar[dict[str, str]] = {"device.access_ns": "device.latency_ns, with device.interval_ns,"}
 
     device: Device = Device()
 
@@ -86,17 +87,11 @@ def translate(m, dev, i, kind, vpn, now):
 
 @routine
 def request(m, dev, i, kind, vpn):
-    """Let the kernel's fault resolve engine i's current access, which has missed; the engine issues on."""
-    r = device.miss(m, i, vpn, kind == WRITE, False)
-    m.misses[r].stall = STALL
-    fault.call(m, r, vpn, m.misses[r].write, 0, 0, LOOK, NO_RIGHT)
-
-
-@part
-def may_act(m, dev, r):
-    """Book the time of an engine that waits, before a step of its request; return True."""
-    device.settle(m, m.rows[r].agent, m.due[r])
-    return True
+    """Let the kernel's fault resolve engine i's current access, which has missed, or one that is on its way; the engine issues on."""
+    r = device.miss(m, i, vpn, kind == WRITE, True)
+    if r >= 0:
+        device.enter(m, r, FAULT_PHASE, m.due[r])
+        fault.call(m, r, vpn, m.misses[r].write, 0, 0, LOOK, NO_RIGHT)
 
 
 @part
@@ -110,12 +105,14 @@ def step(m, dev, r):
     """Look again, and hold the slot until the data are there, or take another fault; an access without a right is complete at once."""
     row, miss = m.rows[r], m.misses[r]
     if row.phase == NO_RIGHT:
-        m.counts[row.agent, fault.COUNT_SEGV] += 1
-        fault.note_segv(m, row.index)
-        device.release(m, r)
+        fault.count_refused(m, r)
+        if device.refuse(m, r) == 0:
+            device.release(m, r)
+        else:
+            fault.call(m, r, miss.vpn, miss.write, 0, 0, LOOK, NO_RIGHT)
     elif is_allowed(m, r, miss.vpn, miss.write):
         record(m.hists, FAULT_TIME, m.due[r] - miss.issued)
-        device.found(m, r)
+        device.found(m, r, 0)
     else:
         fault.call(m, r, miss.vpn, miss.write, 0, 0, LOOK, NO_RIGHT)
 
@@ -123,4 +120,4 @@ def step(m, dev, r):
 @entry
 def run(m, dev):
     """Drive the machine with this design; return why the engine stopped."""
-    return drive(by_reference(m), by_reference(dev), translate, request, may_act, advance, no_notice)
+    return drive(by_reference(m), by_reference(dev), translate, request, no_request, advance, no_notice)

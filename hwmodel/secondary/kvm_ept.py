@@ -5,24 +5,44 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hwmodel.byref import by_reference
-from hwmodel.core import clock, locks
+from hwmodel.core import clock, device, locks
 from hwmodel.core.ledger import RETRY, SERVICE, TRAP, record
-from hwmodel.core.queue import complete_access
-from hwmodel.core.tables import DESIGN, HUGE, NEVER, PFN, READY, WRITES, A, D, W, cost_row
-from hwmodel.engine import DEVICE_ACCESSES, DEVICE_HITS, DEVICE_MISSES, FAULT_TIME, drive
+from hwmodel.core.tables import ENGINE, NEVER, RELEASE, WRITES, A, D, cost_row
+from hwmodel.engine import FAULT_TIME, drive
 from hwmodel.jit import entry, part, routine
 from hwmodel.op import WRITE
 from hwmodel.parts import radix, tlb
 from hwmodel.parts.paging_caches import DTLB, STLB, cpu_banks
 from hwmodel.primary import access, fault, memory
-from hwmodel.secondary._kvm_notifier import BOOK, VCPU, VCPU_BANKS, VM, empty_guest, is_invalidating, mmu_lock, receive
+from hwmodel.secondary._kvm_notifier import VCPU, VCPU_BANKS, VM, WALKED, empty_guest, is_invalidating, mmu_lock, receive, squash
+from hwmodel.secondary._kvm_phases import (
+    BEGIN,
+    BOOK,
+    ENTER,
+    EXIT,
+    HANDLING,
+    IN_LINE,
+    LEAVE,
+    MAP,
+    MAP_UNLOCK,
+    MAPPED,
+    NO_RIGHT,
+    SLOW,
+    SLOW2,
+    SLOW_LOCK,
+    SLOW_UNLOCK,
+    VIOLATION,
+    WALKER,
+    WALKING,
+    note_phase,
+    stages,
+)  # fmt: skip
 from hwmodel.secondary._kvm_spec import COSTS, Spec
 from hwmodel.secondary._kvm_tables import FEWEST, GUEST_TABLES, HAND, LEVEL_PAGES, set_spte
-from hwmodel.secondary._kvm_walk import WALKS, walk_guest
-from hwmodel.secondary.protocol import no_request
+from hwmodel.secondary._kvm_walk import begin_walk, end_walk, queue_walk, walk_anew
+from hwmodel.secondary.protocol import engine_rows, no_request
 
-__all__ = ["BOOK", "Spec", "build", "extra_memory", "geometry", "lock_count", "reach", "run"]
-VIOLATION, SLOW, SLOW_LOCK, SLOW2, NO_RIGHT, SLOW_UNLOCK, MAP, MAPPED, MAP_UNLOCK, ENTER = range(DESIGN, DESIGN + 10)
+__all__ = ["BOOK", "Spec", "build", "extra_memory", "geometry", "lock_count", "outstanding", "reach", "run"]
 EXITING = BOOK.account("exit", SERVICE, "VM exits of EPT violations, the hardware's part")
 VIOLATING = BOOK.account("violation", SERVICE, "the handling of EPT violations by software, without get_user_pages and the spte")
 MAPPING = BOOK.account("map", SERVICE, "installing sptes")
@@ -40,7 +60,14 @@ class State(NamedTuple):
 
     vms: np.ndarray  # VM[space]
     vcpus: np.ndarray  # VCPU[row]
+    requests: np.ndarray  # WALKED[row]
+    stages: np.ndarray  # int64[step of a request, from DESIGN on]  the phase of its miss
     costs: np.ndarray  # COSTS[1]
+
+
+def outstanding(machine: Any) -> int:
+    """Return how many requests an engine may have outstanding: each is an access that walks, or waits for a walk."""
+    return machine.get("device.window")
 
 
 def lock_count(spaces: int, engines: int) -> int:
@@ -58,16 +85,18 @@ def build(machine: Any, m: Any, first_bank: int) -> State:
     """Make the vCPUs of each space a VM; return the design's own tables."""
     ctl = m.ctl[0]
     vms, costs = np.zeros(ctl.spaces, VM), cost_row(COSTS, machine.costs())
-    vms["large"] = machine.get("guest.page_size") == "2M"
-    for unit, row in enumerate(m.rows[ctl.cpus : ctl.engines]):
-        row.banks, row.access_cost = first_bank + unit * VCPU_BANKS, m.costs[0].access
-        row.loads, row.away, row.leave, row.resume = 1, 1, costs[0].exit + costs[0].kick, costs[0].entry
-        m.spaces[row.space].subscribers = 1
+    vms["large"], vms["walkers"] = machine.get("guest.page_size") == "2M", machine.get("vm.walkers")
+    for _, row in engine_rows(m):
+        row.group = row.cpu = row.agent
+        if row.role == ENGINE:
+            row.banks = first_bank + (row.agent - ctl.cpus) * VCPU_BANKS
+            row.loads, row.away, row.leave, row.resume = 1, 1, costs[0].exit + costs[0].kick, costs[0].entry
+            m.spaces[row.space].subscribers = 1
     for space in sorted({int(row.space) for row in m.rows[ctl.cpus : ctl.engines]}):
         vms[space].ept, vms[space].guest = ctl.node_top, ctl.node_top + 1
         ctl.node_top += 2
         ctl.free -= 1  # the EPT's root; the guest's tables are pages of the guest
-    return State(vms, np.zeros(m.rows.size, VCPU), costs)
+    return State(vms, np.zeros(m.rows.size, VCPU), np.zeros(m.rows.size, WALKED), stages(), costs)
 
 
 def reach(m: Any, dev: State) -> tuple[int, int]:
@@ -86,15 +115,15 @@ def extra_memory() -> tuple[int, int]:
 @part
 def translate(m, dev, i, kind, vpn, now):
     """Look up vCPU i's current access in its TLBs."""
-    row, vcpu, counts = m.rows[i], dev.vcpus[i], m.counts[i]
+    row, counts = m.rows[i], m.counts[i]
     small = row.banks + DTLB
     k = tlb.look_split(m, small, 0, vpn)
     first, hit = not row.retried, k >= 0
     if first:
-        row.retried = 1
-        counts[DEVICE_ACCESSES] += 1
-        counts[DEVICE_HITS] += hit
-        counts[DEVICE_MISSES] += not hit
+        row.retried = device.COUNTED_HIT if hit else device.COUNTED_MISS
+        counts[device.ACCESSES] += 1
+        counts[device.HITS] += hit
+        counts[device.MISSES] += not hit
     if not hit:
         s = tlb.look_joint(m, row.banks + STLB, 0, vpn)
         if first:
@@ -103,164 +132,193 @@ def translate(m, dev, i, kind, vpn, now):
         return access.refill(m, i, small, vpn, s, False)
     if kind == WRITE and not m.ways[k].rights & WRITES:
         return access.ORDERED
-    if vcpu.open:
-        vcpu.open = 0
-        record(m.hists, FAULT_TIME, now - vcpu.issued)
-        record(m.hists, VIOLATION_TIME, now - vcpu.issued)
     return access.HIT
 
 
 @routine
 def request(m, dev, i, kind, vpn):
-    """WALK2D: walk the guest's tables, finding each one's page by a nested walk, and then the page itself."""
-    row, vcpu = m.rows[i], dev.vcpus[i]
-    now = row.clock
-    m.counts[i, WALKS] += 1
-    vcpu.walked = 0
-    held = kind == WRITE and access.find_first_level(m, row.banks + DTLB, vpn) >= 0
-    leaf = walk_guest(m, dev, i, kind, vpn, held)
-    clock.spend(m, i, access.WALKING, vcpu.walked)
-    if leaf >= 0:
-        huge = 1 if dev.vms[row.space].large and leaf & HUGE else 0
-        page = leaf >> PFN
-        access.fill_levels(m, i, row.banks + DTLB, vpn, huge, page - (vpn & 511) * huge, WRITES if leaf & W else 0)
-        return
-    if not vcpu.open:
-        vcpu.open, vcpu.issued = 1, now
-    row.away, row.phase = 0, VIOLATION
-    m.counts[i, EXITS] += 1
-    clock.spend(m, i, EXITING, dev.costs[0].exit)
-    clock.spend(m, i, VIOLATING, dev.costs[0].violation)
+    """Let vCPU i's current access, which has missed both levels or lacks a right, wait for its page's walk, or for a walk of its own."""
+    r = device.miss(m, i, vpn, kind == WRITE, True)
+    if r >= 0:
+        queue_walk(m, dev, r)
 
 
 @part
-def advance(m, dev, i):
-    """Do one step of vCPU i's violation."""
-    violate(m, dev, i, m.rows[i].phase)
+def advance(m, dev, r):
+    """Do one step of request r: of its walk, or of its violation."""
+    step(m, dev, r, m.rows[r].phase)
+    note_phase(m, dev, r)
 
 
 @routine
-def violate(m, dev, i, phase):
-    """Do one step of vCPU i's violation: kvm_tdp_mmu_page_fault."""
-    row, costs = m.rows[i], m.costs[0]
-    if phase == VIOLATION:
-        begin(m, dev, i)
-    elif phase == SLOW:
-        row.phase = SLOW_LOCK
-        clock.spend(m, i, fault.GUPS, costs.gup)
-    elif phase == SLOW_LOCK:
-        if locks.acquire(m, i, row.space, locks.READ):
-            row.phase = SLOW2
-    elif phase == SLOW2 or phase == NO_RIGHT:
-        look(m, dev, i)
-    elif phase == SLOW_UNLOCK:
-        locks.release(m, i, row.space)
-        row.phase = MAP
-        take_lock(m, dev, i)
-    elif phase == MAP:
-        take_lock(m, dev, i)
-    elif phase == MAPPED:
-        map_page(m, dev, i)
-    elif phase == MAP_UNLOCK:
-        locks.release(m, i, mmu_lock(m, row.space))
-        row.phase = ENTER
+def step(m, dev, r, phase):
+    """Do one step of request r: of its walk, or of its violation."""
+    if phase == BEGIN:
+        begin_walk(m, dev, r)
+    elif phase == WALKING:
+        finish_walk(m, dev, r)
+    elif phase == LEAVE:
+        leave(m, dev, r)
     else:
-        enter(m, dev, i)
+        violate(m, dev, r, phase)
 
 
 @part
-def begin(m, dev, i):
+def finish_walk(m, dev, r):
+    """WALKING: fill the TLBs, or let the vCPU, whose other walks are squashed, leave its guest once its data in flight are there."""
+    i, q = m.rows[r].agent, dev.requests[r]
+    if q.leaf < 0:
+        m.rows[r].phase, m.due[r] = LEAVE, max(m.due[r], device.last_use(m, i))
+        device.stop(m, i)
+        squash(m, i, IN_LINE, NEVER)
+        return
+    if q.exited:
+        record(m.hists, FAULT_TIME, m.due[r] - m.misses[r].issued)
+        record(m.hists, VIOLATION_TIME, m.due[r] - m.misses[r].issued)
+    end_walk(m, dev, r)
+
+
+@part
+def leave(m, dev, r):
+    """LEAVE: exit from the guest; until ENTER the vCPU's CPU is the request's."""
+    row, own = m.rows[r], dev.costs[0]
+    device.take(m, r)
+    m.rows[row.agent].away, dev.requests[r].exited, row.phase = 0, 1, VIOLATION
+    m.counts[row.agent, EXITS] += 1
+    device.enter(m, r, EXIT, m.due[r])
+    clock.spend(m, r, EXITING, own.exit)
+    device.enter(m, r, HANDLING, m.due[r])
+    clock.spend(m, r, VIOLATING, own.violation)
+
+
+@routine
+def violate(m, dev, r, phase):
+    """Do one step of request r's violation: kvm_tdp_mmu_page_fault."""
+    row, costs = m.rows[r], m.costs[0]
+    if phase == VIOLATION:
+        begin(m, dev, r)
+    elif phase == SLOW:
+        row.phase = SLOW_LOCK
+        clock.spend(m, r, fault.GUPS, costs.gup)
+    elif phase == SLOW_LOCK:
+        if locks.acquire(m, r, row.space, locks.READ):
+            row.phase = SLOW2
+    elif phase == SLOW2 or phase == NO_RIGHT:
+        look(m, dev, r)
+    elif phase == SLOW_UNLOCK:
+        locks.release(m, r, row.space)
+        row.phase = MAP
+        take_lock(m, dev, r)
+    elif phase == MAP:
+        take_lock(m, dev, r)
+    elif phase == MAPPED:
+        map_page(m, dev, r)
+    elif phase == MAP_UNLOCK:
+        locks.release(m, r, mmu_lock(m, row.space))
+        row.phase = ENTER
+    else:
+        enter(m, dev, r)
+
+
+@part
+def begin(m, dev, r):
     """VIOLATION: take the snapshot, make the unlocked check, and look at the CPU's page table on the fast path.
 
     Before that the hand is filled with page tables if few are left in it (mmu_topup_memory_caches): none is allocated under the mmu lock.
     """
-    row, vcpu, vm = m.rows[i], dev.vcpus[i], dev.vms[m.rows[i].space]
+    row, q, vm = m.rows[r], dev.requests[r], dev.vms[m.rows[r].space]
+    vcpu = dev.vcpus[row.agent]
     if vcpu.tables < FEWEST:
         lacking = HAND - vcpu.tables
-        if memory.ask(m, i, lacking, 0):
+        if memory.ask(m, r, lacking, 0):
             vcpu.tables += lacking
             radix.set_aside(m, lacking)
-            clock.spend(m, i, VIOLATING, lacking * m.costs[0].table)
+            clock.spend(m, r, VIOLATING, lacking * m.costs[0].table)
         return
     root = m.spaces[row.space].root
-    vcpu.snapshot, vcpu.no_right = vm.seq, 0
-    if is_invalidating(vm, vcpu.gfn):
-        m.counts[i, RETRIES] += 1
+    q.snapshot, q.no_right = vm.seq, 0
+    if is_invalidating(vm, q.gfn):
+        m.counts[row.agent, RETRIES] += 1
         row.phase = ENTER
         return
-    pte = radix.get(m, root, vcpu.gfn)
+    pte = radix.get(m, root, q.gfn)
     row.phase = SLOW
     if radix.allows(pte, True):
-        radix.update(m, root, vcpu.gfn, pte | A | D)
-        vcpu.gfn_pte, row.phase = pte, MAP
-        clock.spend(m, i, fault.GUPS, m.costs[0].gup_fast)
+        radix.update(m, root, q.gfn, pte | A | D)
+        q.gfn_pte, row.phase = pte, MAP
+        clock.spend(m, r, fault.GUPS, m.costs[0].gup_fast)
 
 
 @part
-def look(m, dev, i):
+def look(m, dev, r):
     """SLOW2: take the page from the CPU's page table, after a fault if need be."""
-    row, vcpu, root = m.rows[i], dev.vcpus[i], m.spaces[m.rows[i].space].root
-    pte = radix.get(m, root, vcpu.gfn)
+    row, q, root = m.rows[r], dev.requests[r], m.spaces[m.rows[r].space].root
+    pte = radix.get(m, root, q.gfn)
     if row.phase == NO_RIGHT:
-        m.counts[i, fault.COUNT_SEGV] += 1
-        fault.note_segv(m, m.queue[row.head].index)
-        locks.release(m, i, row.space)
-        vcpu.no_right, row.phase = 1, ENTER
-    elif radix.allows(pte, vcpu.gfn_write):
-        if vcpu.gfn_write:
-            radix.update(m, root, vcpu.gfn, pte | A | D)
-        vcpu.gfn_pte, row.phase = pte, SLOW_UNLOCK
+        fault.count_refused(m, r)
+        locks.release(m, r, row.space)
+        q.no_right, row.phase = 1, ENTER
+    elif radix.allows(pte, q.gfn_write):
+        if q.gfn_write:
+            radix.update(m, root, q.gfn, pte | A | D)
+        q.gfn_pte, row.phase = pte, SLOW_UNLOCK
     else:
-        fault.call(m, i, vcpu.gfn, vcpu.gfn_write, 0, 1, SLOW2, NO_RIGHT)
+        fault.call(m, r, q.gfn, q.gfn_write, 0, 1, SLOW2, NO_RIGHT)
 
 
 @part
-def is_stale(vcpu, vm):
+def is_stale(q, vm):
     """Return whether an invalidation has come since the snapshot (mmu_invalidate_retry_gfn)."""
-    return vm.seq != vcpu.snapshot or is_invalidating(vm, vcpu.gfn)
+    return vm.seq != q.snapshot or is_invalidating(vm, q.gfn)
 
 
 @part
-def take_lock(m, dev, i):
+def take_lock(m, dev, r):
     """MAP: take the mmu lock, or retry without it if the page is stale already; MAPPED checks again with the lock held."""
-    row = m.rows[i]
-    if not row.granted and is_stale(dev.vcpus[i], dev.vms[row.space]):
-        m.counts[i, RETRIES] += 1
+    row = m.rows[r]
+    if not row.granted and is_stale(dev.requests[r], dev.vms[row.space]):
+        m.counts[row.agent, RETRIES] += 1
         row.phase = ENTER
-    elif locks.acquire(m, i, mmu_lock(m, row.space), locks.READ):
+    elif locks.acquire(m, r, mmu_lock(m, row.space), locks.READ):
         row.phase = MAPPED
 
 
 @part
-def map_page(m, dev, i):
+def map_page(m, dev, r):
     """MAPPED: install the spte, unless an invalidation has come since the snapshot."""
-    row, vcpu, vm, own = m.rows[i], dev.vcpus[i], dev.vms[m.rows[i].space], dev.costs[0]
-    if is_stale(vcpu, vm):
-        m.counts[i, RETRIES] += 1
-        locks.release(m, i, mmu_lock(m, row.space))
+    row, q, vm, own = m.rows[r], dev.requests[r], dev.vms[m.rows[r].space], dev.costs[0]
+    if is_stale(q, vm):
+        m.counts[row.agent, RETRIES] += 1
+        locks.release(m, r, mmu_lock(m, row.space))
         row.phase = ENTER
         return
-    made = set_spte(m, vm.ept, vcpu.gfn, vcpu.gfn_pte)
-    vcpu.tables -= made
+    made = set_spte(m, vm.ept, q.gfn, q.gfn_pte)
+    dev.vcpus[row.agent].tables -= made
     radix.give_back(m, made)
-    m.counts[i, SPTES] += 1
+    m.counts[row.agent, SPTES] += 1
     row.phase = MAP_UNLOCK
-    clock.spend(m, i, MAPPING, own.map_spte)
+    clock.spend(m, r, MAPPING, own.map_spte)
 
 
 @part
-def enter(m, dev, i):
-    """ENTER: go back to the guest, with the TLB flush that was requested meanwhile."""
-    row, vcpu, own = m.rows[i], dev.vcpus[i], dev.costs[0]
-    row.away, row.phase = 1, READY
+def enter(m, dev, r):
+    """ENTER: go back to the guest, with the TLB flush that was requested meanwhile; there all walk anew, but an access without a right."""
+    i, own = m.rows[r].agent, dev.costs[0]
+    vcpu = dev.vcpus[i]
+    m.rows[i].away = 1
     if vcpu.flush_pending:
         vcpu.flush_pending = 0
         empty_guest(m, i)
-        clock.spend(m, i, ENTERING, own.invept)
-    clock.spend(m, i, ENTERING, own.entry)
-    if vcpu.no_right:
-        vcpu.no_right = vcpu.open = 0
-        complete_access(m, i)
+        clock.spend(m, r, ENTERING, own.invept)
+    clock.spend(m, r, ENTERING, own.entry)
+    device.give_back(m, r)
+    there = m.due[r]
+    device.enter(m, r, WALKER, there)
+    if dev.requests[r].no_right and device.refuse(m, r) == 0:
+        m.rows[r].phase = RELEASE
+    else:
+        m.rows[r].phase, m.due[r] = IN_LINE, NEVER
+    walk_anew(m, dev, i, there)
 
 
 @part

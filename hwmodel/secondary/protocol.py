@@ -28,10 +28,8 @@ from hwmodel.core.ledger import CORE, Book
 from hwmodel.core.tables import ENGINE, I64, NEVER, REQUEST
 from hwmodel.jit import part
 
-DEFAULTS = ("ACCESS_COST", "BOOK", "build", "extra_memory", "geometry", "lock_count", "outstanding", "reach", "threads")
+DEFAULTS = ("BOOK", "build", "extra_memory", "geometry", "lock_count", "outstanding", "reach", "threads")
 
-ACCESS_COST = "access"
-"""The cost of an engine's access, which `build` puts into the rows' `access_cost`: its name, for messages."""
 BOOK = Book(CORE)
 """The accounts, counters and latencies of the machine and of the design: `BOOK = Book(CORE)`, then a line for each."""
 
@@ -70,7 +68,7 @@ def extra_memory() -> tuple[int, int] | None:
 def build(machine: Any, m: Any, first_bank: int) -> Any:
     """Set what the rows of engines and requests need, say how many subscribers each space has, and return the design's tables.
 
-    A request's row has `effect` 1, for it works on a CPU, and the CPU's number in `cpu` (`first_cpu`).
+    A request's row has in `cpu` the row that it works on: a CPU (`first_cpu`), and then `effect` 1; or its engine's, if that is a CPU, too.
 
     Parameters
     ----------

@@ -20,11 +20,9 @@ def simulated(monkeypatch):
     """The machines that were run, each with its trace, in order; their results are fabricated."""
     ran = []
 
-    def simulate(machine, trace, progress=None):
+    def simulate(machine, trace, progress=None, **parts):
         ran.append((machine, trace))
-        if machine.design == "gru":
-            return fabricated.gru(machine)
-        return (fabricated.kvm if machine.design == "kvm_ept" else fabricated.cpu_only)(machine)
+        return getattr(fabricated, machine.design.removesuffix("_ept"))(machine)
 
     monkeypatch.setattr("analysis.runs.simulate", simulate)
     return ran

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from hwmodel import secondary
-from hwmodel.core.ledger import BUCKETS, HEAD
+from hwmodel.core.ledger import BUCKETS, HEAD, Book
 from hwmodel.measure.result import Result
 from hwmodel.measure.tally import AgentInfo
 
@@ -59,21 +59,40 @@ def result(
     counters: dict[str, dict[int, int]],
     ledger: dict[str, dict[int, int]],
     latencies: dict[str, Any],
+    serving: dict[str, dict[int, int]] | None = None,
 ) -> Result:
-    """A result from {counter: {agent: count}}, {account: {agent: cycles}}, {kind: values}; idle fills up clocks."""
+    """A result from {counter: {agent: count}}, {account: {agent: cycles}} (serving: likewise), {kind: values}; idle fills up clocks."""
     book = secondary.book(machine.design)
     counts = np.zeros((len(AGENTS), len(book.counters)), np.int64)
     books = np.zeros((len(AGENTS), len(book.accounts)), np.int64)
     hists = np.zeros((len(book.latencies), HEAD + BUCKETS), np.int64)
-    for array, names, values in ((counts, book.counters, counters), (books, book.accounts, ledger)):
+    served = np.zeros_like(books)
+    planes = ((counts, book.counters, counters), (books, book.accounts, ledger), (served, book.accounts, serving or {}))
+    for array, names, values in planes:
         for name, by_agent in values.items():
             for agent, value in by_agent.items():
                 array[agent, list(names).index(name)] = value
     books[:, list(book.accounts).index("idle")] += books.sum(axis=1).max() - books.sum(axis=1)
     for kind, values in latencies.items():
         hists[list(book.latencies).index(kind)] = histogram(values)
+    phases, shares = phased(book, latencies)
     info = {"name": "sqlite", "program": "sqlite3"}
-    return Result(machine, info, AGENTS, counts, books, books.sum(axis=1), hists, 1.5, 3_000_000, 20_000_000)
+    return Result(machine, info, AGENTS, counts, books, books.sum(axis=1), hists, 1.5, 3_000_000, 20_000_000, served,
+                  phase_histograms=phases, phase_shares=shares)  # fmt: skip
+
+
+def phased(book: Book, latencies: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """The planes of phases: a third of each miss was in the first phase, if there are two, and what is left in the second."""
+    n = len(book.phases)
+    phases = np.zeros((len(book.paths), n, HEAD + BUCKETS), np.int64)
+    shares = np.zeros((len(book.paths), BUCKETS, n), np.int64)
+    for p, path in enumerate(book.paths if n else ()):
+        values = np.asarray(latencies.get(path, []), np.int64)
+        parts = (values // 3, values - values // 3) if n > 1 else (values,)
+        for k, part in enumerate(parts):
+            phases[p, k] = histogram(part)
+            np.add.at(shares[p, :, k], [bucket(int(value)) for value in values], part)
+    return phases, shares
 
 
 def hits_and_misses(agent: int, prefix: str, hits: int, misses: int) -> dict[str, dict[int, int]]:
@@ -113,11 +132,12 @@ def gru(machine: Any = None) -> Result:
     spare = {"irq": 6_000_000, "driver": 9_000_000, "gup": 4_000_000, "ipi_respond": 70_000}
     engine = {
         "access": 40_000_000, "stall_trap": 31_000_000, "stall_driver": 14_000_000, "stall_gup": 9_000_000,
-        "stall_window": 1_900_000, "order_wait": 3_000_000,
+        "stall_invalidation": 1_900_000, "order_wait": 3_000_000,
     }  # fmt: skip
     fault = np.concatenate([fmm, upm])
     latencies = {"fault": fault, "fault.fmm": fmm, "fault.upm": upm, "cpu_fault": [900, 1000, 1100]}
-    return result(machine or Machine(), counters, by_account(cpu, spare, engine), latencies)
+    serving = by_account({}, {name: n for name, n in spare.items() if name != "ipi_respond"})
+    return result(machine or Machine(), counters, by_account(cpu, spare, engine), latencies, serving)
 
 
 def kvm(machine: Any = None) -> Result:
@@ -138,6 +158,25 @@ def kvm(machine: Any = None) -> Result:
     latencies = {"fault": violation, "fault.violation": violation, "cpu_fault": [900, 1000]}
     machine = machine or Machine("kvm-ept-2008", "kvm_ept", 3000)
     return result(machine, counters, by_account(cpu, {"ipi_respond": 70_000}, engine), latencies)
+
+
+def ideal(machine: Any = None) -> Result:
+    """The bound of both: five million hits, a fault of the CPU's for each of the fourteen pages."""
+    counters = COMMON_COUNTS | hits_and_misses(ENGINE, "device.tlb", 4_999_986, 14)
+    cpu = COMMON_CYCLES | {"fault": 8_500_000, "order_wait": 70_000_000}
+    engine = {"access": 4_000_000, "stall_fault": 300_000, "order_wait": 3_000_000}
+    machine = machine or Machine("ideal-2008", "ideal", 2000)
+    return result(machine, counters, by_account(cpu, {}, engine), {"fault": [400] * 14, "cpu_fault": [900]})
+
+
+def by_name(ran: list[tuple[Any, Any]]) -> dict[str, tuple[Any, Any]]:
+    """Of the runs of a comparison those of each machine's own window, by its name: the bounds and dependent accesses are left out."""
+    widest: dict[str, tuple[Any, Any]] = {}
+    for machine, trace in ran:
+        before = widest.get(machine.name)
+        if before is None or machine.flat().get("device.window", 1) > before[0].flat().get("device.window", 1):
+            widest[machine.name] = (machine, trace)
+    return {name: run for name, run in sorted(widest.items()) if name != "ideal-2008"}
 
 
 def by_account(*agents: dict[str, int]) -> dict[str, dict[int, int]]:

@@ -10,9 +10,9 @@ from tests.analysis import fabricated
 from tests.analysis.fabricated import CPU, ENGINE, Machine
 
 
-def told(counters=(), ledger=(), latencies=()):
+def told(counters=(), ledger=(), latencies=(), serving=()):
     """The cautions about a result that no run made."""
-    return list(cautions.of("GRU", fabricated.result(Machine(), dict(counters), dict(ledger), dict(latencies))))
+    return list(cautions.of("GRU", fabricated.result(Machine(), dict(counters), dict(ledger), dict(latencies), dict(serving))))
 
 
 def test_what_was_not_carried_out():
@@ -34,7 +34,9 @@ def test_a_percentile_of_few(misses, said):
 @pytest.mark.parametrize("serving, said", [(799, []), (800, ["GRU: main spends 80 % of the run serving engines: misses queue for it."])])
 def test_a_cpu_that_does_little_else(serving, said):
     ledger = {"irq": {CPU: serving - 100}, "driver": {CPU: 100}, "instruction": {CPU: 1000 - serving}, "access": {ENGINE: 1000}}
-    assert told(ledger=ledger) == said
+    work = {"irq": {CPU: serving - 200}, "driver": {CPU: 100}, "access": {CPU: 100, ENGINE: 1000}}
+    assert told(ledger=ledger | {"access": {CPU: 100, ENGINE: 1000}, "irq": {CPU: serving - 200}}, serving=work) == said
+    assert told(ledger=ledger) == [], "the kernel's own work in the same accounts is none for engines"
 
 
 def test_a_table_says_that_it_saw_the_head_only():

@@ -4,16 +4,18 @@ import os
 import subprocess
 import sys
 
+import fabricated
 import pytest
 
 import workloads
 from analysis import cli
-from hwmodel.machine import presets
+from hwmodel.machine import preset, presets
 from hwmodel.trace import Trace
 from workloads import synthetic
 from workloads.recorded import ABOUT
 
 COMPARE = ["compare", "--trace", "toy.hwtrace", "--machines", "gru-2008,kvm-ept-2008", "--out", "out"]
+SUITE = ["compare", "--out", "out", "--suite", "quick"]
 
 
 @pytest.fixture
@@ -27,6 +29,7 @@ def folder(tmp_path, monkeypatch, trace):
     (tmp_path / "text.trace").write_text("one two\nthree\n")
     (tmp_path / "bad.toml").write_text("design = [\n")
     (tmp_path / "empty.toml").write_text("")
+    (tmp_path / "other.toml").write_text('extends = ["primary-2008"]\n')
     (tmp_path / "file").write_text("in the way")
     return tmp_path
 
@@ -39,6 +42,7 @@ def with_(*options, **changes):
     return [*arguments, *options]
 
 
+SWEPT = ["sweep", "--trace", "toy.hwtrace", "--machine", "gru-2008", "--set", "tlb.entries=64"]
 BAD = {
     "unknown preset": (with_(machines="gru-2009"), "did you mean gru-2008"),
     "one preset unknown": (with_(machines="gru-2008,nonsense"), "no preset 'nonsense'"),
@@ -61,8 +65,19 @@ BAD = {
     "no share": (with_("--share", "0"), "share"),
     "no such unit": (with_("--unit", "word"), "unit must be 'record', 'line' or 'page', not 'word'"),
     "accesses too large": (with_("--bytes", "65"), "bytes must be in [1, 64], not 65"),
-    "unknown primary": (with_("--same-primary", "gru-1999"), "gru-1999"),
+    "unknown primary": (with_("--same-primary", "gru-1999"), "there is no 'gru-1999' with settings clock.*"),
+    "a device as primary": (with_("--same-primary", "coprocessor"), "there is no 'coprocessor' with settings clock.*"),
+    "unknown device": (with_("--same-device", "coprocesor"), "did you mean coprocessor? (known: "),
+    "a primary as device": (with_("--same-device", "primary-2008"), "there is no 'primary-2008' with settings device.*"),
+    "a file without a device": (with_("--same-device", "other.toml"), "other.toml: has no setting device.*"),
     "option missing": (["compare", "--trace", "toy.hwtrace"], "Missing option"),
+    "no machines": (["compare", "--trace", "toy.hwtrace", "--out", "out"], "--machines is missing"),
+    "neither trace nor suite": (["compare", "--out", "out"], "give either --trace or --suite"),
+    "trace and suite": (with_("--suite", "quick"), "give either --trace or --suite"),
+    "no such suite": ([*SUITE[:-1], "slow"], "no suite 'slow'"),
+    "what a suite's workloads have already": ([*SUITE, "--unit", "page"], "--unit: means nothing to a suite"),
+    "a setting that no line-up has": ([*SUITE, "--set", "tlb.entires=1"], "did you mean tlb.entries"),
+    "no seed": (with_("--seeds", "0"), "--seeds"),
     "no such option": (["presets", "--all"], "--all"),
     "no such command": (["compete"], "compete"),
     "a word for a number": (with_("--share", "half"), "--share"),
@@ -74,6 +89,11 @@ BAD = {
     "sweep with a bad point": (
         ["sweep", "--trace", "toy.hwtrace", "--machine", "gru-2008", "--set", "tlb.entries=64,65"], "tlb",
     ),
+    "a warm-up of words": ([*SWEPT, "--warmup", "half"], "--warmup: 'half' is neither a number of records nor a share of them"),
+    "a warm-up of more than all": ([*SWEPT, "--warmup", "1.5"], "warmup: must be a number of records, or a share of them"),
+    "a region without a record": ([*SWEPT, "--region", "steady"], "--region: 'steady' is not of the form NAME=RECORD"),
+    "a region twice": ([*SWEPT, "--region", "a=1", "--region", "a=2"], "regions: 'a' comes twice"),
+    "a sweep of no seed": ([*SWEPT, "--seeds", "0"], "--seeds"),
     "sweep to a strange file": (
         ["sweep", "--trace", "toy.hwtrace", "--machine", "gru-2008", "--set", "tlb.entries=64", "--out", "x.xls"],
         "x.xls",
@@ -108,15 +128,15 @@ def test_compare_prints_a_table_that_fits_and_writes_its_files(folder, simulated
     for part in ("gru-2008", "kvm-ept-2008", "ns per device access", "resolution p99", "stall_trap", "25 % of the", "moves 4"):
         assert part in told
     assert sorted(os.listdir("out")) == ["compare.csv", "compare.md", "costs.png", "latency.png", "settings.csv"]
-    machines = [machine for machine, _ in simulated]
-    assert machines[0].get("tlb.entries") == 256 and machines[1].name == "kvm-ept-2008"
+    machines = {name: machine for name, (machine, _) in fabricated.by_name(simulated).items()}
+    assert machines["gru-2008"].get("tlb.entries") == 256 and list(machines) == ["gru-2008", "kvm-ept-2008"]
 
 
 def test_six_machines_fit(folder, simulated, capfd):
     """With more, in 100 columns, names of settings and machines are cut."""
     (folder / "own.toml").write_text('extends = ["gru-2008"]\ntlb.entries = 512\n')
     longest = sorted(presets(), key=len)[-5:]
-    assert cli.main(with_(machines=",".join([*longest, "own.toml"]))) == 0
+    assert cli.main(with_("--as-built", machines=",".join([*longest, "own.toml"]))) == 0
     told = capfd.readouterr().out
     assert max(len(line.rstrip()) for line in told.splitlines()) <= 100
     assert "cpu.stlb.entries" in told and "own" in told and all(name in told for name in longest)
@@ -126,7 +146,26 @@ def test_same_primary(folder, simulated, capfd):
     assert cli.main(with_("--same-primary", "kvm-ept-2024")) == 0
     told = capfd.readouterr().out
     assert "Clock, CPUs, memory and kernel of kvm-ept-2024" in told and "are the same" in told
-    assert {machine.get("clock.mhz") for machine, _ in simulated} == {simulated[0][0].get("clock.mhz")}
+    assert {machine.get("clock.mhz") for machine, _ in simulated} == {preset("kvm-ept-2024").get("clock.mhz")}
+
+
+def test_the_device_and_what_is_set(folder, simulated, capfd):
+    """--set is not undone by the device that all machines get."""
+    assert cli.main(with_("--same-device", "gru-2008", "--set", "device.latency_ns=10", "--set", "cpu.count=6")) == 0
+    told = " ".join(capfd.readouterr().out.split())
+    assert "Device: gru-2008 (8 in flight, 10 ns to data, an issue every 10 ns)" in told
+    assert {machine.get("cpu.count") for machine, _ in simulated} == {6}
+
+
+def test_a_sweep_by_seed_region_and_overhead(folder, capfd):
+    """With the real engine: the trace has two records that may begin a region."""
+    asked = ["--seeds", "2", "--region", "map=0", "--region", "touch=2", "--overhead", "--out", "sweep.csv"]
+    assert cli.main([*SWEPT, *asked]) == 0
+    rows = (folder / "sweep.csv").read_text().splitlines()
+    named = [["64", seed, region] for seed in "01" for region in ("map", "touch")]
+    assert [row.split(",")[:3] for row in rows] == [["tlb.entries", "seed", "region"], *named]
+    told = capfd.readouterr().out
+    assert "slowdown" in told and max(len(line.rstrip()) for line in told.splitlines()) <= 100
 
 
 def test_sweep_prints_and_writes(folder, simulated, capfd):

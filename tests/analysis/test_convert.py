@@ -55,6 +55,18 @@ def test_columns_and_what_is_ignored(folder, capfd):
     assert [record[0] for chunk in trace.chunks() for record in chunk.tolist()] == [0x1000, 0x2000]
 
 
+def test_lists_whose_columns_are_named(folder, capfd):
+    (folder / "list").write_text("2 400a10\n0 7f001000\n1 7f002008\n")
+    assert cli.main(["inspect", "list"]) == 2
+    assert "list: not a trace of a known format: plain addresses: name the columns, perhaps kind,address:hex" in capfd.readouterr().err
+    assert cli.main(["convert", "list", "x.csv", "--columns", "kind,address:hex"]) == 0
+    assert [record[0] for chunk in read("x.csv").chunks() for record in chunk.tolist()] == [0x400A10, 0x7F001000, 0x7F002008]
+    capfd.readouterr()
+    assert cli.main(["inspect", "list", "--columns", "kind,address:hex"]) == 0 and "rows: 3" in capfd.readouterr().out
+    assert cli.main(["inspect", "list", "--columns", "kind,address:octal"]) == 2
+    assert capfd.readouterr().err == "hwmodel: list: column 'address:octal': behind the colon there is nothing but hex\n"
+
+
 def test_dropped(folder, capfd):
     assert cli.main(["convert", "toy.hwtrace", "x.csv", "--drop", "events"]) == 0
     assert [record[3] for chunk in read("x.csv").chunks() for record in chunk.tolist()] == [WRITE, READ]

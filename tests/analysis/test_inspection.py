@@ -52,10 +52,20 @@ def test_operations(trace):
 
 def test_reuse(trace):
     frame = analysis.inspect(trace, picture=False).reuse.set_index("entries")
-    # main: A three times (cold, 0, 0), A + 1 cold, A at distance 1, two cold pages of code; child: cold, 0; engine: cold, 0, 0, 0, 0
+    # main: A three times (cold, 0, 0), A + 1 cold, A at distance 1; two cold pages of code; child: cold, 0; engine: cold, 0, 0, 0, 0
     assert frame.loc[1, 0] == 5 / 7 and frame.loc[2, 0] == 4 / 7 and frame.loc[65536, 0] == 4 / 7
     assert frame.loc[1, 1] == 1 / 2 and frame.loc[1, 2] == 1 / 5
     assert frame.loc[1, "all"] == 7 / 14
+
+
+def test_fetches_between_data_do_not_evict_it():
+    """A loop that reads a page more than fit beside its code: runs of fetches are one record, so a TLB for both would see another order."""
+    loop = [record for page in range(17) for record in ((0x401000, 1, 0, op.FETCH, 0), (A + (page << 12), 1, 0, op.READ, 0))]
+    merged = [(*loop[0][:1], 17, *loop[0][2:]), *loop[1::2]]
+    for records in (loop, merged):
+        frame = analysis.inspect(Trace.from_records(AGENTS[:1], [*op.mmap_unit(A, 600, 3), *records, loop[1]]), picture=False).reuse
+        misses = frame.set_index("entries")["all"] * 35
+        assert [round(misses[size]) for size in (1, 16, 19, 64)] == [19, 19, 18, 18]
 
 
 def test_memory_and_time(trace):

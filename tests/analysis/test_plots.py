@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis import plots
-from analysis.metrics import accounts_frame
-from analysis.plots.costs import stack
+from analysis.metrics import overheads_frame
+from analysis.overhead import overhead
 from analysis.plots.figure import duration, number
 from analysis.plots.latencies import density, exceeding
 from analysis.plots.layout import spread
+from analysis.plots.overheads import COLOURS, pieces
+from analysis.points import Point
 
 SETS = {
     "one": {"GRU": fabricated.gru()},
@@ -28,6 +30,18 @@ SETS = {
     },
     "no engine": {"cpu-only": fabricated.cpu_only()},
 }
+
+
+def points(results, dependent=True):
+    """Every machine with engines twice, against the bound of its clock."""
+    found = []
+    for name, result in results.items():
+        engines = result.counters["device.accesses"] > 0
+        bound = fabricated.ideal(fabricated.Machine("ideal-2008", "ideal", result.machine.mhz)) if engines else None
+        for window, configured in ((8, True), (1, False)) if dependent and engines else ((8, True),):
+            costs = {seed: overhead(result, bound) for seed in range(2)} if engines else {}
+            found.append(Point(name, window if engines else None, configured, result, bound, costs))
+    return found
 
 
 def png(figure) -> bytes:
@@ -52,16 +66,17 @@ def texts(figure):
     return [(text.get_text(), text.get_window_extent(renderer)) for text in found]
 
 
-@pytest.mark.parametrize("draw", ["costs", "latencies"])
+@pytest.mark.parametrize("draw", ["overheads", "one workload", "tails", "latencies", "phases"])
 def test_no_label_covers_another_or_leaves_the_picture(results, draw):
-    if draw == "costs":
-        figure = plots.draw_costs(accounts_frame(results), list(results), "toy")
+    groups = {"uniform-within": points(results), "a": points(results, False)} if draw != "one workload" else {"": points(results)}
+    if draw in ("latencies", "phases"):
+        figure = getattr(plots, f"draw_{draw}")(results, "toy")
     else:
-        figure = plots.draw_latencies(results, "toy")
+        figure = (plots.draw_tails if draw == "tails" else plots.draw_overheads)(groups, "toy")
     png(figure)
     figure.draw_without_rendering()
     found = texts(figure)
-    assert len(found) > 2
+    assert len(found) > 1
     for i, (label, box) in enumerate(found):
         assert box.x0 >= -1 and box.x1 <= figure.bbox.width + 1, f"{label} leaves the picture"
         for other, rival in found[:i]:
@@ -70,8 +85,25 @@ def test_no_label_covers_another_or_leaves_the_picture(results, draw):
 
 
 def test_both_pictures_in_one(results):
-    figure = plots.draw_both(accounts_frame(results), results, "toy")
+    figure = plots.draw_both({"": points(results)}, results, "toy")
     assert figure._repr_png_().startswith(b"\x89PNG")
+
+
+def test_line_ups_stand_one_below_the_other():
+    groups = {name: {"a": points(SETS[name]), "b": points(SETS[name])} for name in ("two", "five")}
+    for overheads in (True, False):
+        figure = plots.draw_line_ups(groups, overheads)
+        assert len(figure.subfigs) == 2 and figure._repr_png_().startswith(b"\x89PNG")
+
+
+def test_bars_of_phases_add_up_to_the_latency_of_their_percentile():
+    without = fabricated.result(fabricated.Machine("cpu-only", "cpu_only"), {}, {}, {})
+    figure = plots.draw_phases({"GRU": fabricated.gru(), "without phases": without}, "toy")
+    (axes,) = figure.axes
+    lengths = [sum(bars[k].get_width() for bars in axes.containers) for k in range(3)]
+    assert lengths == pytest.approx(fabricated.gru().phase_bars(percentiles=(50, 90, 99)).sum(axis=1).tolist())
+    latency = fabricated.gru().latency("fault").ns
+    assert lengths == pytest.approx([latency.percentile(percent) for percent in (50, 90, 99)], rel=0.04)
 
 
 def test_the_same_results_give_the_same_bytes():
@@ -79,24 +111,16 @@ def test_the_same_results_give_the_same_bytes():
     assert png(plots.draw_latencies(results, "toy")) == png(plots.draw_latencies(results, "toy"))
 
 
-def test_stacks_add_up_and_agree_in_order():
-    results = SETS["two"]
-    accounts = accounts_frame(results).query("side == 'cpu'")
-    stacks = {name: stack(accounts, name) for name in results}
-    for name, (parts, work, _) in stacks.items():
-        total = accounts[(accounts["machine"] == name) & ~accounts["waiting"]]["ns_per_access"].sum()
-        assert sum(value for _, value in parts) + work == pytest.approx(total)
-        assert all(value > 0 for _, value in parts)
-    orders = [[name for name, _ in parts if name != "other"] for parts, *_ in stacks.values()]
-    shared = [[name for name in order if name in orders[0] and name in orders[1]] for order in orders]
-    assert shared[0] == shared[1]
-
-
-def test_work_and_waiting_are_said_but_not_stacked():
-    accounts = accounts_frame({"GRU": fabricated.gru()})
-    parts, work, waiting = stack(accounts[accounts["side"] == "engine"], "GRU")
-    assert (work, waiting) == (pytest.approx(40 / 5 / 2), pytest.approx(3 / 5 / 2))
-    assert not {"access", "order_wait", "gate_wait", "idle"} & {name for name, _ in parts}
+def test_the_pieces_of_both_sides_add_up_to_the_total_in_one_unit():
+    """Engine and CPUs have the same denominator; what CPUs spare is to the left of 0."""
+    for point in points(SETS["two"], False):
+        parts = overheads_frame([point])
+        found = [piece for side in ("engine", "cpu") for piece in pieces(parts[parts["side"] == side], 1.0)]
+        assert sum(length for _, _, length in found) == pytest.approx(point.typical.per_access_ns)
+        assert {family for family, *_ in found} <= set(COLOURS)
+        assert all((left >= 0) is (length > 0) or left == 0 for _, left, length in found)
+    gru = pieces(overheads_frame(points(SETS["one"], False)).query("side == 'cpu'"), 1.0)
+    assert dict((family, length) for family, _, length in gru)["kernel"] == pytest.approx(-500_000 / 2 / 5_000_000)
 
 
 def test_the_density_counts_every_miss():

@@ -75,6 +75,21 @@ def test_percentiles_have_no_rounding_errors():
     assert latency(values).percentile(99.91) == 50
 
 
+def test_a_percentile_says_how_exactly_it_is_known_and_on_how_many_it_rests():
+    found = latency([1000, 1003, 1004, 5000], mhz=2000)
+    half, last = found.quantile(50), found.ns.quantile(99)
+    assert (half.value, half.low, half.high, half.beyond) == (1007, 1000, 1007, 2)  # the bucket is [992, 1007], the least value 1000
+    assert (last.value, last.low, last.high, last.beyond) == (2500, 2496, 2500, 1)  # [4992, 5119] cycles, the largest 5000
+    assert found.percentile(50) == half.value and half.rests_on_few and last.rests_on_few
+    many = latency(range(1, 1001)).quantile(99)
+    assert (many.beyond, many.rests_on_few) == (10, False) and latency(range(1, 901)).quantile(99).rests_on_few
+    assert (latency([]).quantile(99).beyond, latency([5]).quantile(100).beyond) == (0, 1)
+
+
+def test_a_latency_of_few_says_so():
+    assert "p99 1000 (of the 1 longest)" in repr(latency([1000] * 99)) and "longest" not in repr(latency([1000] * 1000))
+
+
 def test_nanoseconds_follow_the_clock():
     found = latency([10, 20], mhz=2000).ns
     assert (found.mean, found.max, found.percentile(50)) == (7.5, 10.0, 5.0)
@@ -160,7 +175,8 @@ def test_what_was_measured_cannot_be_changed():
 def test_arrays_of_another_shape_are_refused():
     run = fabricated.gru()
     with pytest.raises(ValueError, match="shape"):
-        Result(run.machine, {}, run.agents, run.counters.array[:2], run.ledger.array, run.clocks, run.histograms)
+        Result(run.machine, {}, run.agents, run.counters.array[:2], run.ledger.array, run.clocks, run.histograms,
+               phase_histograms=run.phase_histograms, phase_shares=run.phase_shares)  # fmt: skip
 
 
 @pytest.mark.parametrize("make", [fabricated.gru, fabricated.kvm, fabricated.cpu_only])
@@ -168,14 +184,29 @@ def test_books_that_balance_pass(make):
     make().check()
 
 
-def spoilt(**arrays):
-    run = fabricated.kvm()
+def spoilt(make=fabricated.kvm, **arrays):
+    run = make()
     given = {"counters": run.counters.array, "ledger": run.ledger.array}
-    given |= {"clocks": run.clocks, "histograms": run.histograms}
+    given |= {"clocks": run.clocks, "histograms": run.histograms, "serving": run.serving.array}
+    given |= {"phase_histograms": run.phase_histograms, "phase_shares": run.phase_shares}
     given = {name: np.array(array) for name, array in given.items()}
     for name, (where, change) in arrays.items():
         given[name][where] += change
     return Result(run.machine, {}, run.agents, **given)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"phase_shares": ((0, 400, 0), 7)}, r"phases of fault.fmm add up to \d+, its latencies to \d+"),
+        ({"phase_shares": (([0, 0], [0, 400], [0, 0]), [7, -7])}, "phases of fault.fmm are in other buckets"),
+        ({"phase_histograms": ((1, 0, 1), 1)}, "phases of fault.upm are other ones by bucket"),
+        ({"phase_histograms": ((1, 1, 0), 1)}, r"histogram fault.upm, queue counts \d+, its buckets \d+"),
+    ],
+)
+def test_phases_that_do_not_add_up_are_named(changes, complaint):
+    with pytest.raises(AccountingError, match=complaint):
+        spoilt(fabricated.gru, **changes).check()
 
 
 BOOK = secondary.book("kvm_ept")
@@ -190,6 +221,8 @@ def at(table, agent, column):
     [
         ({"clocks": (CPU, 1)}, "accounts of main add up to"),
         ({"ledger": (at(BOOK.accounts, ENGINE, "walk"), 1)}, "accounts of engine 0"),
+        ({"serving": (at(BOOK.accounts, CPU, "vma"), 500_001)}, "vma of main is 500000, but 500001 for engines"),
+        ({"serving": (at(BOOK.accounts, CPU, "vma"), -1)}, "vma of main is -1"),
         ({"ledger": (at(BOOK.accounts, SPARE, "walk"), -1)}, "walk of cpu1 (no agent) is -1"),
         ({"counters": (at(BOOK.counters, CPU, "cpu.dtlb.hits"), 1)}, "cpu.dtlb.misses of main = 15000001"),
         ({"counters": (at(BOOK.counters, CPU, "cpu.stlb.misses"), 1)}, "cpu.stlb.hits + cpu.stlb.misses of main"),
@@ -205,6 +238,18 @@ def test_books_that_do_not_balance_are_named(changes, complaint):
     with pytest.raises(AccountingError) as refused:
         spoilt(**changes).check()
     assert complaint in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_utilisation_by_hand():
+    ledger = {"instruction": {CPU: 60}, "irq": {CPU: 30}, "fault": {CPU: 10}, "order_wait": {CPU: 100}, "access": {ENGINE: 150}}
+    found = result(Machine(), {}, ledger, {}, {"irq": {CPU: 30}, "fault": {CPU: 8}}).utilisation()
+    assert found.loc["main"].to_dict() == {
+        "role": "cpu", "own_cycles": 62, "serving_cycles": 38, "waiting_cycles": 100,
+        "own_percent": 31, "serving_percent": 19, "waiting_percent": 50,
+    }  # fmt: skip
+    assert found.loc["engine 0", ["own_cycles", "waiting_cycles"]].tolist() == [150, 50]
+    nothing = result(Machine(), {}, {}, {})
+    assert nothing.utilisation()["own_percent"].isna().all() and nothing.shares["main"].serving_share == 0
 
 
 def test_a_device_without_a_second_level_needs_no_look_ups_there():

@@ -2,9 +2,9 @@
 
 With the JIT off kernels are functions in their modules' globals, and there the auditor stands between the engine and them. Running ahead
 is off: it changes no result (rule 14), and without it nothing happens between two steps. What a translation may say when is told in
-`tests.audit.stale`, which accesses are complete when in `tests.audit.uses`. Windows: from the return of a start notice to the arrival
-of its end, the design holds nothing of the range at all (docs/model.md 11.4: KVM retries; 10.3: GRU kills drop-ins in flight), and an end
-has the range of its start.
+`tests.audit.stale`, which accesses are complete when in `tests.audit.uses`, whose data are in flight in `tests.audit.flight`.
+Windows: from the return of a start notice to the arrival of its end, the design holds nothing of the range at all (docs/model.md 11.4: KVM
+retries; 10.3: GRU kills drop-ins in flight), and an end has the range of its start.
 """
 
 import contextlib
@@ -13,10 +13,12 @@ from typing import Any
 from unittest import mock
 
 from hwmodel import engine
+from hwmodel.core import clock
 from hwmodel.core.tables import NOTICE_ARRIVES
 from hwmodel.parts import bank
 from hwmodel.primary import access, notify
 from tests.audit import tables
+from tests.audit.flight import Flights
 from tests.audit.held import Banks
 from tests.audit.stale import Stale, told
 from tests.audit.uses import Uses
@@ -44,7 +46,7 @@ class Audit:
     ----------
     design : Design
     rules : collection of str
-        What it looks for: never_stale, windows_are_empty, complete_when_allowed, tables_agree. That a run ends it always looks for.
+        What it looks for: names of `tests.contract.rules.AUDITED`. That a run ends it always looks for.
     at_once : bool
         The first finding ends the run; if not, the first of each rule is kept in `found`.
 
@@ -68,7 +70,7 @@ class Audit:
         self.ending: set[int] = set()
         self.released: set[int] = set()
         self.stale = Stale(design.name)
-        self.uses = Uses(self.stale.holder.dirty)
+        self.uses, self.flights = Uses(self.stale.holder.dirty), Flights()
 
     def begin(self, records: int) -> None:
         """A run of so many records and accesses begins."""
@@ -76,6 +78,7 @@ class Audit:
         self.open, self.ending, self.released = {}, set(), set()
         self.stale.begin()
         self.uses.begin()
+        self.flights.begin()
 
     def report(self, rule: str, findings: Iterable[str]) -> None:
         """Findings of a rule, if it is looked for; they are made as they are asked for."""
@@ -140,6 +143,7 @@ class Audit:
             i, kind, vpn = (int(argument) for argument in arguments[-4:-1])
             self._count("steps and look-ups")
             self.uses.before_look_up(m, i)
+            self.flights.issued(m, i)
             self.used = None
             found = translate(m, *arguments)
             if found == access.HIT:
@@ -147,6 +151,7 @@ class Audit:
                 if self.used:
                     self.report("never_stale", self.stale.of_use(m, i, *self.used, kind, vpn))
                 self.report("complete_when_allowed", self.uses.hit(m, i, kind, vpn))
+                self.flights.hit(m, i, vpn)
             return found
 
         return hook
@@ -164,6 +169,7 @@ class Audit:
                 self.ending.discard(r)
                 if kind == notify.START:
                     self.open.setdefault(r, []).append(notice)
+                    self.report("no_data_in_flight", self.flights.returned(*notice, int(clock.time(m, r))))
                 elif kind == notify.RELEASE:
                     self.released.add(notice[0])
 
@@ -182,6 +188,7 @@ class Audit:
         self.report("never_stale", self.stale.findings(m, self.dev))
         self.report("windows_are_empty", self._in_windows(m))
         self.report("complete_when_allowed", self.uses.look(m))
+        self.report("no_data_in_flight", list(self.flights.look(m)))
         if self.steps % BETWEEN == 0:
             self.report("tables_agree", tables.findings(m, self.dev, quiet=False))
 

@@ -17,7 +17,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 def digest(result: Result) -> str:
     """All that was measured, as one number."""
     total = hashlib.sha256()
-    for array in (result.counters.array, result.ledger.array, result.clocks, result.histograms):
+    phases = result.phase_histograms, result.phase_shares
+    for array in (result.counters.array, result.ledger.array, result.clocks, result.histograms, *phases):
         total.update(array.tobytes())
     return total.hexdigest()
 

@@ -1,7 +1,7 @@
 """Tests that stand between the engine and its kernels need the JIT off: where it is on, another process runs them for us.
 
-So `pytest tests/contract` shows each of them, whatever the JIT. There they count as `long`: `make test` comes to them in its pass without
-the JIT. (Elsewhere the mark `jit_off` is of tests that run in both ways.)
+So `pytest tests/contract` shows each of them, whatever the JIT. There they count as `long`, and those that `make test` comes to in its pass
+without the JIT as `elsewhere`: that pass is enough. (In other folders the mark `jit_off` is of tests that run in both ways.)
 """
 
 import os
@@ -28,7 +28,9 @@ def of_another_process(items: list[pytest.Item]) -> list[pytest.Item]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Before any is deselected: a process more takes a while."""
     for item in of_another_process(items):
-        item.add_marker("long")
+        if item.get_closest_marker("long") is None:
+            item.add_marker("elsewhere")
+            item.add_marker("long")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -9,6 +9,7 @@ import pathlib
 import pytest
 
 from hwmodel import op
+from hwmodel.core import clock
 from hwmodel.core.tables import READY
 from hwmodel.op import Agent, mmap_unit
 from hwmodel.primary import notify
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.jit_off
 FOLDER = pathlib.Path(__file__).parent / "trial" / "pair"
 EVEN, ODD, SECOND_EVEN, LAST_ODD = 0x10002, 0x10003, 0x10004, 0x10005
 """Pages at whose misses the question is clear_flush_young, clear_young, test_young, and clear_flush_young again."""
-TAKES = {"cpu.instruction_cycles": 1, "kernel.notice_ns": 5, "tlbs.even_ns": 100, "tlbs.odd_ns": 200}
+TAKES = {"device.window": 1, "cpu.instruction_cycles": 1, "kernel.notice_ns": 5, "tlbs.even_ns": 100, "tlbs.odd_ns": 200}
 
 
 @pytest.fixture
@@ -46,7 +47,8 @@ def in_both_tlbs(banks, dev):
 def played(design, records, roles="cd", **more):
     """A run in which nothing takes time but what TAKES and `more` name; c is a CPU, d an engine."""
     free = {name: "free" for name in design.machine.flat() if name.endswith(("_ns", "_cycles"))}
-    settings = free | {"clock.mhz": 1000, "cpu.count": 1} | {name: cycles for name, cycles in TAKES.items() if name in free}
+    known = design.machine.flat()
+    settings = free | {"clock.mhz": 1000, "cpu.count": 1} | {name: value for name, value in TAKES.items() if name in known}
     agents = [Agent("cpu" if role == "c" else "device", 0, f"agent {k}") for k, role in enumerate(roles)]
     trace = Trace.from_records(agents, records, mmap_unit(0x10000 << 12, 8, 3, populate=True))
     return run(design.machine.with_(**settings | more), trace)
@@ -217,7 +219,7 @@ def looks_after_the_second_has_dropped(pair):
 
     At 1110 the engine may run ahead to 1120; if nothing more were to come of the notice, by its reach of 20 cycles further.
     """
-    records = [read(ODD, 1), compute(790, 1), compute(11, 1), read(ODD, 1), compute(1000, 0), *vanish()]
+    records = [read(ODD, 1), compute(1110, 1), compute(11, 1), read(ODD, 1), compute(680, 0), *vanish()]
     result = played(pair, records, **{"kernel.notice_ns": 20, "kernel.shootdown.send_ns": 100})
     return result.counters["device.tlb.hits"], result.counters["device.tlb.misses"]
 
@@ -227,5 +229,5 @@ def test_nobody_runs_ahead_of_the_second(pair):
 
 
 def test_somebody_would_if_the_first_ended_the_effect(plant, pair):
-    plant(notify, "end_effect", lambda original: lambda m, r: notify.lower(m.rows[r]))
+    plant(notify, "end_effect", lambda original: lambda m, r: clock.lower(m.rows[r]))
     assert looks_after_the_second_has_dropped(pair) == (1, 1)

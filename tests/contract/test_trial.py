@@ -9,10 +9,9 @@ import pathlib
 
 import pytest
 
-from hwmodel.core import clock
+from hwmodel.core import clock, device
 from hwmodel.core.queue import complete_access, next_record
 from hwmodel.core.tables import NEVER, P, W
-from hwmodel.engine import ACCESS, DEVICE_ACCESSES, DEVICE_HITS
 from hwmodel.op import WRITE
 from hwmodel.parts import radix
 from hwmodel.primary import access, fault
@@ -101,12 +100,8 @@ def completes_the_access(original):
     return lambda m, dev, i, kind, vpn: complete_access(m, i)
 
 
-def faults_and_does_not_look_again(original):
-    def request(m, dev, i, kind, vpn):
-        original(m, dev, i, kind, vpn)
-        complete_access(m, i)
-
-    return request
+def takes_every_page_for_there(original):
+    return lambda m, dev, i, kind, vpn: device.found(m, device.miss(m, i, vpn, kind == WRITE, False), device.UNMEASURED)
 
 
 def gives_the_access_up(original):
@@ -127,7 +122,7 @@ def gives_the_access_up(original):
         ("translate", forgets_the_dirty_bit, "write to page .* is complete; the page table has frame"),
         ("translate", remembers_its_latest_page, "is complete; the page table has nothing"),
         ("request", completes_the_access, "is complete; the page table has nothing"),
-        ("request", faults_and_does_not_look_again, "is complete; the page table has nothing"),
+        ("request", takes_every_page_for_there, "is complete; the page table has nothing"),
         ("request", gives_the_access_up, "is given up as one without a right"),
     ],
 )
@@ -137,19 +132,18 @@ def test_access_that_is_not_allowed(plant, shared, kernel, broken, words):
 
 
 def test_request_that_is_complete_though_its_drop_in_was_killed(plant):
-    plant(_gru_driver, "miss_again", lambda original: lambda m, dev, r, name: _gru_driver.complete(m, dev, r))
+    plant(_gru_driver, "look_again", lambda original: lambda m, dev, r: True)
     catches(complete_when_allowed, "gru", "is complete; the page table has nothing")
 
 
 def test_violation_that_is_resolved_by_giving_up(plant):
-    def enter(original):
-        def without_right(m, dev, i):
-            dev.vcpus[i].no_right = 1
-            original(m, dev, i)
+    def begin(original):
+        def without_right(m, dev, r):
+            dev.requests[r].no_right, m.rows[r].phase = 1, kvm_ept.ENTER
 
         return without_right
 
-    plant(kvm_ept, "enter", enter)
+    plant(kvm_ept, "begin", begin)
     catches(complete_when_allowed, "kvm_ept", "is complete; the page table has nothing")
 
 
@@ -199,11 +193,9 @@ def test_run_that_never_ends(plant, shared, kernel, broken):
 
 def counts_twice(original):
     def translate(m, dev, i, kind, vpn, now):
-        first = not m.rows[i].retried
-        found = original(m, dev, i, kind, vpn, now)
-        m.counts[i, DEVICE_ACCESSES] += first
-        m.counts[i, DEVICE_HITS] += first
-        return found
+        m.counts[i, device.ACCESSES] += 1
+        m.counts[i, device.HITS] += 1
+        return original(m, dev, i, kind, vpn, now)
 
     return translate
 
@@ -220,7 +212,7 @@ def loses_the_rest_of_a_record(original):
 def books_a_cycle_too_many(original):
     def request(m, dev, i, kind, vpn):
         original(m, dev, i, kind, vpn)
-        m.ledger[i, ACCESS] += 1
+        m.ledger[i, device.ACCESS] += 1
 
     return request
 

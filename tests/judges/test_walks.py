@@ -24,6 +24,8 @@ COSTS = {
     "clock.mhz": 1000, "memory.dram_ns": DRAM,  # a nanosecond is a cycle
     "memory.l1.hit_cycles": L1, "memory.l2.hit_cycles": L2, "memory.llc.hit_cycles": LLC,
 }  # fmt: skip
+ONE_AT_A_TIME = {"device.window": 1, "device.interval_ns": "free", "device.latency_ns": "free"}
+"""So a vCPU waits for each walk, and all of that is booked to it."""
 NO_TLB = {"cpu.dtlb.entries": 1, "cpu.dtlb.ways": 1, "cpu.stlb.entries": 1, "cpu.stlb.ways": 1}
 """TLBs of one entry: an access to another page than the last is a walk."""
 A = (1, 1, 1, 1)
@@ -49,13 +51,15 @@ def vpn(l4, l3, l2, l1):
 
 def run(preset, reads, huge=False, **settings):
     """What each agent did; `reads` are (agent, page), one after the other. Kernels and oracle agree on every number."""
-    machine = machines.preset(preset).with_(**{"cpu.count": 1, **COSTS, **settings})
     role = "cpu" if preset == "cpu-only" else "device"
+    machine = machines.preset(preset).with_(**{"cpu.count": 1, **COSTS, **(ONE_AT_A_TIME if role == "device" else {}), **settings})
     bases = dict.fromkeys(vpn(l4, l3, l2, 0 if huge else l1) for _, (l4, l3, l2, l1) in reads)
     size, mapping = (512, op.HUGETLB) if huge else (1, op.PRIVATE)
     prelude = [record for base in bases for record in mmap_unit(base << 12, size, 3, mapping, populate=True)]
-    records = [record for agent, page in reads
-               for record in ((vpn(*page) << 12, 1, 0, op.READ, agent), (0, 0, 0, op.SYNC, agent))]  # fmt: skip
+    records = []
+    for k, (agent, page) in enumerate(reads):
+        records += [(0, 0, 0, op.SYNC, agent)] if k and agent != reads[k - 1][0] else []
+        records.append((vpn(*page) << 12, 1, 0, op.READ, agent))
     agents = [Agent(role, 0, f"agent {i}") for i in range(1 + max(agent for agent, _ in reads))]
     trace = Trace.from_records(agents, records, prelude)
     result = simulate(machine, trace, progress=False)
@@ -65,7 +69,8 @@ def run(preset, reads, huge=False, **settings):
         return [tally.by_agent(name)[agent.name] if name in tally else 0 for agent in agents]
 
     refs, exits = of(result.counters, f"{role}.walk_refs"), of(result.counters, "kvm.exits")
-    return [SimpleNamespace(refs=r, cycles=c, exits=e) for r, c, e in zip(refs, of(result.ledger, "walk"), exits, strict=True)]
+    cycles = of(result.ledger, "walk" if role == "cpu" else "stall_walk")
+    return [SimpleNamespace(refs=r, cycles=c, exits=e) for r, c, e in zip(refs, cycles, exits, strict=True)]
 
 
 # one dimension

@@ -48,16 +48,18 @@ CPUS = [
     case("access", {"cpu.access": 5}, THERE, read(count=3), write(count=2)),
     case("access", {"cpu.access": 2}, THERE, CROSSING),
     case("access", {"cpu.access": 1}, memory(), write()),  # what faults is an access once
-    case("access", {"device.access": 5}, THERE, read(agent=1, count=3), write(agent=1, count=2), **KVM),
+    case("access", {}, THERE, read(agent=1, count=3), write(agent=1, count=2), **KVM),  # engines have a latency of their own
     case("assist", {"cpu.walk": 1}, memory(mapping=SHARED_FILE, populate=True), read(), write(count=3)),
     case("assist", {}, memory(mapping=SHARED_FILE, populate=True), write(count=3)),  # the walk for a write sets the bit
     case("assist", {"cpu.walk": 1}, memory(), write(), advise(op.FREE), read(), write()),
     case("assist", {}, memory(mapping=FILE), read(), write()),  # it faults instead
     # a vCPU: the dirty bit of its guest's page table
-    case("assist", {"device.walk": 1}, THERE, read(agent=1), write(agent=1, count=3), **KVM),
+    case("assist", {"device.stall_walk": 1}, THERE, read(agent=1), write(agent=1, count=3), **KVM),
     case("assist", {}, THERE, write(agent=1, count=3), **KVM),
-    case("assist", {"device.walk": 1}, THERE, read(agent=1), write(agent=1), sync(1), read(agent=2), write(agent=2), **TWO_VCPUS),
-    case("assist", {"device.walk": 1}, memory(), read(agent=1), write(agent=1), **KVM),  # it is set before the violation of the write
+    # the third access waits for the second one's walk
+    case("assist", {"device.stall_walk": 1}, THERE, read(agent=1), write(agent=1), read(agent=1), sync(1), read(agent=2), write(agent=2),
+         device__window=1, **TWO_VCPUS),
+    case("assist", {"device.stall_walk": 1}, memory(), read(agent=1), write(agent=1), **KVM),  # it is set before the write's violation
     case("exception", {"cpu.fault": 1}, memory(), read()),
     case("exception", {"cpu.fault": 2}, memory(), read(), write()),  # the second asks for the dirty bit first
     case("exception", {"cpu.fault": 1}, memory(), write(PAGE + 100)),  # no right
@@ -66,7 +68,7 @@ CPUS = [
     case("exception", {}, memory(), write(agent=1), **GRU),
     case("stlb_hit", {"cpu.stlb": 1}, THERE, read(), read(PAGE + 1), read(), **TINY),
     case("stlb_hit", {"cpu.stlb": 1}, memory(prot=X, populate=True), fetch(), fetch(PAGE + 1), fetch(), **TINY),
-    case("stlb_hit", {"device.stlb": 1}, THERE, read(agent=1), read(PAGE + 1, 1), read(agent=1), **TINY, **KVM),
+    case("stlb_hit", {"device.stlb": 1}, THERE, read(agent=1), read(PAGE + 1, 1), read(agent=1), device__window=1, **TINY, **KVM),
     # four tables, a line each; its neighbour's entries lie in the same lines
     case("dram", {"cpu.walk": 4}, THERE, read(), read(PAGE + 1), **NO_PWC),
     case("l1", {"cpu.walk": 4}, THERE, read(), read(PAGE + 1), **NO_PWC),
@@ -75,8 +77,8 @@ CPUS = [
     case("llc", {"cpu.walk": 4}, THERE, read(), sync(), read(agent=1), roles=(CPU, CPU)),
     case("dram", {"cpu.walk": 4}, memory(), read()),  # an empty root: its line is read once from memory, and then from l1
     case("l1", {"cpu.walk": 1}, memory(), read()),
-    case("dram", {"cpu.driver": 4}, THERE, read(agent=1), latencies={"fault.fmm": 4}, **GRU),  # the handler's look
-    case("l1", {"cpu.driver": 4}, THERE, read(), sync(), read(agent=1), latencies={"fault.fmm": 4}, **GRU),
+    case("dram", {"cpu.driver": 4, "device.stall_driver": 4}, THERE, read(agent=1), latencies={"fault.fmm": 4}, **GRU),  # by the handler
+    case("l1", {"cpu.driver": 4, "device.stall_driver": 4}, THERE, read(), sync(), read(agent=1), latencies={"fault.fmm": 4}, **GRU),
 ]
 
 FAULTS = [
@@ -87,7 +89,7 @@ FAULTS = [
     case("fault", {"cpu.fault": 2}, big(), write(HUGE_PAGE), fork(), write(HUGE_PAGE), **FORKED, **THP),  # split, then copied
     case("fault", {"cpu.fault": 2}, memory(), write(), fork(), leave(1), sync(), write(), **FORKED),
     case("fault", {"device.fault": 1}, memory(), write(agent=1), latencies={"cpu_fault": 0}, **KVM),  # the guest's tables are there
-    case("fault", {"cpu.fault": 1}, memory(), write(agent=1), latencies={"cpu_fault": 0, "fault.upm": 1}, **GRU),
+    case("fault", {"cpu.fault": 1, "device.stall_gup": 1}, memory(), write(agent=1), latencies={"cpu_fault": 0, "fault.upm": 1}, **GRU),
     case("zero_page", {"cpu.fault": 1}, memory(), write(), read(PAGE + 1)),
     case("zero_page", {"cpu.fault": 1}, memory(), read(), write()),
     case("zero_page", {}, big(), write(HUGE_PAGE), **THP),
@@ -124,7 +126,7 @@ FAULTS = [
     case("table", {"device.fault": 3, "device.violation": 40}, memory(), write(agent=1), **KVM),
     case("gup", {"device.gup": 1}, memory(), write(agent=1), **KVM),
     case("gup", {}, THERE, write(agent=1), **KVM),  # it is there: the fast look-up will do
-    case("gup", {"cpu.gup": 1}, memory(), write(agent=1), latencies={"fault.upm": 1}, **GRU),
+    case("gup", {"cpu.gup": 1, "device.stall_gup": 1}, memory(), write(agent=1), latencies={"fault.upm": 1}, **GRU),
     case("gup_fast", {"device.gup": 1}, THERE, write(agent=1), **KVM),
     case("gup_fast", {}, memory(prot=op.PROT_READ, populate=True), read(agent=1), **KVM),  # the zero page: it may not be written
 ]

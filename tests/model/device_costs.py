@@ -5,35 +5,36 @@ from tests.model.books import case
 from tests.model.cpu_costs import GRU, KVM, THERE, big
 from tests.model.hand import CPU, DEVICE, HUGE_PAGE, HUGETLB, PAGE, SHARED_FILE, THP, advise, compute, memory, read, sync, write
 
-ONE_CBR = dict(tlb__cbrs=1, **GRU)
-"""The engine stalls at its next miss until the one before it is resolved."""
+ONE_CBR = dict(device__window=1, **GRU)
+"""The engine stalls until its miss is resolved."""
 THREE = [read(PAGE + k, 1) for k in range(3)]
-"""Of three misses on pages that are there; the engine stalls on the first two of them."""
+"""Three misses on pages that are there."""
 TWO = [read(PAGE + k, 1) for k in range(2)]
-"""Of two misses on pages that are not there, which the user's call resolves; the engine stalls on the first."""
+"""Two misses on pages that are not there, which the user's call resolves."""
 WINDOW = 100_000
 """Cycles of an invalidation in whose window a miss falls."""
 
 
 def stalled(cost, times, account):
-    """A cost of the hardware or the handler on three misses, in an account of the engine's on the two it waits for."""
-    return case(cost, times | {f"device.{account}": 2}, THERE, THREE, latencies={"fault.fmm": 3}, **ONE_CBR)
+    """A cost of the hardware or the handler on three misses, in an account of the engine's, which waits for each."""
+    return case(cost, times | {f"device.{account}": 3}, THERE, THREE, latencies={"fault.fmm": 3}, **ONE_CBR)
 
 
 def called(cost, times, account):
-    """A cost on two misses that the user's call resolves; the engine waits for one."""
-    return case(cost, times | {f"device.{account}": 1}, memory(), TWO, latencies={"fault.upm": 2}, **ONE_CBR)
+    """A cost on two misses that the user's call resolves; the engine waits for both."""
+    return case(cost, times | {f"device.{account}": 2}, memory(), TWO, latencies={"fault.upm": 2}, **ONE_CBR)
 
 
 GRUS = [
-    case("access_gru", {"device.access": 5}, THERE, read(agent=1, count=4), sync(1), read(agent=1),
-         latencies={"fault": 2, "fault.fmm": 2, "fault.upm": 0}, **GRU),  # issue, and once more after the restart
+    case("device_latency", {"device.access": 1}, THERE, read(agent=1), sync(1), read(agent=1), latencies={"fault": 0}, **GRU),
+    case("device_interval", {"device.access": 4}, THERE, read(agent=1, count=4), sync(1), read(agent=1), latencies={"fault": 0}, **GRU),
     stalled("irq_delivery", {}, "stall_trap"),
     stalled("irq_entry", {"cpu.irq": 3}, "stall_driver"),
     # the end of an interrupt keeps the next one waiting: the first miss does not meet it, the second holds up the third
-    case("irq_exit", {"cpu.irq": 3, "device.stall_driver": 1}, THERE, THREE, latencies={"fault.fmm": 2}, **ONE_CBR),
+    case("irq_exit", {"cpu.irq": 3, "device.stall_driver": 2}, THERE, THREE, latencies={"fault.fmm": 2}, **ONE_CBR),
     stalled("tfh_read", {"cpu.driver": 3}, "stall_driver"),
-    case("tfh_read", {"cpu.driver": 2}, memory(), read(agent=1), latencies={"fault.upm": 2}, **GRU),  # and the call's own
+    # and the call's own
+    case("tfh_read", {"cpu.driver": 2, "device.stall_driver": 2}, memory(), read(agent=1), latencies={"fault.upm": 2}, **GRU),
     called("upm_switch", {"cpu.driver": 2}, "stall_driver"),
     called("poll", {}, "stall_driver"),
     called("syscall", {"cpu.driver": 2}, "stall_driver"),
@@ -48,9 +49,9 @@ GRUS = [
          read(HUGE_PAGE, 1), sync(1), read(HUGE_PAGE + 512, 1), latencies={"fault": 1, "fault.upm": 1}, **GRU),
     case("cch_update", {}, big(), write(HUGE_PAGE), sync(), read(HUGE_PAGE, 1), **GRU, **THP),
     # CPU 1 opens a window before the device misses: the call sleeps until it closes, and a while longer
-    case("wakeup", {"cpu.invalidate": (0, WINDOW), "device.stall_window": (1, WINDOW)}, THERE, advise(op.DONTNEED, agent=1),
+    case("wakeup", {"cpu.invalidate": (0, WINDOW), "device.stall_invalidation": (1, WINDOW)}, THERE, advise(op.DONTNEED, agent=1),
          read(agent=2), read(PAGE + 1, 2), latencies={"fault.upm": (1, WINDOW)}, roles=(CPU, CPU, DEVICE), design="gru",
-         tlb__cbrs=1, tgh__invalidate_ns=WINDOW),
+         device__window=1, tgh__invalidate_ns=WINDOW),
     case("tgh", {"cpu.invalidate": 1}, THERE, advise(op.DONTNEED), compute(1, 1), latencies={"notice": 1, "op.madvise": 1}, **GRU),
     case("tgh", {"cpu.invalidate": 2}, THERE, advise(op.DONTNEED), compute(1, 1), compute(1, 2), latencies={"notice": 2},
          roles=(CPU, DEVICE, DEVICE), design="gru", gru__chiplets=3),
@@ -61,6 +62,10 @@ GRUS = [
     case("tgh_page", {"cpu.invalidate": 1023}, memory(1030), advise(op.DONTNEED, 1023), compute(1, 1), **GRU),
     case("tgh_page", {"cpu.invalidate": 1024}, memory(1030), advise(op.DONTNEED, 1024), compute(1, 1), **GRU),
     case("tgh_page", {"cpu.invalidate": 1024}, memory(1030), advise(op.DONTNEED, 1025), compute(1, 1), **GRU),  # GRUMAXINVAL
+    # the operation begins before the engines' first accesses; of the other address space none is stopped
+    case("tgh_stall", {"device.stall_invalidation": 1}, THERE, advise(op.DONTNEED, 1, PAGE + 3), read(agent=1), **GRU),
+    case("tgh_stall", {"device.stall_invalidation": 2}, [*THERE, *memory(agent=3)], advise(op.DONTNEED, 1, PAGE + 3), read(agent=1),
+         read(agent=2), read(agent=4), roles=(CPU, DEVICE, DEVICE, (CPU, 1), (DEVICE, 1)), design="gru", gru__chiplets=2),
 ]
 
 INSIDE = [read(agent=1), sync(), *advise(op.DONTNEED), sync(), compute(1, 1)]
@@ -75,6 +80,8 @@ def kicked(cost, books, **more):
 
 
 KVMS = [
+    case("device_latency", {"device.access": 1}, THERE, read(agent=1), sync(1), read(agent=1), latencies={"fault": 0}, **KVM),
+    case("device_interval", {"device.access": 4}, THERE, read(agent=1, count=4), sync(1), read(agent=1), latencies={"fault": 0}, **KVM),
     case("exit", {"device.exit": COLD}, THERE, read(agent=1), latencies={"fault": COLD, "fault.violation": COLD}, **KVM),
     case("entry", {"device.entry": COLD}, THERE, read(agent=1), latencies={"fault": COLD, "fault.violation": COLD}, **KVM),
     case("violation", {"device.violation": COLD}, THERE, read(agent=1), latencies={"fault.violation": COLD}, **KVM),

@@ -59,7 +59,7 @@ MAPPING = [
     case("syscall", {"cpu.syscall": 1}, THERE, unmap(page=PAGE + 500), latencies={"op.munmap": 1}),  # nothing is there
     case("syscall", {"cpu.syscall": 3}, [], (0, 3, 0, op.SYSCALL, 0)),
     case("syscall", {}, [], sync()),
-    case("syscall", {"cpu.driver": 1}, memory(), write(agent=1), latencies={"fault.upm": 1}, **GRU),
+    case("syscall", {"cpu.driver": 1, "device.stall_driver": 1}, memory(), write(agent=1), latencies={"fault.upm": 1}, **GRU),
     case("vma", {"cpu.vma": 1}, [], memory(), latencies={"op.mmap": 1}),
     case("vma", {"cpu.vma": 2}, memory(), memory(4)),  # the old one is cut
     case("vma", {"cpu.vma": 1}, memory(), unmap(2, PAGE + 3), latencies={"op.munmap": 1}),  # one is cut, into three

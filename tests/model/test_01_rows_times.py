@@ -97,9 +97,9 @@ def test_the_highest_costs_at_the_highest_clock():
     """100,000,000,000 cycles a call: 2^31 - 1 of them are more than 63 bits hold."""
     slow = machine(clock__mhz=100_000, kernel__syscall_ns=COST)
     refused(slow, trace((0, MOST, 0, op.SYSCALL, 0)), r"^kernel\.syscall_ns: 100000000000 cycles for each of 2147483647")
-    device = machine("gru-2008", clock__mhz=100_000, instruction__access_ns=COST)
+    device = machine("gru-2008", clock__mhz=100_000, device__interval_ns=COST)
     refused(device, trace((PAGE, MOST, 0, op.READ, 1), roles=("cpu", "device")),
-            r"^instruction\.access_ns: 100000000000 cycles for each of")
+            r"^device\.interval_ns: 100000000000 cycles for each of")
 
 
 def test_six_long_reads():

@@ -9,7 +9,7 @@ import pytest
 from hwmodel.op import DONTNEED
 from tests.audit.tables import findings
 from tests.audit.watch import Audit
-from tests.contract.rules import audited
+from tests.contract.rules import AUDITED, audited
 from tests.contract.traces import random_cases
 from tests.model.hand import (
     CPU,
@@ -93,7 +93,7 @@ def test_a_page_that_is_away_loses_the_right_to_be_written():
 @pytest.mark.parametrize("design", designs.names())
 def test_pages_move_under_random_traces(design):
     """All that the auditors look for, with pages that are away at any time; every design has some that are waited for."""
-    audit = Audit(designs.design(design), ("never_stale", "windows_are_empty", "complete_when_allowed", "tables_agree"))
+    audit = Audit(designs.design(design), [rule.__name__ for rule in AUDITED])
     seen = []
     for case in random_cases(audit.design, range(700, 710), 60):
         with Mover(500, 1000, 10_000, 100).working_for(audit.design) as mover:

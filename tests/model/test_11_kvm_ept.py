@@ -31,7 +31,7 @@ from tests.races.scenes import way
 def test_a_guest_s_entry_names_the_frame_that_both_tables_lead_to(guest):
     mapped = [*memory(), *memory(512, page=HUGE_PAGE)]
     records = [write(), write(HUGE_PAGE), sync(), read(HUGE_PAGE + 5, 1), read(HUGE_PAGE + 7, 1)]
-    run = run_of(mapped, records, roles=(CPU, DEVICE), design="kvm_ept", guest__page_size=guest, **THP)
+    run = run_of(mapped, records, roles=(CPU, DEVICE), design="kvm_ept", guest__page_size=guest, device__window=1, **THP)
     block, page, huge = frame(run, HUGE_PAGE), HUGE_PAGE + 5 * (guest == "4K"), int(guest == "2M")
     banks = int(run.m.rows["banks"][run.m.rows["role"] == ENGINE][0])
     assert way(run.m, banks + (DTLB_HUGE if huge else DTLB), page >> 9 * huge << 1 | huge) == (block + page % 512, False)

@@ -42,7 +42,8 @@ def test_a_guest_s_dirty_bit(records, bits, writable, assists):
 
 def test_a_dirty_page_of_the_guest_may_be_written_after_a_read():
     """The first vCPU sets the bit, the second one's read finds it: its entry may write, and its write needs no walk."""
-    run = guest(THERE, read(agent=1), write(agent=1), sync(), read(agent=2), write(agent=2), roles=(CPU, DEVICE, DEVICE))
+    accesses = [read(agent=1), write(agent=1), sync(), read(agent=2), write(agent=2)]
+    run = guest(THERE, *accesses, roles=(CPU, DEVICE, DEVICE), device__window=1)
     assert run.result.counters["device.dirty_assists"] == 1
     assert run.result.counters.by_agent("device.walks") == {"agent 0": 0, "agent 1": 3, "agent 2": 1}  # the first one's read exits
 

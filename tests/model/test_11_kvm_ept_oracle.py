@@ -10,7 +10,8 @@ def test_kvm_cold_walk_in_two_dimensions():
     got = counted(outcome, 2)
     # 24, less what the nested walk caches save: the guest's tables lie near each other (4 + 1 + 2 + 3, then 4 more)
     assert got["device.walk_refs"] == 4 + 14 and got["device.walks"] == 1 and "kvm.exits" not in got
-    assert booked(outcome, 2)["access"] == c.access
+    # it could have issued another one after the interval; the rest is the walk's, until the data are on their way
+    assert booked(outcome, 2)["access"] == c.device_interval + c.device_latency
     first = counted(outcome, 1)
     assert first["kvm.exits"] == first["kvm.sptes"] == first["faults.anon"] == 1  # the page; the guest's tables were there
     mine = {name: booked(outcome, 1)[name] for name in ("entry", "exit", "violation", "gup", "map")}
@@ -22,7 +23,7 @@ def test_kvm_cold_walk_in_two_dimensions():
 
 def test_kvm_resolves_a_mapped_page_on_the_fast_path():
     records = [access(op.WRITE), access(op.WRITE, page=1), sync(), access(op.WRITE, 1), access(op.WRITE, 1, page=1)]
-    outcome, c = run("kvm-ept-2008", [CPU, DEVICE], records, MAPPED)
+    outcome, c = run("kvm-ept-2008", [CPU, DEVICE], records, MAPPED, device__window=1)
     latency = outcome.histograms["fault.violation"]["min"]
     # the second page: the guest's pde hits, its nested walk ends at an absent entry, and once more after the violation
     walk = c.l1 + 1 * c.l1 + c.l1 + c.l1

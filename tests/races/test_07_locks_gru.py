@@ -34,7 +34,7 @@ def test_the_handler_only_tries_the_lock(every):
                 wait = 270 - (gap + CHECK + CALL)
                 own = C.irq_entry + C.tfh_read + CALL + C.tfh_read + WALK + C.dropin
                 assert run.booked("stall_driver") == own + wait, gap
-            assert run.booked("stall_window") == run.booked("gup") == 0  # the page is there: the walk is enough in the call, too
+            assert run.booked("stall_invalidation") == run.booked("gup") == 0  # the page is there: the walk is enough in the call, too
 
 
 def test_a_writer_in_line_is_enough(every):

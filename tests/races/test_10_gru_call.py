@@ -3,7 +3,7 @@
 Rules 10.3 and 10.4 of docs/model.md.
 
 The device reads page 1, which has never been touched: CHECK (gap + 45) finds no page, so the call looks at the window at gap + 100 and
-again, having read the fault handle, at gap + 110; the zero page is mapped at gap + 165 and the restart is at gap + 195.
+again, having read the fault handle, at gap + 110; the zero page is mapped at gap + 165 and the restart (ALL) is at gap + 195.
 """
 
 import pytest
@@ -12,7 +12,6 @@ from hwmodel import op
 from tests.races.gru_times import (
     ABSENT,
     ACTIVE,
-    AGAIN,
     AGAIN_OPEN,
     CALL,
     CHECK,
@@ -22,7 +21,7 @@ from tests.races.gru_times import (
     NAMES,
     OPEN,
     PRESENT,
-    REPLAYS,
+    RESTART,
     SLEPT,
     UPM,
     WALK,
@@ -32,7 +31,6 @@ from tests.races.scenes import CPU, DEVICE, LATER, access, advise, empty, gru, m
 
 LOOK = CHECK + WALK + CALL
 ALL = LOOK + ABSENT
-RESTART = ALL - C.access_gru
 
 
 def race(gap, page):
@@ -57,14 +55,13 @@ OTHER = [
 # The same on page 1 itself. If the device has mapped the zero page by 255, that goes, and the window ends at 280. If not, nothing is
 # there to clear: it ends at 270 and wakes the sleeper at 320.
 OWN = [
-    (0, 15, lambda gap: ALL, {DROPINS: 2, UPM: 2}, ALL),  # dropped in and used before; used again it is gone
-    (15, 20, lambda gap: ALL + AGAIN + CALL + ABSENT, {DROPINS: 2, UPM: 1, REPLAYS: 1, ACTIVE: 1}, None),
+    (0, 20, lambda gap: ALL, {DROPINS: 2, UPM: 2}, ALL),  # dropped in and used before; used again it is gone
     # past the second look, killed at the restart: the next CHECK is inside the window ...
-    (20, 45, lambda gap: RESTART + AGAIN + CALL + ABSENT, {DROPINS: 2, UPM: 1, KILLS: 1, ACTIVE: 1}, None),
+    (20, 40, lambda gap: ALL + CHECK + CALL + ABSENT, {DROPINS: 2, UPM: 1, KILLS: 1, ACTIVE: 1}, None),
     # ... behind it, the page being gone again ...
-    (45, 90, lambda gap: RESTART + AGAIN + WALK + CALL + ABSENT, {DROPINS: 2, UPM: 2, KILLS: 1}, None),
+    (40, 90, lambda gap: ALL + ALL, {DROPINS: 2, UPM: 2, KILLS: 1}, None),
     # ... or still there, since get_user_pages mapped it when the ptes had been cleared: a kill that was not needed
-    (90, 105, lambda gap: RESTART + AGAIN + HIT - CHECK, {DROPINS: 2, UPM: 1, KILLS: 1}, None),
+    (90, 105, lambda gap: ALL + HIT, {DROPINS: 2, UPM: 1, KILLS: 1}, None),
     (105, 115, lambda gap: 320 - gap + ABSENT, {DROPINS: 1, UPM: 1, ACTIVE: 1, AGAIN_OPEN: 1, SLEPT: 1}, None),
     (115, 170, lambda gap: 320 - gap + ABSENT, {DROPINS: 1, UPM: 1, SLEPT: 1}, None),
     (170, 190, lambda gap: 320 - gap + ABSENT, {DROPINS: 1, ACTIVE: 1, SLEPT: 1}, None),
@@ -74,12 +71,12 @@ OWN = [
 
 
 def test_the_timeline():
-    assert (LOOK, LOOK + C.tfh_read, RESTART, ALL) == (100, 110, 195, 200)
+    assert (LOOK, LOOK + C.tfh_read, ALL) == (100, 110, 195)
     assert OPEN + C.tgh + C.table_scan + C.notice == 270
     looks = [OPEN - LOOK - C.tfh_read, OPEN - LOOK, OPEN - CHECK]
     assert [first for first, *_ in OTHER] == [0, *looks, 280 - CHECK - CALL, 280 - CHECK]
-    mapped_at = RESTART - C.restart - C.dropin
-    kills = [OPEN - ALL, OPEN - RESTART, 280 - RESTART - AGAIN, OPEN + C.tgh - mapped_at]
+    mapped_at = ALL - C.restart - C.dropin
+    kills = [OPEN - ALL, 280 - ALL - CHECK, OPEN + C.tgh - mapped_at]
     assert [first for first, *_ in OWN] == [0, *kills, *looks, 270 - CHECK - CALL, 270 - CHECK]
 
 
@@ -135,11 +132,9 @@ def test_two_chiplets_are_invalidated_one_after_the_other(every):
     255  TGH operation on chiplet 1: only now is an entry dropped and a drop-in killed there
     320  the window closes: two operations make it as much longer
     """
-    restart = 95
     cases = [
-        (0, 155, lambda gap: HIT, {DROPINS: 2, UPM: 1}, ALL),  # from 115 on inside the window, yet before the second operation
-        (155, 160, lambda gap: HIT + AGAIN + CALL + ABSENT, {DROPINS: 2, REPLAYS: 1, ACTIVE: 1}, None),
-        (160, 170, lambda gap: restart + AGAIN + CALL + ABSENT, {DROPINS: 2, KILLS: 1, ACTIVE: 1}, None),
+        (0, 160, lambda gap: HIT, {DROPINS: 2, UPM: 1}, ALL),  # from 120 on inside the window, yet before the second operation
+        (160, 170, lambda gap: RESTART + CHECK + CALL + ABSENT, {DROPINS: 2, KILLS: 1, ACTIVE: 1}, None),
         (170, 240, lambda gap: 370 - gap + ABSENT, {DROPINS: 1, ACTIVE: 1, SLEPT: 1}, None),
         (240, 275, lambda gap: CHECK + CALL + ABSENT, {DROPINS: 1, ACTIVE: 1}, None),
         (275, 340, lambda gap: ALL, {DROPINS: 1, UPM: 1}, None),

@@ -21,16 +21,15 @@ from hwmodel import op
 from tests.races.gru_times import (
     ABSENT,
     ACTIVE,
-    AGAIN,
     CALL,
     CHECK,
+    DATA,
     DROPINS,
     HIT,
     KILLS,
     NAMES,
     OPEN,
     PRESENT,
-    REPLAYS,
     RESTART,
     SLEPT,
     UPM,
@@ -45,24 +44,24 @@ AWAKE = CLOSED + C.wakeup
 
 def test_the_timeline():
     assert (OPEN, CLOSED, AWAKE) == (215, 280, 330)
-    assert (CHECK, RESTART, HIT, AGAIN, CALL, PRESENT, ABSENT) == (45, 95, 100, 40, 35, 65, 100)
+    assert (CHECK, RESTART, DATA, CALL, PRESENT, ABSENT) == (45, 95, 100, 35, 60, 95)
 
 
 def race(advice, gap, count=1):
-    """The device reads a page, at once again (it has one CBR, so it stalls), and once more when all is over."""
+    """The device reads a page, again as soon as it can (it has one CBR, so it stalls until DATA), and once more when all is over."""
     device = [access(op.READ, 1, gap, count=count), access(op.READ, 1), access(op.READ, 1, LATER)]
     return play(gru(), [CPU, DEVICE], [*advise(advice, gap=200), *device], mapped())
 
 
-# (gaps, the fault's latency at a gap, events, the latency of a later miss)
+# (gaps, the first fault's latency at a gap, events, the latency of a later miss)
 DONTNEED = [
-    # dropped in and used before the window opens: its entry goes, and the page is gone when it is used again
+    # dropped in and used twice before the window opens: its entry goes, and the page is gone when it is used again
     (0, 115, lambda gap: HIT, {DROPINS: 2, UPM: 1}, CHECK + WALK + CALL + ABSENT),
-    # in the TLB, but gone when the restarted instruction looks: it faults again, inside the window
-    (115, 120, lambda gap: HIT + AGAIN + CALL + ABSENT, {DROPINS: 2, REPLAYS: 1, ACTIVE: 1}, None),
+    # used before, but gone at the second read, which misses inside the window
+    (115, 120, lambda gap: HIT, {DROPINS: 2, ACTIVE: 1}, CHECK + CALL + ABSENT),
     # begun before the window: the drop-in is killed; the instruction faults again, inside the window or behind it
-    (120, 145, lambda gap: RESTART + AGAIN + CALL + ABSENT, {DROPINS: 2, KILLS: 1, ACTIVE: 1}, None),
-    (145, 170, lambda gap: RESTART + AGAIN + WALK + CALL + ABSENT, {DROPINS: 2, KILLS: 1, UPM: 1}, None),
+    (120, 140, lambda gap: RESTART + CHECK + CALL + ABSENT, {DROPINS: 2, KILLS: 1, ACTIVE: 1}, None),
+    (140, 170, lambda gap: RESTART + CHECK + WALK + CALL + ABSENT, {DROPINS: 2, KILLS: 1, UPM: 1}, None),
     # inside: refused; the user's call sleeps until the window is closed, unless it comes after that
     (170, 200, lambda gap: AWAKE - gap + ABSENT, {DROPINS: 1, ACTIVE: 1, SLEPT: 1}, None),
     (200, 235, lambda gap: CHECK + CALL + ABSENT, {DROPINS: 1, ACTIVE: 1}, None),
@@ -71,9 +70,9 @@ DONTNEED = [
 ]
 FREE = [  # the page stays, so that it can be dropped in by the handler as soon as the window is closed
     (0, 115, lambda gap: HIT, {DROPINS: 2}, HIT),
-    (115, 120, lambda gap: HIT + AGAIN + CALL + PRESENT, {DROPINS: 2, REPLAYS: 1, ACTIVE: 1}, None),
-    (120, 145, lambda gap: RESTART + AGAIN + CALL + PRESENT, {DROPINS: 2, KILLS: 1, ACTIVE: 1}, None),
-    (145, 170, lambda gap: RESTART + AGAIN + HIT - CHECK, {DROPINS: 2, KILLS: 1}, None),
+    (115, 120, lambda gap: HIT, {DROPINS: 2, ACTIVE: 1}, CHECK + CALL + PRESENT),
+    (120, 140, lambda gap: RESTART + CHECK + CALL + PRESENT, {DROPINS: 2, KILLS: 1, ACTIVE: 1}, None),
+    (140, 170, lambda gap: RESTART + HIT, {DROPINS: 2, KILLS: 1}, None),
     (170, 200, lambda gap: AWAKE - gap + PRESENT, {DROPINS: 1, ACTIVE: 1, SLEPT: 1}, None),
     (200, 235, lambda gap: CHECK + CALL + PRESENT, {DROPINS: 1, ACTIVE: 1}, None),
     (235, 300, lambda gap: HIT, {DROPINS: 1}, None),
@@ -81,7 +80,7 @@ FREE = [  # the page stays, so that it can be dropped in by the handler as soon 
 
 
 def test_the_intervals_are_the_timelines():
-    bounds = [OPEN - HIT, OPEN - RESTART, CLOSED - RESTART - AGAIN, OPEN - CHECK, CLOSED - CHECK - CALL, CLOSED - CHECK]
+    bounds = [OPEN - DATA, OPEN - RESTART, CLOSED - RESTART - CHECK, OPEN - CHECK, CLOSED - CHECK - CALL, CLOSED - CHECK]
     for cases in (DONTNEED, FREE):
         assert [first for first, *_ in cases] == [0, *bounds]
         assert [last for _, last, *_ in cases] == [*bounds, 300]
@@ -104,11 +103,17 @@ def test_every_interval(advice, cases, case, every):
         assert run.result.counters["gru.tgh"] == 1, gap
 
 
+# The other seven reads of a record of eight are issued from DATA on, as soon as the last one has its data: the next record's at gap + 135.
+# What is issued in the window misses in it.
+MANY = [(0, 80, *FREE[0][2:]), (80, 120, *FREE[1][2:]), *FREE[2:]]
+
+
 @pytest.mark.parametrize("case", range(7))
-def test_many_accesses_of_a_record_meet_the_window_as_one_does(case):
-    """The interrupt, and all that follows, does not wait for the 35 cycles in which the other 7 of 8 accesses are issued."""
-    first, last, latency, events, later = FREE[case]
-    for gap in (first, last - 1):
+def test_each_access_of_a_record_looks_up_for_itself(case, every):
+    """Only the first waits for the handler; each of the others may be the one that finds its entry gone."""
+    assert MANY[1][0] == OPEN - DATA - 7 * C.device_latency
+    first, last, latency, events, later = MANY[case]
+    for gap in every(first, last):
         run = race(op.FREE, gap, 8)
         assert run.counted(*NAMES) == events, gap
         assert run.latencies() == sorted([latency(gap)] + ([later] if later else [])), gap
@@ -118,18 +123,66 @@ def test_many_accesses_of_a_record_meet_the_window_as_one_does(case):
 
 
 @pytest.mark.jit_off
-def test_a_record_issues_its_accesses_while_the_first_is_served():
-    """The next record begins when all are issued: it stalls until HIT, unless the entry is there before it (at 95).
+@pytest.mark.parametrize(("slots", "misses"), [(1, 1), (2, 2), (3, 3), (18, 18), (19, 19), (20, 20), (21, 20), (40, 20)])
+def test_a_record_issues_its_accesses_while_the_first_is_served(slots, misses):
+    """One is issued every 5 cycles while there is a slot: each misses, until the entry is there (at 95; in that cycle the engine is first).
 
-    Nobody unmaps: the latency is that of one access, however long the issue takes.
+    With all slots taken the engine stalls until HIT, and has the next slot at DATA. Its hits outlast the misses, which a handler
+    resolves one after the other.
     """
-    for count, stall in ((1, 95), (8, 60), (18, 10), (19, 5), (20, 0), (100, 0)):
-        run = play(gru(), [CPU, DEVICE], [access(op.READ, 1, 1, count=count), access(op.READ, 1)], mapped())
-        assert stall == (HIT - count * C.access_gru if count * C.access_gru <= RESTART else 0)
-        assert run.latencies() == [HIT] and run.counted(*NAMES) == {DROPINS: 1}, count
-        assert run.booked("access") == (count + 1) * C.access_gru, count
-        assert sum(run.booked(account) for account in ("stall_trap", "stall_driver")) == stall, count
-        assert run.counted("device.") == {"device.accesses": count + 1, "device.tlb.misses": 1, "device.tlb.hits": count}, count
+    reads, pace = 400, C.device_latency
+    machine = gru(device__window=slots, device__interval_ns=pace)
+    run = play(machine, [CPU, DEVICE], [access(op.READ, 1, 1, count=reads)], mapped())
+    assert run.counted(*NAMES) == {DROPINS: misses}
+    count, _, least, _ = run.result.latency("fault").row[:4].tolist()
+    assert (count, least) == (misses, HIT)
+    duplicates = {"device.tlb.duplicates": misses - 1} if misses > 1 else {}
+    assert run.counted("device.") == {"device.accesses": reads, "device.tlb.misses": misses, "device.tlb.hits": reads - misses} | duplicates
+    assert sum(run.booked(account) for account in ("stall_trap", "stall_driver")) == max(0, HIT - slots * pace)
+    assert run.booked("access") == reads * pace + (C.device_latency if slots < 20 else 0)
+
+
+@pytest.mark.jit_off
+def test_misses_that_wait_for_a_handler_are_served_together():
+    """Three reads of a page, 5 cycles apart, each with an interrupt of its own; the two that wait for the handler are its next batch.
+
+    1 +  85  the handler has ended, and begins again with both
+    1 +  95  it reads the second read's fault handle: CHECK, page table, drop-in
+    1 + 135  it reads the third's; the second's restart is 20 later
+    1 + 195  the third's restart
+    """
+    machine = gru(device__window=3, device__interval_ns=5)
+    run = play(machine, [CPU, DEVICE], [access(op.READ, 1, 1, count=3)], mapped())
+    assert run.latencies() == [HIT, 155 - 5, 195 - 10]
+    assert run.counted("gru.intr") == {"gru.intr": 2, "gru.intr_tfh": 3}
+
+
+@pytest.mark.jit_off
+@pytest.mark.parametrize(
+    ("first", "last", "takes", "events"),
+    [
+        (1, 60, lambda gap: C.tgh, {DROPINS: 2}),  # the data are there before the operation is done
+        (60, 120, lambda gap: gap + HIT + 100 - OPEN, {DROPINS: 2}),
+        (120, 145, lambda gap: C.tgh, {DROPINS: 2, KILLS: 1}),  # killed: no data are on their way
+    ],
+)
+def test_an_invalidate_waits_for_data_on_their_way(first, last, takes, events, every):
+    """With data that take 100 cycles, those of the miss are on their way from gap + 95 to gap + 195; the TGH operation begins at 215."""
+    for gap in every(first, last):
+        device = [access(op.READ, 1, gap), access(op.READ, 1, LATER)]
+        run = play(gru(device__latency_ns=100), [CPU, DEVICE], [*advise(op.FREE, gap=200), *device], mapped())
+        assert run.latencies("notice") == [C.notice + takes(gap)], gap
+        assert run.counted(DROPINS, KILLS) == events, gap
+
+
+@pytest.mark.jit_off
+def test_an_invalidate_waits_for_the_data_of_a_hit(every):
+    """The entry is there at 95, the first read complete at 195; a second one hits at cycle `now`, until the window opens."""
+    for now in every(195, 215):
+        device = [access(op.READ, 1), access(op.READ, 1, now)]
+        run = play(gru(device__latency_ns=100), [CPU, DEVICE], [*advise(op.FREE, gap=200), *device], mapped())
+        assert run.latencies("notice") == [C.notice + now + 100 - OPEN], now
+        assert run.counted("device.tlb") == {"device.tlb.misses": 1, "device.tlb.hits": 1}, now
 
 
 @pytest.mark.jit_off
@@ -137,11 +190,11 @@ def test_a_stall_in_the_window_is_booked_to_it(every):
     for gap in every(170, 200):
         run = race(op.DONTNEED, gap)
         look = gap + CHECK + CALL  # the call finds the window open and sleeps
-        assert run.booked("stall_window") == AWAKE - look == 250 - gap
-        assert run.booked("stall_trap") == C.irq_delivery + C.restart + C.access_gru
+        assert run.booked("stall_invalidation") == AWAKE - look == 250 - gap
+        assert run.booked("stall_trap") == C.irq_delivery + C.restart
         assert run.booked("stall_gup") == C.gup + C.fault
         assert run.booked("stall_driver") == C.irq_entry + C.tfh_read + CALL + C.tfh_read + WALK + C.dropin
-    assert race(op.DONTNEED, 169).booked("stall_window") == race(op.DONTNEED, 200).booked("stall_window") == 0
+    assert race(op.DONTNEED, 169).booked("stall_invalidation") == race(op.DONTNEED, 200).booked("stall_invalidation") == 0
 
 
 # A window on 1024 pages, of which the device's is not one; none of them was ever touched, so that nothing is cleared:
@@ -149,11 +202,10 @@ def test_a_stall_in_the_window_is_booked_to_it(every):
 #     215  the window opens; TGH operation: all entries of the address space on the chiplet, and all its drop-ins in flight
 #     270  the window closes
 WIDE = [
-    (0, 115, lambda gap: HIT, {DROPINS: 2}, HIT),  # dropped in and used before; used again it is gone
-    (115, 120, lambda gap: HIT + AGAIN + CALL + PRESENT, {DROPINS: 2, REPLAYS: 1, ACTIVE: 1}, None),  # used at gap + 100: it is gone
-    # killed at the restart: the next CHECK, at gap + 135, is inside the window or behind it
-    (120, 135, lambda gap: RESTART + AGAIN + CALL + PRESENT, {DROPINS: 2, KILLS: 1, ACTIVE: 1}, None),
-    (135, 170, lambda gap: RESTART + AGAIN + HIT - CHECK, {DROPINS: 2, KILLS: 1}, None),
+    (0, 120, lambda gap: HIT, {DROPINS: 2}, HIT),  # dropped in and used before; used again it is gone
+    # killed at the restart: the next CHECK, at gap + 140, is inside the window or behind it
+    (120, 130, lambda gap: RESTART + CHECK + CALL + PRESENT, {DROPINS: 2, KILLS: 1, ACTIVE: 1}, None),
+    (130, 170, lambda gap: RESTART + HIT, {DROPINS: 2, KILLS: 1}, None),
 ]
 SPARED = [(0, 170, lambda gap: HIT, {DROPINS: 1}, None)]
 

@@ -11,7 +11,10 @@ CPU 0 calls madvise(DONTNEED) on page 0, which has an spte, at cycle 200:
     395  it has answered (375 if outside), and may still be flushing: mmu_lock is free, the pte is cleared
     420  (400) the window closes, mmu_lock is held for writing
     460  (440) mmu_lock is free; flush: the vCPU's physical CPU has the address space loaded, too
-    475  (455) the interrupt arrives. In its guest: 75 cycles; outside: 40
+    475  (455) the interrupt arrives. In its guest: 55 cycles; outside: 20
+
+An interrupt waits for the data of an access that is in flight, 5 cycles, and for the end of a piece of the violation's work. A walk goes on
+while its vCPU answers a flush; the exit that it asks for comes when both are over.
 """
 
 import pytest
@@ -62,28 +65,29 @@ def test_a_running_vcpu_is_kicked(every):
     once = {EXITS: 1, SPTES: 1, ZAPPED: 1, KICKS: 1}
     cases = [
         (1, 360, [], {ZAPPED: 1, KICKS: 1}),  # its spte is gone from 215 on, the frame is not
-        # kicked until gap + 70; outside when the flush comes
-        (360, 405, [COLD_OUT + FLUSH + FAULT + BACK], once),
-        (405, 460, [COLD_OUT + FAULT + BACK], once),  # kicked and flushed until gap + 125
+        # kicked until gap + 70; it walks until gap + 160, but the flush keeps it from leaving its guest until 530
+        (360, 370, lambda gap: [COLD_OUT + 370 - gap + FAULT + BACK], once),
+        (370, 460, [COLD_OUT + FAULT + BACK], once),  # from 405 on the flush comes before the access, too
     ]
     for first, last, latencies, events in cases:
         for gap in every(first, last):
             run = race(gap, advise(op.DONTNEED), 0, before=0)
-            check(run, first_read, latencies, events)
-            flushed = FLUSH if first == 360 else FLUSH + IN_GUEST
+            check(run, first_read, latencies(gap) if callable(latencies) else latencies, events)
+            flushed = FLUSH + IN_GUEST
+            late = max(0, gap + C.device_latency - 360) if not latencies else 0  # the kick waits for the data
             assert (run.booked("kick"), run.booked("ipi_respond")) == (KICK, flushed), gap
-            assert run.latencies("notice")[-1] == 395 - 210
+            assert run.latencies("notice")[-1] == 395 - 210 + late
             assert run.booked("ipi_send", "cpu") == C.request + 2 * C.ipi_send
             # the kick's answer, and the flush's, which comes before the entry, less the 30 cycles of CPU 0's own flush meanwhile
-            answer = flushed - (0 if first == 360 else C.entry) + C.ipi_ack
-            assert run.booked("ipi_wait", "cpu") == 395 - 350 + C.ipi_delivery + answer - 30, gap
+            answer = flushed - C.entry + C.ipi_ack
+            assert run.booked("ipi_wait", "cpu") == 395 - 350 + late + C.ipi_delivery + answer - 30, gap
             assert run.counted("device.tlb.hits") == ({"device.tlb.hits": 1} if not latencies else {}), gap
 
 
 def test_the_kick_goes_to_those_in_the_guest_and_the_flush_waits_for_the_others(every):
     """The vCPU has page 0 in its TLB and reads page 5; page 0 is zapped before, meanwhile or after. The table is long to scan: 310 cycles.
 
-    gap to gap + 90 it is outside (unless mmu_lock keeps it there for longer).
+    gap + 10 to gap + 90 it is outside (unless mmu_lock keeps it there for longer); before and after that it walks.
     """
     settings = {"kernel__table_scan_ns": 310}
     first_read = warm_up(**settings)
@@ -93,10 +97,13 @@ def test_the_kick_goes_to_those_in_the_guest_and_the_flush_waits_for_the_others(
         (1, 125, HIT, kicked, KICK),  # back in its guest: kicked
         (125, 135, MAP + C.map_spte + late, pending, 0),  # outside, with mmu_lock: the zap waits for that
         # outside: waits for the zap's mmu_lock, which, with nobody to kick, is free when the vCPU has been asked to flush, at 345
-        (135, 215, lambda gap: 345 - gap + C.map_spte + late, pending, 0),
+        (135, 205, lambda gap: 345 - gap + C.map_spte + late, pending, 0),
         # in its guest when the spte is zapped, outside when the interrupt arrives: waits for mmu_lock, which is free at 375, or not
-        (215, 285, lambda gap: 375 - gap + C.map_spte + late, kicked, C.ipi_respond),
-        (285, 360, MAP + C.ipi_respond + C.map_spte + late, kicked, C.ipi_respond),
+        (205, 280, lambda gap: 375 - gap + C.map_spte + late, kicked, C.ipi_respond),
+        # the interrupt finds it looking the page up: it answers at MAP, which waits for the answer's arrival
+        (280, 300, MAP + C.ipi_respond + C.ipi_ack + C.map_spte + late, kicked, C.ipi_respond),
+        (300, 350, MAP + C.ipi_respond + C.map_spte + late, kicked, C.ipi_respond),
+        (350, 360, lambda gap: 360 + KICK - gap + COLD_OUT + C.gup_fast + BACK, kicked, KICK),  # its walk is squashed, and begins anew
         (360, 440, COLD_OUT + C.gup_fast + BACK, kicked, KICK),  # kicked until gap + 70
     ]
     for first, last, latency, events, kick in cases:
@@ -122,9 +129,10 @@ def test_zapped_between_the_entry_and_the_walk(every):
     third = HIT - WALK + OUT + AGAIN
     assert third == 240
     # the third VIOLATION retries before the interrupt comes: kicked while it enters
-    before = third + C.entry + KICK + COLD_OUT + FLUSH + FAULT + BACK
-    # or after, 10 cycles later: it flushes when it enters
-    after = third + C.ipi_respond + C.invept + C.entry + COLD_OUT + FLUSH + FAULT + BACK
+    # it walks until gap + 415. As it answers late, at gap + 290 instead of 395, the flush comes at gap + 370, until gap + 425
+    before = third + C.entry + KICK + COLD_OUT + 10 + FAULT + BACK
+    # or after, 10 cycles later: it flushes when it enters, and walks until gap + 380. The flush comes at gap + 335, until gap + 390
+    after = third + C.ipi_respond + C.invept + C.entry + COLD_OUT + 10 + FAULT + BACK
     for first, last, latency, kick in ((110, 120, before, KICK), (120, 125, after, C.ipi_respond)):
         for gap in every(first, last):
             run = race(gap, advise(op.DONTNEED))
@@ -161,26 +169,25 @@ def test_a_huge_spte_goes_at_once_and_comes_back_in_small_ones(every):
     215  the window on page 3: the one spte is zapped, the vCPU kicked at 360
     395  it has answered; notice
     400  the huge page is split: a second window, on all its pages; no spte is left
-    470  a flush, of everything: 60 cycles of the vCPU if it is outside, 95 if it is still in its guest; all that follows is 20 later then
-    540  the second window closes; the envelope stays, until
-    630  the first closes
-    670  mmu_lock is free
-    685  the flush of page 3: 20 cycles
+    470  a flush, of everything: 95 cycles of the vCPU, which is in its guest
+    560  the second window closes; the envelope stays, until
+    650  the first closes
+    690  mmu_lock is free
+    705  the flush of page 3: 20 cycles, after the look-up of the page
 
-    gap +  70  kicked; a cold walk, 15 references (huge pages hold guest tables, too), and the exit; the flush of 470
-    gap + 255  VIOLATION: refused until 630
-    gap + 275  MAP
+    gap +  70  kicked; a cold walk, 15 references (huge pages hold guest tables, too), until 545 at the latest
+    565  the flush of 470 is answered: the exit
+    615  VIOLATION: refused until 650
+    690  VIOLATION again; the look-up ends at 710
     """
     out = COLD - 3 * REFERENCE + C.exit + C.violation
-    late = out + C.ipi_respond + C.flush_full
-    assert KICK + late == 255
+    leaves = 470 + C.ipi_respond + C.flush_full + IN_GUEST
+    assert leaves == 565 and leaves + C.exit + C.violation + AGAIN == 690
     back = C.map_spte + C.entry + 3 * REFERENCE  # the table of the small sptes is in the vCPU's hand, and takes one more reference to walk
     first = [access(op.WRITE, 0, 0, 0), sync(0), access(op.READ, 1, 0, 6), sync(1)]
     cases = [
-        (360, 375, {RETRIES: 1}, lambda gap: late + AGAIN + C.gup_fast + FLUSH + back),
-        (375, 395, {}, lambda gap: 670 - gap - KICK + FLUSH + IN_GUEST + back),  # MAP waits for mmu_lock; in its guest at 680
-        (395, 400, {}, lambda gap: late + C.gup_fast + FLUSH + IN_GUEST + back),
-        # in its guest when the first flush comes, too: kicked and flushed until gap + 165; VIOLATION at gap + 290, the first closes at 650
+        (360, 400, {RETRIES: 1}, lambda gap: 690 - gap - KICK + C.gup_fast + FLUSH + back),
+        # the flush comes before the access: kicked and flushed until gap + 165; VIOLATION at gap + 290
         (400, 440, {}, lambda gap: out + C.gup_fast + FLUSH + back),
     ]
     for low, high, retries, latency in cases:

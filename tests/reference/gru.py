@@ -1,22 +1,39 @@
 """The GRU in the oracle: chiplet TLBs, interrupt handlers, the user's ioctl, TGH (docs/model.md, section 10)."""
 
 from tests.reference.banks import LARGE, SMALL, Bank, Translations, reference, table_line
+from tests.reference.device import Device
 from tests.reference.faults import fault
 from tests.reference.locks import Lock
 from tests.reference.memory import HUGE, A, D, Node, P, W
-from tests.reference.rows import NEVER, Request, step
-from tests.reference.twin import Twin
+from tests.reference.rows import NEVER, skip, step
 from tests.reference.vmas import HUGETLB
 
+STALLS = {
+    "delivery": "stall_trap", "queue": "stall_trap", "entry": "stall_driver", "TFH": "stall_driver", "walk": "stall_driver",
+    "polling": "stall_driver", "call": "stall_driver", "lock wait": "stall_driver", "invalidation wait": "stall_invalidation",
+    "GUP": "stall_gup", "fault": "stall_gup", "drop-in": "stall_driver", "restart": "stall_trap",
+}  # fmt: skip
+"""The account of each phase of a miss (10.6)."""
+STAGES = {
+    "IRQ": "delivery", "TFH": "entry", "CHECK": "TFH", "UCHECK": "TFH", "SWITCH": "walk", "DROPIN": "walk", "UGUP": "walk",
+    "UDROP": "walk", "RESTART": "restart", "CALL": "polling", "CALL_LOCK": "call", "CALL_CTX": "call", "WINDOW": "call",
+    "GUP": "GUP", "UEXIT": "drop-in",
+}  # fmt: skip
+"""Its phase by the next step."""
 
-class Gru(Twin):
+
+class Gru(Device):
     """The design's state, and its chains."""
 
-    DESIGN, ACCESS = "gru", "access_gru"
+    DESIGN, FIRST = "gru", "IRQ"
+    stalls = STALLS
 
     def __init__(self, world):
         super().__init__(world)
-        get, per_engine = world.machine.get, world.machine.get("tlb.cbrs")
+        get = world.machine.get
+        self.MERGES = get("gru.merge_misses")
+        self.scope, self.from_miss = get("gru.kills"), get("gru.kills_from") == "miss"
+        self.chiplet_locks = [Lock(world) if get("tgh.serial") else None for _ in range(get("gru.chiplets"))]
         self.tlbs = []
         for _ in range(get("gru.chiplets")):
             unified = Bank(get("tlb.entries"), get("tlb.ways"))
@@ -24,15 +41,14 @@ class Gru(Twin):
         for space in world.spaces.values():
             space.active, space.asid_lock, space.sleepers = 0, Lock(world), []
             space.subscribers = [self] if space.engines else []
-        chosen = get("driver.interrupt_cpu")
         for k, engine in enumerate(world.engines):
             engine.chiplet = k % get("gru.chiplets")
             engine.big, engine.reload, engine.context, engine.in_guest = False, False, Lock(world), False
-            server = (engine.space.first_cpu or world.cpus[0]) if chosen == -1 else world.cpus[chosen]
-            first = len(world.agents) + k * per_engine
-            engine.requests = [Request(world, first + i, engine, server) for i in range(per_engine)]
-            engine.booked = 0
-            world.requests += engine.requests
+
+    def server(self, engine):
+        """The CPU that takes an engine's interrupts (10.1)."""
+        chosen = self.world.machine.get("driver.interrupt_cpu")
+        return super().server(engine) if chosen == -1 else self.world.cpus[chosen]
 
     def dump(self):
         """What the TLBs hold."""
@@ -40,54 +56,22 @@ class Gru(Twin):
 
     # accesses
 
-    def accesses(self, engine, op):
-        """A READ or WRITE record of an engine."""
-        world, cost = self.world, self.world.cost
-        left, write = op.count, op.name == "write"
-        while left:
-            yield from step(engine, "READY")
-            way, _ = self.tlbs[engine.chiplet].look(op.vpn, engine.space.number)
-            if way is not None and (way.w or not write):
-                engine.count("device.accesses")
-                engine.count("device.tlb.hits")
-                engine.spend("access", cost.access_gru)
-                left -= 1
-                if not left:
-                    world.complete(engine)
-                continue
-            request = next((request for request in engine.requests if request.free), None)
-            if request is None:
-                engine.booked = engine.clock
-                engine.sleep("stall")
-                continue
-            if way is not None:
-                engine.count("gru.mod_misses")
-            engine.count("device.accesses", left)
-            engine.count("device.tlb.misses")
-            engine.count("device.tlb.hits", left - 1)
-            request.free, request.issued, request.index = False, world.now, op.index
-            request.vpn, request.write, request.called = op.vpn, write, False
-            engine.spend("access", left * cost.access_gru)
-            engine.position += 1
-            engine.done_at = max(engine.done_at, engine.clock)
-            request.due = world.now + cost.access_gru + cost.irq_delivery
-            request.phase, request.program, request.used = "IRQ", self.resolve(request), False
-            left = 0
+    def delay(self):
+        """The interrupt's way (10.2)."""
+        return self.world.cost.irq_delivery
 
-    def book_stall(self, engine, now):
-        """Book a stalled engine's time since the last booking by what its oldest request does."""
-        if not engine.blocked or engine.wait_account != "stall":
-            return
-        busy = [request for request in engine.requests if not request.free]
-        oldest = min(busy, key=lambda request: (request.issued, request.id), default=None)
-        if now > engine.booked:
-            engine.ledger[stall_account(oldest)] += now - engine.booked
-            engine.booked = now
+    def allowed(self, engine, op):
+        """Whether a look-up in the chiplet's TLB hits (10.2)."""
+        way, _ = self.tlbs[engine.chiplet].look(op.vpn, engine.space.number)
+        if way is not None and op.name == "write" and not way.w:
+            engine.count("gru.mod_misses")
+            return False
+        return way is not None
 
     # the life of a request
 
-    def resolve(self, request):
-        """From the interrupt to the access."""
+    def resolve(self, request, op):
+        """From the interrupt to the look-up that hits."""
         world, cost, engine = self.world, self.world.cost, request.engine
         tlb, space = self.tlbs[engine.chiplet], engine.space
         while True:
@@ -95,38 +79,47 @@ class Gru(Twin):
             self.interrupt(request)
             found = yield from self.interrupt_level(request)
             if not found and not (yield from self.process_level(request)):
-                world.segv(engine, request.index)
-                self.complete(request, None)
-                return
-            request.phase = "RESTART"
+                request.reading = False
+                self.no_right(request)
+                if not self.refuse(request):
+                    return False
+                self.trap(request, None)
+                request.due = world.now + cost.irq_delivery
+                continue
             yield from step(request, "RESTART")
             request.reading = False
             if request.killed:
                 request.count("gru.kills")
-                request.due = world.now + cost.irq_delivery
-                continue
-            size = request.size
-            tlb.fill(request.vpn, size, request.pfn, request.write, asid=space.number)
-            request.due = world.now + cost.access_gru
-            yield from step(request, "ACCESS")
+            else:
+                tlb.fill(request.vpn, request.size, request.pfn, request.mod, asid=space.number)
             way, _ = tlb.look(request.vpn, space.number)
             if way is not None and (way.w or not request.write):
-                self.complete(request, "fault.upm" if request.called else "fault.fmm")
-                return
-            request.count("gru.replays")
+                for kind in ("fault", self.path(request)):
+                    world.record(kind, world.now - request.issued)
+                return True
+            request.count("gru.mod_misses", way is not None)
+            self.trap(request, way)
             request.due = world.now + cost.irq_delivery
 
-    def complete(self, request, kind):
-        """The access is done, or refused."""
-        world, engine = self.world, request.engine
-        if kind:
-            world.record("fault", world.now - request.issued)
-            world.record(kind, world.now - request.issued)
-        engine.done_at = max(engine.done_at, world.now)
-        request.free, request.due = True, NEVER
-        request.reading = False
-        if engine.blocked and engine.wait_account == "stall":
-            engine.wake(world.now)
+    def begun(self, request):
+        """The instruction's first fault (10.2)."""
+        request.called = False
+        self.trap(request, self.tlbs[request.engine.chiplet].look(request.vpn, request.space.number)[0])
+
+    def trap(self, request, way):
+        """What the hardware notes of a fault, and whether its cause is MOD."""
+        request.mod = request.write and (way is not None or self.world.machine.get("gru.store_miss") == "mod")
+        request.size, request.killed, request.reading = SMALL, False, self.from_miss
+
+    def read_handle(self, request):
+        """The driver knows the fault (TFH, WINDOW); in one reading of the hardware kills begin here."""
+        request.size = SMALL
+        if not self.from_miss:
+            request.killed, request.reading = False, True
+
+    def give_up(self, request):
+        """The driver leaves it to somebody else, or to a later look."""
+        request.reading = request.reading and self.from_miss
 
     # the interrupt handler
 
@@ -169,7 +162,7 @@ class Gru(Twin):
         yield from step(request, "TFH")
         now = world.now
         request.count("gru.intr_tfh")
-        request.killed, request.reading, request.size = False, True, SMALL
+        self.read_handle(request)
         server.charge("driver", cost.tfh_read)
         request.due = now + cost.tfh_read
         yield from step(request, "CHECK")
@@ -193,9 +186,12 @@ class Gru(Twin):
             server.charge("driver", cost.dropin)
             request.count("gru.dropins")
             request.due = now + cost.dropin + cost.restart
+            request.phase = "RESTART"
+            self.enter(request, "drop-in", now)
+            self.enter(request, "restart", now + cost.dropin)
             self.go_on(server, now + cost.dropin)
         else:
-            request.reading = False
+            self.give_up(request)
             server.charge("driver", cost.upm_switch)
             request.count("gru.upm_switches")
             request.due = now + cost.upm_switch + cost.poll
@@ -211,7 +207,7 @@ class Gru(Twin):
             if not isinstance(entry, Node):
                 break
             node, level = entry, level - 1
-        found = entry is not None and entry.has(P | W | D if request.write else P)
+        found = entry is not None and entry.has(P | W | D if request.mod else P)
         if found:
             self.remember(request, entry)
         return time, found
@@ -250,11 +246,11 @@ class Gru(Twin):
                 yield from step(request, "WINDOW")
                 continue
             request.spend("driver", cost.tfh_read)
-            request.killed, request.reading, request.size = False, True, SMALL
+            self.read_handle(request)
             yield from step(request, "UCHECK")
             if space.active == 0:
                 break
-            request.reading = False
+            self.give_up(request)
             request.count("gru.fail_range_active")
             request.count("gru.call_os_wait_queue")
         n, found = self.software_walk(request)
@@ -270,6 +266,7 @@ class Gru(Twin):
             request.spend("driver", cost.dropin)
             request.count("gru.dropins")
         yield from step(request, "UEXIT")
+        request.in_fault = False
         engine.context.release(request)
         space.lock.release(request)
         request.process = False
@@ -287,18 +284,17 @@ class Gru(Twin):
         table = request.space.table
         while True:
             yield from step(request, "GUP")
+            request.in_fault = False
             pte = table.get(request.vpn)
-            if pte is not None and pte.has(P | W if request.write else P):
-                if request.write and not pte.has(D):
+            if pte is not None and pte.has(P | W if request.mod else P):
+                if request.mod and not pte.has(D):
                     pte = pte.plus(D | A)
                     table.put(request.vpn, pte)
                 self.remember(request, pte)
                 self.allow_size(request)
                 return True
             request.in_fault = True
-            result = yield from fault(request, request.vpn, "write" if request.write else "read", held=True)
-            request.in_fault = False
-            if result == "segv":
+            if (yield from fault(request, request.vpn, "write" if request.mod else "read", held=True)) == "segv":
                 return False
 
     # notices
@@ -315,28 +311,50 @@ class Gru(Twin):
         for k, chiplet in enumerate(chiplets):
             if k > 0:
                 yield from step(row, "TGH")
-            self.invalidate(space, chiplet, first, last)
+            lock = self.chiplet_locks[chiplet]
+            if lock and not lock.acquire(row, "write"):
+                yield from step(row, "TGH")
             row.count("gru.tgh")
-            row.spend("invalidate", cost.tgh + min(pages, 1024) * cost.tgh_page)
+            here = [engine for engine in space.engines if engine.chiplet == chiplet]
+            if cost.tgh_stall:
+                for engine in here:
+                    self.halt(engine, self.world.now + cost.tgh_stall, "stall_invalidation")
+            length = cost.tgh + min(pages, 1024) * cost.tgh_page
+            if self.world.machine.get("tgh.takes_effect") == "end":
+                row.spend("invalidate", length)
+                length = 0
+                yield from step(row, "EFFECT")
+            self.invalidate(space, chiplet, first, last)
+            there = max(self.last_use(engine) for engine in here)
+            row.spend("invalidate", max(length, there - row.time))
             row.effect = int(k + 1 < len(chiplets))
-        yield from step(row, "ASID_RELEASE")
+            yield from step(row, "TGH_END")
+            if lock:
+                lock.release(row)
+            if k + 1 < len(chiplets):
+                skip(row)
         space.asid_lock.release(row)
 
     def invalidate(self, space, chiplet, first, last):
         """One chiplet drops a range and kills drop-ins on their way."""
+        all_of_it = last - first >= 1024
+        bank = self.tlbs[chiplet].banks[SMALL]
+        by_sets = self.world.machine.get("tgh.purges") == "sets"
+        sets = {page % len(bank.sets) for page in range(first, last)} if by_sets and not all_of_it else set()
 
         def hit(tag):
             asid, page, size = tag
             start = page * size
             inside = start < last and start + size > first
-            return asid == space.number and (last - first >= 1024 or inside)
+            return asid == space.number and (all_of_it or inside or page % len(bank.sets) in sets)
 
-        self.tlbs[chiplet].banks[SMALL].drop_where(hit)
+        bank.drop_where(hit)
         for request in self.world.requests:
-            if request.reading and request.space is space and request.engine.chiplet == chiplet:
+            if request.reading and request.engine.chiplet == chiplet:
                 start = request.vpn // request.size * request.size
-                if last - first >= 1024 or (start < last and start + request.size > first):
-                    request.killed = True
+                in_range = all_of_it or (start < last and start + request.size > first)
+                mine = request.space is space
+                request.killed |= {"all": True, "asid": mine, "range": mine and in_range}[self.scope]
 
     def invalidate_end(self, row, space, first, last):
         """The window closes; who sleeps looks again."""
@@ -354,13 +372,18 @@ class Gru(Twin):
             tlb.banks[SMALL].drop_where(lambda tag: tag[0] == space.number)
         yield from ()
 
+    def path(self, request):
+        """By the handler, or by the user's call."""
+        return "fault.upm" if request.called else "fault.fmm"
 
-def stall_account(request):
-    """10.6: where the time of an engine goes that waits for this request."""
-    if request.in_line or request.pended:
-        return "stall_trap"
-    if request.sleeping:
-        return "stall_window"
-    if request.in_fault or request.phase == "GUP":
-        return "stall_gup"
-    return "stall_trap" if request.phase in ("IRQ", "RESTART", "ACCESS") else "stall_driver"
+    def phase_of(self, request):
+        """10.6."""
+        if request.in_line or request.pended:
+            return "queue"
+        if request.sleeping:
+            return "invalidation wait"
+        if request.in_fault:
+            return "fault"
+        if request.queued:
+            return "lock wait"
+        return STAGES[request.phase]

@@ -1,34 +1,19 @@
 """KVM with EPT in the oracle: two-dimensional walks, violations, zapping, kicks (docs/model.md, section 11)."""
 
-from tests.reference.banks import (
-    LARGE,
-    SMALL,
-    Processor,
-    fill_walk_cache,
-    index_of,
-    reference,
-    start_level,
-    table_line,
-)
-from tests.reference.faults import fault, huge_possible
+from tests.reference.banks import LARGE, SMALL, Processor
+from tests.reference.device import Device
+from tests.reference.faults import fault
 from tests.reference.locks import Lock
-from tests.reference.memory import HUGE, A, D, Node, P, PageTable, Pte, W
-from tests.reference.rows import step
-from tests.reference.twin import Twin
+from tests.reference.memory import A, D, P, PageTable, W
+from tests.reference.nested import GT, GUEST_END, ViolationError, Walks
+from tests.reference.rows import NEVER, step
 from tests.reference.vmas import READ, WRITE, Vma
 
-GT = 0x8_0800_0000
-GUEST_TABLES = {1: GT, 2: GT + (1 << 26), 3: GT + (1 << 26) + (1 << 17), 4: GT + (1 << 26) + (1 << 17) + (1 << 8)}
-GUEST_END = GUEST_TABLES[4] + 1
-
-
-def guest_table(vpn, level):
-    """The guest page of the table of `level` for vpn."""
-    return GUEST_TABLES[level] + (vpn >> 9 * level if level < 4 else 0)
-
-
-class ViolationError(Exception):
-    """A nested walk found no mapping; the latency so far, the page, whether it was to be written."""
+STAGES = {
+    "LEAVE": "drain", "VIOLATION": "violation", "SLOW": "GUP", "SLOW_LOCK": "GUP", "SLOW2": "GUP", "SLOW_UNLOCK": "GUP", "MAP": "GUP",
+    "MAPPED": "map", "MAP_UNLOCK": "map", "ENTRY": "entry",
+}  # fmt: skip
+"""The phase of a miss whose vCPU is out of its guest for it, by its next step (11.6)."""
 
 
 class Machine:
@@ -46,14 +31,18 @@ class Machine:
         return self.in_progress > 0 and self.low <= gfn < self.high
 
 
-class Kvm(Twin):
+class Kvm(Walks, Device):
     """The design's state, and its chains."""
 
-    DESIGN, IN_MASK = "kvm_ept", True
+    DESIGN, IN_MASK, MERGES, FIRST = "kvm_ept", True, True, "WALK"
+    stalls = dict.fromkeys(
+        ["walker wait", "references", "drain", "exit", "violation", "GUP", "fault", "lock wait", "map", "entry"], "stall_walk"
+    )
 
     def __init__(self, world):
         super().__init__(world)
         self.leaf_level = 2 if world.machine.get("guest.page_size") == "2M" else 1
+        self.walkers = world.machine.get("vm.walkers")
         for space in world.spaces.values():
             space.vm = Machine(world, space) if space.engines else None
             if space.engines:
@@ -71,234 +60,225 @@ class Kvm(Twin):
 
     # accesses
 
-    def accesses(self, vcpu, op):
-        """A READ or WRITE record of a vCPU."""
-        world, cost, write = self.world, self.world.cost, op.name == "write"
-        for left in range(op.count, 0, -1):
-            first, issued = True, None
-            while True:
-                yield from step(vcpu, "READY")
-                way = self.look(vcpu, op.vpn, first)
-                first = False
-                if way == "stlb":
-                    continue
-                if way is not None and (way.w or not write):
-                    vcpu.spend("access", cost.access)
-                    if issued is not None:
-                        world.record("fault", world.now - issued)
-                        world.record("fault.violation", world.now - issued)
-                    break
-                yield from step(vcpu, "WALK2D")
-                begun = world.now
-                missing = self.walk(vcpu, op.vpn, write, write and way is not None)
-                if missing is None:
-                    continue
-                issued = begun if issued is None else issued
-                allowed = yield from self.violation(vcpu, *missing)
-                yield from step(vcpu, "ENTRY")
-                self.enter(vcpu)
-                if not allowed:
-                    break
-            if left == 1:
-                world.complete(vcpu)
+    def server(self, engine):
+        """A vCPU's requests are worked on by its own CPU."""
+        return engine
 
-    def look(self, vcpu, vpn, first):
-        """Look a page up: the way of L1; "stlb" if the second level refilled it; or None."""
-        banks = vcpu.banks
-        if first:
-            vcpu.count("device.accesses")
+    def look_up(self, vcpu, op, first):
+        """Look a page up in both levels (11.2)."""
+        banks, vpn = vcpu.banks, op.vpn
         way, _ = banks.dtlb.look(vpn)
         if first:
+            vcpu.count("device.accesses")
             vcpu.count("device.tlb.misses" if way is None else "device.tlb.hits")
+            vcpu.counted_as_hit = way is not None
         if way is not None:
-            return way
+            lacks = op.name == "write" and not way.w
+            return "hit" if not lacks else "lacks" if vcpu.counted_as_hit else "miss"
         found, size = banks.stlb.look(vpn)
         if first:
             vcpu.count("device.stlb.misses" if found is None else "device.stlb.hits")
         if found is None:
-            return None
+            return "lacks" if vcpu.counted_as_hit else "miss"
         banks.dtlb.fill(vpn, size, found.pfn, found.w)
         vcpu.spend("stlb", self.world.cost.stlb_hit)
-        return "stlb"
+        return "again"
 
-    # the walk in two dimensions
+    # the walkers
 
-    def walk(self, vcpu, vpn, write, hit):
-        """WALK2D, perhaps after a hit that may not write: fills the TLBs; or exits, and returns (gfn, write) of the violation."""
-        cost, banks = self.world.cost, vcpu.banks
+    def begun(self, request):
+        """A new request waits for a walker."""
+        self.line_up(request)
+        request.exited = False
+        for first in self.next_walks(request.engine):
+            self.begin(first)
+
+    def line_up(self, request):
+        """It waits for a walker, from now on."""
+        request.state, request.due = "in line", NEVER
+
+    def next_walks(self, vcpu):
+        """The requests that the free walkers of a vCPU take from its line."""
+        states = [request.state for request in vcpu.requests if not request.free]
+        free = self.walkers - states.count("walks") - states.count("to walk")
+        line = [request for request in vcpu.requests if not request.free and request.state == "in line"]
+        return sorted(line, key=lambda request: (request.issued, request.id))[:free]
+
+    def under_way(self, vcpu):
+        """The requests of a vCPU that have a walker."""
+        return [request for request in vcpu.requests if not request.free and request.state in ("walks", "to walk")]
+
+    def begin(self, request):
+        """The references of a walk are made (11.3)."""
+        vcpu = request.engine
         vcpu.count("device.walks")
         self.time = 0
         try:
-            pfn, w, size = self.walk_guest(vcpu, vpn, write, hit)
+            request.result, request.missing = self.walk_guest(vcpu, request.vpn, request.write), None
         except ViolationError as violation:
-            vcpu.spend("walk", self.time)
-            vcpu.in_guest = False
-            vcpu.count("kvm.exits")
-            vcpu.spend("exit", cost.exit)
-            vcpu.spend("violation", cost.violation)
-            return violation.args
-        vcpu.spend("walk", self.time)
+            request.missing = violation.args
+        request.state, request.due = "walks", self.world.now + self.time
+
+    def life(self, request, op):
+        """Walks, each but the last one with a violation, or squashed; then the data."""
+        world, vcpu = self.world, request.engine
+        while True:
+            yield from step(request, "WALK")
+            if request.state == "to walk":
+                self.begin(request)
+                continue
+            if request.missing is None:
+                self.fill(vcpu, request)
+                if request.exited:
+                    world.record("fault", world.now - request.issued)
+                    world.record("fault.violation", world.now - request.issued)
+                request.state = "found"
+                self.resolved(request, "fault.violation" if request.exited else None)
+                for first in self.next_walks(vcpu):
+                    self.begin(first)
+                break
+            vcpu.stopped = True
+            if vcpu.waits:
+                vcpu.due = NEVER
+            for other in self.under_way(vcpu):
+                self.line_up(other)
+            request.state, request.due = "out", max(world.now, self.last_use(vcpu))
+            yield from step(request, "LEAVE")
+            self.leave(request)
+            allowed = yield from self.violation(request, *request.missing)
+            yield from step(request, "ENTRY")
+            there = self.entry(request)
+            if allowed or self.refuse(request):
+                allowed = True
+                self.line_up(request)
+            else:
+                self.missing.remove(request)
+                request.found, request.state = True, "found"
+            for first in self.next_walks(vcpu):
+                first.state, first.due = "to walk", there
+            if not allowed:
+                break
+        yield from step(request, "RELEASE")
+        self.free_slots(request)
+
+    def fill(self, vcpu, request):
+        """What a walk has found goes into both levels."""
+        (pfn, w, size), vpn = request.result, request.vpn
         if size == LARGE and self.leaf_level == 2:
             pfn -= vpn & 511
         else:
             size = SMALL
-        banks.fill_stlb(vpn, size, pfn, w)
-        banks.dtlb.fill(vpn, size, pfn, w)
-        return None
+        vcpu.banks.fill_stlb(vpn, size, pfn, w)
+        vcpu.banks.dtlb.fill(vpn, size, pfn, w)
 
-    def walk_guest(self, vcpu, vpn, write, hit):
-        """(pfn, w, size of the EPT leaf) of a page; all guest tables on the way are nested."""
-        banks, guest = vcpu.banks, vcpu.space.vm.guest
-        level, way = start_level(banks.walk_caches, vpn, lambda level: True)
-        table = None if way is None else way.pfn
-        while True:
-            if table is None:
-                table, _, _ = self.nested(vcpu, guest_table(vpn, level), True)
-                if level < 4:
-                    fill_walk_cache(banks.walk_caches, vpn, level, table)
-            self.refer(vcpu, table_line(table, vpn, level), 1)
-            if level == self.leaf_level:
-                break
-            level, table = level - 1, None
-            guest.make(vpn, level)
-        leaves, index = guest.node(vpn, level).entries, index_of(vpn, level)
-        before = leaves.get(index, Pte(0, 0))
-        leaves[index] = before.plus(A | D if write else A)
-        if hit and not before.has(D):
-            vcpu.count("device.dirty_assists")
-            self.time += self.world.cost.assist
-        pfn, w, size = self.nested(vcpu, vpn, write)
-        return pfn, w and leaves[index].has(D), size
+    def leave(self, request):
+        """LEAVE: the exit."""
+        vcpu, cost = request.engine, self.world.cost
+        vcpu.taker, vcpu.in_guest, request.exited = request, False, True
+        vcpu.busy_until = max(vcpu.busy_until, self.world.now)
+        vcpu.count("kvm.exits")
+        self.enter(request, "exit", self.world.now)
+        request.spend("exit", cost.exit)
+        self.enter(request, "violation", request.due)
+        request.spend("violation", cost.violation)
 
-    def nested(self, vcpu, gfn, write):
-        """(pfn of the page, w, size of the EPT leaf)."""
-        banks, table = vcpu.banks, vcpu.space.vm.table
-        way, size = banks.nested.look(gfn)
-        if way is not None and (way.w or not write):
-            return way.pfn + (gfn & 511 if size == LARGE else 0), way.w, size
-        if gfn >= GT and table.get(gfn) is None:
-            self.back(vcpu.space, gfn)
-        level, _ = start_level(banks.nested_caches, gfn, lambda level: table.node(gfn, level) is not None)
-        node = table.node(gfn, level)
-        while True:
-            self.refer(vcpu, table_line(node.number, gfn, level), 0)
-            entry = node.entries.get(index_of(gfn, level))
-            if not isinstance(entry, Node):
-                break
-            node, level = entry, level - 1
-            fill_walk_cache(banks.nested_caches, gfn, level)
-        if entry is None or (write and not entry.has(W)):
-            raise ViolationError(gfn, write)
-        size = LARGE if entry.has(HUGE) else SMALL
-        banks.nested.fill(gfn, size, entry.pfn, entry.has(W))
-        return entry.pfn + (gfn & 511 if size == LARGE else 0), entry.has(W), size
-
-    def back(self, space, gfn):
-        """A page of the guest's tables is found where it has always been."""
-        world, pte = self.world, space.table.get(gfn)
-        world.frames.ask(None, 1 + 6)
-        if pte is None:
-            vma = space.vmas.find(gfn)
-            if huge_possible(world, space, vma, gfn) and world.frames.are_there(513 + 6, block=True):
-                pte = Pte(world.frames.take_block(), P | W | A | D | HUGE)
-            else:
-                pte = Pte(world.frames.take(), P | W | A | D)
-            space.table.put(gfn, pte)
-            space.vmas.prepare(vma)
-        self.install(space.vm.table, gfn, pte)
-
-    def refer(self, vcpu, line, guest):
-        """One reference of a walk."""
-        vcpu.count("device.walk_refs")
-        self.time += reference(self.world, vcpu.banks, line, guest)
+    def phase_of(self, request):
+        """11.6."""
+        if request.state != "out":
+            return "references" if request.state == "walks" else "walker wait"
+        if request.in_fault:
+            return "fault"
+        if request.queued:
+            return "lock wait"
+        return STAGES[request.phase]
 
     # violations
 
-    def violation(self, vcpu, gfn, write):
+    def violation(self, request, gfn, write):
         """VIOLATION to MAP_UNLOCK; returns whether the access is allowed."""
-        cost, space, vm = self.world.cost, vcpu.space, vcpu.space.vm
-        yield from step(vcpu, "VIOLATION")
+        cost, space, vm, vcpu = self.world.cost, request.space, request.space.vm, request.engine
+        yield from step(request, "VIOLATION")
         if vcpu.tables < 5:
             lacks = 40 - vcpu.tables
-            self.world.ask(vcpu, lacks)
+            self.world.ask(request, lacks)
             self.world.pool.counted += lacks
             vcpu.tables = 40
-            vcpu.spend("violation", cost.table * lacks)
-            yield from step(vcpu, "VIOLATION")
+            request.spend("violation", cost.table * lacks)
+            yield from step(request, "VIOLATION")
         snapshot = vm.sequence
         if vm.in_window(gfn):
-            vcpu.count("kvm.retries")
+            request.count("kvm.retries")
             return True
         pte = space.table.get(gfn)
         if pte is not None and pte.has(P | W):
             pte = pte.plus(D | A)
             space.table.put(gfn, pte)
-            vcpu.spend("gup", cost.gup_fast)
+            request.spend("gup", cost.gup_fast)
         else:
-            pte = yield from self.slow(vcpu, gfn, write)
+            pte = yield from self.slow(request, gfn, write)
             if pte is None:
                 return False
-        yield from step(vcpu, "MAP")
+        yield from step(request, "MAP")
         if vm.sequence != snapshot or vm.in_window(gfn):
-            vcpu.count("kvm.retries")
+            request.count("kvm.retries")
             return True
-        vm.lock.acquire(vcpu, "read")
-        yield from step(vcpu, "MAPPED")
+        vm.lock.acquire(request, "read")
+        yield from step(request, "MAPPED")
         if vm.sequence != snapshot or vm.in_window(gfn):
-            vcpu.count("kvm.retries")
-            vm.lock.release(vcpu)
+            request.count("kvm.retries")
+            vm.lock.release(request)
             return True
         made = self.install(vm.table, gfn, pte)
         vcpu.tables -= made
         self.world.pool.counted -= made
-        vcpu.spend("map", cost.map_spte)
-        vcpu.count("kvm.sptes")
-        yield from step(vcpu, "MAP_UNLOCK")
-        vm.lock.release(vcpu)
+        request.spend("map", cost.map_spte)
+        request.count("kvm.sptes")
+        yield from step(request, "MAP_UNLOCK")
+        vm.lock.release(request)
         return True
 
-    def slow(self, vcpu, gfn, write):
+    def slow(self, request, gfn, write):
         """SLOW to SLOW_UNLOCK; the pte, or None if the access is not allowed."""
-        space = vcpu.space
-        yield from step(vcpu, "SLOW")
-        vcpu.spend("gup", self.world.cost.gup)
-        yield from step(vcpu, "SLOW_LOCK")
-        space.lock.acquire(vcpu, "read")
+        space = request.space
+        yield from step(request, "SLOW")
+        request.spend("gup", self.world.cost.gup)
+        yield from step(request, "SLOW_LOCK")
+        space.lock.acquire(request, "read")
         while True:
-            yield from step(vcpu, "SLOW2")
+            yield from step(request, "SLOW2")
+            request.in_fault = False
             pte = space.table.get(gfn)
             if pte is not None and pte.has(P | W if write else P):
                 break
-            if (yield from fault(vcpu, gfn, "write" if write else "read", held=True)) == "segv":
-                yield from step(vcpu, "NO_RIGHT")
-                self.world.segv(vcpu, vcpu.ops[vcpu.position].index)
-                space.lock.release(vcpu)
+            request.in_fault = True
+            if (yield from fault(request, gfn, "write" if write else "read", held=True)) == "segv":
+                yield from step(request, "NO_RIGHT")
+                request.in_fault = False
+                self.no_right(request)
+                space.lock.release(request)
                 return None
         if write:
             pte = pte.plus(D | A)
             space.table.put(gfn, pte)
-        yield from step(vcpu, "SLOW_UNLOCK")
-        space.lock.release(vcpu)
-        vcpu.used = False  # MAP follows in the same step
+        yield from step(request, "SLOW_UNLOCK")
+        space.lock.release(request)
+        request.used = False  # MAP follows in the same step
         return pte
 
-    def install(self, table, gfn, pte):
-        """Set the spte of a page; returns the tables made."""
-        spte = Pte(pte.pfn, P | (pte.flags & (W | HUGE)))
-        below = table.node(gfn, 1)
-        if pte.has(HUGE) and below is not None:
-            below.entries.clear()
-            table.free_table(gfn, 1)
-        return table.put(gfn, spte)
-
-    def enter(self, vcpu):
-        """ENTRY."""
+    def entry(self, request):
+        """ENTRY; returns when the vCPU is in its guest."""
+        vcpu, cost = request.engine, self.world.cost
         vcpu.in_guest = True
         if vcpu.flush_pending:
             vcpu.banks.empty()
             vcpu.flush_pending = False
-            vcpu.spend("entry", self.world.cost.invept)
-        vcpu.spend("entry", self.world.cost.entry)
+            request.spend("entry", cost.invept)
+        request.spend("entry", cost.entry)
+        self.enter(request, "walker wait", request.due)
+        vcpu.taker, vcpu.stopped = None, False
+        if vcpu.waits:
+            vcpu.due = max(vcpu.clock, request.due)
+        return request.due
 
     # notices
 
@@ -316,7 +296,7 @@ class Kvm(Twin):
         targets, asked = [], space.engines if zapped else []
         row.spend("ipi_send", cost.request * len(asked))
         for vcpu in asked:
-            if vcpu is not row and vcpu.in_guest:
+            if vcpu.in_guest:
                 targets.append(vcpu)
             else:
                 vcpu.flush_pending = True
@@ -326,7 +306,7 @@ class Kvm(Twin):
             row.spend("ipi_send", cost.ipi_send + (len(targets) - 1) * cost.ipi_send_more)
             row.count("ipis.sent", len(targets))
             row.count("kvm.kicks")
-            row.wait("ipi_wait", row.clock + cost.ipi_delivery)
+            row.wait("ipi_wait", row.time + cost.ipi_delivery)
             yield from step(row, "KICKED")
             row.wait("ipi_wait", max([self.kick(row, vcpu) for vcpu in targets]))
             row.effect = 0
@@ -347,7 +327,8 @@ class Kvm(Twin):
     def kick(self, row, vcpu):
         """A vCPU is interrupted; when its acknowledgement arrives."""
         cost = self.world.cost
-        if vcpu.in_guest:
+        inside = vcpu.in_guest
+        if inside:
             vcpu.banks.empty()
             after = cost.invept + cost.entry
             n = cost.exit + cost.kick + cost.ipi_respond + after
@@ -355,6 +336,8 @@ class Kvm(Twin):
             vcpu.flush_pending = True
             after, n = 0, cost.ipi_respond
         end = vcpu.steal("kick", self.world.now, n)
+        for request in self.under_way(vcpu) if inside else ():
+            request.state, request.due = "to walk", end
         row.count("ipis.acked")
         return end - after + cost.ipi_ack
 

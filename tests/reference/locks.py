@@ -22,6 +22,7 @@ class Lock:
             return True
         self.queue.append((self.world.now, row.id, row, mode))
         self.queue.sort(key=lambda entry: entry[:2])
+        row.queued = True
         row.sleep("lock_wait")
         return False
 
@@ -56,5 +57,6 @@ class Lock:
             if self.writer is not None or (mode == "write" and self.readers):
                 return
             del self.queue[0]
+            row.queued = False
             self._enter(row, mode)
             row.wake(self.world.now)

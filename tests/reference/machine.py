@@ -1,7 +1,9 @@
 """The machine of the oracle: rows, state, the loop, and what comes out (docs/model.md, sections 1, 8.1 and 12)."""
 
 import importlib
+import operator
 import pathlib
+from collections import Counter
 from dataclasses import astuple, dataclass
 from types import SimpleNamespace
 
@@ -21,6 +23,7 @@ for path in sorted(pathlib.Path(__file__).parent.glob("*.py")):
         importlib.import_module(f"tests.reference.{path.stem}")
 TWINS = {"cpu_only": None} | {twin.DESIGN: twin for kind in (Twin, *Twin.__subclasses__()) for twin in kind.__subclasses__() if twin.DESIGN}
 """The designs that the oracle has, found by the files of this folder; one without engines needs no twin."""
+DUE = operator.attrgetter("due", "id")
 
 
 class DeadlockError(Exception):
@@ -46,7 +49,23 @@ class Outcome:
     state: dict
     log: list
     names: list
+    serving: list
     segvs: list  # (now, agent row, index of the record), in order of time
+    phases: dict  # (path, phase): a histogram, as in histograms
+    shares: dict  # (path, bucket of the whole latency, phase): cycles
+    parts: list  # what each part of the run measured; of a run in one part, the same as above
+
+
+@dataclass
+class Part:
+    """What a part of a run measured."""
+
+    counters: list
+    ledger: list
+    serving: list
+    histograms: dict
+    phases: dict
+    shares: dict
 
 
 class Space:
@@ -70,17 +89,20 @@ POLICIES = {"linux-6": {"vma_locks": True, "munmap_downgrades": True, "dontneed_
 class World:
     """Everything there is."""
 
-    def __init__(self, machine, trace, limit, log):
+    def __init__(self, machine, trace, limit, log, edges=()):
         self.machine, self.limit = machine, limit
         self.cost = SimpleNamespace(**machine.costs())
         self.policy = POLICIES[machine.get("kernel.policy")]
         self.log = [] if log else None
         self.now, self.histograms, self.segvs = 0, {}, []
+        self.phases, self.shares = {}, Counter()
         self.pool = Pool()
         self.frames = Frames(machine.get("memory.size_mib") * 256, self.pool)
         self.stack = machine.get("kernel.stack_limit_mib") * 256, machine.get("kernel.stack_guard_pages")
         self.llc = Bank(machine.get("memory.llc.lines"), machine.get("memory.llc.ways"))
         ops, self.records = order.units(trace.chunks())
+        ops, self.records = order.insert_edges(ops, edges), self.records + len(edges)
+        self.at_edge, self.parts = False, []
         order.number_epochs(ops, trace.agents)
         self.shift = machine.get("engine.lookahead_records").bit_length() - 2
         self._make_spaces(trace, ops)
@@ -100,7 +122,7 @@ class World:
 
     def _alone(self, op, role):
         """What a record's count takes at least (1.6)."""
-        access = getattr(self.cost, self.design.ACCESS) if role == "device" else self.cost.access
+        access = self.cost.device_interval if role == "device" else self.cost.access
         per = {"read": access, "write": access, "syscall": self.cost.syscall}
         return op.count * (self.cost.instruction if op.name in ("fetch", "compute") else per.get(op.name, 0))
 
@@ -161,6 +183,7 @@ class World:
     def complete(self, agent):
         """The agent's record is complete."""
         agent.position += 1
+        agent.gap = 0
         agent.done_at = max(agent.done_at, agent.clock)
 
     def ask(self, row, n, block=False):
@@ -174,9 +197,24 @@ class World:
 
     def record(self, kind, value):
         """A value of a histogram."""
-        hist = self.histograms.setdefault(kind, {"count": 0, "sum": 0, "min": value, "max": value, "buckets": {}})
+        self.add(self.histograms, kind, value)
+
+    def bucket(self, value):
+        """The bucket of a latency."""
         e = value.bit_length() - 1
-        bucket = value if value < 64 else 64 + (e - 6) * 32 + ((value >> (e - 5)) - 32)
+        return value if value < 64 else 64 + (e - 6) * 32 + ((value >> (e - 5)) - 32)
+
+    def resolved(self, path, spent):
+        """What the phases of a miss took that is resolved (15.6)."""
+        for phase, cycles in spent.items():
+            if cycles > 0:
+                self.add(self.phases, (path, phase), cycles)
+                self.shares[path, self.bucket(sum(spent.values())), phase] += cycles
+
+    def add(self, histograms, kind, value):
+        """A value of one of several histograms."""
+        hist = histograms.setdefault(kind, {"count": 0, "sum": 0, "min": value, "max": value, "buckets": {}})
+        bucket = self.bucket(value)
         hist["count"] += 1
         hist["sum"] += value
         hist["min"], hist["max"] = min(hist["min"], value), max(hist["max"], value)
@@ -194,6 +232,9 @@ class World:
             elif op.name == "syscall":
                 agent.spend("syscall", op.count * self.cost.syscall)
                 agent.count("ops.syscall", op.count)
+                self.complete(agent)
+            elif op.edge:
+                self.at_edge = True
                 self.complete(agent)
             elif op.name == "sync":
                 agent.count("ops.sync")
@@ -215,8 +256,8 @@ class World:
         """Act until nothing can."""
         steps = 0
         while True:
-            row = min(self.rows, key=lambda row: (row.due, row.id))
-            if row.due == NEVER:
+            row = min((row for row in self.rows if row.due < NEVER), key=DUE, default=None)
+            if row is None:
                 break
             self.now = row.due
             self._act(row)
@@ -230,14 +271,23 @@ class World:
     def _act(self, row):
         if self.log is not None:
             self.log.append((self.now, row.id, row.phase))
+        for engine in self.engines:
+            self.design.book_stall(engine, self.now)
         if row.is_request:
-            self.design.book_stall(row.engine, self.now)
+            if row.engine.taker:
+                row.engine.steal(row.engine.taker.waits_for, self.now, 0)
             if row.process and row.server.owned:
                 row.pended = True
                 row.due = NEVER
                 row.server.pending.append((self.now, row.id, "work", row))
+                self.design.note()
                 return
             row.pended = row.sleeping = False
+        if row.role == "engine":
+            row.waits = row.stopped
+            if row.stopped:
+                row.due = NEVER
+                return
         row.used = False
         try:
             next(row.program)
@@ -245,12 +295,39 @@ class World:
             row.due = NEVER
         if not row.is_request and row.owned and not row.effect:
             row.due = NEVER
+        if self.design:
+            self.design.note()
         order.look_for_wakings(self)
+        if self.at_edge:
+            self.at_edge = False
+            self.end_part()
+
+    def end_part(self):
+        """A part of the run is over, now: its books are closed, and new ones begin (12.4)."""
+        after = {}
+        for engine in self.engines:
+            self.design.land(engine, self.now)
+        for agent in self.agents:
+            had = agent.past + sum(agent.ledger.values())
+            if had < self.now:
+                agent.ledger[agent.wait_account if agent.blocked else "idle"] += self.now - had
+                agent.clock += self.now - had
+            after[agent] = min(agent.gap, max(0, had - self.now))
+            agent.ledger["instruction"] -= after[agent]
+        self.parts.append(self._part())
+        self.histograms, self.phases, self.shares = {}, {}, Counter()
+        for agent in self.agents:
+            agent.past += sum(agent.ledger.values())
+            agent.ledger, agent.counters, agent.serving = Counter({"instruction": after[agent]}), Counter(), Counter()
+
+    def _part(self):
+        """What the present part has measured."""
+        agents = self.agents
+        books = [a.counters for a in agents], [a.ledger for a in agents], [a.serving for a in agents]
+        return Part(*books, self.histograms, self.phases, self.shares)
 
     def outcome(self):
         """Fill up with idle time, and hand over."""
-        for engine in self.engines:
-            self.design.land(engine, NEVER)
         end = max(max(agent.clock, agent.done_at, agent.busy_until) for agent in self.agents)
         if end >= self.latest:
             raise TooLateError(f"the run ends at {end}")
@@ -260,8 +337,8 @@ class World:
         return Outcome(
             [agent.clock for agent in self.agents], [agent.counters for agent in self.agents],
             [agent.ledger for agent in self.agents], self.histograms, self._state(), self.log or [],
-            [agent.name for agent in self.agents],
-            self.segvs,
+            [agent.name for agent in self.agents], [agent.serving for agent in self.agents],
+            self.segvs, self.phases, self.shares, [*self.parts, self._part()],
         )  # fmt: skip
 
     def _state(self):
@@ -280,7 +357,7 @@ class World:
         }
 
 
-def simulate(machine, trace, limit=0, log=False):
+def simulate(machine, trace, limit=0, log=False, edges=()):
     """Run a trace on a machine.
 
     Parameters
@@ -293,7 +370,9 @@ def simulate(machine, trace, limit=0, log=False):
         Most steps; 0: any number.
     log : bool
         Whether to keep (due, row, phase) of every step.
+    edges : iterable of int
+        The records at which parts of the run but the first begin.
     """
-    world = World(machine, trace, limit, log)
+    world = World(machine, trace, limit, log, edges)
     world.run()
     return world.outcome()

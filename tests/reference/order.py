@@ -23,6 +23,7 @@ class Op:
     args: list = field(default_factory=list)  # (address, count) of the ARG records
     epoch: int = 0
     opens: bool = False
+    edge: bool = False  # a SYNC that is no record: a part of the run ends there (12.4)
 
     @property
     def vpn(self):
@@ -51,6 +52,22 @@ def units(chunks):
         if op.count == -1:
             op.count = op.args.pop()[0]
     return found, total
+
+
+def insert_edges(ops, edges):
+    """Put a SYNC of the same agent before the first unit or access from each of these records on (12.4); the others' numbers grow."""
+    wanted, whole = sorted(edges), []
+    for op in ops:
+        while wanted and wanted[0] <= op.index and not op.crosses:
+            wanted.pop(0)
+            whole.append(Op(op.index, op.agent, "sync", 0, 0, 0, edge=True))
+        whole.append(op)
+    assert not wanted, "an edge behind the end"
+    passed = 0
+    for op in whole:
+        op.index += passed
+        passed += op.edge
+    return whole
 
 
 def number_epochs(ops, agents):
@@ -95,9 +112,10 @@ def done_with_trace(agent):
         yield from step(agent, "READY")
         limit = floor(world, agent) + 1
         last = world.block_of(world.records - 1)
-        if limit >= last:
+        if limit < last:
+            at_gate(agent, last)
+        elif agent.role == "cpu" or world.design.all_there(agent):
             break
-        at_gate(agent, last)
     agent.done = True
     agent.in_guest = False
     agent.block_number = INFINITE
@@ -117,7 +135,8 @@ def enter(agent, op):
     if agent.block_number != before:
         yield from step(agent, "READY")
     if op.gap > 0:
-        agent.spend("instruction", op.gap * world.cost.instruction)
+        agent.gap = op.gap * world.cost.instruction
+        agent.spend("instruction", agent.gap)
         yield from step(agent, "READY")
     while True:
         if not space.born:

@@ -27,6 +27,7 @@ class Row:
         self.due = NEVER
         self.phase = "READY"
         self.used = False
+        self.queued = False  # for a lock
         self.program = None
 
 
@@ -43,6 +44,8 @@ class Agent(Row):
         self.wait_account = ""
         self.blocked = self.owned = self.woken = self.done = False
         self.served = self.own_from = self.wake_at = 0
+        self.waits = self.stopped = False  # an engine: until it can issue; since a request is to have its CPU
+        self.taker = None  # an engine: the request that has its CPU
         self.effect = 0
         self.opener = None
         self.unopened = False  # its operation has an epoch still to open
@@ -52,6 +55,9 @@ class Agent(Row):
         self.has_trace = False
         self.halves = {}  # stream -> (missed L1, missed stlb) of the latest access, for crossing accesses
         self.ledger, self.counters = Counter(), Counter()
+        self.past = 0  # how far its clock came in earlier parts of the run
+        self.gap = 0  # cycles of the gap of a record that it has not completed
+        self.serving = Counter()  # of the ledger, what was done for requests (12.1)
 
     @property
     def cpu(self):
@@ -96,10 +102,7 @@ class Agent(Row):
         end = max(until, self.clock)
         if self.served > 0:
             end = max(end, self.busy_until)
-        if self.wait_account == "stall":
-            self.world.design.book_stall(self, end)
-        else:
-            self.ledger[self.wait_account] += end - self.clock - self.served
+        self.ledger[self.wait_account] += end - self.clock - self.served
         self.wait_until = end
         self.blocked = False
         self.served = 0
@@ -126,11 +129,13 @@ class Agent(Row):
         self.clock += n - overlap
         parked = self.owned and not self.effect
         if not self.done and not parked:
-            self.due = self.clock
+            self.due = max(self.due, self.clock) if self.waits else self.clock
 
     def steal(self, account, at, n):
         """Service on this CPU; returns its end."""
         start = max(at, self.busy_until)
+        if self.role == "engine":
+            start = self.world.design.begin_service(self, start)
         end = start + n
         self.busy_until = end
         self.ledger[account] += n
@@ -147,6 +152,7 @@ class Agent(Row):
     def charge(self, account, n):
         """A piece of the handler that owns this CPU."""
         self.ledger[account] += n
+        self.serving[account] += n
 
     def disown(self, end):
         """The handler is over; what has waited for it is served."""
@@ -186,10 +192,11 @@ class Request(Row):
         self.sleeping = False  # in the driver's wait queue
         self.in_fault = False
         self.in_line = False  # waiting for its turn in a handler run, or for the run
-        self.reading = self.killed = self.called = False
+        self.reading = self.killed = self.called = self.mod = False
         self.size = 1
         self.issued = self.index = self.vpn = 0
         self.write = False
+        self.waits_for = ""  # the account of its latest wait
 
     space = property(lambda self: self.engine.space)
     cpu = property(lambda self: self.server)
@@ -202,15 +209,19 @@ class Request(Row):
     def spend(self, account, n):
         """Work on the server."""
         if n > 0:
+            if self.server is not self.engine:
+                self.server.serving[account] += n
             self.due = self.server.steal(account, self.due, n)
 
     def wait(self, account, until):
         """Idle until a known time."""
         self.due = self.wait_until = max(self.due, until)
+        self.waits_for = account
 
     def sleep(self, account):
         """Idle until woken."""
         self.due = NEVER
+        self.waits_for = account
 
     def wake(self, until):
         """Somebody ends the sleep."""

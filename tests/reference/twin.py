@@ -12,8 +12,6 @@ class Twin:
 
     DESIGN = ""
     """Its name."""
-    ACCESS = "access"
-    """The cost of an engine's access."""
     IN_MASK = False
     """Are its engines in the masks of their spaces (docs/model.md 8.1)?"""
 
@@ -24,12 +22,5 @@ class Twin:
         """What its tables hold at the end."""
         return {}
 
-    def land(self, engine, until):
-        """Book the time of its last accesses in flight, up to `until`, if it has any."""
-
-    def last_data(self, engine):
-        """When the last of its accesses in flight has its data."""
-        return 0
-
-    def book_stall(self, engine, now):
-        """Book an engine's time at account "stall" up to now, before a step of one of its requests; none unless a design has it."""
+    def note(self):
+        """A step is over: note in which phases the misses under way are; none unless a design has some."""

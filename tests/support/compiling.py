@@ -35,11 +35,11 @@ def other_values(value):
     return [other for other in (words if isinstance(value, str) else (2 * value, value // 2, value + 1)) if other != value]
 
 
-def changed(machine):
-    """A machine of which as many settings as may be have another value, and the settings that have just one."""
+def changed(machine, words):
+    """A machine of which as many settings as may be have another value, of `words` if it is there, and the settings that have just one."""
     kept = []
     for name, about in machine.provenance().items():
-        for value in other_values(about.value):
+        for value in [word for word in words.get(name, ()) if word != about.value] + other_values(about.value):
             try:
                 machine = machine.with_(**{name: value})
                 break
@@ -104,7 +104,7 @@ def use_workloads(size, folder):
     workloads.write(whole, folder / "whole.csv")
     workloads.write(whole, folder / "whole.champsim", agent=size, lossy=True)
     columns = [("address,count\n" + "4096,1\n" * size).encode(), test_columns.as_npy(test_columns.table(20 * size, words=False))]
-    texts = [test_threads.RECORDING, test_execlog.PRINTED.encode() * size, test_fuzz.DRMEMTRACE, *columns]
+    texts = [test_threads.RECORDING, test_execlog.PRINTED.encode() * size, test_fuzz.DRMEMTRACE, test_fuzz.KERNEL[0].encode(), *columns]
     for name, data in enumerate(texts):
         (folder / str(name)).write_bytes(data)
     for name in ("whole.csv", "whole.champsim", *map(str, range(len(texts)))):
@@ -126,7 +126,7 @@ def entries():
 def main(design):
     """Use everything twice; print what was compiled each time."""
     base = designs.design(design).machine
-    other, kept = changed(base)
+    other, kept = changed(base, dict(designs.words(design)))
     said = {"kept": kept}
     with tempfile.TemporaryDirectory() as folder:
         for name, machine, size in (("first", base, 1), ("then", other, 3)):

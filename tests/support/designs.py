@@ -5,6 +5,7 @@ import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Literal, get_args, get_origin
 
 import pytest
 
@@ -54,6 +55,14 @@ class Design:
     def second_role(self) -> str:
         """Who a CPU shares pages with: a device, or another CPU where the design has no engines."""
         return "device" if self.has_engines else "cpu"
+
+
+def words(name: str) -> Iterator[tuple[str, tuple[object, ...]]]:
+    """Each setting of a design that is a word, or true or false, with its values; what the sections of all designs have is none of it."""
+    for section, field in design(name).module.Spec.model_fields.items():
+        for setting, about in getattr(field.annotation, "model_fields", {}).items():
+            if get_origin(about.annotation) is Literal or about.annotation is bool:
+                yield f"{section}.{setting}", (False, True) if about.annotation is bool else get_args(about.annotation)
 
 
 _tried: dict[str, Design] = {}

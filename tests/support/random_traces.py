@@ -47,8 +47,6 @@ def random_machine(rng, design):
         if name.endswith(("_ns", "_cycles")):
             free = not any(word in name for word in NEVER_FREE)
             kind = rng.choices(("default", "small", "large", "free"), (6, 3, 1, 2 if free else 0))[0]
-            if kind == "large" and name == "instruction.access_ns":
-                kind = "default"  # engines of a chiplet could take their entries from each other for ever
             if kind != "default":
                 chosen[name] = {"small": rng.randint(1, 40), "large": rng.randint(500, 20000), "free": "free"}[kind]
                 if rng.random() < 0.03 and kind == "large":
@@ -73,10 +71,9 @@ def random_machine(rng, design):
     }  # fmt: skip
     for name, about in base.provenance().items():
         if about.unit in ("count", "CPU") and name not in chosen:  # the design's own
-            few = (1, 2, 3, 8, 128) if name == "device.window" else (1, 2, 3)
+            few = (1, 2, 3, 8, 24 if design == "gru" else 128) if name == "device.window" else (1, 2, 3)
             chosen[name] = rng.choice(few if about.unit == "count" else (-1, rng.randrange(count)))
-    if "guest.page_size" in base.flat():
-        chosen["guest.page_size"] = rng.choice(("4K", "2M"))
+    chosen |= {name: rng.choice(values) for name, values in designs.words(design)}
     return base.with_(**chosen)
 
 

@@ -14,7 +14,8 @@ import numpy as np
 from hwmodel import op
 
 NAMES = {"address": "address", "kind": "kind", "size": "size", "count": "count", "gap": "gap", "thread": "thread",
-         "tid": "thread", "agent": "thread", "space": "space", "pid": "space", "asid": "space", "role": "role"}  # fmt: skip
+         "tid": "thread", "agent": "thread", "space": "space", "pid": "space", "asid": "space", "role": "role",
+         "addr": "address", "vaddr": "address", "type": "kind", "op": "kind", "rw": "kind"}  # fmt: skip
 WORDS = {
     "kind": {"r": 0, "read": 0, "load": 0, "w": 1, "write": 1, "store": 1, "i": 2, "x": 2, "fetch": 2, "ifetch": 2,
              "compute": 3, "syscall": 24, "sync": 23},

@@ -42,7 +42,7 @@ def parse(data):
             elif kind == 22:
                 who = value
             elif kind in (25,) or (kind == 28 and size == 12):
-                if not 2 <= value < 100:
+                if not 1 <= value < 100:
                     return found, calls, (at, f"format version {value} is not known"), False
             elif kind == 28 and size == 25:
                 calls.append(value)

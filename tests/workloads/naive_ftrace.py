@@ -1,8 +1,8 @@
-"""The naive twin of `workloads.readers.ftracelines`: cutting at fixed texts; and what a garbled line can at most have told."""
+"""The naive twin of `workloads.readers.kernel.lines`: cutting at fixed texts; and what a garbled line can at most have told."""
 
 import re
 
-from workloads.readers import ftracelines as f
+from workloads.readers.kernel import lines as f
 
 TOLD_BY_NAME = {f.ENTER: 1, f.LEAVE: 1, f.IPI: 2, f.GUEST_FAULT: 0}
 """How many of an event's first numbers its line may tell by a name instead."""
@@ -22,6 +22,7 @@ def tells(line, event):
     """Whether a line has the thread and all numbers of an event that was read from it."""
     there = numbers_in(line)
     numbers = event.numbers[TOLD_BY_NAME.get(event.kind, 0) :]
+    numbers = numbers[1:] if event.kind == f.GUEST_FAULT and numbers[0] == -1 else numbers  # the older layout names no vCPU
     numbers = numbers[:2] if event.kind == f.FAULT else numbers  # the third is user or kernel, by the event's name
     return event.thread in there and all(number in there for number in numbers)
 

@@ -4,8 +4,9 @@ import re
 
 from hwmodel import op
 
-ACCESS = re.compile(rb"(I | L| S| M) ([0-9a-f]{1,12}),([0-9]+)\r?")
-KINDS = {b"I ": op.FETCH, b" L": op.READ, b" S": op.WRITE, b" M": op.WRITE}
+ACCESS = re.compile(rb"(I | L| S| M|I) ([0-9a-f]{1,12}),([0-9]+)\r?")
+BLOCK = re.compile(rb"SB [0-9a-f]{1,12}\r?")
+KINDS = {b"I ": op.FETCH, b"I": op.FETCH, b" L": op.READ, b" S": op.WRITE, b" M": op.WRITE}
 LONGEST = 15 * 4096
 
 
@@ -14,7 +15,7 @@ def parse(data):
     found = []
     *lines, rest = data.split(b"\n")
     for number, line in enumerate(lines, 1):
-        if line.startswith((b"==", b"--", b"**", b"SYSCALL[", b" -->")) or not line.strip():
+        if line.startswith((b"==", b"--", b"**", b"SYSCALL[", b" -->")) or not line.strip() or BLOCK.fullmatch(line):
             continue
         access = ACCESS.fullmatch(line)
         length = int(access[3]) if access else 0

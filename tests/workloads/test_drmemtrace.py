@@ -1,5 +1,6 @@
 """The drmemtrace reader on entries put together by hand, and against an entry-by-entry parser."""
 
+import contextlib
 import gzip
 import io
 import struct
@@ -169,6 +170,30 @@ def test_threads_of_a_stream_are_agents(file):
     assert [agent.space for agent in trace.agents] == [0, 0, 1]
     assert trace.info["threads"] == [5, 6, 7]
     validate(trace)
+
+
+FILE_TYPE, PAGE_SIZE = 9, 18
+
+
+@pytest.mark.parametrize("version", [1, 2, 6, 7, 8])
+def test_all_versions_have_the_same_entries(file, version):
+    assert records(read(file(pack(*begin(version=version), *ACCESSES, *END)))) == WANTED
+
+
+@pytest.mark.parametrize("bits", [0x40 | 0x80 | 0x100, 0x40 | 0x80, 0x48 | 0x100, 0x1])
+def test_a_filtered_recording_is_told(file, bits):
+    """Bits of offline_file_type_t: instructions or data filtered online, or, before version 4, both by one bit."""
+    with pytest.warns(TraceWarning, match=r"\.trace: most accesses are missing"):
+        trace = read(file(pack(*begin(), (MARKER, FILE_TYPE, bits), *ACCESSES, *END)))
+    assert trace.info["filtered"] and records(trace) == WANTED
+
+
+@pytest.mark.parametrize("size, told", [(4096, False), (16384, True), (65536, True)])
+def test_pages_of_another_size_are_told(file, size, told):
+    data = pack(*begin(), (MARKER, FILE_TYPE, 0x40 | 0x200 | 0x400), (MARKER, PAGE_SIZE, size), *ACCESSES, *END)
+    with pytest.warns(TraceWarning, match=f"with pages of {size} bytes") if told else contextlib.nullcontext():
+        trace = read(file(data))
+    assert trace.info.get("page_size") == (size if told else None) and "filtered" not in trace.info
 
 
 def test_the_files_of_a_folder_are_merged_by_time(file, tmp_path):

@@ -41,13 +41,13 @@ from workloads.readers import (
     drmemtrace,
     entries,
     execlog,
-    ftrace,
-    ftracelines,
+    kernel,
     lackey,
     lackeylog,
     rows,
     threads,
 )
+from workloads.readers.kernel import lines as kernel_lines
 from workloads.streams import bytes_source
 
 BATCH = 100
@@ -127,9 +127,9 @@ def check_execlog(data, outcome):
 
 
 def check_ftrace(data, outcome):
-    if not ftrace.recognises(data[: 1 << 16]):
+    if not kernel.recognises(data[: 1 << 16]):
         return
-    lines, texts = ftracelines.Lines(bytes_source(data)), data.split(b"\n")
+    lines, texts = kernel_lines.Lines(bytes_source(data)), data.split(b"\n")
     try:
         for event in lines.events():
             text = texts[lines.line - 1].decode("utf-8", "replace")

@@ -304,7 +304,7 @@ def test_memory_that_valgrind_lists_is_there_first(log):
 
 GARBLED = [
     "J  00004000,1",
-    "I 00004000,1",
+    "I   00004000,1",
     "I  0000400g,1",
     "I  00004000",
     "I  00004000,",

@@ -3,8 +3,8 @@
 import pytest
 
 from hwmodel import op
-from workloads.readers.cachedfiles import BASE, MOST, CachedFiles
 from workloads.readers.initial import Layout
+from workloads.readers.kernel.cachedfiles import BASE, MOST, CachedFiles
 from workloads.readers.procmaps import parse_maps
 from workloads.readers.syscalls import Files
 

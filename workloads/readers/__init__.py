@@ -1,4 +1,4 @@
-"""Readers of traces recorded elsewhere: one module per format, found by the file's content.
+"""Readers of traces recorded elsewhere: one module or folder per format, found by the file's content.
 
 A reader module has `NAME`, the name of its format; `recognises(head)`, which decides from the first bytes of the
 uncompressed file; and `read(source, events)`, which returns a Trace: coalesced, and read again, in constant memory, at every iteration.
@@ -14,10 +14,12 @@ from types import ModuleType
 from hwmodel.op import TraceError
 from hwmodel.trace import Trace
 from hwmodel.trace.file import is_trace_file
-from workloads.readers import arrays, champsim, columns, drmemtrace, execlog, ftrace, lackey, threads
+from workloads.readers import arrays, champsim, drmemtrace, execlog, kernel, lackey, lists, threads
+from workloads.readers import columns as table
+from workloads.readers.hints import closest
 from workloads.streams import Source, file_source
 
-READERS: tuple[ModuleType, ...] = (threads, drmemtrace, execlog, columns, lackey, ftrace, champsim)
+READERS: tuple[ModuleType, ...] = (threads, drmemtrace, execlog, table, lackey, kernel, champsim)
 """Readers in the order in which they are asked: formats with a mark of their own at the beginning come first."""
 
 
@@ -27,6 +29,7 @@ def read(
     strict: bool = False,
     format: str | None = None,
     ignore: Sequence[str] = (),
+    columns: Sequence[str] = (),
 ) -> Trace:
     """Open a trace of any known format: a trace file, columns (CSV, NumPy, Parquet), or another tool's recording.
 
@@ -45,6 +48,10 @@ def read(
         four instructions is not recognised.
     ignore : sequence of str
         Names of columns to ignore; other unknown columns are refused.
+    columns : sequence of str
+        What the fields of a line mean, in a text without a line of names: `address`, `kind` and the other columns of a CSV,
+        ``-`` for a field that means nothing; ``address:hex`` has hexadecimal digits without 0x. Fields are separated by commas,
+        semicolons, colons or blanks. A `din` file has ``kind,address:hex``, pinatrace's ``-,kind,address``.
 
     Returns
     -------
@@ -66,11 +73,12 @@ def read(
     """
     if os.path.isdir(path) and drmemtrace.files_of(pathlib.Path(path)):
         return drmemtrace.read_folder(pathlib.Path(path), events, strict)
+    drmemtrace.refuse_raw(pathlib.Path(path))
     source = file_source(path, strict)
     head = source.head()
     if head.startswith(arrays.PARQUET) and is_trace_file(path):
         return Trace.load(path)
-    return read_source(source, head, events, format, ignore)
+    return lists.read(source, events, columns) if columns else read_source(source, head, events, format, ignore)
 
 
 def read_source(
@@ -84,9 +92,10 @@ def read_source(
         raise TraceError(f"{source.name}: no format {format!r}; there are {known}")
     for reader in READERS:
         if reader.NAME == format or (format is None and reader.recognises(head)):
-            if reader is columns:
-                return columns.read(source, events, ignore)
+            if reader is table:
+                return table.read(source, events, ignore)
             if ignore:
                 raise TraceError(f"{source.name}: {reader.NAME} has no columns to ignore")
             return reader.read(source, events)
-    raise TraceError(f"{source.name}: not a trace of a known format (a trace file, {known})")
+    hint = closest(head, READERS)
+    raise TraceError(f"{source.name}: not a trace of a known format{f': {hint}' if hint else f' (a trace file, {known})'}")

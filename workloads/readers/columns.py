@@ -12,7 +12,7 @@ from hwmodel.trace import Trace
 from workloads import csvfile
 from workloads.readers import arrays, passes
 from workloads.readers.columntext import BOM, Lines
-from workloads.readers.rows import ADDRESS, COLUMNS, KIND, ROLE, WORDS, Block, RowsPass, Table, columns_of, empty_values
+from workloads.readers.rows import ADDRESS, COLUMNS, KIND, ROLE, SYNONYMS, WORDS, Block, RowsPass, Table, columns_of, empty_values
 from workloads.streams import Source
 
 NAME = "columns"
@@ -26,7 +26,7 @@ def recognises(head: bytes) -> bool:
 def _is_csv(head: bytes) -> bool:
     lines = (line.strip() for line in head.removeprefix(BOM).split(b"\n"))
     first = next((line for line in lines if line and not line.startswith(b"#")), b"")
-    return COLUMNS[ADDRESS] in _fields(first.decode("utf-8", "replace"), lower=True)
+    return any(SYNONYMS.get(name, name) == COLUMNS[ADDRESS] for name in _fields(first.decode("utf-8", "replace"), lower=True))
 
 
 def read(source: Source, events: bool = True, ignore: Sequence[str] = ()) -> Trace:

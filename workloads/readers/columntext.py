@@ -19,6 +19,7 @@ NEWLINE, COMMA, QUOTE, SPACE, TAB, RETURN, MINUS, ZERO, LOWER_X = 10, 44, 34, 32
 LETTERS = 12  # most letters of a word: five bits each
 END, FULL, BAD_FIELD, FEW, MANY = 0, 1, 2, 3, 4
 IGNORED, NO_WORD = -1, -1
+DECIMAL, HEXADECIMAL = 10, 16
 LARGEST = (1 << 63) - 1
 SAFE = (1 << 58) - 1  # numbers up to this can take another digit: dividing at each digit would take half the time
 
@@ -59,7 +60,13 @@ class Lines(TextBuffer):
         return (line.removeprefix(BOM) if self.line == 1 else line).decode("utf-8", "replace").rstrip("\r")
 
     def rows(
-        self, names: Sequence[str], plan: Sequence[int], words: Mapping[int, Mapping[str, int]], values: np.ndarray, lines: np.ndarray
+        self,
+        names: Sequence[str],
+        plan: Sequence[int],
+        words: Mapping[int, Mapping[str, int]],
+        values: np.ndarray,
+        lines: np.ndarray,
+        bases: Sequence[int] = (),
     ) -> Iterator[int]:
         """Parse rows into `values` and their line numbers into `lines`; yield the number of rows when these are full, and at the end.
 
@@ -73,6 +80,8 @@ class Lines(TextBuffer):
             The words that may stand for numbers, by row of `values`.
         values, lines : int64[n, rows], int64[rows]
             Overwritten each time.
+        bases : sequence of int, optional
+            The base of each field's numbers without 0x; by default decimal.
 
         Raises
         ------
@@ -80,6 +89,7 @@ class Lines(TextBuffer):
             At a garbled line; names the line and the column.
         """
         targets, tables = np.array(plan, np.int64), np.zeros((values.shape[0], 2), np.int64)
+        bases = np.array(bases or [DECIMAL] * len(plan), np.int64)
         codes = np.concatenate([np.empty((0, 2), np.int64), *(word_codes(words[key]) for key in words)])
         at = 0
         for key, table in words.items():
@@ -87,7 +97,7 @@ class Lines(TextBuffer):
             at += len(table)
         more = True
         while more:
-            reason = _parse(self._codes, self._cursor, targets, tables, codes, values, lines)
+            reason = _parse(self._codes, self._cursor, targets, bases, tables, codes, values, lines)
             if reason > FULL:
                 self._refuse(reason, names)
             if reason == FULL or not (more := self._refill()):
@@ -119,7 +129,7 @@ class Lines(TextBuffer):
 
 
 @entry
-def _parse(text, cursor, targets, tables, codes, values, lines):
+def _parse(text, cursor, targets, bases, tables, codes, values, lines):
     """Parse complete lines; return END: none is left, FULL: no room, or the error in the line at the cursor."""
     row = cursor[0]
     begin, end, line, rows = row.at, row.whole, row.line, row.rows
@@ -130,7 +140,7 @@ def _parse(text, cursor, targets, tables, codes, values, lines):
             break
         at = _skip(text, begin)
         if text[at] != NEWLINE:
-            reason, row.field, at = _line(text, at, targets, tables, codes, values, rows)
+            reason, row.field, at = _line(text, at, targets, bases, tables, codes, values, rows)
             if reason != END:
                 break
             lines[rows] = line + 1
@@ -144,7 +154,7 @@ def _parse(text, cursor, targets, tables, codes, values, lines):
 
 
 @part
-def _line(text, at, targets, tables, codes, values, row):
+def _line(text, at, targets, bases, tables, codes, values, row):
     """Parse the fields of a line; return (END or the error, the field where it occurred, the end of the line)."""
     field, more = 0, True
     while more:
@@ -154,7 +164,7 @@ def _line(text, at, targets, tables, codes, values, row):
         if target == IGNORED:
             at = _ignore(text, at)
         else:
-            at, good, value = _field(text, at, tables[target, 0], tables[target, 1], codes)
+            at, good, value = _field(text, at, bases[field], tables[target, 0], tables[target, 1], codes)
             if not good:
                 return BAD_FIELD, field, at
             values[target, row] = value
@@ -184,7 +194,7 @@ def _ignore(text, at):
 
 
 @part
-def _field(text, at, first, last, codes):
+def _field(text, at, base, first, last, codes):
     """Parse a number, or one of the words codes[first:last]; return (end of the field, whether it is valid, its value)."""
     at = _skip(text, at)
     quoted = text[at] == QUOTE
@@ -194,7 +204,7 @@ def _field(text, at, first, last, codes):
         at, value = _word(text, at, first, last, codes)
         good = value != NO_WORD
     else:
-        at, good, value = _number(text, at)
+        at, good, value = _number(text, at, base)
     if quoted:
         good = good and text[at] == QUOTE
         at += 1 if good else 0
@@ -208,14 +218,13 @@ def _is_digit(byte):
 
 
 @part
-def _number(text, at):
-    """Parse a number; return (index after it, whether it is a valid number of 64 bits, its value)."""
+def _number(text, at, base):
+    """Parse a number, of base 16 behind 0x; return (index after it, whether it is a valid number of 64 bits, its value)."""
     minus = text[at] == MINUS
     if minus:
         at += 1
-    base = np.int64(10)
     if text[at] == ZERO and text[at + 1] | 32 == LOWER_X:
-        base = np.int64(16)
+        base = np.int64(HEXADECIMAL)
         at += 2
     value, good = np.int64(0), False
     while True:

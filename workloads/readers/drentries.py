@@ -11,7 +11,7 @@ READ, WRITE, PREFETCH, PREFETCH_LAST = 0, 1, 2, 9
 INSTR, INSTR_LAST, BUNDLE, FLUSH, FLUSH_LAST = 10, 16, 17, 18, 21
 THREAD, THREAD_EXIT, PROCESS, HEADER, FOOTER, HARDWARE_PREFETCH, MARKER = 22, 23, 24, 25, 26, 27, 28
 NO_FETCH, MAYBE_FETCH, SYSENTER, HINT, HINT_LAST, ENCODING, TAKEN, UNTAKEN = 29, 30, 31, 32, 46, 47, 48, 49
-STAMP, CALL_ID, CALL_ARGUMENT, CALL_RESULT, MARKED_VERSION, NUMBER, CALL_FAILED = 2, 4, 6, 7, 12, 25, 30
+STAMP, CALL_ID, CALL_ARGUMENT, CALL_RESULT, FILE_TYPE, MARKED_VERSION, PAGE_SIZE, NUMBER, CALL_FAILED = 2, 4, 6, 7, 9, 12, 18, 25, 30
 SYSCALL_BASE = 1 << 32
 """A traced function whose number is at least this is a system call."""
 ROOM = 32  # most records of an entry: 8 instructions of a bundle, or an access of 64 KiB
@@ -77,12 +77,14 @@ def _one(e, ops, s, threads):
 
 @part
 def _marker(kind, value, s):
-    """Handle a marker; return STOP for those that Python must handle: time stamps, and all of system calls."""
+    """Handle a marker; return STOP for those that Python must handle: time stamps, all of system calls, what the file is."""
     if kind == CALL_ID:
         s.function = value
     if kind == CALL_ID or kind == CALL_ARGUMENT or kind == CALL_RESULT:
         return STOP if s.function >= SYSCALL_BASE else END
-    return STOP if kind == STAMP or kind == NUMBER or kind == CALL_FAILED or kind == MARKED_VERSION else END
+    if kind == FILE_TYPE or kind == PAGE_SIZE or kind == MARKED_VERSION:
+        return STOP
+    return STOP if kind == STAMP or kind == NUMBER or kind == CALL_FAILED else END
 
 
 @part

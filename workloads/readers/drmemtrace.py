@@ -16,6 +16,7 @@ import heapq
 import io
 import os
 import pathlib
+import warnings
 import zipfile
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -33,7 +34,9 @@ from workloads.streams import Source, Stream, file_source
 
 NAME = "drmemtrace"
 ZIP = b"PK\x03\x04"
-VERSIONS = range(2, 100)
+VERSIONS = range(1, 100)
+FILTERS = 0x1 | 0x80 | 0x100
+"""Bits of a file's type: an online filter (a small cache) has left out accesses, of both kinds, of instructions, of data."""
 RAW_RESULTS = 6  # from this version on, a call's recorded result is its return value
 MMAP, MAP_FIXED, EXITS = 9, 0x10, (60, 231)
 UNKNOWN = -1
@@ -60,9 +63,15 @@ def files_of(folder: pathlib.Path) -> list[pathlib.Path]:
     return []
 
 
+def refuse_raw(path: pathlib.Path) -> None:
+    """Raise TraceError if a path is a raw recording's, which needs its program's binaries: its folder, or a file of its subfolder `raw`."""
+    if next(path.glob("raw/*.raw*"), None) or next(path.glob("*.raw.*"), None) or (".raw" in path.suffixes and path.is_file()):
+        raise op.TraceError(f"{path}: a raw drmemtrace recording: run DynamoRIO's raw2trace on it first (drraw2trace -indir FOLDER)")
+
+
 def read(source: Source, events: bool = True) -> Trace:
     """Open a thread's file, or a file of several threads, as `workloads.readers` says: an agent for each thread."""
-    return passes.two_passes(source, functools.partial(_Run, source, [source], events))
+    return _told(passes.two_passes(source, functools.partial(_Run, source, [source], events)))
 
 
 def read_folder(folder: pathlib.Path, events: bool = True, strict: bool = False) -> Trace:
@@ -70,7 +79,21 @@ def read_folder(folder: pathlib.Path, events: bool = True, strict: bool = False)
     name = os.fspath(folder)
     sources = [file_source(path, strict) for path in files_of(folder)]
     whole = Source(name, io.BytesIO, strict, folder)
-    return passes.two_passes(whole, functools.partial(_Run, whole, sources, events))
+    return _told(passes.two_passes(whole, functools.partial(_Run, whole, sources, events)))
+
+
+def _told(trace: Trace) -> Trace:
+    """Return the trace, after a warning if it has less than the program did, or pages of another size."""
+    size = trace.info.get("page_size", op.PAGE)
+    if trace.info.get("filtered"):
+        _warn(trace, "most accesses are missing: those that hit the cache by which the recording was filtered (-L0_filter)")
+    if size != op.PAGE:
+        _warn(trace, f"recorded on a machine with pages of {size} bytes; here a page has {op.PAGE}")
+    return trace
+
+
+def _warn(trace: Trace, message: str) -> None:
+    warnings.warn(trace.prefix + message, op.TraceWarning, stacklevel=4)
 
 
 def _open(source: Source) -> Stream:
@@ -197,6 +220,10 @@ class _File:
             return True
         if marker == dr.MARKED_VERSION:
             self._check_version(value)
+        elif marker == dr.FILE_TYPE:
+            self._run.type_of_file(value)
+        elif marker == dr.PAGE_SIZE:
+            self._run.page_size = value
         elif marker == dr.NUMBER:
             self._number, self._args, self._result, self._failed = value, [], None, False
             self._state["pending"] = 1
@@ -270,6 +297,7 @@ class _Run:
         self._sources = sources
         self._processes: dict[int, int] = {}
         self._left_out: dict[str, int] = {}
+        self.filtered, self.page_size = False, op.PAGE
 
     def chunks(self) -> Iterator[np.ndarray]:
         files = [_File(source, self) for source in self._sources]
@@ -290,7 +318,13 @@ class _Run:
 
     def finish(self) -> tuple[np.ndarray, dict[str, Any]]:
         tids = {"threads": self.threads[: len(self.agents)].tolist()}
-        return self.assembly.prelude(), {**self.assembly.about(), **tids, **self._left_out}
+        said = {**tids, **self._left_out} | ({"filtered": True} if self.filtered else {})
+        said |= {"page_size": self.page_size} if self.page_size != op.PAGE else {}
+        return self.assembly.prelude(), {**self.assembly.about(), **said}
+
+    def type_of_file(self, bits: int) -> None:
+        """Note what a file's type says (offline_file_type_t)."""
+        self.filtered |= bool(bits & FILTERS)
 
     def admit(self, tid: int, pid: int) -> int:
         """Add a new thread, perhaps of a new process; return its agent."""

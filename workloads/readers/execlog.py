@@ -43,6 +43,11 @@ def recognises(head: bytes) -> bool:
     return bool(lines) and START.match(lines[0]) is not None
 
 
+def resembles(line: bytes) -> bool:
+    """Return whether a line might be of such a log."""
+    return START.match(line) is not None
+
+
 def read(source: Source, events: bool = True) -> Trace:
     """Open the text of a program in QEMU's user mode, as `workloads.readers` says; pages fault at first use, or, without `events`, not."""
     return passes.two_passes(source, functools.partial(_Run, source, events))

@@ -1,7 +1,8 @@
 """Reader of valgrind lackey's text (`--trace-mem=yes`, with `--trace-syscalls=yes` for the operations on memory).
 
 Lines are `I  addr,size`, ` L addr,size`, ` S addr,size` and ` M addr,size` (addresses in hexadecimal). A modify is one
-write: x86 faults a read-modify-write as a write. An access that crosses a page is a record for each page. Threads share
+write: x86 faults a read-modify-write as a write. Lines `SB addr` (`--trace-superblocks=yes`) are left out: the block's
+instructions follow. An access that crosses a page is a record for each page. Threads share
 one stream, in which only system calls have a thread, so a process is one agent. A forked process has a log of its own; it is
 read, as another agent, if its name is the parent's log's with the child's process id at the end (`log.123`).
 """
@@ -26,7 +27,7 @@ from workloads.readers.textbuffer import shorten
 from workloads.streams import Source, Stream, file_source
 
 NAME = "lackey"
-ACCESS = re.compile(rb"(?:I  | [LSM] )[0-9a-f]+,\d+\r?\n")
+ACCESS = re.compile(rb"(?:(?:I  ?| [LSM] )[0-9a-f]+,\d+|SB [0-9a-f]+)\r?\n")
 NOISE = (b"==", b"--", b"**")
 CALLS = (b"SYSCALL[", b" -->")
 COMMAND = re.compile(rb"==\d+== Command: (.*)")
@@ -36,6 +37,11 @@ def recognises(head: bytes) -> bool:
     """Return whether text that begins with `head` is lackey's."""
     lines = [line for line in head.splitlines(keepends=True) if not line.startswith(NOISE) and line.strip()]
     return bool(lines) and (ACCESS.fullmatch(lines[0]) is not None or lines[0].startswith(CALLS))
+
+
+def resembles(line: bytes) -> bool:
+    """Return whether a line might be of such a log."""
+    return ACCESS.fullmatch(line + b"\n") is not None or line.startswith((*CALLS, b"=="))
 
 
 def read(source: Source, events: bool = True) -> Trace:

@@ -14,6 +14,8 @@ BUFFER = 1 << 23  # bytes of text parsed at once
 ROOM = 16  # most records of a line: the longest access spans fewer pages
 LONGEST = (ROOM - 1) * op.PAGE
 END, FULL, OTHER = 0, 1, 2
+SUPERBLOCK = -2
+"""In place of a kind: the line names a block of code that runs (`--trace-superblocks=yes`); its instructions follow."""
 NEWLINE, RETURN, SPACE, COMMA = 10, 13, 32, 44
 EXECVE = b"](59) "
 DIGITS = np.full(256, -1, np.int64)
@@ -93,13 +95,18 @@ def _parse(text, digits, ops, cursor, agent):
             reason = FULL
             break
         kind = _kind(text, begin)
-        at = begin + 3
+        first = at = begin + (2 if kind == op.FETCH and text[begin + 2] != SPACE else 3)
         address = 0
         digit = digits[text[at]]
-        while digit >= 0 and at < begin + 15:  # 12 digits hold every user address
+        while digit >= 0 and at < first + 12:  # 12 digits hold every user address
             address = address << 4 | digit
             at += 1
             digit = digits[text[at]]
+        if kind == SUPERBLOCK and at > first and at < end and (text[at] == NEWLINE or text[at] == RETURN):
+            at += 1 if text[at] == RETURN else 0
+            begin = at + 1
+            line += 1
+            continue
         length = 0
         comma = at
         if text[at] == COMMA:
@@ -111,7 +118,7 @@ def _parse(text, digits, ops, cursor, agent):
                 digit = digits[text[at]]
             if text[at] == RETURN:
                 at += 1
-        whole = kind >= 0 and comma > begin + 3 and text[at] == NEWLINE and at < end
+        whole = kind >= 0 and comma > first and text[at] == NEWLINE and at < end
         if not whole or length < 1 or length > LONGEST or address > op.USER_END - length:
             reason = OTHER
             break
@@ -126,10 +133,12 @@ def _parse(text, digits, ops, cursor, agent):
 
 @part
 def _kind(text, at):
-    """Return the kind of the access in the line at `at`, or -1."""
+    """Return the kind of the access in the line at `at`, SUPERBLOCK, or -1; behind `I` courses print one space, valgrind two."""
     first, second, third = text[at], text[at + 1], text[at + 2]
-    if first == 73 and second == SPACE and third == SPACE:  # I
+    if first == 73 and second == SPACE:  # I
         return op.FETCH
+    if first == 83 and second == 66 and third == SPACE:  # SB
+        return SUPERBLOCK
     if first != SPACE or third != SPACE:
         return -1
     if second == 76:  # L

@@ -18,7 +18,10 @@ from workloads.streams import Source
 
 ADDRESS, KIND, SIZE, COUNT, GAP, THREAD, SPACE, ROLE = range(8)
 COLUMNS = ("address", "kind", "size", "count", "gap", "thread", "space", "role")
-SYNONYMS = {"tid": "thread", "agent": "thread", "pid": "space", "asid": "space"}
+SYNONYMS = {
+    "tid": "thread", "agent": "thread", "pid": "space", "asid": "space",
+    "addr": "address", "vaddr": "address", "type": "kind", "op": "kind", "rw": "kind",
+}  # fmt: skip
 DEFAULTS = (0, op.READ, 1, 1, 0, 0, 0, 0)
 KINDS = {
     "r": op.READ, "read": op.READ, "load": op.READ, "w": op.WRITE, "write": op.WRITE, "store": op.WRITE,

@@ -5,6 +5,8 @@ import numpy as np
 from hwmodel.op import TraceError
 from workloads.streams import Stream
 
+MOST_SHOWN = 120
+"""Characters of a line in a message, at the most: bytes that are no text take four each."""
 SLACK = 64  # zero bytes after the text, so that a kernel need not check for its end
 
 
@@ -66,4 +68,5 @@ class TextBuffer:
 def shorten(line: bytes | str) -> str:
     """Return a line as shown in an error message."""
     text = line if isinstance(line, str) else line.decode("utf-8", "replace")
-    return repr(text if len(text) <= 60 else f"{text[:57]}...")
+    shown = repr(text if len(text) <= 60 else f"{text[:57]}...")
+    return shown if len(shown) <= MOST_SHOWN else f"{shown[:MOST_SHOWN - 4]}...{shown[-1]}"

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 
 from hwmodel.op import TraceError
 from hwmodel.trace import Trace
-from workloads.readers.ftrace import read_kernel
+from workloads.readers.kernel import read_kernel
 from workloads.record import record
 from workloads.recorded import KERNEL_SUFFIX
 from workloads.recordkernel import record_kernel

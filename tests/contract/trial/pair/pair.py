@@ -1,7 +1,7 @@
 """A design that exists for the tests: an engine has two one-entry TLBs, for even and odd pages, each a subscriber of its own.
 
 Notices visit the TLB of even pages and then that of odd ones (docs/model.md 8.5). Each misses on its own, holds nothing of an open window,
-and tells who asks whether it was used. An engine that misses asks first, in one way or another, what a kernel that ages pages would ask.
+and tells who asks whether it was used. A request asks first, in one way or another, what a kernel that ages pages would ask.
 """
 
 from typing import Any, NamedTuple
@@ -10,19 +10,21 @@ import numpy as np
 
 from hwmodel.byref import by_reference
 from hwmodel.config import DesignSpec, Nanoseconds, Section, cost_ns
-from hwmodel.core import clock
-from hwmodel.core.ledger import CORE, Book
-from hwmodel.core.queue import complete_access
-from hwmodel.core.tables import DESIGN, HUGE, I64, PFN, READY, WRITES, ZERO, D, P, W, cost_row, cost_table
-from hwmodel.engine import DEVICE_ACCESSES, DEVICE_HITS, DEVICE_MISSES, drive
+from hwmodel.config.device import Device
+from hwmodel.core import clock, device
+from hwmodel.core.ledger import CORE, SERVICE, Book
+from hwmodel.core.tables import DESIGN, HUGE, I64, NEVER, PFN, REQUEST, WRITES, ZERO, D, P, W, cost_row, cost_table
+from hwmodel.engine import drive
 from hwmodel.jit import entry, part, routine
-from hwmodel.op import CONTINUES, WRITE
+from hwmodel.op import WRITE
 from hwmodel.parts import bank, radix, tlb
 from hwmodel.primary import access, fault, notify
-from hwmodel.secondary.protocol import no_request
+from hwmodel.secondary.protocol import engine_rows, first_cpu, no_request
 
-ASKED = DESIGN
+ASKED, LOOK, NO_RIGHT = range(DESIGN, DESIGN + 3)
 BOOK = Book(CORE)
+STALL = BOOK.account("stall_fault", SERVICE, "engine stalled, its oldest miss on a CPU")
+FAULT_PHASE = BOOK.phase("fault", STALL, "the kernel's fault, until a look finds the page")
 YOUNG = BOOK.counter("pair.young", "misses whose question was answered with yes")
 
 
@@ -34,9 +36,10 @@ class Tlbs(Section):
 
 
 class Spec(DesignSpec):
-    """The costs of both."""
+    """The costs of both, and what every engine has."""
 
     tlbs: Tlbs = Tlbs()
+    device: Device = Device()
 
 
 COSTS = cost_table(Spec)
@@ -51,6 +54,11 @@ class State(NamedTuple):
     costs: np.ndarray  # COSTS[1]
 
 
+def outstanding(machine: Any) -> int:
+    """Return how many requests an engine may have outstanding."""
+    return machine.get("device.window")
+
+
 def geometry(machine: Any, engines: int) -> list[tuple[int, int]]:
     """Return (entries, ways) of the TLBs."""
     return [(1, 1)] * 2 * engines
@@ -59,25 +67,27 @@ def geometry(machine: Any, engines: int) -> list[tuple[int, int]]:
 def build(machine: Any, m: Any, first_bank: int) -> State:
     """Subscribe the TLBs of a space's engines, twice."""
     banks, used = np.zeros((2, m.rows.size, 2), I64)
-    for unit, row in enumerate(m.rows[m.ctl[0].cpus : m.ctl[0].agents]):
-        banks[row.agent] = first_bank + 2 * unit, first_bank + 2 * unit + 1
-        m.spaces[row.space].subscribers = 2
+    for r, row in engine_rows(m):
+        banks[r] = first_bank + 2 * (row.agent - m.ctl[0].cpus) + np.arange(2)
+        row.group, m.spaces[row.space].subscribers = row.agent, 2
+        if row.role == REQUEST:
+            row.effect, row.cpu = 1, first_cpu(m, row.space)
     return State(banks, used, np.zeros((m.spaces.size, 2), I64), cost_row(COSTS, machine.costs()))
+
+
+def reach(m: Any, dev: State) -> tuple[int, int]:
+    """Return how soon, in cycles, a step of another row can affect (an engine's look-ups or clock, a CPU's) through the design."""
+    return NEVER, 0
 
 
 @part
 def translate(m, dev, i, kind, vpn, now):
     """Look engine i's current access up in its TLB."""
-    row, counts = m.rows[i], m.counts[i]
-    k = tlb.look_joint(m, dev.banks[i, vpn & 1], row.space, vpn)
-    hit = k >= 0 and (kind != WRITE or m.ways[k].rights & WRITES != 0)
-    if not row.retried:
-        row.retried = 1
-        counts[DEVICE_ACCESSES] += 1
-        counts[DEVICE_HITS] += hit
-        counts[DEVICE_MISSES] += not hit
-    if not hit:
+    k = tlb.look_joint(m, dev.banks[i, vpn & 1], m.rows[i].space, vpn)
+    if k < 0 or (kind == WRITE and m.ways[k].rights & WRITES == 0):
         return access.ORDERED
+    m.counts[i, device.ACCESSES] += 1
+    m.counts[i, device.HITS] += 1
     dev.used[i, vpn & 1] = 1
     return access.HIT
 
@@ -85,24 +95,33 @@ def translate(m, dev, i, kind, vpn, now):
 @routine
 def request(m, dev, i, kind, vpn):
     """Ask whether the page was used; the kind of the question goes by the page."""
-    notify.call(m, i, notify.CLEAR_FLUSH_YOUNG + vpn % 3, vpn, vpn + 1, ASKED)
+    r = device.miss(m, i, vpn, kind == WRITE, False)
+    device.enter(m, r, FAULT_PHASE, m.due[r])
+    notify.call(m, r, notify.CLEAR_FLUSH_YOUNG + vpn % 3, vpn, vpn + 1, ASKED)
 
 
 @part
-def advance(m, dev, i):
-    """ASKED: take the answer; then the fault, or the page: it goes into the TLB, or is used this once if a window is open."""
-    row, op = m.rows[i], m.queue[m.rows[i].head]
-    vpn, write = op.address >> 12, op.kind & ~CONTINUES == WRITE
-    m.counts[i, YOUNG] += m.notices[i].young
-    row.phase = READY
+def advance(m, dev, r):
+    """ASKED: take the answer. LOOK: take the page into the TLB; or have it faulted in, or wait while a window is open."""
+    row, miss = m.rows[r], m.misses[r]
+    vpn, write = miss.vpn, miss.write
     pte = radix.get(m, m.spaces[row.space].root, vpn)
+    if row.phase == NO_RIGHT:
+        m.counts[row.agent, fault.COUNT_SEGV] += 1
+        fault.note_segv(m, row.index)
+        device.release(m, r)
+        return
+    m.counts[row.agent, YOUNG] += m.notices[r].young and row.phase == ASKED
     if not pte & P or (write and not (pte & W and pte & D)):
-        fault.call(m, i, vpn, write, 0, 0, READY, READY)
-    elif dev.windows[row.space, vpn & 1] > 0:
-        complete_access(m, i)
-    else:
-        page = (pte >> PFN) + (vpn & 511 if pte & HUGE and not pte & ZERO else 0)
-        bank.fill(m, dev.banks[i, vpn & 1], vpn, tlb.tag_of(row.space, vpn, 0), page, WRITES if write else 0)
+        fault.call(m, r, vpn, write, 0, 0, LOOK, NO_RIGHT)
+        return
+    if dev.windows[row.space, vpn & 1] > 0:
+        row.phase, m.due[r] = LOOK, NEVER
+        return
+    page = (pte >> PFN) + (vpn & 511 if pte & HUGE and not pte & ZERO else 0)
+    bank.fill(m, dev.banks[row.agent, vpn & 1], vpn, tlb.tag_of(row.space, vpn, 0), page, WRITES if write else 0)
+    dev.used[row.agent, vpn & 1] = 1
+    device.found(m, r, device.UNMEASURED)
 
 
 @routine
@@ -112,14 +131,27 @@ def deliver(m, dev, r):
     odd = notice.subscriber
     if notice.stage == 0:
         dev.windows[row.space, odd] += 1 if notice.kind == notify.START else -1 if notice.kind == notify.STOP else 0
-        for i in range(m.ctl[0].cpus, m.ctl[0].agents):
+        cycles, now = dev.costs[0].odd if odd else dev.costs[0].even, clock.time(m, r)
+        for i in range(m.ctl[0].cpus, m.ctl[0].engines):
             if m.rows[i].space == row.space:
                 see(m, dev, r, i)
+                if notice.kind == notify.START:
+                    cycles = max(cycles, device.last_use(m, i) - now)
+        if notice.kind == notify.STOP:
+            wake(m, row.space, odd, now)
         notice.stage = 1
         notify.end_effect(m, r)
-        clock.spend(m, r, notify.INVALIDATE, dev.costs[0].odd if odd else dev.costs[0].even)
+        clock.spend(m, r, notify.INVALIDATE, cycles)
     else:
         notify.returned(m, r)
+
+
+@part
+def wake(m, space, odd, now):
+    """Let the requests that waited for a window of these pages look again."""
+    for r in range(m.ctl[0].agents, m.rows.size):
+        if m.rows[r].phase == LOOK and m.due[r] == NEVER and m.rows[r].space == space and m.misses[r].vpn & 1 == odd:
+            m.due[r] = now
 
 
 @part

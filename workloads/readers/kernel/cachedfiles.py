@@ -33,7 +33,7 @@ class CachedFiles:
         """Return mappings of all noted ranges by an agent of another address space, with all pages in memory."""
         units, at, left = [], BASE, MOST
         for file, ranges in self.ranges.items():
-            for first, end in _joined(ranges):
+            for first, end in joined(ranges):
                 pages = min(end - first, left)
                 if pages > 0:
                     units.append(op.mmap_unit(at, pages, op.PROT_READ, op.PRIVATE_FILE, file, first, agent=agent, populate=True))
@@ -41,7 +41,7 @@ class CachedFiles:
         return units
 
 
-def _joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+def joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """Return the union of ranges, in ascending order."""
     joined: list[tuple[int, int]] = []
     for first, end in sorted(ranges):

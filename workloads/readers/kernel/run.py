@@ -1,122 +1,57 @@
-"""Reader of the kernel's trace events: programs' operations on memory, and calls of mmu notifiers.
+"""One pass over a recording of the kernel's events: each becomes records of an `Assembly`."""
 
-Threads are CPU agents of their process's space. System calls become operations on memory at their end; a page fault
-becomes one access, the one that faulted. Notifier calls within a recorded call or fault follow from it
-and are only counted (`info["kernel_counts"]`, as returned by `kernel_counts`). Other notifier calls (reclaim, balancing, another process;
-calls that were not recorded) are replayed as an operation with the same notice on the same range. An EPT violation becomes
-an access of its vCPU, a device agent.
-"""
-
-import functools
 import json
 import os
-import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from hwmodel import op
-from hwmodel.trace import Trace
-from workloads.readers import ftracelines as f
-from workloads.readers import passes
 from workloads.readers.assembly import Assembly
-from workloads.readers.cachedfiles import CachedFiles
-from workloads.readers.ftracecounts import OUTSIDE, Counts
-from workloads.readers.ftracelines import Event, Lines, recognises
-from workloads.readers.ftracetasks import Task, Tasks
+from workloads.readers.kernel import lines as f
+from workloads.readers.kernel import losses
+from workloads.readers.kernel.cachedfiles import CachedFiles
+from workloads.readers.kernel.counts import LARGEST_USER_END, OUTSIDE, Counts
+from workloads.readers.kernel.lines import Event, Lines
+from workloads.readers.kernel.numbers import X86_64
+from workloads.readers.kernel.survey import Survey
+from workloads.readers.kernel.tasks import Task, Tasks
 from workloads.readers.procmaps import parse_maps
-from workloads.streams import Source, file_source
+from workloads.streams import Source
 
-__all__ = ["NAME", "kernel_counts", "read", "read_kernel", "recognises"]
-NAME = "ftrace"
 OUTSIDE_AS = ("dontneed", "migrate", "skip")
 WRITE_BIT, FETCH_BIT = 1 << 1, 1 << 4
 ROOM = 64
 """Most records that one event can add."""
 FORKING, EXECUTING, WAITING, MUNMAP = (56, 57, 58, 435), (59, 322), (61,), 11
 """Numbers of system calls; waitid does not return the number of the process whose exit it saw."""
-CLONE_VM = 0x100
 
 
-def read_kernel(
-    path: str | os.PathLike[str],
-    events: bool = True,
-    strict: bool = False,
-    *,
-    guest_base: int | None = None,
-    outside: str = "dontneed",
-    files_in_memory: bool = True,
-) -> Trace:
-    """Open a recording of the kernel's trace events, like `read`, with options.
+@dataclass(frozen=True)
+class Options:
+    """Options of `read_kernel`."""
 
-    Parameters
-    ----------
-    path, events, strict :
-        As of `workloads.read`.
-    guest_base : int, optional
-        Host address of guest address 0, for EPT violations. By default from the memslots listed in the recording;
-        without either, violations are counted and left out.
-    outside : "dontneed", "migrate" or "skip"
-        Replacement for an invalidation outside of the recorded calls and faults. "dontneed": an madvise of a CPU of its own, which is
-        honest for reclaim: the pages are gone and fault in again. "migrate": a MIGRATE to node 0, for balancing, compaction
-        and KSM, after which the pages are still there (the engine does not model it yet). "skip": it is only counted.
-    files_in_memory : bool
-        Whether mapped files are in the page cache from the beginning, as files of programs mostly are. They are
-        then also mapped in an address space of their own, whose agent does nothing.
-
-    Raises
-    ------
-    TraceError
-        If the file is of another format or a line of it is garbled; names the line.
-    """
-    if outside not in OUTSIDE_AS:
-        raise op.TraceError(f"outside is one of {', '.join(OUTSIDE_AS)}, not {outside!r}")
-    source = file_source(path, strict)
-    if not recognises(source.head()):
-        raise op.TraceError(f"{source.name}: not the kernel's trace events (ftrace, trace-cmd report, perf script)")
-    return read(source, events, guest_base, outside, files_in_memory)
-
-
-def read(
-    source: Source, events: bool = True, guest_base: int | None = None, outside: str = "dontneed", files_in_memory: bool = True
-) -> Trace:
-    """Open a source that is recognised; see `read_kernel`."""
-    return passes.two_passes(source, functools.partial(Run, source, events, guest_base, outside, files_in_memory))
-
-
-def kernel_counts(path: str | os.PathLike[str]) -> dict[str, dict[str, int]]:
-    """Return the kernel's work in a recording of its trace events, counted by operation.
-
-    Parameters
-    ----------
-    path : path
-        Plain or compressed.
-
-    Returns
-    -------
-    dict
-        Counts, as defined by `workloads.readers.ftracecounts.COUNTS`, by operation ("mmap" ... "fault", "other call", "outside").
-    """
-    counts = Counts()
-    for event in Lines(file_source(path)).events():
-        counts.note(event)
-    return counts.table()
+    guest_base: int | None
+    outside: str
+    files_in_memory: bool
 
 
 class Run:
     """One pass over a recording; see `read_kernel`."""
 
-    def __init__(
-        self, source: Source, events: bool, guest_base: int | None, outside: str, files_in_memory: bool, watch: bool = True
-    ) -> None:
-        self._source, self._events, self._outside, self._watch = source, events, outside, watch
-        self._cached = CachedFiles() if watch and events and files_in_memory else None
-        self._lines, self._counts = Lines(source), Counts()
+    def __init__(self, source: Source, events: bool, options: Options, survey: Survey, watch: bool = True) -> None:
+        self._source, self._events, self._outside, self._watch = source, events, options.outside, watch
+        self._cached = CachedFiles() if watch and events and options.files_in_memory else None
+        self._survey, self._lines, self._counts = survey, Lines(source, survey.lists, survey.numbering), Counts()
         self._run = Assembly(source.name, "kernel trace events", events, watch)
-        self._tasks = Tasks(self._run)
+        self._tasks = Tasks(self._run, survey)
         self._about: dict[str, Any] = {}
-        self._slots: list[tuple[int, int, int]] = [] if guest_base is None else [(0, guest_base, op.USER_END)]
+        self._slots: list[tuple[int, int, int]] = []
+        if options.guest_base is not None:
+            self._slots.append((0, options.guest_base, op.USER_END))
+
         self.agents, self.cut = self._run.agents, list[str]()
 
     def chunks(self) -> Iterator[np.ndarray]:
@@ -126,7 +61,7 @@ class Run:
             if not started:
                 started = True
                 self._start()
-            what = self._counts.note(event)
+            what = self._counts.note(event, event.kind == f.UNMAP and self._survey.is_foreign(event))
             try:
                 HANDLERS[event.kind](self, event, what)
             except (ValueError, IndexError, OverflowError):
@@ -145,8 +80,9 @@ class Run:
         about |= {"lines": self._lines.line, "kernel_counts": self._counts.table()}
         if self._lines.unknown:
             about["events_of_no_use"] = dict(sorted(self._lines.unknown.items()))
-        if self._lines.lost:
-            about["lost_events"] = self._lines.lost
+        if self._survey.arch != X86_64.name:
+            about["system_calls"] = self._survey.arch
+        about |= self._losses()
         prelude = self._run.prelude()
         if self._cached is not None and not self._run.is_full():
             self._cached.note(prelude)
@@ -205,9 +141,19 @@ class Run:
                     self._about |= dict(json.loads(value))
                 except (ValueError, TypeError):
                     raise op.TraceError(f"{self._source.name}: line {line}: garbled comment: {value[:80]!r}") from None
-        if self._lines.lost and self._watch:
-            message = f"{self._source.name}: the kernel lost {self._lines.lost} events: what it did then is missing"
-            warnings.warn(message, op.TraceWarning, stacklevel=2)
+        if self._watch:
+            out_of_slots = {} if self._slots else {"guest_memory_not_known": self._run.notes["guest_faults_left_out"]}
+            losses.tell(self._source.name, {**self._losses(), **out_of_slots})
+
+    def _losses(self) -> dict[str, Any]:
+        """Return what is lost or not sure, by the names of `ftracelosses`."""
+        survey, notes = self._survey, self._run.notes
+        found: dict[str, Any] = {name: notes[name] for name in losses.COUNTED}
+        found |= {"lost_events": self._lines.lost, "threads_without_process": survey.unsure(), "threads_joined_by_name": survey.doubtful()}
+        found["events_without_thread"] = survey.threadless
+        if self._lines.unknown and not self._lines.known:
+            found["no_event_of_use"] = sum(self._lines.unknown.values())
+        return {name: value for name, value in found.items() if value}
 
     def _enter(self, event: Event, what: str) -> None:
         task = self._tasks.of(event)
@@ -250,7 +196,12 @@ class Run:
 
     def _call(self, task: Task, number: int, arguments: Sequence[int], result: int) -> None:
         agent = self._tasks.agent(task)
-        if agent >= 0:
+        if agent < 0:
+            return
+        if _is_above(number, arguments, result):
+            self._run.notes["calls_above_user_memory"] += 1
+            self._run.other_call(agent)
+        else:
             self._run.call(agent, number, arguments, result, task.path or None)
 
     def _forked(self, task: Task, arguments: list[int], result: int) -> None:
@@ -268,7 +219,7 @@ class Run:
         task, pid = self._tasks.of(event), event.numbers[0]
         if task.made == pid:
             return
-        shares = bool(event.numbers[1] & CLONE_VM) if event.kind == f.NEW_TASK else _shares(*_call(task))
+        shares = bool(event.numbers[1] & f.CLONE_VM) if event.kind == f.NEW_TASK else _shares(*_call(task))
         self._release(task)
         self._tasks.make(task, pid, shares)
         task.made = pid
@@ -286,6 +237,7 @@ class Run:
     def _fault(self, event: Event, what: str) -> None:
         address, code, user = event.numbers
         if address >= op.USER_END:
+            self._run.notes["faults_above_user_memory" if address < LARGEST_USER_END else "kernel_addresses"] += 1
             return
         kind = op.WRITE if code & WRITE_BIT else op.FETCH if code & FETCH_BIT else op.READ
         task = self._tasks.of(event)
@@ -307,16 +259,26 @@ class Run:
 
     def _unmap(self, event: Event, what: str) -> None:
         first, end = event.numbers
-        task = self._tasks.of(event)
-        owner = task if task.agent >= 0 else self._tasks.main()
-        if owner is None or self._tasks.agent(owner) < 0 or not self._tasks.device(owner.space, "vm") or not self._events:
+        if not self._events:
             return
+        if what == OUTSIDE:
+            space = self._tasks.owner(event.thread, first, end)
+        else:
+            task = self._tasks.of(event)
+            space = task.space if task.agent >= 0 else None
+        has_device = space is not None and self._tasks.device(space, "vm")
         if what != OUTSIDE or self._outside == "skip":
+            return
+        if space is None or not has_device:
+            self._run.notes["invalidations_of_nobody"] += 1
+            return
+        if op.USER_END < end <= LARGEST_USER_END:
+            self._run.notes["invalidations_above_user_memory"] += 1
             return
         if not _is_range(first, end - first):
             raise ValueError
         pages = (end - first + op.PAGE - 1) >> op.PAGE_SHIFT
-        host = self._tasks.host(owner.space)
+        host = self._tasks.host(space)
         self._run.notes["replayed_invalidations"] += 1
         kind, operand = (op.MADVISE, op.DONTNEED) if self._outside == "dontneed" else (op.MIGRATE, 0)
         self._run.operation(op.paged_unit(kind, first, pages, [(0, operand)], host))
@@ -327,7 +289,7 @@ class Run:
         task = self._tasks.of(event)
         agent = -1
         if hosts and 0 <= hosts[0] < op.USER_END and self._tasks.agent(task) >= 0:
-            agent = self._tasks.vcpu(task.space, f"vcpu{vcpu}")
+            agent = self._tasks.vcpu(task, vcpu)
         if agent < 0:
             self._run.notes["guest_faults_left_out"] += 1
         else:
@@ -360,8 +322,14 @@ def _call(task: Task) -> tuple[int, list[int]]:
 
 def _shares(number: int, arguments: list[int]) -> bool:
     """Return whether a call's new task shares the caller's address space, by its arguments; clone3 hides its flags: threads use it."""
-    return number in (58, 435) or (number == 56 and bool(arguments) and bool(arguments[0] & CLONE_VM))
+    return number in (58, 435) or (number == 56 and bool(arguments) and bool(arguments[0] & f.CLONE_VM))
 
 
 def _is_range(first: int, size: int) -> bool:
     return size > 0 and not first % op.PAGE and first + size <= op.USER_END
+
+
+def _is_above(number: int, arguments: Sequence[int], result: int) -> bool:
+    """Return whether a call is about memory that some machines have, and a trace has not."""
+    places = {MUNMAP: arguments[:1], 9: [result], 10: arguments[:1], 12: [result], 25: [*arguments[:1], result], 28: arguments[:1]}
+    return result >= 0 and any(op.USER_END <= address < LARGEST_USER_END for address in places.get(number, ()))

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from workloads.readers.assembly import Assembly
-from workloads.readers.ftracelines import Event
+from workloads.readers.kernel.lines import Event
+from workloads.readers.kernel.survey import VCPU, Survey
 
 
 @dataclass
@@ -60,23 +61,36 @@ class Tasks:
     ----------
     run : Assembly
         The assembly in which agents are made.
+    survey : Survey
+        What the whole recording tells of its threads.
     """
 
-    def __init__(self, run: Assembly) -> None:
-        self._run = run
+    def __init__(self, run: Assembly, survey: Survey) -> None:
+        self._run, self._survey = run, survey
         self._tasks: dict[int, Task] = {}
-        self._first: Task | None = None
 
     def of(self, event: Event) -> Task:
         """Return the thread of an event; a new one belongs to its process if the event has it, otherwise it is a process of its own."""
-        task = self._tasks.get(event.thread)
-        if task is None:
-            sibling = self._tasks.get(event.process)
-            task = Task(event.thread, sibling.space if sibling else Space(), event.name or "process")
-            self._enter(task)
-            if not sibling and event.process >= 0 and event.process != event.thread:
-                self._tasks[event.process] = Task(event.process, task.space, task.name)
-                task.space.live.add(event.process)
+        return self._tasks.get(event.thread) or self._new(event.thread, event.process, event.name or "process")
+
+    def owner(self, thread: int, first: int, end: int) -> Space | None:
+        """Return the address space that a range of bytes is of, with an agent; None if that is not known, or there is no room for it."""
+        process = self._survey.owner(thread, first, end)
+        if process is None:
+            return None
+        task = self._tasks.get(process) or self._new(process, process, self._survey.name(process, "process"))
+        return task.space if (task.space.agent >= 0 and not task.space.exited) or self.agent(task) >= 0 else None
+
+    def _new(self, thread: int, process: int, name: str) -> Task:
+        """Add a thread that nobody was seen to make."""
+        if process < 0:
+            process = self._survey.process(thread)
+        sibling = self._tasks.get(process)
+        task = Task(thread, sibling.space if sibling else Space(), name)
+        self._enter(task)
+        if not sibling and process != thread:
+            self._tasks[process] = Task(process, task.space, self._survey.name(process, task.name))
+            task.space.live.add(process)
         return task
 
     def by_pid(self, pid: int) -> Task | None:
@@ -90,10 +104,6 @@ class Tasks:
     def has_exited(self, pid: int) -> bool:
         """Return whether a number is that of a recorded process that has exited."""
         return pid in self._tasks and self._tasks[pid].space.exited and self._tasks[pid].space.agent >= 0
-
-    def main(self) -> Task | None:
-        """Return the first thread with an agent of its own."""
-        return self._first
 
     def root(self, name: str, pid: int = 0) -> Task:
         """Add a process that exists from the beginning, with an agent; return its thread."""
@@ -119,7 +129,6 @@ class Tasks:
             space.agent = task.agent = self._run.process(task.name)
         else:
             task.agent = self._run.thread(space.agent, f"{task.name}/{task.pid}")
-        self._first = self._first or task
 
     def make(self, parent: Task, pid: int, shares: bool) -> None:
         """Add a thread or, if it does not share its parent's space, a process."""
@@ -171,15 +180,21 @@ class Tasks:
             space.device = self._run.device(space.agent, name)
         return space.device >= 0
 
-    def vcpu(self, space: Space, name: str) -> int:
-        """Return the device agent of a vCPU, -1 if there is no room; the first vCPU is the subscribed device."""
-        if name not in space.vcpus:
+    def vcpu(self, task: Task, number: int) -> int:
+        """Return the device agent of a vCPU, -1 if there is no room; the first vCPU is the subscribed device.
+
+        A number of -1 is not known: the vCPU is the thread, whose name may have its number.
+        """
+        space, found = task.space, VCPU.match(task.name)
+        key = f"thread {task.pid}" if number < 0 else f"vcpu{number}"
+        if key not in space.vcpus:
+            name = key if number >= 0 else f"vcpu{found[1] if found else len(space.vcpus)}"
             if not space.vcpus and self.device(space, name):
                 self._run.rename(space.device, name)
-                space.vcpus[name] = space.device
+                space.vcpus[key] = space.device
             elif not self._run.is_full():
-                space.vcpus[name] = self._run.device(space.agent, name)
-        return space.vcpus.get(name, -1)
+                space.vcpus[key] = self._run.device(space.agent, name)
+        return space.vcpus.get(key, -1)
 
     def host(self, space: Space) -> int:
         """Return the CPU agent that invalidates a space's memory from outside."""

@@ -1,0 +1,83 @@
+"""Options that several commands have, and what their texts mean."""
+
+import tomllib
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from hwmodel.machine import ConfigError
+
+Trace = Annotated[str, typer.Option("--trace", help="A shipped recording's name, or a file.", show_default=False)]
+Partial = Annotated[bool, typer.Option("--partial", help="Use a file that is cut short as far as it goes.")]
+Share = Annotated[
+    float, typer.Option("--share", help="Data accesses that an engine gets if the trace has no device agent.")
+]
+Unit = Annotated[
+    str, typer.Option("--unit", help="What an access of that engine is: one of the program's (record), to a line, or to a page.")
+]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        "--columns", help="What a list's fields mean, separated by commas: address, kind, size ...; - for nothing; address:hex without 0x."
+    ),
+]
+Bytes = Annotated[int, typer.Option("--bytes", help="Bytes that an access of the program moves on average, for --unit line.")]
+Warmup = Annotated[str, typer.Option("--warmup", help="Records, or a share of them (0.5), that are in no figure.")]
+Region = Annotated[
+    list[str] | None, typer.Option("--region", help="NAME=RECORD: a part with figures of its own, from this record on; may be repeated.")
+]
+
+
+def parts(warmup: str, regions: list[str] | None) -> dict[str, Any]:
+    """Return the warm-up and the regions as `hwmodel.simulate` takes them."""
+    return {"warmup": _warmup(warmup), "regions": [_region(text) for text in regions or []]}
+
+
+def _warmup(text: str) -> int | float:
+    """Return a number of records, or a share of them."""
+    try:
+        return int(text) if text.strip().lstrip("-").isdecimal() else float(text)
+    except ValueError:
+        raise ConfigError(f"--warmup: {text!r} is neither a number of records nor a share of them") from None
+
+
+def _region(text: str) -> tuple[str, int]:
+    """Return the name of a region and its first record."""
+    name, _, record = text.rpartition("=")
+    if not name.strip() or not record.strip().isdecimal():
+        raise ConfigError(f"--region: {text!r} is not of the form NAME=RECORD")
+    return name.strip(), int(record)
+
+
+def listed(option: str, text: str) -> list[str]:
+    """Return names that are separated by commas."""
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise ConfigError(f"{option}: {text!r} has an empty name")
+    return names
+
+
+def assignments(texts: Sequence[str], several: bool = False) -> list[tuple[str, Any]]:
+    """Return (setting, value) of each text, or (setting, list of values) if there may be several; no setting comes twice."""
+    found = [_assignment(text, several) for text in texts]
+    names = [name for name, _ in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"--set: {name} is set twice")
+    return found
+
+
+def _assignment(text: str, several: bool) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip() or not value.strip():
+        raise ConfigError(f"--set: {text!r} is not of the form SETTING=VALUE{',VALUE' if several else ''}")
+    return name.strip(), [_value(part) for part in value.split(",")] if several else _value(value)
+
+
+def _value(text: str) -> Any:
+    """Return a number, true, false, or else the text itself."""
+    try:
+        return tomllib.loads(f"value = {' '.join(text.split())}")["value"]
+    except (ValueError, RecursionError):  # not TOML, or its reader gives up
+        return text.strip()

@@ -1,0 +1,164 @@
+"""Verdicts: which of two machines translates at less cost, by how much, and how sure that is.
+
+What is compared is the translation overhead against the bound (`analysis.overhead`), seed by seed, in the machines' own window and with
+dependent accesses, and with these, if asked for, at the ends of the range of the data's latency: a verdict that flips there is none. The
+interval comes from the seeds alone: the ranges of other settings, most of which are estimates, are not in it.
+"""
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from analysis.overhead import Overhead
+from analysis.points import DEPENDENT, Point
+from analysis.replicates import Interval, interval, ratio
+
+CLOSE = 1.05
+"""A factor below which two overheads count as equal, by the median of the seeds."""
+SLIGHT = 1.2
+"""A factor below which a difference may come from the estimates among the settings: most of their ranges are wider by far."""
+
+
+class Duel(NamedTuple):
+    """Two machines in one window.
+
+    Parameters
+    ----------
+    window : str
+        What the windows are, in words.
+    difference : Interval
+        Overhead of the first less that of the second, in ns per access of the engines, over the seeds.
+    factor : Interval
+        The larger overhead, as many times the smaller one; NaN if one is not above 0, so that there is no ratio.
+    """
+
+    window: str
+    difference: Interval
+    factor: Interval
+
+    @property
+    def sign(self) -> int:
+        """Return -1 if the first costs less, 1 if the second does, 0 if the seeds differ about it or there is no difference that counts."""
+        low, high = self.difference.low, self.difference.high
+        return 0 if self.is_close else -1 if high < 0 else int(low > 0)
+
+    @property
+    def is_close(self) -> bool:
+        """Return whether the two differ by less than `CLOSE`, or not at all."""
+        return self.factor.median < CLOSE or self.difference.low == self.difference.high == 0
+
+    @property
+    def by(self) -> str:
+        """Return by how much the better one is better, with the interval if there is more than one seed."""
+        if not math.isnan(self.factor.median):
+            return f"by {_told(self.factor, 'x')}"
+        low, high = sorted((abs(self.difference.low), abs(self.difference.high)))
+        return f"by {_told(Interval(abs(self.difference.median), low, high, self.difference.samples), ' ns per access')}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is to be said of two machines on one workload.
+
+    Parameters
+    ----------
+    first, second : str
+        The machines.
+    duels : tuple of Duel
+        In their own window, then with dependent accesses if that is another one.
+    ends : tuple of Duel
+        With dependent accesses and data that take as long as the ends of that setting's range say.
+    """
+
+    first: str
+    second: str
+    duels: tuple[Duel, ...]
+    ends: tuple[Duel, ...] = ()
+
+    @property
+    def winner(self) -> str:
+        """Return the machine that costs less in one window at least, and nowhere more; empty if undecided."""
+        signs = {duel.sign for duel in self.duels if not duel.is_close} | {duel.sign for duel in self.ends if not duel.is_close}
+        return {frozenset({-1}): self.first, frozenset({1}): self.second}.get(frozenset(signs), "") if self._told else ""
+
+    @property
+    def is_full(self) -> bool:
+        """Return whether there is a difference in every window."""
+        return len(self._told) == len(self.duels)
+
+    @property
+    def is_slight(self) -> bool:
+        """Return whether the larger overhead is less than `SLIGHT` times the smaller one in every window."""
+        return all(duel.factor.median < SLIGHT for duel in self.duels)
+
+    @property
+    def _told(self) -> list[Duel]:
+        return [duel for duel in self.duels if not duel.is_close]
+
+    def _each(self, duels: Iterable[Duel]) -> str:
+        return "; ".join(f"{self.first if duel.sign < 0 else self.second} {duel.by} with {duel.window}" for duel in duels)
+
+    def __str__(self) -> str:
+        told = self._told
+        unsure = [duel.window for duel in told if duel.sign == 0]
+        if not told:
+            return f"no difference of {100 * CLOSE - 100:.0f} %"
+        if unsure:
+            return f"undecided: the sign changes with the seed ({', '.join(unsure)})"
+        if len({duel.sign for duel in told}) > 1:
+            return f"undecided: the sign changes with the window ({self._each(told)})"
+        if not self.winner:
+            others = [duel for duel in self.ends if not duel.is_close and duel.sign != told[0].sign]
+            return f"undecided: the sign changes with how long data take ({self._each([*told, *others])})"
+        if not self.is_full:
+            return f"{self.winner} {told[0].by} with {told[0].window}; no difference of {100 * CLOSE - 100:.0f} % otherwise"
+        others = "".join(f"; {duel.by.removeprefix('by ')} with {duel.window}" for duel in told[1:])
+        return f"{self.winner} {told[0].by}{others}"
+
+
+def verdicts(points: Sequence[Point]) -> Iterator[Verdict]:
+    """Yield the verdict of each pair of machines of one trace that have an overhead, in order."""
+    groups = {configured: {p.machine: p for p in points if p.overheads and p.configured is configured} for configured in (True, False)}
+    for first, second in itertools.combinations(groups[True], 2):
+        pairs = [(group[first], group[second]) for group in groups.values() if first in group and second in group]
+        ends = [_duel_at(ns, *pair) for pair in pairs for ns in pair[0].ends if ns in pair[1].ends]
+        yield Verdict(first, second, tuple(_duel(*pair) for pair in pairs), tuple(ends))
+
+
+def basis(points: Sequence[Point]) -> str:
+    """Return the sentence that says what verdicts rest on."""
+    seeds = max((len(point.overheads) for point in points), default=0)
+    ends = sorted({ns for point in points for ns in point.ends})
+    kind = next((point.per_access.kind for point in points if point.per_access), "")
+    told = "one seed: no interval" if seeds < 2 else f"{seeds} seeds ([{kind}])"
+    varied = f", and on data that take {ends[0]:,g} and {ends[-1]:,g} ns" if ends else ""
+    counts = f"A difference counts from a factor of {CLOSE} on"
+    return f"Verdicts rest on {told}{varied}; no other setting is varied, though most are estimates. {counts}."
+
+
+def _duel(first: Point, second: Point) -> Duel:
+    windows = sorted({int(point.window or 0) for point in (first, second)})
+    told = f"{' and '.join(map(str, windows))} in flight" if windows != [DEPENDENT] else "dependent accesses"
+    return _compared(told, first.overheads, second.overheads)
+
+
+def _duel_at(ns: float, first: Point, second: Point) -> Duel:
+    return _compared(f"dependent accesses and data in {ns:,g} ns", {0: first.ends[ns]}, {0: second.ends[ns]})
+
+
+def _compared(told: str, first: dict[int, Overhead], second: dict[int, Overhead]) -> Duel:
+    mine, theirs = ({seed: one.per_access_ns for seed, one in costs.items()} for costs in (first, second))
+    difference = interval(mine[seed] - theirs[seed] for seed in mine)
+    return Duel(told, difference, ratio(theirs, mine) if difference.median < 0 else ratio(mine, theirs))
+
+
+def _told(found: Interval, unit: str) -> str:
+    interval_ = f" [{_number(found.low)} to {_number(found.high)}]" if found.samples > 1 else ""
+    return f"{_number(found.median)}{unit}{interval_}"
+
+
+def _number(value: float) -> str:
+    """Return a number with two digits or, from 100 on, without a fraction."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 1.2 else f"{value:.3g}"

@@ -50,8 +50,9 @@ def drive(m, dev, translate, request, may_act, advance, deliver):
             return FINISHED if all_done(m) else DEADLOCK
         row, ctl.now = m.rows[i], m.due[i]
         if row.phase == READY:
+            head = row.head
             ahead(m, dev, i, horizon(m, i), translate)
-            if m.due[i] > ctl.now:  # the row may no longer be first, and its next step may touch shared state
+            if m.due[i] > ctl.now or row.head != head:  # the row may no longer be first, and its next step may touch shared state
                 if ctl.waiting > 0:
                     order.release_waiting(m)
                 if row.clock >= ctl.latest:

@@ -23,7 +23,7 @@ for path in sorted(pathlib.Path(__file__).parent.glob("*.py")):
         importlib.import_module(f"tests.reference.{path.stem}")
 TWINS = {"cpu_only": None} | {twin.DESIGN: twin for kind in (Twin, *Twin.__subclasses__()) for twin in kind.__subclasses__() if twin.DESIGN}
 """The designs that the oracle has, found by the files of this folder; one without engines needs no twin."""
-DUE = operator.attrgetter("due", "id")
+DUE = operator.attrgetter("due")
 
 
 class DeadlockError(Exception):
@@ -256,8 +256,8 @@ class World:
         """Act until nothing can."""
         steps = 0
         while True:
-            row = min((row for row in self.rows if row.due < NEVER), key=DUE, default=None)
-            if row is None:
+            row = min(self.rows, key=DUE)  # of several the first, whose id is the smallest
+            if row.due >= NEVER:
                 break
             self.now = row.due
             self._act(row)

@@ -92,6 +92,15 @@ def floor(world, agent):
     return min(blocks, default=INFINITE)
 
 
+def is_ahead(world, agent):
+    """Whether another agent, or a request, still is in a block before the agent's: floor(agent) < its block."""
+    block = agent.block_number
+    for other in world.agents:
+        if other.block_number < block and other.has_trace:
+            return True
+    return any(not request.free and world.block_of(request.index) < block for request in world.requests)
+
+
 def at_gate(agent, block):
     """Try to enter a block; returns whether it did."""
     world = agent.world
@@ -99,7 +108,7 @@ def at_gate(agent, block):
     if block > limit:
         agent.block_number = limit
         agent.sleep("gate_wait")
-        agent.cause = lambda: floor(world, agent) + 1 > agent.block_number
+        agent.cause = lambda: not is_ahead(world, agent)
         return False
     agent.block_number = block
     return True

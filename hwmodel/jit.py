@@ -3,6 +3,7 @@
 `part` is a kernel that only kernels call: inlined, compiled without reference counting, so it can't allocate.
 `routine` is a larger one off the hot path: compiled once and called, not copied into each caller.
 `entry` is a kernel that Python calls: compiled once per state type and kept on disk.
+An index is never negative in any of them: `a[-1]` is `a[a.size - 1]` (`index_of`).
 
 The disk cache lives in a folder named by a hash of every Python file of the three packages, of the versions of Numba,
 llvmlite, NumPy and Python, of the flags and of the CPU: Numba's own cache looks at one file only and serves stale code
@@ -35,6 +36,7 @@ try:
     from numba.core.dispatcher import Dispatcher
     from numba.core.options import DefaultOptions
     from numba.core.serialize import dumps
+    from numba.np import arrayobj
 
     PRIVATE = {
         JITCodeLibrary: ("_final_module", "_linking_libraries", "_finalized", "_get_module_for_linking", "finalize",
@@ -42,6 +44,7 @@ try:
         Compiler: ("library",),
         CompileResult: ("_reduce", "_rebuild"),
         Dispatcher: ("_cache", "_insert", "_compile_for_args", "compile", "load_overload", "save_overload"),
+        arrayobj: ("fix_integer_index",),
         DefaultOptions: ("no_cpython_wrapper", "no_cfunc_wrapper", "forceinline", "_nrt"),
         numba.types: ("unliteral",),
     }  # fmt: skip
@@ -73,6 +76,23 @@ def lacking() -> list[str]:
 
 if lacks := lacking():
     raise ImportError(f"hwmodel can't use Numba {numba.__version__}; pyproject.toml says which versions it can (no {', '.join(lacks)})")
+
+
+IN_RANGE = arrayobj.fix_integer_index
+
+
+def index_of(context: Any, builder: Any, kind: Any, index: Any, size: Any) -> Any:
+    """Return an index into an array as it is, in a kernel: there none counts from the end, and to ask took an eighth of a run.
+
+    Where bounds are checked a negative one is an error, like any that is too large. Other functions, which count references to arrays as
+    Numba's do unless told otherwise, keep Python's meaning.
+    """
+    if context.enable_nrt:
+        return IN_RANGE(context, builder, kind, index, size)
+    return context.cast(builder, index, kind, numba.types.intp)
+
+
+arrayobj.fix_integer_index = index_of
 
 
 def cache_key() -> str:

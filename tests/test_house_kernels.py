@@ -10,9 +10,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import numba
 import numpy as np
 import pytest
 
+from hwmodel import jit
 from tests.test_house import KERNELS, PACKAGES, ROOT, SOURCES, module_name, name, tree
 
 
@@ -130,3 +132,20 @@ def test_every_column_is_read():
         known = {column for owner, column in read if (owner in own if own else owner not in others)}
         unread = sorted(set(table.names) - known)
         assert not unread, f"{table_name} has columns that nobody reads: {unread}"
+
+
+def third(a, k):
+    return a[k]
+
+
+@pytest.mark.as_shipped
+@pytest.mark.skipif(jit.JIT_OFF, reason="about compiled kernels")
+def test_no_index_of_a_kernel_is_negative():
+    """Python's meaning of a[-1] is left out of kernels, and of nothing else; where bounds are checked it is an error."""
+    numbers = np.arange(5)
+    assert numba.njit(third)(numbers, -1) == 4
+    if jit.CHECKED:
+        with pytest.raises(IndexError):
+            jit.entry(third)(numbers, -1)
+    else:
+        assert jit.entry(third)(numbers[1:], -1) == 0  # one before the first

@@ -11,11 +11,10 @@ from hwmodel.jit import entry, part
 AGENT = np.dtype((np.record, [
     ("space", "i8"),       # its address space
     ("is_device", "i8"),   # 1: may not change mappings
-    ("fetch_page", "i8"),  # page of the latest fetch if its second half may follow, else NO_PAGE
-    ("data_page", "i8"),   # the same for the latest read or write
-    ("data_kind", "i8"),   # READ or WRITE: kind of the latest read or write
+    ("fetch", "i8"),       # page and kind (`_half_of`) of the latest fetch if its second half may follow, else NO_HALF
+    ("data", "i8"),        # the same for the latest read or write
 ]))  # fmt: skip
-NO_PAGE = -2
+NO_HALF, NEXT = -8, 4
 FRESH, ALIVE, EXITED = 0, 1, 2  # states of an address space
 
 REASONS = (
@@ -95,7 +94,7 @@ class Validator:
     def _admit(self) -> None:
         """Add the agents that are new: a recording learns of a forked child while it is read."""
         new = self._trace.agents[self._agents.size :]
-        rows = [(agent.space, agent.role == "device", NO_PAGE, NO_PAGE, t.READ) for agent in new]
+        rows = [(agent.space, agent.role == "device", NO_HALF, NO_HALF) for agent in new]
         self._agents = np.concatenate([self._agents, np.array(rows, AGENT)]).view(AGENT)
 
     def _check_prelude(self, prelude: np.ndarray) -> None:
@@ -168,9 +167,10 @@ def _check(ops, agents, spaces):
         if op.gap < 0:
             return i, _GAP
         agent = agents[op.agent]
-        if spaces[agent.space] == EXITED:
-            return i, _EXITED
-        spaces[agent.space] = ALIVE
+        if spaces[agent.space] != ALIVE:
+            if spaces[agent.space] == EXITED:
+                return i, _EXITED
+            spaces[agent.space] = ALIVE
         kind = op.kind & ~t.CONTINUES
         length = 1
         if op.kind >= 0 and kind <= t.FETCH:
@@ -196,19 +196,23 @@ def _access(op, agent, kind):
         return _CANONICAL
     if kind == t.FETCH and agent.is_device:
         return _DEVICE
-    page = op.address >> t.PAGE_SHIFT
-    before = agent.fetch_page if kind == t.FETCH else agent.data_page
+    half = _half_of(op.address, kind)
     if op.kind & t.CONTINUES:
-        same = kind == t.FETCH or agent.data_kind == kind
-        if not same or before != page - 1 or op.count != 1 or op.address & (t.PAGE - 1):
+        before = agent.fetch if kind == t.FETCH else agent.data
+        if before != half - NEXT or op.count != 1 or op.address & (t.PAGE - 1):
             return _HALF
-    page = page if op.count == 1 else NO_PAGE
+    half = half if op.count == 1 else NO_HALF
     if kind == t.FETCH:
-        agent.fetch_page = page
+        agent.fetch = half
     else:
-        agent.data_page = page
-        agent.data_kind = kind
+        agent.data = half
     return _OK
+
+
+@part
+def _half_of(address, kind):
+    """Return page and kind of an access as one number: that of the second half of one that crosses into the next page is NEXT more."""
+    return (address >> t.PAGE_SHIFT) * NEXT + kind
 
 
 @part

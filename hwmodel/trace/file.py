@@ -154,7 +154,8 @@ class _Counted(io.RawIOBase):
 
 def _write(trace: Whole, file: Any, path: pathlib.Path) -> None:
     pa = arrow()
-    schema = pa.schema([(column, pa.from_numpy_dtype(t.OP[column])) for column in t.COLUMNS])
+    # without nulls: to read that there are none took a quarter of the time to read a record
+    schema = pa.schema([pa.field(column, pa.from_numpy_dtype(t.OP[column]), nullable=False) for column in t.COLUMNS])
     options: dict[str, Any] = {
         "compression": "zstd",
         "compression_level": 9,

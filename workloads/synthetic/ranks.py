@@ -35,7 +35,7 @@ class Ranks:
 def _invert(drawn, cumulative, guide, ranks):
     """Fill in the first rank whose cumulative weight is above each of the `drawn` parts of the total."""
     for i in range(drawn.size):
-        ranks[i] = _rank(drawn[i] * cumulative[-1], cumulative, guide[int(drawn[i] * guide.size)])
+        ranks[i] = _rank(drawn[i] * cumulative[cumulative.size - 1], cumulative, guide[int(drawn[i] * guide.size)])
 
 
 @part

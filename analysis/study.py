@@ -176,17 +176,8 @@ class Study:
         list of str
             Paths of compare.csv, compare.md, verdicts.csv, costs.png, latency.png.
         """
-        from analysis import plots
-
-        costs, latencies = self.plot(), self.plot(overheads=False)
-        writers = {
-            "compare.csv": lambda target: files.csv(target, self.frame, index=False, float_format="%.10g"),
-            "compare.md": lambda target: files.text(target, self.to_markdown(pictures=True)),
-            "verdicts.csv": lambda target: files.csv(target, self.verdicts, index=False),
-            "costs.png": lambda target: plots.save(costs, target),
-            "latency.png": lambda target: plots.save(latencies, target),
-        }
-        return files.write_all({os.path.join(out, name): writer for name, writer in writers.items()})
+        tables = {"compare.csv": self.frame, "compare.md": self.to_markdown(pictures=True), "verdicts.csv": self.verdicts}
+        return files.save(out, {**tables, "costs.png": self.plot(), "latency.png": self.plot(overheads=False)})
 
     def __repr__(self) -> str:
         return f"<Study of {', '.join(self.line_ups)} on suite {self.suite}>"

@@ -31,11 +31,16 @@ EXECUTING, WAITING, MUNMAP = (59, 322), (61,), 11
 
 @dataclass(frozen=True)
 class Options:
-    """Options of `read_kernel`."""
+    """Options of `read_kernel`, which says what they mean."""
 
-    guest_base: int | None
-    outside: str
-    files_in_memory: bool
+    guest_base: int | None = None
+    outside: str = "dontneed"
+    files_in_memory: bool = True
+    arch: str | None = None
+    processes: Sequence[Sequence[int]] = ()
+
+
+DEFAULT = Options()
 
 
 class Run:

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from analysis.points import Point
 
 COLOURS = {
-    ledger.WORK: "#b9bfc7",
-    ledger.HARDWARE: "#3d8fc9",
-    ledger.SERVICE: "#8e4585",
-    ledger.COHERENCE: "#e08a00",
-    ledger.KERNEL: "#2d9c7c",
+    ledger.WORK: "#d5d9de",
+    ledger.HARDWARE: "#f2dc6b",
+    ledger.SERVICE: "#5e3023",
+    ledger.COHERENCE: "#9fb85c",
+    ledger.KERNEL: "#2b1b4d",
 }
-"""The colour of each family of accounts; waiting for others is no cost."""
+"""The colour of each family of accounts, none of them near a machine's (`MACHINES`); waiting for others is no cost."""
 ACCESSES = "accesses, against the bound's"
 """What the program's own work is here: below 0 where accesses pass while a miss is resolved."""
 COLUMNS = {"engine": "borne by the engines", "cpu": "borne by the CPUs"}

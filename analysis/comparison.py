@@ -241,7 +241,7 @@ class Comparison:
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write `frame`, complete or not at all."""
-        files.write_all({path: self._csv})
+        files.write_all({path: lambda target: files.table(target, self.frame)})
 
     def to_markdown(self, path: str | os.PathLike[str] | None = None) -> str:
         """Return the comparison as a Markdown page; write the page too if a path is given."""
@@ -291,14 +291,9 @@ class Comparison:
 
         costs = plots.draw_overheads({"": self.points}, self.subtitle)
         latencies = plots.draw_latencies(self.results, self.subtitle)
-        writers = {
-            "compare.csv": self._csv,
-            "compare.md": lambda target: files.text(target, tables.markdown(self.sheet, pictures=True)),
-            "settings.csv": lambda target: files.csv(target, self.settings, index=False),
-            "costs.png": lambda target: plots.save(costs, target),
-            "latency.png": lambda target: plots.save(latencies, target),
-        }
-        return files.write_all({os.path.join(out, name): writer for name, writer in writers.items()})
+        page = tables.markdown(self.sheet, pictures=True)
+        written = {"compare.csv": self.frame, "compare.md": page, "settings.csv": self.settings}
+        return files.save(out, {**written, "costs.png": costs, "latency.png": latencies})
 
     def __repr__(self) -> str:
         return f"<Comparison of {', '.join(self.results)} on {runs.title(self._any)}>"
@@ -306,9 +301,6 @@ class Comparison:
     @property
     def _any(self) -> "Result":
         return next(iter(self.results.values()))
-
-    def _csv(self, target: Any) -> None:
-        files.csv(target, self.frame, index=False, float_format="%.10g")
 
 
 def _about(point: Point) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Write several files so that a reader never sees one without the others."""
 
 import contextlib
+import functools
 import os
 import pathlib
 import shutil
@@ -11,6 +12,7 @@ from hwmodel.output import check, whole
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 Writer = Callable[[Any], object]
 
@@ -25,9 +27,32 @@ def csv(file: Any, frame: "pd.DataFrame", **options: Any) -> None:
     frame.to_csv(file, errors="backslashreplace", **options)
 
 
+def table(file: Any, frame: "pd.DataFrame") -> None:
+    """Write a table as CSV without its index, each fraction with ten digits."""
+    csv(file, frame, index=False, float_format="%.10g")
+
+
 def parquet(file: Any, frame: "pd.DataFrame") -> None:
     """Write a table as Parquet."""
     frame.to_parquet(file, index=False)
+
+
+def save(out: str | os.PathLike[str], contents: "Mapping[str, str | pd.DataFrame | Figure]") -> list[str]:
+    """Write a folder, as `write_all` does: each of the contents by its name, a text, a table as CSV or a picture as PNG."""
+    return write_all({os.path.join(out, name): functools.partial(_write, content=content) for name, content in contents.items()})
+
+
+def _write(file: Any, content: "str | pd.DataFrame | Figure") -> None:
+    from matplotlib.figure import Figure
+
+    if isinstance(content, str):
+        text(file, content)
+    elif isinstance(content, Figure):
+        from analysis import plots
+
+        plots.save(content, file)
+    else:
+        table(file, content)
 
 
 def write_all(writers: Mapping[str | os.PathLike[str], Writer]) -> list[str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hwmodel.core import ledger
-from hwmodel.machine import PRIMARY, ConfigError, Machine, preset
+from hwmodel.machine import DEVICE, PRIMARY, ConfigError, Machine, preset
 
 if TYPE_CHECKING:
     from hwmodel.measure.result import Result
@@ -20,17 +20,15 @@ if TYPE_CHECKING:
 
 BOUND = "ideal-2008"
 """The preset of the bound; its primary MMU and its device are replaced by those of the machine that is measured."""
-DEVICE = "device."
-"""The prefix of the settings of an engine that translation has no part in."""
 
 
 def bound_of(machine: Machine) -> Machine:
     """Return the bound of a machine: its primary MMU and its engines, with free translation.
 
-    A machine whose design does not have some setting of an engine leaves it as the preset `BOUND` has it.
+    Every value has the source that it has on that machine. If its design has no section `device`, the engines are the preset `BOUND`'s.
     """
-    bound, mine = preset(BOUND).same_primary(machine), machine.flat()
-    return bound.with_(**{name: mine[name] for name in bound.flat() if name.startswith(DEVICE) and name in mine})
+    bound = preset(BOUND).same_primary(machine)
+    return bound.same_device(machine) if machine.has_device else bound
 
 
 @dataclass(frozen=True)
@@ -157,7 +155,7 @@ def _check(result: "Result", bound: "Result") -> None:
         raise ConfigError(f"overhead: the second run is of {bound.machine.name}, not of a machine of design {wanted}")
     mine, its = result.machine.flat(), bound.machine.flat()
     for name, value in its.items():
-        if name in mine and mine[name] != value and name.startswith((*PRIMARY, DEVICE)):
+        if name in mine and mine[name] != value and name.startswith(PRIMARY + DEVICE):
             raise ConfigError(f"overhead: {name} is {mine[name]} on {result.machine.name}, but {value} on {bound.machine.name}")
     sides = [[agent for agent in run.agents if agent.role != "kernel"] for run in (result, bound)]
     if sides[0] != sides[1] or result.trace_info != bound.trace_info or (result.records, result.part) != (bound.records, bound.part):

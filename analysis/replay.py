@@ -76,11 +76,7 @@ class Replay:
 
     def save(self, out: str | os.PathLike[str]) -> list[str]:
         """Write replay.csv and replay.md into a folder, created if it does not exist; return their paths."""
-        writers = {
-            "replay.csv": lambda target: files.csv(target, self.frame, index=False),
-            "replay.md": lambda target: files.text(target, self.to_markdown()),
-        }
-        return files.write_all({os.path.join(out, name): writer for name, writer in writers.items()})
+        return files.save(out, {"replay.csv": self.frame, "replay.md": self.to_markdown()})
 
     def to_markdown(self) -> str:
         """Return the table as a Markdown page."""

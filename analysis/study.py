@@ -10,6 +10,7 @@ from analysis import files, replicates, runs, studytables
 from analysis.comparison import Comparison, warmup_notes
 from analysis.points import Pending, Runner
 from analysis.terms import Terms, on_equal_terms
+from analysis.verdicts import NUMBERS, WINDOWS
 from hwmodel.arguments import machines_of
 from hwmodel.config import Scalar
 from hwmodel.machine import ConfigError, Machine
@@ -132,15 +133,25 @@ class Study:
 
     @functools.cached_property
     def verdicts(self) -> "pd.DataFrame":
-        """Return what is to be said of each pair: line_up, workload, first, second, winner (empty: undecided), verdict."""
+        """Return what is to be said of each pair of machines.
+
+        Returns
+        -------
+        DataFrame
+            Columns line_up, workload, first, second, winner (empty: undecided), verdict; then numbers, in the device's own window and,
+            with ``dependent_`` before the name, with dependent accesses: difference_ns, overhead of the first less that of the second,
+            the median of the seeds; factor_low, factor_median, factor_high, the larger overhead as many times the smaller one. Missing is
+            the factor if one overhead is not above 0, and what there is no such window for.
+        """
         import pandas as pd
 
+        told = ["line_up", "workload", "first", "second", "winner", "verdict"]
         rows = [
-            (name, workload, verdict.first, verdict.second, verdict.winner, str(verdict))
+            {**dict(zip(told, (name, workload, one.first, one.second, one.winner, str(one)), strict=True)), **one.numbers}
             for name, line_up in self.line_ups.items()
-            for workload, verdict in studytables.verdicts(line_up)
+            for workload, one in studytables.verdicts(line_up)
         ]
-        return pd.DataFrame(rows, columns=["line_up", "workload", "first", "second", "winner", "verdict"])
+        return pd.DataFrame(rows, columns=[*told, *(window + number for window in WINDOWS for number in NUMBERS)])
 
     def to_markdown(self, pictures: bool = False) -> str:
         """Return the study as a Markdown page; `pictures` adds links to costs.png and latency.png in the same folder."""
@@ -176,17 +187,8 @@ class Study:
         list of str
             Paths of compare.csv, compare.md, verdicts.csv, costs.png, latency.png.
         """
-        from analysis import plots
-
-        costs, latencies = self.plot(), self.plot(overheads=False)
-        writers = {
-            "compare.csv": lambda target: files.csv(target, self.frame, index=False, float_format="%.10g"),
-            "compare.md": lambda target: files.text(target, self.to_markdown(pictures=True)),
-            "verdicts.csv": lambda target: files.csv(target, self.verdicts, index=False),
-            "costs.png": lambda target: plots.save(costs, target),
-            "latency.png": lambda target: plots.save(latencies, target),
-        }
-        return files.write_all({os.path.join(out, name): writer for name, writer in writers.items()})
+        tables = {"compare.csv": self.frame, "compare.md": self.to_markdown(pictures=True), "verdicts.csv": self.verdicts}
+        return files.save(out, {**tables, "costs.png": self.plot(), "latency.png": self.plot(overheads=False)})
 
     def __repr__(self) -> str:
         return f"<Study of {', '.join(self.line_ups)} on suite {self.suite}>"

@@ -26,6 +26,12 @@ def machines(line_up: "LineUp") -> list[str]:
     return list(dict.fromkeys(point.machine for comparison in line_up.values() for point in comparison.points if point.overheads))
 
 
+def descriptions(line_up: "LineUp") -> list[str]:
+    """Return what each machine of a line-up is, a line each, in the words of its preset or file, which may have none."""
+    told = {name: result.machine.description for comparison in line_up.values() for name, result in comparison.results.items()}
+    return [f"{name}: {words}" for name, words in told.items() if words]
+
+
 def notes(line_up: "LineUp") -> list[str]:
     """Return the terms of a line-up, and what an access of an engine stands for, a line each."""
     return list(dict.fromkeys(note for comparison in line_up.values() for note in comparison.notes))
@@ -102,7 +108,7 @@ def markdown(suite: str, exercises: Mapping[str, str], line_ups: "Mapping[str, L
     """Return line-ups on a suite as a Markdown page: summaries and pictures first, then every figure."""
     parts = [f"# Suite {suite}: {', '.join(map(shown, line_ups))}", basis_of(line_ups)]
     for name, line_up in line_ups.items():
-        parts += [f"## {shown(name)}", _list(summary(line_up)), _list(notes(line_up))]
+        parts += [f"## {shown(name)}", _list(descriptions(line_up)), _list(summary(line_up)), _list(notes(line_up))]
     if pictures:
         parts += ["![What translation costs](costs.png)", "![How long a miss takes that needs software](latency.png)"]
     for name, line_up in line_ups.items():

@@ -19,6 +19,10 @@ CLOSE = 1.05
 """A factor below which two overheads count as equal, by the median of the seeds."""
 SLIGHT = 1.2
 """A factor below which a difference may come from the estimates among the settings: most of their ranges are wider by far."""
+NUMBERS = ("difference_ns", "factor_low", "factor_median", "factor_high")
+"""The columns of a table that has a `Duel`: the median of the differences, less than 0 where the first costs less; the factor."""
+WINDOWS = ("", "dependent_")
+"""What the names of these columns begin with: in the machines' own window, and with dependent accesses if that is another one."""
 
 
 class Duel(NamedTuple):
@@ -48,6 +52,12 @@ class Duel(NamedTuple):
     def is_close(self) -> bool:
         """Return whether the two differ by less than `CLOSE`, or not at all."""
         return self.factor.median < CLOSE or self.difference.low == self.difference.high == 0
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """Return the difference and the factor as a table has them."""
+        found = self.factor
+        return dict(zip(NUMBERS, (self.difference.median, found.low, found.median, found.high), strict=True))
 
     @property
     def by(self) -> str:
@@ -82,6 +92,12 @@ class Verdict:
         """Return the machine that costs less in one window at least, and nowhere more; empty if undecided."""
         signs = {duel.sign for duel in self.duels if not duel.is_close} | {duel.sign for duel in self.ends if not duel.is_close}
         return {frozenset({-1}): self.first, frozenset({1}): self.second}.get(frozenset(signs), "") if self._told else ""
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """Return what a table has of each window (`NUMBERS`), the names beginning as `WINDOWS` says."""
+        each = zip(WINDOWS, self.duels, strict=False)
+        return {prefix + name: value for prefix, duel in each for name, value in duel.numbers.items()}
 
     @property
     def is_full(self) -> bool:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from hwmodel.config import ConfigError
+from hwmodel.config import ConfigError, files
 from hwmodel.machine import Machine, load, preset
 from hwmodel.op import TraceError
 from hwmodel.trace import Trace
@@ -30,7 +30,7 @@ def machine_of(given: Any) -> Machine:
         return given
     if isinstance(given, str | os.PathLike):
         name = os.fspath(given)
-        return load(name) if name.endswith(".toml") or os.sep in name else preset(name)
+        return load(name) if files.is_own(name) else preset(name)
     raise ConfigError(f"machine: must be a Machine or the name of a preset, not {_told(given)}")
 
 

@@ -11,12 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwmodel import secondary
-from hwmodel.config import CONFIDENCE, ConfigError, DesignSpec, Section, associativity, files, size
+from hwmodel.config import CONFIDENCE, DesignSpec, Section, associativity, files, size
 from hwmodel.config.common import Common
 from hwmodel.config.section import AS_2008, cycles, declared, flat
 from hwmodel.core.tables import COSTS
-from hwmodel.machine import Machine, preset, presets
+from hwmodel.machine import preset, presets
+from tests.support.configs import gru, machine, refusal
 
+__all__ = ["gru", "machine"]
 UNITS = {"ns": "_ns", "cycles": "_cycles", "MiB": "_mib", "MHz": "mhz", "pages": "_pages", "records": "_records",
          "entries": "entries", "ways": "ways", "lines": "lines"}  # fmt: skip
 COMMON_COSTS = set(
@@ -24,31 +26,6 @@ COMMON_COSTS = set(
     "zero_page zero_huge copy_page copy_huge cache_page map_page table vma clear table_scan free fork fork_pte "
     "gup gup_fast notice wakeup ipi_send ipi_send_more ipi_delivery ipi_far ipi_respond ipi_ack bau_send bau".split()
 )
-
-
-@pytest.fixture(params=presets())
-def machine(request) -> Machine:
-    return preset(request.param)
-
-
-@pytest.fixture
-def gru() -> Machine:
-    return preset("gru-2008")
-
-
-def write(folder: pathlib.Path, text: str) -> pathlib.Path:
-    path = folder / "mine.toml"
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def refusal(action, *args, **kwargs) -> str:
-    """The one line with which a configuration is refused."""
-    with pytest.raises(ConfigError) as caught:
-        action(*args, **kwargs)
-    line = str(caught.value)
-    assert "\n" not in line
-    return line
 
 
 # --- presets

@@ -1,11 +1,10 @@
 """Configuration files: what they may say, and what each refusal says."""
 
-
 import pytest
 
 from hwmodel.config.section import AS_2008
 from hwmodel.machine import load, preset
-from tests.test_config import gru, machine, refusal, write
+from tests.support.configs import gru, machine, refusal, write
 
 __all__ = ["gru", "machine"]
 

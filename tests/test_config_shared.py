@@ -1,31 +1,10 @@
 """What machines share for a comparison: another's primary MMU, another's device; by name or from a machine."""
 
-import pathlib
+from hwmodel.config import files
+from hwmodel.machine import preset, presets
+from tests.support.configs import gru, refusal, write
 
-import pytest
-
-from hwmodel.config import ConfigError, files
-from hwmodel.machine import Machine, preset, presets
-
-
-@pytest.fixture
-def gru() -> Machine:
-    return preset("gru-2008")
-
-
-def write(folder: pathlib.Path, text: str) -> pathlib.Path:
-    path = folder / "mine.toml"
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def refusal(action, *args) -> str:
-    """The one line with which a configuration is refused."""
-    with pytest.raises(ConfigError) as caught:
-        action(*args)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
+__all__ = ["gru"]
 
 def test_same_primary_takes_the_common_sections(gru):
     kvm = preset("kvm-ept-2024").with_(**{"cpu.count": 6})

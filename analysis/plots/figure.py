@@ -2,10 +2,12 @@
 
 import io
 import os
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from analysis.outside import visible
 
@@ -62,6 +64,17 @@ def heading(figure: Any, title: str, subtitle: str) -> None:
     figure.text(0.25 / width, 1 - 0.50 / height, visible(subtitle, LINE), fontsize=10, color=MUTED, va="top")
 
 
+def powers(axes: Any, limits: tuple[float, float], ticks: Any, text: Callable[[float], str]) -> None:
+    """Give a horizontal axis a scale of powers: its limits, a locator of its marks, what is written at one of a value."""
+    axes.set_xscale("log")
+    axes.set_xlim(*limits)
+    axes.xaxis.set_major_locator(ticks)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.grid(axis="x")
+
+
 def label(name: str) -> str:
     """Return a name as drawn in a key: matplotlib leaves out labels that begin with an underscore."""
     shown = visible(name, NAME)
@@ -82,6 +95,12 @@ def duration(ns: float) -> str:
         if ns >= 0.9995 * scale:
             return f"{_digits(ns / scale)} {unit}"
     return f"{_digits(ns)} ns"
+
+
+def mark(ns: float) -> str:
+    """Return a time as it is written at an axis, a round number: 1 µs."""
+    value, unit = duration(ns).split()
+    return f"{float(value):g} {unit}"
 
 
 def _digits(value: float) -> str:

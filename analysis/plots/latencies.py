@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib import rc_context
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
-from analysis.plots.figure import FAINT, INK, MACHINES, MUTED, STYLE, Picture, duration, heading, inches, label
+from analysis.plots.figure import FAINT, INK, MACHINES, MUTED, STYLE, Picture, duration, heading, inches, label, mark, powers
 from analysis.plots.layout import spread
 
 if TYPE_CHECKING:
@@ -84,21 +84,10 @@ def _limits(results: Mapping[str, "Result"]) -> tuple[float, float]:
 def _axes(figure: Any, bottom: float, high: float, limits: tuple[float, float]) -> Any:
     width, height = inches(figure)
     axes = figure.add_axes((LEFT / width, bottom / height, (WIDTH - LEFT - RIGHT) / width, high / height))
-    axes.set_xscale("log")
-    axes.set_xlim(*limits)
     axes.tick_params(length=0)
     axes.spines["left"].set_visible(False)
-    axes.xaxis.set_major_locator(LogLocator(10, (1.0, 2.0, 5.0) if limits[1] / limits[0] < 3000 else (1.0,)))
-    axes.xaxis.set_major_formatter(FuncFormatter(_tick))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.grid(axis="x")
+    powers(axes, limits, LogLocator(10, (1.0, 2.0, 5.0) if limits[1] / limits[0] < 3000 else (1.0,)), mark)
     return axes
-
-
-def _tick(ns: float, _: int) -> str:
-    value, unit = duration(ns).split()
-    return f"{float(value):g} {unit}"
 
 
 def _ridge(axes: Any, name: str, result: "Result", colour: str) -> None:

@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from matplotlib import rc_context
-from matplotlib.ticker import FuncFormatter, LogLocator, MultipleLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MultipleLocator
 
 from analysis.metrics import SIDES, overheads_frame
-from analysis.plots.figure import MUTED, STYLE, Picture, heading, number
-from analysis.plots.rows import Rows, nothing
+from analysis.plots.figure import MUTED, number, powers
+from analysis.plots.rows import NAMES, Rows
 from hwmodel.core import ledger
 
 if TYPE_CHECKING:
@@ -17,18 +16,18 @@ if TYPE_CHECKING:
     from analysis.points import Point
 
 COLOURS = {
-    ledger.WORK: "#b9bfc7",
-    ledger.HARDWARE: "#3d8fc9",
-    ledger.SERVICE: "#8e4585",
-    ledger.COHERENCE: "#e08a00",
-    ledger.KERNEL: "#2d9c7c",
+    ledger.WORK: "#d5d9de",
+    ledger.HARDWARE: "#f2dc6b",
+    ledger.SERVICE: "#5e3023",
+    ledger.COHERENCE: "#9fb85c",
+    ledger.KERNEL: "#2b1b4d",
 }
-"""The colour of each family of accounts; waiting for others is no cost."""
+"""The colour of each family of accounts, none of them near a machine's (`MACHINES`); waiting for others is no cost."""
 ACCESSES = "accesses, against the bound's"
 """What the program's own work is here: below 0 where accesses pass while a miss is resolved."""
 COLUMNS = {"engine": "borne by the engines", "cpu": "borne by the CPUs"}
-WIDTH, NAMES, DOTS, BARS, GAP = 12.2, 1.75, 4.2, 2.6, 0.35
-"""Inches: the picture; the workloads' names, the panel of totals, each panel of parts, the space between panels."""
+DOTS, BARS, GAP = 4.2, 2.6, 0.35
+"""Inches: the panel of totals, each panel of parts, the space between panels."""
 LEAST = 1e-3
 """The smallest overhead that has a place on the scale, in ns per access: a thousandth is nothing beside any access."""
 
@@ -50,28 +49,27 @@ def draw_overheads(groups: "Mapping[str, Sequence[Point]]", subtitle: str, figur
     Figure or SubFigure
     """
     rows = _rows(groups)
-    with rc_context(STYLE):
-        figure = figure or Picture(figsize=overheads_size(groups))
-        heading(figure, "What translation costs", subtitle)
-        if not rows.colours:
-            return nothing(figure, "No machine has engines whose translation could be free.")
-        families = [("■", colour, ACCESSES if family == ledger.WORK else ledger.FAMILIES[family]) for family, colour in COLOURS.items()]
-        rows.key(figure, [("○", MUTED, "dependent accesses, one in flight")], families)
-        _totals(rows.axes(figure, NAMES, DOTS, "ns for each access of the engines"), rows)
-        panels = [rows.axes(figure, NAMES + DOTS + GAP + i * (BARS + GAP), BARS, COLUMNS[side]) for i, side in enumerate(SIDES)]
-        reach = [-0.02, 1.0, *(end for axes, side in zip(panels, SIDES, strict=True) for end in _parts(axes, rows, side))]
-        for axes in panels:  # the parts of both sides add up: one scale
-            axes.set_xlim(max(-1.0, min(reach)) * 1.03, min(2.0, max(reach)) * 1.03)
-    return figure
+    titles, otherwise = ("What translation costs", subtitle), "No machine has engines whose translation could be free."
+    return rows.drawn(figure, titles, otherwise, lambda figure: _draw(figure, rows))
 
 
 def overheads_size(groups: "Mapping[str, Sequence[Point]]") -> tuple[float, float]:
     """Return the width and height of the picture, in inches."""
-    return WIDTH, _rows(groups).height
+    return _rows(groups).size
 
 
 def _rows(groups: "Mapping[str, Sequence[Point]]") -> Rows:
     return Rows(groups, lambda point: point.overheads)
+
+
+def _draw(figure: Any, rows: Rows) -> None:
+    families = [("■", colour, ACCESSES if family == ledger.WORK else ledger.FAMILIES[family]) for family, colour in COLOURS.items()]
+    rows.key(figure, [("○", MUTED, "dependent accesses, one in flight")], families)
+    _totals(rows.axes(figure, NAMES, DOTS, "ns for each access of the engines"), rows)
+    panels = [rows.axes(figure, NAMES + DOTS + GAP + i * (BARS + GAP), BARS, COLUMNS[side]) for i, side in enumerate(SIDES)]
+    reach = [-0.02, 1.0, *(end for axes, side in zip(panels, SIDES, strict=True) for end in _parts(axes, rows, side))]
+    for axes in panels:  # the parts of both sides add up: one scale
+        axes.set_xlim(max(-1.0, min(reach)) * 1.03, min(2.0, max(reach)) * 1.03)
 
 
 def pieces(parts: "pd.DataFrame", largest: float) -> list[tuple[str, float, float]]:
@@ -94,13 +92,7 @@ def _totals(axes: Any, rows: Rows) -> None:
     points = [point for points in rows.groups.values() for point in points]
     ends = [end for point in points for end in _ends(point)]
     low = min((max(end, LEAST) for end in ends if end > 0), default=LEAST)
-    axes.set_xscale("log")
-    axes.set_xlim(low / 2.5, max(*ends, low) * 12)
-    axes.xaxis.set_major_locator(LogLocator(10, numticks=20))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.grid(axis="x")
+    powers(axes, (low / 2.5, max(*ends, low) * 12), LogLocator(10, numticks=20), "{:g}".format)
     rows.name(axes)
     for name, group in rows.groups.items():
         for point in group:

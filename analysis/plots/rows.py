@@ -4,11 +4,15 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from analysis.plots.figure import FAINT, INK, MACHINES, MUTED, inches, label
+from matplotlib import rc_context
+
+from analysis.plots.figure import FAINT, INK, MACHINES, MUTED, STYLE, Picture, heading, inches, label
 
 if TYPE_CHECKING:
     from analysis.points import Point
 
+WIDTH, NAMES = 12.2, 1.75
+"""Inches: the picture; the workloads' names, to the left of the panels."""
 TOP, FOOT = 1.6, 0.75
 """Inches above the panels, for title and key, and below them, for the axis."""
 ROW, ALONE, BETWEEN = 0.22, 0.4, 0.2
@@ -31,8 +35,10 @@ class Rows:
         Those that are shown.
     colours : dict of str to str
         By machine, in the order of the rows.
-    row, height : float
-        Of a machine's row, and of the whole picture, in inches.
+    row : float
+        Of a machine's row, in inches.
+    size : tuple of float
+        Width and height of the whole picture, in inches.
     """
 
     def __init__(self, groups: "Mapping[str, Sequence[Point]]", is_shown: "Callable[[Point], object]") -> None:
@@ -41,7 +47,19 @@ class Rows:
         self.colours = {machine: MACHINES[i % len(MACHINES)] for i, machine in enumerate(machines)}
         self.row = ROW if len(groups) > 1 else ALONE
         self._step = self.row * max(1, len(machines)) + BETWEEN
-        self.height = TOP + FOOT + len(groups) * self._step
+        self.size = WIDTH, TOP + FOOT + len(groups) * self._step
+
+    def drawn(self, figure: Any, titles: tuple[str, str], otherwise: str, draw: Callable[[Any], None]) -> Any:
+        """Return a figure, a new one if there is none, with title and subtitle and what `draw` draws; the words if there is no row."""
+        with rc_context(STYLE):
+            figure = figure or Picture(figsize=self.size)
+            heading(figure, *titles)
+            if self.colours:
+                draw(figure)
+            else:
+                _, height = inches(figure)
+                figure.text(0.5, 1 - 1.1 / height, otherwise, ha="center", va="top", color=MUTED, fontsize=12)
+        return figure
 
     def at(self, name: str, machine: str) -> float:
         """Return where the row of a workload and machine is, in inches from the top of the panels."""
@@ -79,10 +97,3 @@ class Rows:
                 figure.text(x, y, mark, color=colour, va="top", fontsize=9.5)
                 figure.text(x + 0.16 / width, y, label(words), color=MUTED if row else INK, va="top", fontsize=9)
                 x += (0.42 + 0.073 * len(label(words))) / width
-
-
-def nothing(figure: Any, words: str) -> Any:
-    """Write that there is nothing to draw; return the figure."""
-    _, height = inches(figure)
-    figure.text(0.5, 1 - 1.1 / height, words, ha="center", va="top", color=MUTED, fontsize=12)
-    return figure

@@ -3,17 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from matplotlib import rc_context
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import LogLocator
 
-from analysis.plots.figure import MUTED, STYLE, Picture, duration, heading
-from analysis.plots.rows import Rows, nothing
+from analysis.plots.figure import MUTED, duration, mark, powers
+from analysis.plots.rows import NAMES, Rows
 
 if TYPE_CHECKING:
     from analysis.points import Point
 
-WIDTH, NAMES, PANEL = 12.2, 1.75, 7.3
-"""Inches: the picture; the workloads' names, the panel. To the right of it are the numbers."""
+PANEL = 7.3
+"""Inches of the panel. To the right of it are the numbers."""
 COLUMNS = {"misses": 0.09, "p50": 0.18, "p99": 0.27, "longest": 0.37}
 """The columns of numbers, and where they end: parts of the panel's width, to the right of it."""
 
@@ -35,37 +34,31 @@ def draw_tails(groups: "Mapping[str, Sequence[Point]]", subtitle: str, figure: A
     Figure or SubFigure
     """
     rows = _rows(groups)
-    with rc_context(STYLE):
-        figure = figure or Picture(figsize=tails_size(groups))
-        heading(figure, "How long a miss takes that needs software", subtitle)
-        spans = [point.result.latency("fault").ns for points in rows.groups.values() for point in points]
-        if not spans:
-            return nothing(figure, "No miss needed software.")
-        rows.key(figure, [("●", MUTED, "median"), ("|", MUTED, "99th percentile"), ("—", MUTED, "from the shortest to the longest")])
-        axes = rows.axes(figure, NAMES, PANEL, "time from the miss to the access that it held up")
-        axes.set_xscale("log")
-        axes.set_xlim(min(span.min for span in spans) / 1.5, max(span.max for span in spans) * 1.5)
-        axes.xaxis.set_major_locator(LogLocator(10, numticks=20))
-        axes.xaxis.set_major_formatter(FuncFormatter(_tick))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.grid(axis="x")
-        rows.name(axes)
-        for words, x in COLUMNS.items():
-            axes.text(1 + x, 1.0, words, transform=axes.transAxes, ha="right", va="bottom", fontsize=9, color=MUTED)
-        for name, points in rows.groups.items():
-            for point in points:
-                _row(axes, point, rows.at(name, point.machine), rows.colours[point.machine])
-    return figure
+    titles = "How long a miss takes that needs software", subtitle
+    return rows.drawn(figure, titles, "No miss needed software.", lambda figure: _draw(figure, rows))
 
 
 def tails_size(groups: "Mapping[str, Sequence[Point]]") -> tuple[float, float]:
     """Return the width and height of the picture, in inches."""
-    return WIDTH, _rows(groups).height
+    return _rows(groups).size
 
 
 def _rows(groups: "Mapping[str, Sequence[Point]]") -> Rows:
     return Rows(groups, lambda point: point.configured and point.result.latency("fault").count)
+
+
+def _draw(figure: Any, rows: Rows) -> None:
+    spans = [point.result.latency("fault").ns for points in rows.groups.values() for point in points]
+    rows.key(figure, [("●", MUTED, "median"), ("|", MUTED, "99th percentile"), ("—", MUTED, "from the shortest to the longest")])
+    axes = rows.axes(figure, NAMES, PANEL, "time from the miss to the access that it held up")
+    limits = min(span.min for span in spans) / 1.5, max(span.max for span in spans) * 1.5
+    powers(axes, limits, LogLocator(10, numticks=20), mark)
+    rows.name(axes)
+    for words, x in COLUMNS.items():
+        axes.text(1 + x, 1.0, words, transform=axes.transAxes, ha="right", va="bottom", fontsize=9, color=MUTED)
+    for name, points in rows.groups.items():
+        for point in points:
+            _row(axes, point, rows.at(name, point.machine), rows.colours[point.machine])
 
 
 def _row(axes: Any, point: "Point", y: float, colour: str) -> None:
@@ -79,8 +72,3 @@ def _row(axes: Any, point: "Point", y: float, colour: str) -> None:
     texts = (f"{latency.count:,}", duration(median), duration(tail), duration(latency.max))
     for x, text in zip(COLUMNS.values(), texts, strict=True):
         axes.text(1 + x, y, text, **frame)
-
-
-def _tick(ns: float, _: int) -> str:
-    value, unit = duration(ns).split()
-    return f"{float(value):g} {unit}"

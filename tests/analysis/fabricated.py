@@ -26,6 +26,7 @@ class Machine:
     design: str = "gru"
     mhz: int = 2000
     settings: dict[str, Any] = field(default_factory=dict)
+    description: str = ""
 
     def rows(self) -> list[tuple[str, Any, str, str, str, str]]:
         return [(name, value, "unit", "E", "a source", "a description") for name, value in self.flat().items()]

@@ -10,7 +10,7 @@ import workloads
 from analysis.overhead import FIGURES, bound_of
 from hwmodel import secondary
 from hwmodel.core import ledger
-from hwmodel.machine import ConfigError, preset
+from hwmodel.machine import DEVICE, PRIMARY, ConfigError, preset
 from hwmodel.simulate import simulate
 from tests.support import designs
 
@@ -89,7 +89,10 @@ def test_the_bound_of_a_machine_is_its_own_but_for_translation(name):
     bound = bound_of(machine)
     mine, its = machine.flat(), bound.flat()
     assert its == {setting: mine.get(setting, value) for setting, value in its.items()}
-    assert {setting for setting in its if setting not in mine} <= {setting for setting in its if setting.startswith("device.")}
+    assert {setting for setting in its if setting not in mine} <= {setting for setting in its if setting.startswith(DEVICE)}
+    for setting, about in bound.provenance().items():
+        if setting.startswith(PRIMARY + DEVICE) and setting in mine:
+            assert (about.source, about.confidence) == (machine.provenance()[setting].source, machine.provenance()[setting].confidence)
 
 
 @pytest.mark.jit_off

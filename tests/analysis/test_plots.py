@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from analysis import plots
 from analysis.metrics import overheads_frame
 from analysis.overhead import overhead
-from analysis.plots.figure import duration, number
+from analysis.plots.figure import MACHINES, duration, number
 from analysis.plots.latencies import density, exceeding
 from analysis.plots.layout import spread
 from analysis.plots.overheads import COLOURS, pieces
@@ -121,6 +121,23 @@ def test_the_pieces_of_both_sides_add_up_to_the_total_in_one_unit():
         assert all((left >= 0) is (length > 0) or left == 0 for _, left, length in found)
     gru = pieces(overheads_frame(points(SETS["one"], False)).query("side == 'cpu'"), 1.0)
     assert dict((family, length) for family, _, length in gru)["kernel"] == pytest.approx(-500_000 / 2 / 5_000_000)
+
+
+def lab(colour):
+    """A colour of sRGB in CIE L*a*b*, where a distance of 2 is just seen."""
+    values = np.array([int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)])
+    light = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]) @ light / [0.9505, 1, 1.089]
+    x, y, z = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def test_no_part_has_the_colour_of_a_machine_or_of_another_part():
+    """They stand in one picture, and one beside the other in its key."""
+    parts = list(COLOURS.values())
+    for i, part in enumerate(parts):
+        for other in (*MACHINES, *parts[:i]):
+            assert np.linalg.norm(lab(part) - lab(other)) > 20, f"{part} and {other}"
 
 
 def test_the_density_counts_every_miss():

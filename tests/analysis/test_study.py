@@ -1,5 +1,6 @@
 """Points and studies: which runs a comparison asks for, and a suite's tables and pictures; the runs are fabricated."""
 
+import math
 import os
 import sys
 
@@ -9,11 +10,11 @@ import pytest
 
 import analysis
 import workloads
-from analysis import studytables, tables
+from analysis import outside, studytables, tables
 from analysis.comparison import Comparison
 from analysis.overhead import Overhead
 from analysis.points import Point, Runner, variants
-from analysis.study import LINE_UPS
+from analysis.study import LINE_UPS, Study
 from hwmodel.machine import ConfigError, preset, presets
 
 LINE = {"old": ["gru-2008", "kvm-ept-2008"], "new": ["gru-2024"]}
@@ -139,6 +140,25 @@ def test_the_files_of_a_study(simulated, few, tmp_path):
         assert part in page
     assert found.to_markdown().count("![") == 0
     assert len(pd.read_csv(tmp_path / "compare.csv")) == len(found.frame)
+    for name in (name for line_up in LINE.values() for name in line_up):
+        assert f"- {name}: {outside.markdown(preset(name).description)}\n" in page[: page.index("![")]
+    verdict, told = pd.read_csv(tmp_path / "verdicts.csv").iloc[0], found.line_ups["old"]["zipf-within"].verdicts[0]
+    for window, duel in zip(("", "dependent_"), told.duels, strict=True):
+        assert verdict[f"{window}difference_ns"] == pytest.approx(duel.difference.median)
+        ends = [verdict[f"{window}factor_{end}"] for end in ("low", "median", "high")]
+        assert ends == pytest.approx([duel.factor.low, duel.factor.median, duel.factor.high])
+
+
+def test_numbers_that_a_verdict_lacks_are_missing():
+    """There is no second window, or nothing by which to divide."""
+    found = line_up(paid=(([1, 3], [1, 1]), ([2, 1], [1, 1])), free=(([0, 2], [1, 1]), ([1, 0], [1, 1])))
+    table = Study("quick", {}, {"own": found}).verdicts.set_index("workload")
+    assert table.loc["paid", ["difference_ns", "factor_low", "factor_median", "factor_high"]].tolist() == [-2, 3, 3, 3]
+    assert table.loc["paid", ["dependent_difference_ns", "dependent_factor_median"]].tolist() == [1, 2]
+    assert table.loc["free", "dependent_difference_ns"] == 1 and math.isnan(table.loc["free", "dependent_factor_median"])
+    alone = {name: Comparison({}, points=tuple(point for point in one.points if point.configured)) for name, one in found.items()}
+    table = Study("quick", {}, {"own": alone}).verdicts
+    assert table["factor_high"].notna().tolist() == [True, False] and table["dependent_difference_ns"].isna().all()
 
 
 def test_the_summary_counts_the_workloads_that_each_wins(simulated, few):
@@ -201,3 +221,10 @@ def test_the_line_ups_of_the_main_job():
     listed = [name for line_up in LINE_UPS.values() for name in line_up]
     bound = fabricated.ideal().machine.name
     assert sorted([*listed, bound]) == sorted(name for name in presets() if preset(name).has_engines)
+
+
+@pytest.mark.parametrize("line_up", LINE_UPS.values(), ids=list(LINE_UPS))
+def test_who_gives_a_line_up_its_primary_says_which_kernel_that_is(line_up):
+    """The page introduces machines in the words of their presets."""
+    first = preset(line_up[0])
+    assert first.get("kernel.policy").replace("-", " ").title() in first.description

@@ -14,6 +14,7 @@ from tests.workloads.naive_champsim import LAYOUTS, parse
 from workloads import read
 from workloads.readers import champsim, entries
 
+FILE = "x.champsim"
 KERNEL = (1 << 64) - 0x1000
 
 
@@ -44,16 +45,6 @@ WANTED = [
     (0x9000000, 2, 0, o.WRITE, 0),
     (0x7000008, 2, 0, o.READ, 0),
 ]
-
-
-@pytest.fixture
-def file(tmp_path):
-    def write(data, name="x.champsim"):
-        path = tmp_path / name
-        path.write_bytes(data)
-        return path
-
-    return write
 
 
 def records(trace):

@@ -18,6 +18,7 @@ from tests.workloads.naive_drmemtrace import parse
 from workloads import read
 from workloads.readers import entries
 
+FILE = "drmemtrace.x.5.1.trace"
 READ, WRITE, INSTR, BUNDLE, THREAD, THREAD_EXIT, PID, HEADER, FOOTER, MARKER, NO_FETCH, MAYBE, ENCODING = (
     0, 1, 10, 17, 22, 23, 24, 25, 26, 28, 29, 30, 47
 )  # fmt: skip
@@ -56,17 +57,6 @@ WANTED = [
     (0x402001, 4, 0, op.FETCH, 0), (0x500000, 1, 0, op.FETCH, 0), (0x9000000, 1, 0, op.WRITE, 0),
 ]  # fmt: skip
 """0x7000FFF + 9000 = 0x7003327; the bundle is of instructions of 4, 3 and 2 bytes from 0x402004 on."""
-
-
-@pytest.fixture
-def file(tmp_path):
-    def write(data, name="drmemtrace.x.5.1.trace"):
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(data)
-        return path
-
-    return write
 
 
 def records(trace):

@@ -44,7 +44,7 @@ class Script:
         return self.say(unmap(first, end), thread)
 
     def read(self, **options):
-        trace = ftrace.read(bytes_source(self.text.encode()), **{"files_in_memory": False} | options)
+        trace = ftrace.read(bytes_source(self.text.encode()), options=ftrace.Options(**{"files_in_memory": False} | options))
         validate(trace)
         return trace
 

@@ -16,7 +16,7 @@ A, B = 0x7F0000000000, 0x7E0022240000
 
 def read(text, **options):
     """The trace of a text; a warning is an error."""
-    trace = ftrace.read(bytes_source(text.encode()), **options)
+    trace = ftrace.read(bytes_source(text.encode()), options=ftrace.Options(**options))
     validate(trace)
     return trace
 

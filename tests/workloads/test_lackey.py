@@ -30,16 +30,6 @@ I  0401ab73,5
 MMAP = "SYSCALL[7,1](9) sys_mmap ( 0x0, 8192, 3, 34, 4294967295, 0 ) --> [pre-success] Success(0x4835000) \n"
 
 
-@pytest.fixture
-def log(tmp_path):
-    def write(text, name="log.7"):
-        path = tmp_path / name
-        path.write_bytes(text.encode() if isinstance(text, str) else text)
-        return path
-
-    return write
-
-
 def records(trace):
     return [tuple(record) for chunk in trace.chunks() for record in chunk.tolist()]
 
@@ -57,8 +47,8 @@ def mapped(trace):
 
 @pytest.mark.jit_off
 @pytest.mark.as_shipped
-def test_accesses(log):
-    trace = read(log(HEAD + ACCESSES))
+def test_accesses(file):
+    trace = read(file(HEAD + ACCESSES))
     assert records(trace) == [
         (0x401AB70, 2, 0, t.FETCH, 0),
         (0x1FFF000778, 1, 0, t.WRITE, 0),
@@ -82,10 +72,10 @@ LONGEST = 15 * 4096
     (" L 7fffffffffff,1", 0x7FFFFFFFFFFF, 1), (f" L 10000,{LONGEST}", 0x10000, 15), (f" L 10001,{LONGEST}", 0x10001, 16),
     (f" L {(1 << 47) - LONGEST:x},{LONGEST}", (1 << 47) - LONGEST, 15),
 ])  # fmt: skip
-def test_the_largest_accesses(log, monkeypatch, line, first, pages):
+def test_the_largest_accesses(file, monkeypatch, line, first, pages):
     """Where the batch has room for some of their records only, they wait for the next."""
     monkeypatch.setattr(assembly, "BATCH", 24)
-    trace = read(log(HEAD + " S 00005000,8\n I 00006000,8\n".replace(" I ", "I  ") * 6 + line + "\n"))
+    trace = read(file(HEAD + " S 00005000,8\n I 00006000,8\n".replace(" I ", "I  ") * 6 + line + "\n"))
     assert records(trace)[-pages:] == [
         (max(first, (first >> 12) + k << 12), 1, 0, t.READ | (t.CONTINUES if k else 0), 0) for k in range(pages)
     ]  # fmt: skip
@@ -93,13 +83,13 @@ def test_the_largest_accesses(log, monkeypatch, line, first, pages):
 
 
 @pytest.mark.parametrize("line", [" L 7fffffffffff,2", f" L 10000,{LONGEST + 1}", " L 800000000000,1", " L 0000010000000,1", " L 10000,0"])
-def test_accesses_that_no_program_makes(log, line):
+def test_accesses_that_no_program_makes(file, line):
     with pytest.raises(TraceError, match="line 5 is garbled"):
-        read(log(HEAD + line + "\n"))
+        read(file(HEAD + line + "\n"))
 
 
-def test_memory_used_before_it_is_mapped_is_inferred(log):
-    trace = read(log(HEAD + ACCESSES + MMAP + " S 04835000,8\n S 04836ff8,8\n L 05000000,1\n L 05002000,1\n"))
+def test_memory_used_before_it_is_mapped_is_inferred(file):
+    trace = read(file(HEAD + ACCESSES + MMAP + " S 04835000,8\n S 04836ff8,8\n L 05000000,1\n L 05002000,1\n"))
     file = 1 << t.FILE_SHIFT
     flags = {"rw": 3, "file": 1 | t.PRIVATE_FILE << 3, "code": 5 | t.PRIVATE_FILE << 3, "stack": 3 | t.GROWS_DOWN}
     assert mapped(trace) == [
@@ -113,14 +103,14 @@ def test_memory_used_before_it_is_mapped_is_inferred(log):
     validate(trace)
 
 
-def test_distant_pages_are_two_mappings(log):
+def test_distant_pages_are_two_mappings(file):
     near, far = 0x100000 + 64 * 4096, 0x100000 + 129 * 4096
-    trace = read(log(f" L 100000,1\n L {near:x},1\n L {far:x},1\n"))
+    trace = read(file(f" L 100000,1\n L {near:x},1\n L {far:x},1\n"))
     assert [(address, pages) for address, pages, _ in mapped(trace)] == [(0x100000, 65), (far, 1)]
 
 
-def test_without_events_everything_is_mapped_from_the_start(log):
-    path = log(HEAD + ACCESSES + MMAP + " S 04835000,8\n S 04836ff8,8\n")
+def test_without_events_everything_is_mapped_from_the_start(file):
+    path = file(HEAD + ACCESSES + MMAP + " S 04835000,8\n S 04836ff8,8\n")
     trace = read(path, events=False)
     assert (0x4835000, 2, 7 | t.POPULATE) in mapped(trace)  # all rights, in memory: no access faults
     assert (0x4000, 2, 7 | t.POPULATE) in mapped(trace)  # read and written pages alike
@@ -164,8 +154,8 @@ MM = [
 
 
 @pytest.mark.parametrize(("text", "unit"), MM)
-def test_operations(log, text, unit):
-    trace = read(log("I  00004000,1\n" + text))
+def test_operations(file, text, unit):
+    trace = read(file("I  00004000,1\n" + text))
     assert operations(trace) == unit
     validate(trace)
 
@@ -186,24 +176,24 @@ NO_MM = [
 
 
 @pytest.mark.parametrize("text", NO_MM)
-def test_what_changes_no_mapping_is_a_system_call(log, text):
-    assert operations(read(log("I  00004000,1\n" + text))) == [(0, 1, 0, t.SYSCALL, 0)]
+def test_what_changes_no_mapping_is_a_system_call(file, text):
+    assert operations(read(file("I  00004000,1\n" + text))) == [(0, 1, 0, t.SYSCALL, 0)]
 
 
-def test_system_calls_in_a_row_are_one_record(log):
-    assert operations(read(log("I  00004000,1\n" + call(3, "sys_close ( 4 )") * 3))) == [(0, 3, 0, t.SYSCALL, 0)]
+def test_system_calls_in_a_row_are_one_record(file):
+    assert operations(read(file("I  00004000,1\n" + call(3, "sys_close ( 4 )") * 3))) == [(0, 3, 0, t.SYSCALL, 0)]
 
 
-def test_the_program_break(log):
+def test_the_program_break(file):
     first = call(12, "sys_brk ( 0x0 )", "Success(0x4035000)")
     second = call(12, "sys_brk ( 0x4056000 )", "Success(0x4056000)")
-    trace = read(log("I  00004000,1\n" + first + second + " S 04035000,8\n S 04055000,8\n"))
+    trace = read(file("I  00004000,1\n" + first + second + " S 04035000,8\n S 04055000,8\n"))
     assert operations(trace) == [(0, 1, 0, t.SYSCALL, 0), (0x4056000, 0, 0, t.BRK, 0)]
     assert [tuple(r) for r in trace.prelude.tolist() if r[3] == t.BRK] == [(0x4035000, 0, 0, t.BRK, 0)]
     assert [address for address, _, _ in mapped(trace)] == [0x4000]
 
 
-def test_files_are_told_apart_by_path(log):
+def test_files_are_told_apart_by_path(file):
     def opened(path, fd):
         return (
             f"SYSCALL[7,1](257) sys_openat ( 4294967196, 0x4034bb0({path}), 524288 ) --> [async] ... \n"
@@ -216,7 +206,7 @@ def test_files_are_told_apart_by_path(log):
     dup = call(32, "sys_dup ( 4 )", "Success(0x9)")
     text = opened("/a", 4) + mapping(4) + dup + opened("/b, c", 4) + mapping(4) + mapping(9)
     text += opened("/a", 5) + mapping(5)
-    trace = read(log("I  00004000,1\n" + text))
+    trace = read(file("I  00004000,1\n" + text))
     assert [r[1] >> t.FILE_SHIFT for r in operations(trace) if r[3] == t.ARG] == [1, 2, 1, 1]
 
 
@@ -229,8 +219,8 @@ EXIT = "SYSCALL[{},1](231) exit_group( 7 ) --> [pre-success] Success(0x0) \n"
 
 @pytest.mark.jit_off
 @pytest.mark.as_shipped
-def test_a_fork_without_a_log_ends_at_once(log):
-    trace = read(log("I  00004000,1\n" + FORK + "I  00004000,1\n" + EXIT.format(7)))
+def test_a_fork_without_a_log_ends_at_once(file):
+    trace = read(file("I  00004000,1\n" + FORK + "I  00004000,1\n" + EXIT.format(7)))
     assert operations(trace) == [(0, 1, 0, t.FORK, 0), (0, 0, 0, t.EXIT, 1), (0, 0, 0, t.EXIT, 0)]
     assert [(agent.space, agent.name) for agent in trace.agents] == [(0, "process"), (1, "process:8")]
     assert trace.info["forked_without_log"] == 1
@@ -238,13 +228,13 @@ def test_a_fork_without_a_log_ends_at_once(log):
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz", ".xz"])
-def test_a_forked_process_is_read_from_its_log(log, suffix):
+def test_a_forked_process_is_read_from_its_log(file, suffix):
     pack = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress}[suffix]
     brk = call(12, "sys_brk ( 0x4056000 )", "Success(0x4056000)")
     child = HEAD + " --> [pre-success] Success(0x0) \n S 00005000,8\n" + brk + EXIT.format(8)
     parent = HEAD + "I  00004000,1\n" + call(12, "sys_brk ( 0x0 )", "Success(0x4035000)") + FORK + "I  00004000,1\n"
-    log(pack(child.encode()), f"log.8{suffix}")
-    trace = read(log(pack(parent.encode()), f"log.7{suffix}"))
+    file(pack(child.encode()), f"log.8{suffix}")
+    trace = read(file(pack(parent.encode()), f"log.7{suffix}"))
     assert records(trace)[2:] == [
         (0, 1, 0, t.FORK, 0),
         (0x5000, 1, 0, t.WRITE, 1),
@@ -256,15 +246,15 @@ def test_a_forked_process_is_read_from_its_log(log, suffix):
     validate(trace)
 
 
-def test_an_execve_that_succeeds_ends_the_log(log):
+def test_an_execve_that_succeeds_ends_the_log(file):
     text = "I  00004000,1\nSYSCALL[7,1](59) sys_execve ( 0x10a004(/bin/true), 0x1fff000650, 0x1fff000798 )"
-    assert operations(read(log(text))) == [(0, 0, 0, t.EXIT, 0)]
+    assert operations(read(file(text))) == [(0, 0, 0, t.EXIT, 0)]
 
 
-def test_threads_are_one_agent_and_the_info_says_so(log):
+def test_threads_are_one_agent_and_the_info_says_so(file):
     clone = "SYSCALL[7,1](56) sys_clone ( 3d0f00, 0x1, 0x2, 0x3, 0x4 ) --> [pre-success] Success(0xa83) \n"
     end = "SYSCALL[7,2](60) exit( 0 ) --> [pre-success] Success(0x0) \n"
-    trace = read(log("I  00004000,1\n" + clone + end + "I  00004000,1\n"))
+    trace = read(file("I  00004000,1\n" + clone + end + "I  00004000,1\n"))
     assert {record[3] for record in operations(trace)} == {t.SYSCALL}
     assert "one agent" in trace.info["threads"]
 
@@ -288,9 +278,9 @@ LAYOUT = """\
 """
 
 
-def test_memory_that_valgrind_lists_is_there_first(log):
+def test_memory_that_valgrind_lists_is_there_first(file):
     brk = call(12, "sys_brk ( 0x0 )", "Success(0x4035000)")
-    trace = read(log(HEAD + LAYOUT + "I  0010a000,4\n S 1ffe900000,8\n" + brk + " L 07000000,1\n"))
+    trace = read(file(HEAD + LAYOUT + "I  0010a000,4\n S 1ffe900000,8\n" + brk + " L 07000000,1\n"))
     assert mapped(trace) == [
         (0x10A000, 4, 5 | t.PRIVATE_FILE << 3 | 1 << t.FILE_SHIFT),
         (0x110000, 2, 3 | t.PRIVATE_FILE << 3 | 1 << t.FILE_SHIFT),
@@ -324,40 +314,40 @@ GARBLED = [
 @pytest.mark.jit_off
 @pytest.mark.as_shipped
 @pytest.mark.parametrize("line", GARBLED)
-def test_a_garbled_line_is_named(log, line):
+def test_a_garbled_line_is_named(file, line):
     with pytest.raises(TraceError) as error:
-        read(log(HEAD + ACCESSES + line + "\nI  00004000,1\n"))
+        read(file(HEAD + ACCESSES + line + "\nI  00004000,1\n"))
     assert str(error.value).endswith(f"log.7: line 11 is garbled: {line!r}")
 
 
-def test_a_garbled_line_is_named_without_events_too(log):
+def test_a_garbled_line_is_named_without_events_too(file):
     with pytest.raises(TraceError, match="line 11 is garbled: 'hello'"):
-        read(log(HEAD + ACCESSES + "hello\n"), events=False)
+        read(file(HEAD + ACCESSES + "hello\n"), events=False)
 
 
-def test_a_garbled_line_is_shown_shortened(log):
+def test_a_garbled_line_is_shown_shortened(file):
     with pytest.raises(TraceError, match=r"line 1\d is garbled: 'y{57}\.\.\.'$"):
-        read(log(HEAD + ACCESSES + "y" * 1000 + "\n"))
+        read(file(HEAD + ACCESSES + "y" * 1000 + "\n"))
 
 
 @pytest.mark.parametrize("line", ["I  00004000,1", "I  0000", " ", "==7== ", "SYSCALL[7,1](11) sys_mun"])
-def test_a_log_that_ends_within_a_line_has_its_whole_lines(log, line):
-    path = log(HEAD + ACCESSES + line)
+def test_a_log_that_ends_within_a_line_has_its_whole_lines(file, line):
+    path = file(HEAD + ACCESSES + line)
     with pytest.raises(TraceError) as error:
         read(path, strict=True)
     assert str(error.value).endswith(f"log.7: cut short: ends within line 11: {line!r}")
     with pytest.warns(TraceWarning, match="log.7: cut short: ends within line 11: ") as warned:
         trace = read(path)
-        assert records(trace) == records(read(log(HEAD + ACCESSES, "whole")))
+        assert records(trace) == records(read(file(HEAD + ACCESSES, "whole")))
     assert len(warned) == 1
     assert trace.info["cut_short"] == [f"ends within line 11: {line!r}"]
 
 
-def test_buffers_and_batches_do_not_matter(log, monkeypatch):
+def test_buffers_and_batches_do_not_matter(file, monkeypatch):
     random = np.random.default_rng(0)
     drawn = zip(*(random.integers(*range_, 3000).tolist() for range_ in ((0, 4), (0, 1 << 16), (1, 9))), strict=True)
     lines = [f"{('I ', ' L', ' S', ' M')[kind]} {address:08x},{size}" for kind, address, size in drawn]
-    path = log(HEAD + "\n".join(lines) + "\n" + MMAP * 3 + "\n".join(lines) + "\n")
+    path = file(HEAD + "\n".join(lines) + "\n" + MMAP * 3 + "\n".join(lines) + "\n")
     whole = records(read(path))
     for size, batch in ((200, 64), (1000, 17), (4096, 4096)):
         monkeypatch.setattr(lackeylog, "BUFFER", size)
@@ -365,7 +355,7 @@ def test_buffers_and_batches_do_not_matter(log, monkeypatch):
         assert records(read(path)) == whole
 
 
-def test_an_endless_line_is_refused(log, monkeypatch):
+def test_an_endless_line_is_refused(file, monkeypatch):
     monkeypatch.setattr(lackeylog, "BUFFER", 1000)
     with pytest.raises(TraceError, match="line 11 is longer than 1000 bytes"):
-        read(log(HEAD + ACCESSES + "I" * 2000))
+        read(file(HEAD + ACCESSES + "I" * 2000))

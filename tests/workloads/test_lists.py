@@ -12,17 +12,8 @@ from hwmodel.op import TraceError
 from workloads import read
 from workloads.readers import lists, textbuffer
 
+FILE = "list"
 R, W, F = op.READ, op.WRITE, op.FETCH
-
-
-@pytest.fixture
-def file(tmp_path):
-    def write(content, name="list"):
-        path = tmp_path / name
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return path
-
-    return write
 
 
 def accesses(trace):

@@ -23,16 +23,6 @@ def records(trace):
     return [tuple(record) for chunk in trace.chunks() for record in chunk.tolist()]
 
 
-@pytest.fixture
-def file(tmp_path):
-    def write(content, name="log.7"):
-        path = tmp_path / name
-        path.write_bytes(content)
-        return path
-
-    return write
-
-
 @pytest.mark.parametrize("pack", [gzip.compress, lzma.compress, bz2.compress, zstandard.compress])
 def test_compressed_files(file, pack):
     trace = read(file(pack(LOG * 1000)))

@@ -17,11 +17,11 @@ from workloads.readers import passes
 from workloads.readers.kernel.counts import Counts
 from workloads.readers.kernel.layouts import recognises
 from workloads.readers.kernel.lines import Lines
-from workloads.readers.kernel.run import OUTSIDE_AS, Options, Run
+from workloads.readers.kernel.run import DEFAULT, OUTSIDE_AS, Options, Run
 from workloads.readers.kernel.survey import Survey
 from workloads.streams import Source, file_source
 
-__all__ = ["NAME", "kernel_counts", "read", "read_kernel", "recognises"]
+__all__ = ["NAME", "Options", "kernel_counts", "read", "read_kernel", "recognises"]
 NAME = "ftrace"
 
 
@@ -31,8 +31,8 @@ def read_kernel(
     strict: bool = False,
     *,
     guest_base: int | None = None,
-    outside: str = "dontneed",
-    files_in_memory: bool = True,
+    outside: str = DEFAULT.outside,
+    files_in_memory: bool = DEFAULT.files_in_memory,
     arch: str | None = None,
     processes: Sequence[Sequence[int]] = (),
 ) -> Trace:
@@ -68,21 +68,13 @@ def read_kernel(
     source = file_source(path, strict)
     if not recognises(source.head()):
         raise op.TraceError(f"{source.name}: not the kernel's trace events (ftrace, trace-cmd report, perf script)")
-    return read(source, events, guest_base, outside, files_in_memory, arch, processes)
+    return read(source, events, Options(guest_base, outside, files_in_memory, arch, processes))
 
 
-def read(
-    source: Source,
-    events: bool = True,
-    guest_base: int | None = None,
-    outside: str = "dontneed",
-    files_in_memory: bool = True,
-    arch: str | None = None,
-    processes: Sequence[Sequence[int]] = (),
-) -> Trace:
+def read(source: Source, events: bool = True, options: Options = DEFAULT) -> Trace:
     """Open a source that is recognised; see `read_kernel`."""
-    options = Options(guest_base, outside, files_in_memory)
-    return passes.two_passes(source, functools.partial(Run, source, events, options, Survey(source, arch, processes)))
+    survey = Survey(source, options.arch, options.processes)
+    return passes.two_passes(source, functools.partial(Run, source, events, options, survey))
 
 
 def kernel_counts(path: str | os.PathLike[str]) -> dict[str, dict[str, int]]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hwmodel.op import PAGE, TraceError
-from workloads.readers.kernel import masks, scan
+from workloads.readers.kernel import clones, masks, scan
 from workloads.readers.kernel.layouts import NO_THREAD, STACKS, Layouts, Line, is_no_event, lost
 from workloads.readers.kernel.numbers import X86_64, Numbering
 from workloads.streams import Source
@@ -71,7 +71,6 @@ class Event(NamedTuple):
 
 PERF_FORK = re.compile(r".*PERF_RECORD_FORK\((\d+):(\d+)\):\((\d+):(\d+)\)")
 """Told by perf script --show-task-events: the process and the thread that were made, and those that made them."""
-CLONE_VM, CLONE_VFORK = 0x100, 0x4000
 RAW = ("sys_enter", "sys_exit")
 """Events of system calls by number; others name the call."""
 
@@ -197,7 +196,7 @@ class Lines:
             self.lost += number
         elif found := PERF_FORK.match(text):
             process, thread, parents, parent = map(int, found.groups())
-            yield Event(NEW_TASK, (thread, CLONE_VM if process == parents else 0), parent, parents)
+            yield Event(NEW_TASK, (thread, clones.CLONE_VM if process == parents else 0), parent, parents)
         elif found := MACHINE.match(text):
             self.machine = found[1]
         elif text.startswith(MARK):

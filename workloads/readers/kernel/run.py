@@ -10,8 +10,8 @@ import numpy as np
 
 from hwmodel import op
 from workloads.readers.assembly import Assembly
+from workloads.readers.kernel import clones, losses
 from workloads.readers.kernel import lines as f
-from workloads.readers.kernel import losses
 from workloads.readers.kernel.cachedfiles import CachedFiles
 from workloads.readers.kernel.counts import LARGEST_USER_END, OUTSIDE, Counts
 from workloads.readers.kernel.lines import Event, Lines
@@ -25,17 +25,22 @@ OUTSIDE_AS = ("dontneed", "migrate", "skip")
 WRITE_BIT, FETCH_BIT = 1 << 1, 1 << 4
 ROOM = 64
 """Most records that one event can add."""
-FORKING, EXECUTING, WAITING, MUNMAP = (56, 57, 58, 435), (59, 322), (61,), 11
+EXECUTING, WAITING, MUNMAP = (59, 322), (61,), 11
 """Numbers of system calls; waitid does not return the number of the process whose exit it saw."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """Options of `read_kernel`."""
+    """Options of `read_kernel`, which says what they mean."""
 
-    guest_base: int | None
-    outside: str
-    files_in_memory: bool
+    guest_base: int | None = None
+    outside: str = "dontneed"
+    files_in_memory: bool = True
+    arch: str | None = None
+    processes: Sequence[Sequence[int]] = ()
+
+
+DEFAULT = Options()
 
 
 class Run:
@@ -175,7 +180,7 @@ class Run:
         result = event.numbers[1]
         done, task.call, task.done = task.done, (), False
         if number is None or number != event.numbers[0]:
-            told_twice, is_born = event.numbers[0] == task.last, event.numbers[0] in FORKING and result == 0
+            told_twice, is_born = event.numbers[0] == task.last, event.numbers[0] in clones.MAKING and result == 0
             if number is not None or not (told_twice or is_born):
                 self._run.notes["calls_without_beginning"] += 1
             return
@@ -186,7 +191,7 @@ class Run:
         if done:
             if result < 0:
                 self._run.notes["munmaps_that_failed"] += 1
-        elif number in FORKING:
+        elif number in clones.MAKING:
             self._forked(task, arguments, result)
         else:
             self._call(task, number, arguments, result)
@@ -208,7 +213,7 @@ class Run:
         """Complete a call that makes threads or processes; add the new task if no event has announced it."""
         made, task.made = task.made, 0
         if result > 0 and not made and not self._tasks.knows(result):
-            self._tasks.make(task, result, shares=_shares(task.last, arguments))
+            self._tasks.make(task, result, shares=clones.shares_memory(clones.flags_of(task.last, arguments)))
             made = result
         agent = self._tasks.agent(task)
         if agent >= 0 and (not made or self._tasks.shares(task, made)):
@@ -219,9 +224,9 @@ class Run:
         task, pid = self._tasks.of(event), event.numbers[0]
         if task.made == pid:
             return
-        shares = bool(event.numbers[1] & f.CLONE_VM) if event.kind == f.NEW_TASK else _shares(*_call(task))
+        flags = event.numbers[1] if event.kind == f.NEW_TASK else clones.flags_of(*_call(task))
         self._release(task)
-        self._tasks.make(task, pid, shares)
+        self._tasks.make(task, pid, clones.shares_memory(flags))
         task.made = pid
 
     def _exec(self, event: Event, what: str) -> None:
@@ -316,13 +321,8 @@ HANDLERS = {
 
 
 def _call(task: Task) -> tuple[int, list[int]]:
-    number, *arguments = task.call or (57,)
+    number, *arguments = task.call or (clones.FORK,)
     return number, arguments
-
-
-def _shares(number: int, arguments: list[int]) -> bool:
-    """Return whether a call's new task shares the caller's address space, by its arguments; clone3 hides its flags: threads use it."""
-    return number in (58, 435) or (number == 56 and bool(arguments) and bool(arguments[0] & f.CLONE_VM))
 
 
 def _is_range(first: int, size: int) -> bool:

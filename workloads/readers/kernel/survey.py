@@ -11,19 +11,19 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from hwmodel.op import PAGE, PAGE_SHIFT, USER_END, TraceError
+from workloads.readers.kernel import clones
 from workloads.readers.kernel import lines as f
 from workloads.readers.kernel.cachedfiles import joined
 from workloads.readers.kernel.counts import REMOTE, SEND
 from workloads.readers.kernel.masks import Masks
 from workloads.readers.kernel.numbers import I386, MACHINES, NUMBERINGS, X86_64, Evidence, Numbering, mapped_range
-from workloads.readers.syscalls import CLONE, CLONE3
 from workloads.streams import Source
 
 VCPU = re.compile(r"(?:CPU |fc_vcpu |vcpu|kvm-vcpu-|crosvm_vcpu)(\d+)(?:/K(?:VM?)?)?$")
 """Name of a vCPU's thread in QEMU, Firecracker, Cloud Hypervisor, kvmtool, crosvm; the latency format has its first 8 letters."""
 CHUNK_SHIFT = 21
-MAKING, CHANGING = (CLONE, 57, 58, CLONE3), (9, 10, 11, 12, 25, 28)
-"""Calls that make threads, and that change mappings."""
+CHANGING = (9, 10, 11, 12, 25, 28)
+"""Calls that change mappings."""
 
 
 class Survey:
@@ -191,7 +191,7 @@ class Survey:
         self._act(event)
         call = self._calls.pop(event.thread, ())
         self._changing.pop(event.thread, None)
-        if event.numbers[1] > 0 and _may_be(event, MAKING):
+        if event.numbers[1] > 0 and _may_be(event, clones.MAKING):
             self._made.add(event.numbers[1])
         if event.event in f.RAW and call and call[0] == event.numbers[0]:
             self._evidence[event.thread].note(call, event.numbers)
@@ -210,7 +210,7 @@ class Survey:
 
     def _made_task(self, event: f.Event) -> None:
         self._made.add(event.numbers[0])
-        if event.kind == f.NEW_TASK and event.numbers[1] & f.CLONE_VM and not event.numbers[1] & f.CLONE_VFORK:
+        if event.kind == f.NEW_TASK and clones.is_thread(event.numbers[1]):
             self._groups.join(event.thread, event.numbers[0])
 
     def _flush(self, event: f.Event) -> None:

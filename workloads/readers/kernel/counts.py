@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from hwmodel.op import PAGE_SHIFT
-from workloads.readers.kernel import lines as f
+from workloads.readers.kernel import parsers as f
+from workloads.readers.kernel.lines import Event
 
 NAMES = {
     9: "mmap", 10: "mprotect", 11: "munmap", 12: "brk", 25: "mremap", 28: "madvise", 56: "clone", 57: "clone", 58: "clone",
@@ -62,7 +63,7 @@ class Counts:
     by_operation: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     _threads: defaultdict[int, _Doing] = field(default_factory=lambda: defaultdict(_Doing))
 
-    def note(self, event: f.Event, foreign: bool = False) -> str:
+    def note(self, event: Event, foreign: bool = False) -> str:
         """Count an event; return the operation that it belongs to. A foreign one is of another process than its thread's."""
         doing = self._threads[event.thread]
         kind, numbers = event.kind, event.numbers

@@ -10,8 +10,8 @@ import numpy as np
 
 from hwmodel import op
 from workloads.readers.assembly import Assembly
-from workloads.readers.kernel import lines as f
 from workloads.readers.kernel import losses
+from workloads.readers.kernel import parsers as f
 from workloads.readers.kernel.cachedfiles import CachedFiles
 from workloads.readers.kernel.counts import LARGEST_USER_END, OUTSIDE, Counts
 from workloads.readers.kernel.lines import Event, Lines

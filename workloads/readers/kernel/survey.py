@@ -10,7 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from hwmodel.op import PAGE, PAGE_SHIFT, USER_END, TraceError
+from hwmodel.op import MOST_USER_END, PAGE, PAGE_SHIFT, TraceError
 from workloads.readers.kernel import parsers as f
 from workloads.readers.kernel.cachedfiles import joined
 from workloads.readers.kernel.counts import REMOTE, SEND
@@ -201,7 +201,7 @@ class Survey:
                 self._memory.map(event.thread, *mapped)
 
     def _fault(self, event: Event) -> None:
-        if event.numbers[0] < USER_END:
+        if event.numbers[0] < MOST_USER_END:
             self._act(event)
             self._memory.touch(event.thread, event.numbers[0])
 

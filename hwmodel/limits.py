@@ -5,6 +5,7 @@ product of any step fits in 63 bits.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,8 +15,10 @@ from hwmodel.config.common import Common
 from hwmodel.config.section import declared
 from hwmodel.core.tables import ENGINE, I64, NEVER, Machine
 from hwmodel.modelled import Chunk
-from hwmodel.op import COMPUTE, CONTINUES, FETCH, MOST_COUNT, READ, SYSCALL, WRITE
+from hwmodel.op import COMPUTE, CONTINUES, FETCH, MOST_COUNT, PAGE_SHIFT, READ, SYSCALL, USER_ENDS, WRITE
+from hwmodel.parts import radix
 from hwmodel.primary.frames import SPACE_SHIFT
+from hwmodel.trace import Trace
 
 STEP = 1 << 61
 """Cycles that no step may reach: added to a clock below 2^58, fewer stay within 63 bits."""
@@ -34,6 +37,17 @@ def highest(costs: Mapping[str, int]) -> tuple[str, int]:
     """Return the highest cost and its cycles."""
     name = max(costs, key=lambda name: costs[name])
     return name, costs[name]
+
+
+def check_user_memory(machine: Any, trace: Trace, engines: int) -> None:
+    """Refuse a trace with addresses that the machine's page tables do not reach: four levels, some of them taken by a guest's tables."""
+    extra = secondary.design(machine.design).extra_memory() if engines else None
+    reach = (extra[0] if extra else radix.REACH) << PAGE_SHIFT
+    if trace.user_end > reach:
+        most = max(end for end in USER_ENDS if end <= reach)
+        raise ConfigError(
+            f"{trace.prefix}user memory ends at {trace.user_end:#x}, but {machine.name}'s page tables reach user memory up to {most:#x}"
+        )
 
 
 def check_machine(m: Machine, costs: Mapping[str, int]) -> None:

@@ -77,7 +77,10 @@ PAGED = frozenset({MMAP, MUNMAP, MPROTECT, MADVISE, MREMAP, PUNCH, SWAP_FREE, MI
 PAGE_SHIFT = 12
 PAGE = 1 << PAGE_SHIFT
 USER_END = 1 << 47
-"""User addresses lie in [0, USER_END)."""
+"""User addresses lie in [0, USER_END), unless a trace says otherwise (`Trace.user_end`): x86-64 with four levels of tables."""
+USER_ENDS = (USER_END, 1 << 48, 1 << 56)
+"""Where user memory may end: also arm64 with four levels (Documentation/arch/arm64/memory.rst); x86-64 with five (5level-paging.rst)."""
+MOST_USER_END = USER_ENDS[-1]
 PROT_READ, PROT_WRITE, PROT_EXEC = 1, 2, 4
 PRIVATE, SHARED, PRIVATE_FILE, SHARED_FILE, HUGETLB, XPMEM = 0, 1, 2, 3, 4, 5
 """Mappings of MMAP: anonymous private or shared, a file private or shared, private huge pages of 2 MiB, another process's memory."""
@@ -152,6 +155,11 @@ def copy_records(ops: np.ndarray) -> np.ndarray:
 def count_references(ops: np.ndarray) -> int:
     """Return the number of reads, writes and fetches in an OP array."""
     return int(ops["count"].sum(where=(ops["kind"] & ~CONTINUES) <= FETCH, dtype=np.int64))
+
+
+def user_end_of(address: int) -> int:
+    """Return where user memory ends that has an address, the least that is possible."""
+    return next((end for end in USER_ENDS if address < end), MOST_USER_END)
 
 
 def mmap_unit(

@@ -155,6 +155,7 @@ def power_on(machines: Iterable[Any], trace: Trace, regions: Regions = WHOLE, **
     machines = list(machines)
     for machine in machines:
         machine.check_engines(engines_of(trace))
+        limits.check_user_memory(machine, trace, engines_of(trace))
     checker = Checker(trace, regions)
     return checker, [Run(machine, trace, regions=regions, **options) for machine in machines]
 

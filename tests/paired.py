@@ -38,6 +38,42 @@ def write_lackey(path: pathlib.Path, lines: int) -> pathlib.Path:
     return path
 
 
+KERNEL_TEXT = {
+    "faults": [
+        "page_fault_user: address=0x{0:x} ip=0x401000 error_code=0x6", "page_fault_kernel: address=0x{0:x} ip=__put_user_4 error_code=0x2",
+    ],
+    "calls by number": ["sys_enter: NR 9 (0, {1:x}, 3, 22, ffffffff, 0)", "sys_exit: NR 9 = {0}"],
+    "calls by name": [
+        "sys_enter_mmap: addr: 0x{0:08x}, len: 0x{1:08x}, prot: 0x00000003, flags: 0x00000022, fd: 0xffffffff, off: 0x00000000",
+        "sys_exit_mmap: 0x{0:x}", "sys_enter_futex: uaddr: 0x{0:x}, op: 0x00000080, val: 0x00000002, utime: 0x{0:x}", "sys_exit_futex: 0x0",
+    ],
+    "calls as ftrace has them": [
+        "sys_mmap(addr: 0, len: {1:x}, prot: 3, flags: 22, fd: ffffffff, off: 0)", "sys_mmap -> 0x{0:x}",
+        "sys_munmap(addr: {0:x}, len: {1:x})", "sys_munmap -> 0x0",
+    ],
+}  # fmt: skip
+"""Pairs of events that a benchmark repeats, with an address and a length."""
+
+
+def write_kernel(path: pathlib.Path, events: str, lines: int) -> pathlib.Path:
+    """Write lines of kernel events of one kind, of 16 threads."""
+    texts = KERNEL_TEXT[events]
+    with path.open("w") as text:
+        for k in range(lines):
+            at = k // 2
+            event = texts[k % len(texts)].format(0x7F0000000000 + at % 99991 * 4096, 4096 * (1 + at % 64))
+            text.write(f"{'python3':>16}-{4700 + at % 16:<7} (   4700) [{at % 4:03}] ..... {20 + k // 1000000}.{k % 1000000:06}: {event}\n")
+    return path
+
+
+def parse_kernel(path: pathlib.Path) -> int:
+    """Return the number of events of a text."""
+    from workloads.readers.kernel.lines import Lines
+    from workloads.streams import file_source
+
+    return sum(1 for _ in Lines(file_source(path)).events())
+
+
 def tasks() -> dict[str, Callable[[], Callable[[], object]]]:
     """What can be timed: by name, a function that prepares it and returns the function that is timed."""
     import hwmodel
@@ -67,6 +103,11 @@ def tasks() -> dict[str, Callable[[], Callable[[], object]]]:
         log = write_lackey(pathlib.Path(folder.name) / "program.lackey", LINES)
         return lambda folder=folder: workloads.read(log)
 
+    def kernel(events: str) -> Callable[[], object]:
+        folder = tempfile.TemporaryDirectory()
+        text = write_kernel(pathlib.Path(folder.name) / "kernel", events, LINES // 2)
+        return lambda folder=folder: parse_kernel(text)
+
     found: dict[str, Callable[[], Callable[[], object]]] = {}
     for preset in machines.presets():
         for recording in (name for name in names() if not any(agent.role == "device" for agent in workloads.recorded(name).agents)):
@@ -75,6 +116,7 @@ def tasks() -> dict[str, Callable[[], Callable[[], object]]]:
             found[f"zipf {preset}"] = lambda preset=preset: generated("zipf", preset, accesses=ACCESSES, pages=1 << 14, devices=1)
     found |= {f"load {recording}": lambda recording=recording: loaded(recording) for recording in names()}
     found["read lackey"] = lackey
+    found |= {f"parse kernel's {events}": lambda events=events: kernel(events) for events in KERNEL_TEXT}
     return found
 
 

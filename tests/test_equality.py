@@ -71,7 +71,7 @@ def test_parts_of_a_run_equal_the_oracles_without_the_jit(design):
 
 @pytest.mark.parametrize(("seed", "design"), [(10_341, "gru"), (10_426, "gru"), (10_684, "gru"), (10_063, "kvm_ept"), (10_261, "kvm_ept")])
 def test_what_once_differed(seed, design):
-    """Near CPUs that answered before the interrupts had reached the far ones; a violation without a right; hits that cost nothing, ahead."""
+    """Near CPUs that answered before the interrupts had reached the far ones; a violation without a right; free hits ahead."""
     assert differences(*tight_case(seed, design, 150)) == []
 
 

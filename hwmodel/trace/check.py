@@ -52,6 +52,10 @@ class Described(Protocol):
         """Return the agents; a recording may gain agents as it is read."""
 
     @property
+    def user_end(self) -> int:
+        """Return the end of its user memory."""
+
+    @property
     def prelude(self) -> np.ndarray:
         """Return the MMAP and BRK units of the memory that exists before the first record."""
 
@@ -75,7 +79,7 @@ class Validator:
     """
 
     def __init__(self, trace: Described) -> None:
-        self._trace = trace
+        self._trace, self._end = trace, trace.user_end
         self._agents = np.empty(0, AGENT)
         self._spaces = np.zeros(t.SPACES, np.int64)
         self.records = 0
@@ -86,7 +90,7 @@ class Validator:
         """Check the next OP array of the trace; raise TraceError at the first invalid record."""
         if len(self._trace.agents) != self._agents.size:
             self._admit()
-        at, reason = _check(ops, self._agents, self._spaces)
+        at, reason = _check(ops, self._agents, self._spaces, self._end)
         if reason:
             raise t.TraceError(self._message(ops, at, reason, f"record {self.records + at}"))
         self.records += ops.size
@@ -102,7 +106,7 @@ class Validator:
             kind = prelude["kind"][at]
             raise t.TraceError(f"{self._trace.prefix}prelude record {at}: only mmap and brk are allowed, not kind {kind}")
         roles, self._agents["is_device"] = self._agents["is_device"].copy(), 0  # the prelude may map a device's memory
-        at, reason = _check(prelude, self._agents, self._spaces)
+        at, reason = _check(prelude, self._agents, self._spaces, self._end)
         self._agents["is_device"] = roles
         if reason:
             raise t.TraceError(self._message(prelude, at, reason, f"prelude record {at}"))
@@ -157,7 +161,7 @@ def _pages(ops: np.ndarray, at: int) -> tuple[int, int]:
 
 
 @entry
-def _check(ops, agents, spaces):
+def _check(ops, agents, spaces, end):
     """Return (index, reason) of the first invalid record; reason 0: none is invalid."""
     i = 0
     while i < ops.size:
@@ -174,13 +178,13 @@ def _check(ops, agents, spaces):
         kind = op.kind & ~t.CONTINUES
         length = 1
         if op.kind >= 0 and kind <= t.FETCH:
-            reason = _access(op, agent, kind)
+            reason = _access(op, agent, kind, end)
         else:
             reason = _issuer(op, agent)
             if reason == _OK:
                 length, reason = _unit(ops, i)
             if reason == _OK:
-                reason = _operation(ops, i, agent, agents, spaces)
+                reason = _operation(ops, i, agent, agents, spaces, end)
         if reason != _OK:
             return i, reason
         i += length
@@ -188,11 +192,11 @@ def _check(ops, agents, spaces):
 
 
 @part
-def _access(op, agent, kind):
+def _access(op, agent, kind, end):
     """Return why a read, write or fetch is invalid (or _OK); note its page and kind for a second half."""
     if op.count < 1:
         return _COUNT
-    if op.address < 0 or op.address >= t.USER_END:
+    if op.address < 0 or op.address >= end:
         return _CANONICAL
     if kind == t.FETCH and agent.is_device:
         return _DEVICE
@@ -245,7 +249,7 @@ def _unit(ops, i):
 
 
 @part
-def _operation(ops, i, agent, agents, spaces):
+def _operation(ops, i, agent, agents, spaces, end):
     """Return why a complete unit that is no access is invalid (or _OK); note forks and exits."""
     op = ops[i]
     kind = op.kind
@@ -253,11 +257,11 @@ def _operation(ops, i, agent, agents, spaces):
         pages = t.page_count(ops, i)
         if pages < 1:
             return _COUNT
-        reason = _OK if kind == t.PUNCH else _range(op.address, pages)
-        return reason if reason != _OK or t.args_of(kind) == 0 else _operand(op, pages, ops[i + 1], agents)
+        reason = _OK if kind == t.PUNCH else _range(op.address, pages, end)
+        return reason if reason != _OK or t.args_of(kind) == 0 else _operand(op, pages, ops[i + 1], agents, end)
     if (kind == t.COMPUTE or kind == t.SYSCALL) and op.count < 1:
         return _COUNT
-    if kind == t.BRK and (op.address < 0 or op.address >= t.USER_END):
+    if kind == t.BRK and (op.address < 0 or op.address >= end):
         return _CANONICAL
     if kind == t.FORK:
         return _fork(op, agents, spaces)
@@ -269,53 +273,53 @@ def _operation(ops, i, agent, agents, spaces):
 
 
 @part
-def _range(address, pages):
+def _range(address, pages, end):
     """Return why `pages` pages from `address` are no user range, or _OK."""
-    if address < 0 or address >= t.USER_END:
+    if address < 0 or address >= end:
         return _CANONICAL
     if address & (t.PAGE - 1):
         return _UNALIGNED
-    if pages > (t.USER_END - address) >> t.PAGE_SHIFT:
+    if pages > (end - address) >> t.PAGE_SHIFT:
         return _WRAP
     return _OK
 
 
 @part
-def _operand(op, pages, arg, agents):
+def _operand(op, pages, arg, agents, end):
     """Return why the first ARG record of a unit is invalid, or _OK."""
     kind = op.kind
     if kind == t.MMAP:
-        return _mapping(op, pages, arg, agents)
+        return _mapping(op, pages, arg, agents, end)
     if kind == t.MPROTECT and (arg.count < 0 or arg.count > 7):
         return _PROT
     if kind == t.MADVISE:
         advice = arg.count
         low = advice == t.DONTNEED or advice == t.FREE or advice == t.HUGEPAGE or advice == t.NOHUGEPAGE
         return _OK if low or advice == t.COLD or advice == t.PAGEOUT or advice == t.COLLAPSE else _ADVICE
-    if kind == t.MREMAP and (arg.count < 1 or _range(arg.address, arg.count) != _OK):
+    if kind == t.MREMAP and (arg.count < 1 or _range(arg.address, arg.count, end) != _OK):
         return _OPERAND
     if kind == t.PUNCH and (op.address < 0 or arg.count < 1):
         return _OPERAND
     if kind == t.MIGRATE and arg.count < 0:
         return _OPERAND
-    if kind == t.KSM_MERGE and (not _is_space(arg.count, agents) or _range(arg.address, pages) != _OK):
+    if kind == t.KSM_MERGE and (not _is_space(arg.count, agents) or _range(arg.address, pages, end) != _OK):
         return _OPERAND
-    return _guest(arg, pages) if kind == t.GUEST else _OK
+    return _guest(arg, pages, end) if kind == t.GUEST else _OK
 
 
 @part
-def _guest(arg, pages):
+def _guest(arg, pages, end):
     """Return why the operation of a guest is invalid, or _OK."""
     kind, operand = arg.count >> t.GUEST_SHIFT, arg.count & ((1 << t.GUEST_SHIFT) - 1)
     if kind == t.MREMAP:
-        return _GUEST if operand != 0 or _range(arg.address, pages) != _OK else _OK
+        return _GUEST if operand != 0 or _range(arg.address, pages, end) != _OK else _OK
     if kind == t.MUNMAP:
         return _GUEST if operand != 0 else _OK
     return _GUEST if (kind != t.MMAP and kind != t.MPROTECT) or operand > 7 else _OK
 
 
 @part
-def _mapping(op, pages, arg, agents):
+def _mapping(op, pages, arg, agents, end):
     """Return why the flags of an MMAP are invalid, or _OK."""
     mapping, file = (arg.count >> 3) & 7, arg.count >> t.FILE_SHIFT
     if arg.count < 0 or mapping > t.XPMEM:
@@ -326,7 +330,7 @@ def _mapping(op, pages, arg, agents):
     if arg.address < 0:
         return _OPERAND
     if mapping == t.XPMEM:
-        inside = arg.address + pages <= t.USER_END >> t.PAGE_SHIFT
+        inside = arg.address + pages <= end >> t.PAGE_SHIFT
         return _OK if _is_space(file - 1, agents) and inside else _OPERAND
     if mapping == t.HUGETLB and (op.address >> t.PAGE_SHIFT | pages) & 511:
         return _UNALIGNED

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from hwmodel.op import ARG, FORK, OP, SPACES, Agent, TraceError, as_agents, as_records, count_references
+from hwmodel.op import ARG, FORK, OP, SPACES, USER_END, USER_ENDS, Agent, TraceError, as_agents, as_records, count_references
 from hwmodel.trace import file
 from hwmodel.trace.check import Validator
 
@@ -27,7 +27,7 @@ class Trace:
     prelude : OP[n], optional
         MMAP and BRK units of the memory that exists before the first record.
     info : dict, optional
-        Where the trace is from, as values that JSON can hold.
+        Where the trace is from, as values that JSON can hold; and ``user_end`` if its user memory does not end at 2^47.
     name : str
         The file, for error messages.
     records, references : int, optional
@@ -64,6 +64,18 @@ class Trace:
     def prefix(self) -> str:
         """Return the beginning of an error message about the trace."""
         return f"{self.name}: " if self.name else ""
+
+    @property
+    def user_end(self) -> int:
+        """Return where its user memory ends: `info["user_end"]`, one of `hwmodel.op.USER_ENDS`; 2^47 if it has none.
+
+        Raises TraceError if user memory can't end there.
+        """
+        end = self.info.get("user_end", USER_END)
+        if type(end) is not int or end not in USER_ENDS:
+            ends = ", ".join(f"{known:#x}" for known in USER_ENDS)
+            raise TraceError(f"{self.prefix}user_end: user memory ends at one of {ends}, not at {repr(end)[:40]}")
+        return end
 
     @property
     def references(self) -> int:

@@ -10,8 +10,6 @@ are judged elsewhere (`tests.audit.stale`).
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from hwmodel.core.tables import RELEASE, VACANT
 from hwmodel.op import CONTINUES, FETCH, PROT_EXEC, PROT_READ, PROT_WRITE, READ, WRITE
 from hwmodel.primary.fault import COUNT_SEGV
@@ -106,7 +104,7 @@ class Uses:
         return m.counts[:, COUNT_SEGV].tolist()
 
     def _busy(self, m: Any) -> list[bool]:
-        return (~np.isin(m.rows["phase"][m.ctl[0].agents :], (VACANT, RELEASE))).tolist()
+        return [phase not in (VACANT, RELEASE) for phase in m.rows["phase"][m.ctl[0].agents :].tolist()]
 
     def _joined(self, m: Any) -> list[int]:
         return m.misses["joined"][m.ctl[0].agents :].tolist()

@@ -11,7 +11,7 @@ import pytest
 import hwmodel
 import workloads
 from analysis.runs import offloaded
-from tests.paired import write_lackey
+from tests.paired import KERNEL_TEXT, parse_kernel, write_kernel, write_lackey
 from tests.support import designs
 from workloads import synthetic
 from workloads.readers import drentries
@@ -56,6 +56,13 @@ def test_read_lackey(measured, lackey_log):
     """Text to coalesced records, and the memory that was there before them: what opening a log does."""
     trace = measured(lambda: workloads.read(lackey_log), lines=LINES, bytes=lackey_log.stat().st_size)
     assert trace.references >= LINES  # an access that crosses a page is two
+
+
+@pytest.mark.parametrize("events", KERNEL_TEXT)
+def test_parse_kernel(measured, tmp_path, events):
+    """Text of kernel events to events, one after the other, which each of the passes over a recording does."""
+    text = write_kernel(tmp_path / "kernel", events, LINES // 4)
+    assert measured(lambda: parse_kernel(text), rounds=7, lines=LINES // 4, bytes=text.stat().st_size) == LINES // 4
 
 
 ENTRIES = 4_000_000

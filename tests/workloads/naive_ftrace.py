@@ -2,7 +2,7 @@
 
 import re
 
-from workloads.readers.kernel import lines as f
+from workloads.readers.kernel import parsers as f
 
 TOLD_BY_NAME = {f.ENTER: 1, f.LEAVE: 1, f.IPI: 2, f.GUEST_FAULT: 0}
 """How many of an event's first numbers its line may tell by a name instead."""

@@ -186,6 +186,49 @@ def test_pages_of_another_size_are_told(file, size, told):
     assert trace.info.get("page_size") == (size if told else None) and "filtered" not in trace.info
 
 
+def on(bits):
+    """The beginning of a file of this type."""
+    return [*begin(), (MARKER, FILE_TYPE, bits)]
+
+
+def test_05_arm64_stack(file):
+    """As 05-arm64-stack.trace: user memory of AArch64 ends at 2^48, the kernel's begins as far from the end."""
+    rows = [(INSTR, 4, 0x400780), (WRITE, 8, 0xFFFFE7AC0000), (READ, 8, (1 << 48) - 8), (READ, 8, -(1 << 48)), *END]
+    trace = read(file(pack(*on(8), *rows)))
+    assert records(trace) == [(0x400780, 1, 0, op.FETCH, 0), (0xFFFFE7AC0000, 1, 0, op.WRITE, 0), ((1 << 48) - 8, 1, 0, op.READ, 0)]
+    assert (trace.user_end, trace.info["kernel_left_out"]) == (1 << 48, 1)
+    validate(trace)
+    with pytest.raises(TraceError, match=r"non-canonical address 0xffffe7ac0000$"):
+        read(file(pack(*on(0x40), *rows)))
+    with pytest.raises(TraceError, match=r"non-canonical address 0x1000000000000$"):
+        read(file(pack(*on(8), (READ, 8, 1 << 48), *END)))
+    assert "user_end" not in read(file(pack(*on(8), *ACCESSES, *END))).info
+
+
+NUMBERS = {0x40: (9, 10, 11, 28, 231), 8: (222, 226, 215, 233, 94), 0x20: (192, 125, 91, 219, 252)}
+"""mmap, mprotect, munmap, madvise, exit_group on x86-64, AArch64 and 32-bit x86 (Linux's tables)."""
+
+
+@pytest.mark.parametrize("bits", NUMBERS)
+def test_calls_have_the_numbers_of_the_architecture(file, bits):
+    mmap, mprotect, munmap, madvise, leave = NUMBERS[bits]
+    at = 0xF7000000 if bits == 0x20 else 0xFFFFB2000000 if bits == 8 else 0x7F0000000000
+    offset = 3 if bits == 0x20 else 3 * op.PAGE  # mmap2 of 32-bit x86 takes pages
+    rows = [*call(mmap, 0, 8192, 3, 2, 5, offset, result=at), *call(mprotect, at, 4096, 1), *call(madvise, at, 4096, 4),
+            *call(munmap, at, 8192), *call(leave, 0)]  # fmt: skip
+    trace = read(file(pack(*on(bits), *rows, *END)))
+    found = operations(trace)
+    expected = [*op.mmap_unit(at, 2, 3, op.PRIVATE_FILE, 1, 3), *op.paged_unit(op.MPROTECT, at, 1, [(0, 1)]),
+                *op.paged_unit(op.MADVISE, at, 1, [(0, 4)]), *op.paged_unit(op.MUNMAP, at, 2)]  # fmt: skip
+    assert found[: len(expected)] == expected and found[-1] == (0, 0, 0, op.EXIT, 0)
+    validate(trace)
+
+
+def test_a_call_with_too_few_arguments_makes_no_sense_anywhere(file):
+    with pytest.raises(TraceError, match=r"system call 192 makes no sense$"):
+        read(file(pack(*on(0x20), *call(192, 0, 8192, result=0xF7000000), *END)))
+
+
 def test_the_files_of_a_folder_are_merged_by_time(file, tmp_path):
     one = [*begin(5), stamp(10), (READ, 8, 0x1000), stamp(30), (READ, 8, 0x3000), stamp(50), (READ, 8, 0x5000), *END]
     two = [*begin(6), stamp(20), (READ, 8, 0x2000), stamp(30), (READ, 8, 0x4000), *END]

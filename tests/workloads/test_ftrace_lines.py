@@ -7,8 +7,9 @@ import naive_ftrace
 import pytest
 
 from hwmodel.op import TraceError
-from workloads.readers.kernel import lines as f
+from workloads.readers.kernel import parsers as f
 from workloads.readers.kernel import recognises, scan
+from workloads.readers.kernel.lines import Event, Lines
 from workloads.streams import bytes_source
 
 DATA = pathlib.Path(__file__).parent / "data"
@@ -71,7 +72,7 @@ EVENTS = {
 
 
 def parsed(text):
-    return list(f.Lines(bytes_source(text.encode())).events())
+    return list(Lines(bytes_source(text.encode())).events())
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -125,7 +126,7 @@ def test_lines_of_no_layout_are_refused():
 def test_unknown_events_lost_ones_and_comments():
     text = "# tracer: nop\n# hwmodel end: {}\n" + LAYOUTS["ftrace"].format("sched_wakeup: comm=a pid=1") + "CPU:1 [LOST 123 EVENTS]\n"
     text += "CPU:0 [7 EVENTS DROPPED]\n" + LAYOUTS["perf"].format("page_fault_kernel: address=init_task ip=a error_code=0x2")
-    lines = f.Lines(bytes_source(text.encode()))
+    lines = Lines(bytes_source(text.encode()))
     assert list(lines.events()) == []
     assert lines.unknown == {"sched_wakeup": 1, "page_fault_kernel": 1}
     assert (lines.lost, lines.comments, lines.cut) == (130, [(2, "end: {}")], "")
@@ -133,7 +134,7 @@ def test_unknown_events_lost_ones_and_comments():
 
 def test_a_line_without_its_end_is_not_read():
     text = LAYOUTS["ftrace"].format("sys_exit: NR 1 = 2")
-    lines = f.Lines(bytes_source((text + text[:-1]).encode()))
+    lines = Lines(bytes_source((text + text[:-1]).encode()))
     assert len(list(lines.events())) == 1
     assert lines.cut == "in line 2"
 
@@ -151,7 +152,7 @@ def test_names_may_have_anything_in_them():
 def test_cpus_are_a_bitmap_or_a_list(mask, lists, targets):
     """11-cpumask-list: `0-3,7` is five CPUs. What may be both is what the others are."""
     text = LAYOUTS["ftrace"].format(f"ipi_send_cpumask: cpumask={mask} callsite=x callback=flush_tlb_func+0x0")
-    (event,) = f.Lines(bytes_source(text.encode()), lists).events()
+    (event,) = Lines(bytes_source(text.encode()), lists).events()
     assert event.numbers == (targets, 1)
 
 
@@ -174,7 +175,7 @@ def test_cpus_that_are_neither_are_refused(mask):
 def test_page_faults_of_other_architectures(address, code, meant):
     """10-riscv-page-fault."""
     (event,) = parsed(LAYOUTS["perf"].format(f"page_fault_user: {address}"))
-    assert event == f.Event(f.FAULT, (0x3F94CF6400, code, 1), 4711, -1, "my-prog", "", 1, event.event, event.text), meant
+    assert event == Event(f.FAULT, (0x3F94CF6400, code, 1), 4711, -1, "my-prog", "", 1, event.event, event.text), meant
 
 
 def test_a_guest_page_fault_of_arm64():
@@ -199,7 +200,7 @@ BETWEEN = {
 
 @pytest.mark.parametrize("between", BETWEEN)
 def test_what_stands_between_events(between):
-    lines = f.Lines(bytes_source((BETWEEN[between] + LAYOUTS["ftrace"].format(FAULT) + BETWEEN[between]).encode()))
+    lines = Lines(bytes_source((BETWEEN[between] + LAYOUTS["ftrace"].format(FAULT) + BETWEEN[between]).encode()))
     assert [event.numbers[0] for event in lines.events()] == [0x7F0000001040]
     assert (lines.unknown, lines.lost, lines.cut) == ({}, 0, "")
     assert recognises((BETWEEN["01-tracecmd-cpu-empty"] + LAYOUTS["trace-cmd"].format(FAULT)).encode())
@@ -216,7 +217,7 @@ def test_hardware_events_between_are_counted_by_their_names():
     text = "app  22 [002] 811.1:     250000 cycles:u:      7f0000001040 main+0x10 (/bin/app)\n" + LAYOUTS["perf, with the period"].format(
         FAULT
     )
-    lines = f.Lines(bytes_source((text + text.replace("cycles:u", "cpu/cycles/P")).encode()))
+    lines = Lines(bytes_source((text + text.replace("cycles:u", "cpu/cycles/P")).encode()))
     assert [event.kind for event in lines.events()] == [f.FAULT, f.FAULT]
     assert lines.unknown == {"cpu": 1, "u": 1}
 
@@ -233,11 +234,11 @@ def test_a_line_without_a_thread_is_refused_with_the_way_out():
 ])  # fmt: skip
 def test_what_was_lost(line, lost):
     """06-ring-buffer-overrun."""
-    lines = f.Lines(bytes_source((line + "\n" + LAYOUTS["ftrace"].format(FAULT)).encode()))
+    lines = Lines(bytes_source((line + "\n" + LAYOUTS["ftrace"].format(FAULT)).encode()))
     assert len(list(lines.events())) == 1 and lines.lost == lost
 
 
-def hand_out(text, place, names, rows, longest):
+def hand_out(text, place, names, rows, latest, longest):
     """As the scanner, if it were sure of no line."""
     p, data = place[0], text.tobytes()
     while p["at"] < p["end"] and p["rows"] < rows.size:
@@ -250,9 +251,10 @@ def hand_out(text, place, names, rows, longest):
 
 def outcome(data):
     """Everything that reading lines gives, with the line of each event."""
-    lines, found = f.Lines(bytes_source(data)), []
+    lines, found = Lines(bytes_source(data)), []
     try:
-        found += [(lines.line, event) for event in lines.events()]
+        for event in lines.events():
+            found.append((lines.line, event))
     except TraceError as error:
         return found, str(error)
     return found, lines.unknown, lines.lost, lines.line, lines.comments, lines.cut, lines.known
@@ -274,16 +276,74 @@ def test_the_scanner_finds_what_the_patterns_find(seed, monkeypatch):
             assert outcome(bytes(data)) == quick
 
 
+NAMED = ("mmap", "munmap", "futex", "exit_group", "exit", "enter", "clone3", "exit_mmap", "enter_brk")
+
+
+def call_by_name(rng, call):
+    """A line of a system call by its name, mostly as a tool prints it."""
+
+    def number():
+        digits = "".join(rng.choices("0123456789abcdef", k=rng.choice((1, 1, 4, 12, 15, 16, 16, 17 if rng.random() < 0.1 else 8))))
+        return rng.choice(("0x", "0x", "")) + digits
+
+    comma = ", " if rng.random() < 0.9 else rng.choice((",", " ,", " ", ",  ", ": "))
+    arguments = comma.join(f"{rng.choice(('addr', 'len_in', 'x9'))}: {number()}" for _ in range(rng.choice((0, 2, 3, *[6] * 40, 7))))
+    behind = rng.choice(("", "", "", " ", "  ", "\t", " a: 1", ' "b: 2"', "      7f0000401000 main+0x10 (/bin/prog)"))
+    return rng.choice((
+        f"sys_enter_{call}: {arguments}{behind}", f"sys_enter_{call}:{' ' * rng.randrange(9)}{arguments}",
+        f"sys_{call}({arguments}){behind}", f"sys_exit_{call}: {number()}{behind}", f"sys_{call} -> {number()}{behind}",
+        f"sys_exit_{call}: -{rng.randrange(99)}",
+    ))  # fmt: skip
+
+
+def test_the_scanner_finds_what_the_patterns_find_in_calls_by_name(monkeypatch):
+    """Each name has been met before; and with each refusal, the lines before it."""
+    rng, agreed, scanned = random.Random(14), 0, 0
+    slow = Lines._slow
+    monkeypatch.setattr(scan, "ROWS", 4)
+    for _ in range(200):
+        layout = LAYOUTS[rng.choice(("ftrace", "ftrace, with the process", "trace-cmd", "perf"))]
+        met = ("sys_enter_{}: " + ", ".join(["a: 1"] * 6), "sys_exit_{}: 0", "sys_{}(" + ", ".join(["a: 1"] * 6) + ")", "sys_{} -> 0")
+        texts = [text.format(call) for call in NAMED for text in met]
+        texts += [call_by_name(rng, rng.choice(NAMED)) for _ in range(20)]
+        data = "".join(map(layout.format, texts)).encode()
+        handed_out = []
+        with monkeypatch.context() as patched:
+            patched.setattr(Lines, "_slow", lambda self, line, kept=handed_out: kept.append(line) or slow(self, line))
+            quick = outcome(data)
+        with monkeypatch.context() as patched:
+            patched.setattr(scan, "scan", hand_out)
+            assert outcome(data) == quick
+        agreed += len(quick[0])
+        scanned += len(quick[0]) - len(handed_out)
+    assert agreed > 9000 and scanned > 1000, (agreed, scanned)
+
+
+def test_a_line_that_the_scanner_takes_may_be_too_long_too():
+    with pytest.raises(TraceError, match=r"^bytes: line 2: longer than 8192 bytes$"):
+        parsed(LAYOUTS["ftrace"].format("sys_exit: NR 1 = 2") + LAYOUTS["ftrace"].format("sys_exit: NR 1 = 2" + " " * 9000))
+
+
+def test_threads_of_one_number_with_several_names_keep_them():
+    """The scanner finds out who is like whom by the thread's number: 256 apart is the same place in its table."""
+    rng, layout, text = random.Random(3), "{:>16}-{} ({:>7}) [000] ..... 25.000123: sys_exit: NR 1 = 2\n", ""
+    expected = [(rng.choice("ab"), rng.choice((7, 263)), rng.choice((7, 8))) for _ in range(500)]
+    text = "".join(layout.format(*who) for who in expected)
+    assert [(event.name, event.thread, event.process) for event in parsed(text)] == expected
+
+
 def test_the_scanner_takes_the_commonest_lines(monkeypatch):
-    common = ("page_fault_user", "page_fault_kernel", "sys_enter: NR 11", "sys_exit:", "tlb_flush", "kvm_unmap_hva_range", "sched_wakeup")
-    texts = [*EVENTS, "sys_enter: NR 11 (7f0000000000, 1000, 0, 0, 0, 0)", "sched_wakeup: comm=a"]
+    """Those that name what they are of, once it has met the name."""
+    common = ("page_fault_user", "page_fault_kernel", "sys_enter: NR 11", "sys_exit:", "tlb_flush", "kvm_unmap_hva_range", "sched_wakeup",
+              "sys_enter_", "sys_exit_", "sys_madvise")  # fmt: skip
+    texts = [*EVENTS, "sys_enter: NR 11 (7f0000000000, ffffffffffffffff, 0, 0, 0, 0)", "sched_wakeup: comm=a"]
+    texts = [text for text in texts if text.startswith(common)]
+    monkeypatch.setattr(scan, "ROWS", len(texts))
+    slow = Lines._slow
     for name, layout in LAYOUTS.items():
         if name.startswith(("ftrace, with", "trace-cmd, with flags", "perf, with the process")) or name in ("ftrace", "trace-cmd", "perf"):
-            text = "".join(layout.format(text) for text in texts if text.startswith(common))
-            slow = []
-            whole = layout.format("sched_wakeup: comm=b") + text
-            lines = f.Lines(bytes_source(whole.encode()))
+            lines, handed_out = Lines(bytes_source("".join(map(layout.format, texts * 2)).encode())), []
             with monkeypatch.context() as patched:
-                patched.setattr(lines, "_slow", lambda line, slow=slow: slow.append(line) or [])
-                assert len(list(lines.events())) == text.count("\n") - 1
-            assert len(slow) == 2, slow  # an event of no use before its name is known
+                patched.setattr(Lines, "_slow", lambda self, line, kept=handed_out: kept.append(self.line) or slow(self, line))
+                assert len(list(lines.events())) == 2 * len(texts) - 2
+            assert max(handed_out) <= len(texts), name

@@ -193,7 +193,10 @@ def test_04_arm64_syscall_numbers():
     counts = trace.info["kernel_counts"]
     assert (counts["mmap"], counts["munmap"], counts["other call"]) == ({"calls": 1}, {"calls": 1}, {"calls": 2})
     assert "clone" not in counts
-    assert warned == ["2 system calls of memory above 0x800000000000, where a trace's user memory ends, are left out"]
+    assert [record for record in records(trace) if record[0] != "syscall"] == [
+        ("mmap", mapped, 2, 0), ("arg", 0, 3, 0), ("munmap", mapped, 2, 0),
+    ]  # fmt: skip
+    assert (trace.user_end, warned) == (1 << 48, [])
 
 
 SMALL = 0x7FB2000000
@@ -305,14 +308,27 @@ def test_12_counts_alone_know_it_too(tmp_path):
 # What is lost
 
 
-def test_05_arm64_fault_addresses_above_are_counted_and_told():
-    trace, warned = told(
-        lines((300, fault(0x7FB2000010)), (300, fault(0xFFFFB2000010)), (300, fault(1 << 55)), (300, fault(0xFFFF800000000000)))
-    )
-    assert len(records(trace)) == 1
-    assert (trace.info["faults_above_user_memory"], trace.info["kernel_addresses"]) == (2, 1)
-    assert trace.info["kernel_counts"]["fault"]["faults.user"] == 3
-    assert warned == ["2 page faults of memory above 0x800000000000, where a trace's user memory ends, are left out"]
+@pytest.mark.parametrize("address, end, whose", [
+    (A, 1 << 47, "x86-64"), ((1 << 47) - 1, 1 << 47, "x86-64, the last byte"), (0xFFFFB2000010, 1 << 48, "05-arm64-fault"),
+    ((1 << 48) - 1, 1 << 48, "arm64, the last byte"), (0x10200FF8000F10, 1 << 56, "arm64, 52 bits"),
+    (1 << 55, 1 << 56, "x86-64, five levels"),
+])  # fmt: skip
+def test_05_user_memory_ends_where_the_addresses_say(address, end, whose):
+    trace, warned = told(lines((300, fault(0x7FB2000010)), (300, fault(address)), (300, fault(0xFFFF800000000000))))
+    assert records(trace) == [("write", 0x7FB2000010, 1, 0), ("write", address, 1, 0)]
+    assert (trace.user_end, trace.info["kernel_addresses"], warned) == (end, 1, []), whose
+    assert trace.info["kernel_counts"]["fault"]["faults.user"] == 2
+    assert ("user_end" in trace.info) == (end > 1 << 47)
+
+
+def test_05_calls_notices_and_breaks_tell_where_user_memory_ends():
+    high = 0xFFFFB2000000
+    moved = read(calls(call(25, A, 0x1000, 0x1000, 1, result=high), call(9, 0, 0x1000, 3, 0x22, -1, result=A)))
+    heap = read(calls(call(12, 0, result=0xAAAAD1C00000), call(9, 0, 0x1000, 3, 0x22, -1, result=A)))
+    to_the_end = read(calls(call(9, 0, 0x1000, 3, 0x22, -1, result=(1 << 48) - 4096)))
+    assert (moved.user_end, heap.user_end, to_the_end.user_end) == (1 << 48,) * 3
+    notice = read(lines((300, fault(high))) + lines(("kswapd0-77", unmap(high, high + 0x1000)), process=77), processes=[[300]])
+    assert records(notice, ("madvise",)) == [("madvise", high, 1, 2)] and notice.user_end == 1 << 48
 
 
 def test_06_ring_buffer_overrun_is_told_once():

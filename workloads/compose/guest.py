@@ -58,8 +58,8 @@ def as_guest(trace: Trace, memory: tuple[int, int] | None = None, events: bool =
         raise t.TraceError(f"as_guest: a guest has one address space here, {trace.name or 'the trace'} has {len(spaces)}")
     if len(trace.agents) == t.AGENTS:
         raise t.TraceError(f"as_guest: {t.AGENTS} agents leave no room for the VMM")
-    first, size = memory or (0, t.USER_END)
-    if first % t.PAGE or size % t.PAGE or size < t.PAGE or not 0 <= first <= t.USER_END - size:
+    first, size = memory or (0, trace.user_end)
+    if first % t.PAGE or size % t.PAGE or size < t.PAGE or not 0 <= first <= trace.user_end - size:
         raise t.TraceError(f"as_guest: memory must be whole pages of user memory, not {size} bytes from {first:#x}")
     space, host = trace.agents[0].space, len(trace.agents)
     agents = [*(t.Agent("device", space, agent.name) for agent in trace.agents), t.Agent("cpu", space, vmm)]

@@ -8,7 +8,7 @@ import numpy as np
 from hwmodel import op as t
 from hwmodel.jit import entry
 from hwmodel.trace import Trace
-from workloads.compose.numbering import WORDS, Numbers, finished, joined, renamed, side_by_side, spaces_apart
+from workloads.compose.numbering import WORDS, Numbers, ends, finished, joined, renamed, side_by_side, spaces_apart
 
 READ_AHEAD = 1 << 14  # records of each trace
 BATCH = 1 << 16  # records merged at once
@@ -73,7 +73,7 @@ def interleave(
     _check_breaks(numbers)
     sizes = [trace.known_size for trace in traces]
     known = [sum(size[i] for size in sizes if size) if all(sizes) else None for i in (0, 1)]
-    info = {"interleave": {"records": slices, "traces": [trace.info for trace in traces]}}
+    info = ends(traces) | {"interleave": {"records": slices, "traces": [trace.info for trace in traces]}}
     source = functools.partial(_merged, numbers, slices)
     prelude = joined(own.prelude() for own in numbers)
     return finished(Trace(renamed(numbers), source, prelude, info, _name(traces), *known))

@@ -72,6 +72,12 @@ def finished(trace: Trace) -> Trace:
     return trace
 
 
+def ends(traces: Iterable[Trace]) -> dict[str, int]:
+    """Return what the `info` of a trace made of several has of where user memory ends: where that of any of them does."""
+    end = max((trace.user_end for trace in traces), default=t.USER_END)
+    return {"user_end": end} if end != t.USER_END else {}
+
+
 def joined(pieces: Iterable[np.ndarray]) -> np.ndarray:
     """Join OP arrays, as opaque words: NumPy joins records field by field, 60 times as slowly."""
     return np.concatenate([np.empty(0, WORDS), *(np.ascontiguousarray(piece).view(WORDS) for piece in pieces)]).view(t.OP)

@@ -10,7 +10,7 @@ import numpy as np
 from hwmodel import op
 from hwmodel.trace import Trace
 from workloads.compose.mappings import CHANGING, Memory, units
-from workloads.compose.numbering import Numbers, finished, joined, renamed, side_by_side, spaces_apart
+from workloads.compose.numbering import Numbers, ends, finished, joined, renamed, side_by_side, spaces_apart
 from workloads.compose.seam import Records, seam_units
 
 FOLLOWED = (*CHANGING, op.FORK, op.EXIT)
@@ -55,7 +55,7 @@ def concatenate(
     traces = tuple(traces)
     if not traces:
         raise op.TraceError("concatenate: no trace")
-    info = {"concatenate": {"spaces": spaces, "fresh": fresh, "traces": [trace.info for trace in traces]}}
+    info = ends(traces) | {"concatenate": {"spaces": spaces, "fresh": fresh, "traces": [trace.info for trace in traces]}}
     return _sequence("concatenate", traces, spaces, fresh, same_files, info)
 
 

@@ -39,7 +39,7 @@ def shift(trace: Trace, offset: int, spaces: Iterable[int] | None = None) -> Tra
         If the offset is not whole pages, or initial memory would leave user memory; from the iteration, naming the
         record, if another address would.
     """
-    if offset % t.PAGE or not -t.USER_END < offset < t.USER_END:
+    if offset % t.PAGE or not -trace.user_end < offset < trace.user_end:
         raise t.TraceError(f"shift: the offset must be whole pages of {t.PAGE} bytes within user memory, not {offset}")
     own = {agent.space for agent in trace.agents}
     chosen = own if spaces is None else set(spaces)
@@ -67,7 +67,7 @@ def _moved(
     trace: Trace, offset: int, offsets: np.ndarray, space_of: np.ndarray, ops: np.ndarray, before: int, what: str
 ) -> np.ndarray:
     ops = t.copy_records(ops)
-    at = _shift(ops, offsets, space_of)
+    at = _shift(ops, offsets, space_of, trace.user_end)
     if at >= 0:
         name = t.NAMES[int(ops["kind"][at]) & ~t.CONTINUES]
         huge = name == "mmap" and (int(ops["count"][at + 1]) >> 3) & 7 == t.HUGETLB and offset % HUGE
@@ -77,7 +77,7 @@ def _moved(
 
 
 @entry
-def _shift(ops, offsets, space_of):
+def _shift(ops, offsets, space_of, end):
     """Move checked records; return the index of the first that would leave user memory, or -1."""
     for i in range(ops.size):
         op = ops[i]
@@ -88,43 +88,43 @@ def _shift(ops, offsets, space_of):
             continue
         if kind <= t.FETCH or kind == t.BRK:
             op.address += offset
-            inside = 0 <= op.address < t.USER_END
+            inside = 0 <= op.address < end
         elif t.is_paged(kind) and kind != t.PUNCH:
-            inside = _shift_range(ops, i, offset, offsets)
+            inside = _shift_range(ops, i, offset, offsets, end)
         if not inside:
             return i
     return -1
 
 
 @part
-def _shift_range(ops, i, offset, offsets):
+def _shift_range(ops, i, offset, offsets, end):
     """Move an operation on a range; return whether it stays in user memory."""
     op = ops[i]
     args = t.args_of(op.kind)
     pages = t.page_count(ops, i)
     op.address += offset
-    inside = _is_inside(op.address, pages)
+    inside = _is_inside(op.address, pages, end)
     if args == 0:
         return inside
     arg = ops[i + 1]
     if op.kind == t.MREMAP:
         arg.address += offset
-        return inside and _is_inside(arg.address, arg.count)
+        return inside and _is_inside(arg.address, arg.count, end)
     if op.kind == t.KSM_MERGE:
         arg.address += offsets[arg.count]
-        return inside and _is_inside(arg.address, pages)
+        return inside and _is_inside(arg.address, pages, end)
     if op.kind == t.GUEST and arg.count >> t.GUEST_SHIFT == t.MREMAP:
         arg.address += offset
-        return inside and _is_inside(arg.address, pages)
+        return inside and _is_inside(arg.address, pages, end)
     if op.kind == t.MMAP and (arg.count >> 3) & 7 == t.XPMEM:
         arg.address += offsets[(arg.count >> t.FILE_SHIFT) - 1] >> t.PAGE_SHIFT
-        return inside and _is_inside(arg.address << t.PAGE_SHIFT, pages)
+        return inside and _is_inside(arg.address << t.PAGE_SHIFT, pages, end)
     if op.kind == t.MMAP and (arg.count >> 3) & 7 == t.HUGETLB:
         return inside and op.address & (HUGE - 1) == 0
     return inside
 
 
 @part
-def _is_inside(address, pages):
+def _is_inside(address, pages, end):
     """Return whether user memory has these pages."""
-    return address >= 0 and address < t.USER_END and pages <= (t.USER_END - address) >> t.PAGE_SHIFT
+    return address >= 0 and address < end and pages <= (end - address) >> t.PAGE_SHIFT

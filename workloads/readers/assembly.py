@@ -79,6 +79,7 @@ class Assembly:
         self.counts: Counter[str] = Counter()  # operations by name
         self.notes: Counter[str] = Counter()  # other counts worth reporting, by name
         self.files = Files()
+        self._user_end, self._highest = op.USER_END, 0
         self._name, self._format, self._events, self._watch = name, format, events, watch
         self._members: list[_Member] = []
         self._member_of: list[_Member] = []
@@ -89,7 +90,15 @@ class Assembly:
     def process(self, title: str) -> int:
         """Add a process that exists from the beginning; return the number of its first agent."""
         coverage = Coverage(self._watch)
-        return self._enter(title, Process(self.files, self.counts), coverage, None)
+        calls = Process(self.files, self.counts)
+        calls.user_end = self._user_end
+        return self._enter(title, calls, coverage, None)
+
+    def reach(self, user_end: int) -> None:
+        """Take addresses up to there; `about` says where the user memory ends that is used, if not at 2^47."""
+        self._user_end = user_end
+        for member in self._members:
+            member.calls.user_end = user_end
 
     def thread(self, agent: int, title: str) -> int:
         """Add another thread of an agent's process; return the number of its agent."""
@@ -141,6 +150,8 @@ class Assembly:
             if last["kind"] == op.SYSCALL and last["agent"] == agent:
                 last["count"] += 1
                 return
+        if self._user_end > op.USER_END:
+            self._highest = max(self._highest, _last_byte(unit))
         member = self._member_of[agent]
         member.coverage.follow(batch.records, unit, member.calls.initial_break)
         batch.append(unit)
@@ -178,6 +189,10 @@ class Assembly:
         for member in self._members:
             member.coverage.follow(self.batch.records)
             member.coverage.rewind()
+        if self._user_end > op.USER_END and self._watch:
+            records = self.batch.records
+            accesses = (records["kind"] & ~op.CONTINUES) <= op.FETCH
+            self._highest = int(records["address"].max(initial=self._highest, where=accesses))
         done = self._coalescer.push(self.batch.records)
         self.batch.filled = 0
         if done.size:
@@ -205,8 +220,10 @@ class Assembly:
 
     def about(self, listed: str = "listed") -> dict[str, Any]:
         """Return the trace's `info` about the recording; call after a complete pass."""
+        highest = max(self._highest, *(member.calls.initial_break or 0 for member in self._roots()))
         return {
             "format": self._format,
+            **({"user_end": op.user_end_of(highest)} if highest >= op.USER_END else {}),
             "coalesced": COALESCED,
             "initial_vmas": {listed: len(self._listed), "inferred_from_use": len(self._inferred())},
             **self.notes,
@@ -240,3 +257,12 @@ class Assembly:
         member.coverage.admit(agent)
         self._coalescer.admit(agent, space)
         return agent
+
+
+def _last_byte(unit: Unit) -> int:
+    """Return the highest address that an operation has."""
+    (address, pages, _, kind, _), *args = unit
+    if kind not in op.PAGED:
+        return address
+    last = address + (pages if pages != -1 else args[-1][0]) * op.PAGE - 1
+    return max(last, args[0][0] + args[0][1] * op.PAGE - 1) if kind == op.MREMAP else last

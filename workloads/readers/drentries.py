@@ -28,6 +28,7 @@ STATE = np.dtype((np.record, [
     ("kernel", "i8"),      # number of accesses at kernel addresses
     ("prefetches", "i8"),
     ("flushes", "i8"),
+    ("user_end", "i8"),    # where user memory ends; the kernel's begins as far from the end of all
 ]))  # fmt: skip
 
 
@@ -116,7 +117,7 @@ def _bundle(lengths, count, ops, s):
         return STRANGE
     if s.pending or s.agent < 0:
         return STOP
-    if s.next_pc + count * 255 >= op.USER_END:
+    if s.next_pc + count * 255 >= s.user_end:
         return NON_CANONICAL
     reason = END
     for i in range(count):
@@ -130,10 +131,10 @@ def _access(address, size, kind, ops, s):
     """Append an access, one record per page."""
     if s.pending or s.agent < 0:
         return STOP
-    if address >= -op.USER_END and address <= -size:
+    if address >= -s.user_end and address <= -size:
         s.kernel += 1
         return END
-    if address < 0 or address > op.USER_END - size:
+    if address < 0 or address > s.user_end - size:
         return NON_CANONICAL
     s.filled = op.write_access(ops, s.filled, address, size, kind, s.agent)
     return END

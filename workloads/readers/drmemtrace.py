@@ -30,6 +30,7 @@ from workloads.readers import drentries as dr
 from workloads.readers import passes
 from workloads.readers.assembly import Assembly
 from workloads.readers.entries import Entries
+from workloads.readers.kernel.numbers import GENERIC, I386, X86_64
 from workloads.streams import Source, Stream, file_source
 
 NAME = "drmemtrace"
@@ -37,6 +38,8 @@ ZIP = b"PK\x03\x04"
 VERSIONS = range(1, 100)
 FILTERS = 0x1 | 0x80 | 0x100
 """Bits of a file's type: an online filter (a small cache) has left out accesses, of both kinds, of instructions, of data."""
+AARCH64, X86_32 = 0x8, 0x20
+"""Bits of a file's type for architectures with other numbers of system calls (offline_file_type_t); AArch64's user memory ends at 2^48."""
 RAW_RESULTS = 6  # from this version on, a call's recorded result is its return value
 MMAP, MAP_FIXED, EXITS = 9, 0x10, (60, 231)
 UNKNOWN = -1
@@ -150,7 +153,7 @@ class _File:
         self._stream = _open(source)
         self._entries = Entries(self._stream, dr.ENTRY)
         self._state = np.zeros(1, dr.STATE)
-        self._state["agent"] = UNKNOWN
+        self._state["agent"], self._state["user_end"] = UNKNOWN, run.user_end
         self._tid = UNKNOWN
         self._number: int | None = None  # number of the call that has begun
         self._args: list[int] = []
@@ -222,6 +225,7 @@ class _File:
             self._check_version(value)
         elif marker == dr.FILE_TYPE:
             self._run.type_of_file(value)
+            self._state["user_end"] = self._run.user_end
         elif marker == dr.PAGE_SIZE:
             self._run.page_size = value
         elif marker == dr.NUMBER:
@@ -253,13 +257,15 @@ class _File:
             return
         if int(self._state["agent"][0]) == UNKNOWN:
             self._admit(UNKNOWN)
-        agent, result = int(self._state["agent"][0]), self._returned(number)
+        agent, numbering = int(self._state["agent"][0]), self._run.numbering
+        result = self._returned(numbering.number(number))
         try:
             if result is None:
                 self._run.assembly.other_call(agent)
             else:
-                self._run.assembly.call(agent, number, self._args, result)
-        except ValueError:
+                here, *args = numbering.enter(number, self._args)
+                self._run.assembly.call(agent, here, args, numbering.leave(number, result)[1])
+        except (ValueError, IndexError):
             raise op.TraceError(f"{self.source.name}: {self._where()}: system call {number} makes no sense") from None
 
     def _returned(self, number: int) -> int | None:
@@ -298,6 +304,7 @@ class _Run:
         self._processes: dict[int, int] = {}
         self._left_out: dict[str, int] = {}
         self.filtered, self.page_size = False, op.PAGE
+        self.user_end, self.numbering = op.USER_END, X86_64
 
     def chunks(self) -> Iterator[np.ndarray]:
         files = [_File(source, self) for source in self._sources]
@@ -325,6 +332,10 @@ class _Run:
     def type_of_file(self, bits: int) -> None:
         """Note what a file's type says (offline_file_type_t)."""
         self.filtered |= bool(bits & FILTERS)
+        self.numbering = GENERIC if bits & AARCH64 else I386 if bits & X86_32 else self.numbering
+        if bits & AARCH64:
+            self.user_end = op.user_end_of(op.USER_END)
+            self.assembly.reach(self.user_end)
 
     def admit(self, tid: int, pid: int) -> int:
         """Add a new thread, perhaps of a new process; return its agent."""

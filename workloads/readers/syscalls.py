@@ -46,6 +46,7 @@ class Process:
         self.threads = False
         self.initial_break: int | None = None
         self.break_: int | None = None
+        self.user_end = op.USER_END
         self._files, self._counts = files, counts
         self._paths: dict[int, object] = {}
 
@@ -53,6 +54,7 @@ class Process:
         """Return a process forked from this one."""
         new = Process(self._files, self._counts)
         new.start(self.break_)
+        new.user_end = self.user_end
         new._paths = dict(self._paths)
         return new
 
@@ -101,7 +103,7 @@ class Process:
         unit = handler(self, list(args), result) if handler else None
         if unit is None:
             return self.other(agent)
-        _check(unit)
+        _check(unit, self.user_end)
         self._counts[op.NAMES[unit[0][3]]] += 1
         return [(*record[:4], agent) for record in unit]
 
@@ -143,7 +145,7 @@ class Process:
         return op.paged_unit(op.MADVISE, address, _pages(length), [(0, advice)])
 
     def _brk(self, args: list[int], result: int) -> Unit | None:
-        if not 0 <= result < op.USER_END:
+        if not 0 <= result < self.user_end:
             raise ValueError
         before, self.break_ = self.break_, result
         if before is None:
@@ -177,14 +179,14 @@ ARGUMENTS = {9: 6, 10: 3, 11: 2, 12: 1, 25: 3, 28: 3, 32: 1, 33: 1, 292: 1, 72: 
 NAMING = {2: "open", 257: "open", 85: "open", 319: "new", 32: "dup", 33: "dup", 292: "dup", 72: "dup"}
 
 
-def _check(unit: Unit) -> None:
+def _check(unit: Unit, user_end: int) -> None:
     """Raise ValueError for a unit that no kernel would have reported as successful, or that does not fit in records."""
     (address, pages, _, kind, _), *args = unit
     ranges = [(address, pages if pages != -1 else args[-1][0])]
     if kind == op.MREMAP:
         ranges.append(args[0][:2])
     least = 0 if kind == op.BRK else 1
-    inside = all(first >= 0 and count >= least and first + count * op.PAGE <= op.USER_END for first, count in ranges)
+    inside = all(first >= 0 and count >= least and first + count * op.PAGE <= user_end for first, count in ranges)
     offset = args[0][0] if kind == op.MMAP else 0
     if not inside or not 0 <= offset < 1 << 51 or any(arg[1] >= 1 << 31 for arg in args):
         raise ValueError

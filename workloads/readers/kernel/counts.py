@@ -4,8 +4,9 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from hwmodel.op import PAGE_SHIFT
-from workloads.readers.kernel import lines as f
+from hwmodel.op import MOST_USER_END, PAGE_SHIFT
+from workloads.readers.kernel import parsers as f
+from workloads.readers.kernel.lines import Event
 
 NAMES = {
     9: "mmap", 10: "mprotect", 11: "munmap", 12: "brk", 25: "mremap", 28: "madvise", 56: "clone", 57: "clone", 58: "clone",
@@ -15,8 +16,6 @@ NAMES = {
 FAULT, OTHER, OUTSIDE = "fault", "other call", "outside"
 OPERATIONS = (*dict.fromkeys(NAMES.values()), FAULT, OTHER, OUTSIDE)
 HUGE = 512
-LARGEST_USER_END = 1 << 56
-"""No user memory is above: x86-64's with five levels of tables (Documentation/arch/x86/x86_64/5level-paging.rst)."""
 TASK_SWITCH, REMOTE, LOCAL, LOCAL_MM, SEND, WRONG_CPU = range(6)
 """Reasons of a flush (include/linux/mm_types.h, enum tlb_flush_reason)."""
 COUNTS = {
@@ -62,7 +61,7 @@ class Counts:
     by_operation: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     _threads: defaultdict[int, _Doing] = field(default_factory=lambda: defaultdict(_Doing))
 
-    def note(self, event: f.Event, foreign: bool = False) -> str:
+    def note(self, event: Event, foreign: bool = False) -> str:
         """Count an event; return the operation that it belongs to. A foreign one is of another process than its thread's."""
         doing = self._threads[event.thread]
         kind, numbers = event.kind, event.numbers
@@ -110,7 +109,7 @@ class Counts:
 
     def _fault(self, doing: _Doing, numbers: tuple[int, ...]) -> None:
         address, _, user = numbers
-        if address >= LARGEST_USER_END:
+        if address >= MOST_USER_END:
             return
         doing.page, doing.what = address >> PAGE_SHIFT, FAULT
         self._add(doing, "faults.user" if user else "faults.kernel")

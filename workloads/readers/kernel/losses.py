@@ -4,22 +4,17 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hwmodel.op import USER_END, TraceWarning
+from hwmodel.op import TraceWarning
 
 COUNTED = (
-    "faults_above_user_memory", "calls_above_user_memory", "invalidations_above_user_memory", "invalidations_of_nobody",
-    "kernel_addresses", "guest_faults_left_out",
+    "invalidations_of_nobody", "kernel_addresses", "guest_faults_left_out",
 )  # fmt: skip
 """Counts, by the names that `info` has for them."""
-ABOVE = f"of memory above {USER_END:#x}, where a trace's user memory ends, are left out"
 TOLD = {
     "lost_events": "the kernel lost {} events: what it did then is missing",
     "threads_without_process": "no process ids: threads {} are taken as a process each (processes=, --process join some)",
     "threads_joined_by_name": "no process ids: threads {} are taken as vCPUs of one virtual machine by their names",
     "events_without_thread": "{} events have no thread: each CPU's are taken as a thread's of one process (see options/funcgraph-proc)",
-    "faults_above_user_memory": "{} page faults " + ABOVE,
-    "calls_above_user_memory": "{} system calls " + ABOVE,
-    "invalidations_above_user_memory": "{} invalidations " + ABOVE,
     "guest_memory_not_known": "{} guest page faults are left out: where guest memory lies is not known (guest_base=, --guest-base)",
     "invalidations_of_nobody": "{} invalidations are left out: whose memory they are of is not known",
     "no_event_of_use": "none of its {} events is of use",

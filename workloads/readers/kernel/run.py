@@ -11,9 +11,9 @@ import numpy as np
 from hwmodel import op
 from workloads.readers.assembly import Assembly
 from workloads.readers.kernel import clones, losses
-from workloads.readers.kernel import lines as f
+from workloads.readers.kernel import parsers as f
 from workloads.readers.kernel.cachedfiles import CachedFiles
-from workloads.readers.kernel.counts import LARGEST_USER_END, OUTSIDE, Counts
+from workloads.readers.kernel.counts import OUTSIDE, Counts
 from workloads.readers.kernel.lines import Event, Lines
 from workloads.readers.kernel.numbers import X86_64
 from workloads.readers.kernel.survey import Survey
@@ -51,6 +51,7 @@ class Run:
         self._cached = CachedFiles() if watch and events and options.files_in_memory else None
         self._survey, self._lines, self._counts = survey, Lines(source, survey.lists, survey.numbering), Counts()
         self._run = Assembly(source.name, "kernel trace events", events, watch)
+        self._run.reach(op.MOST_USER_END)
         self._tasks = Tasks(self._run, survey)
         self._about: dict[str, Any] = {}
         self._slots: list[tuple[int, int, int]] = []
@@ -201,12 +202,7 @@ class Run:
 
     def _call(self, task: Task, number: int, arguments: Sequence[int], result: int) -> None:
         agent = self._tasks.agent(task)
-        if agent < 0:
-            return
-        if _is_above(number, arguments, result):
-            self._run.notes["calls_above_user_memory"] += 1
-            self._run.other_call(agent)
-        else:
+        if agent >= 0:
             self._run.call(agent, number, arguments, result, task.path or None)
 
     def _forked(self, task: Task, arguments: list[int], result: int) -> None:
@@ -241,8 +237,8 @@ class Run:
 
     def _fault(self, event: Event, what: str) -> None:
         address, code, user = event.numbers
-        if address >= op.USER_END:
-            self._run.notes["faults_above_user_memory" if address < LARGEST_USER_END else "kernel_addresses"] += 1
+        if address >= op.MOST_USER_END:
+            self._run.notes["kernel_addresses"] += 1
             return
         kind = op.WRITE if code & WRITE_BIT else op.FETCH if code & FETCH_BIT else op.READ
         task = self._tasks.of(event)
@@ -277,9 +273,6 @@ class Run:
         if space is None or not has_device:
             self._run.notes["invalidations_of_nobody"] += 1
             return
-        if op.USER_END < end <= LARGEST_USER_END:
-            self._run.notes["invalidations_above_user_memory"] += 1
-            return
         if not _is_range(first, end - first):
             raise ValueError
         pages = (end - first + op.PAGE - 1) >> op.PAGE_SHIFT
@@ -290,10 +283,11 @@ class Run:
 
     def _guest_fault(self, event: Event, what: str) -> None:
         vcpu, address, code = event.numbers
-        hosts = [host + address - guest for guest, host, size in self._slots if guest <= address < guest + size]
+        slots = [(host, host + address - guest) for guest, host, size in self._slots if guest <= address < guest + size]
+        hosts = [at for host, at in slots if 0 <= at < op.user_end_of(host)]  # memory above it is no guest's
         task = self._tasks.of(event)
         agent = -1
-        if hosts and 0 <= hosts[0] < op.USER_END and self._tasks.agent(task) >= 0:
+        if hosts and self._tasks.agent(task) >= 0:
             agent = self._tasks.vcpu(task, vcpu)
         if agent < 0:
             self._run.notes["guest_faults_left_out"] += 1
@@ -326,10 +320,4 @@ def _call(task: Task) -> tuple[int, list[int]]:
 
 
 def _is_range(first: int, size: int) -> bool:
-    return size > 0 and not first % op.PAGE and first + size <= op.USER_END
-
-
-def _is_above(number: int, arguments: Sequence[int], result: int) -> bool:
-    """Return whether a call is about memory that some machines have, and a trace has not."""
-    places = {MUNMAP: arguments[:1], 9: [result], 10: arguments[:1], 12: [result], 25: [*arguments[:1], result], 28: arguments[:1]}
-    return result >= 0 and any(op.USER_END <= address < LARGEST_USER_END for address in places.get(number, ()))
+    return size > 0 and not first % op.PAGE and first + size <= op.MOST_USER_END

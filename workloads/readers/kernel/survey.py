@@ -10,11 +10,12 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from hwmodel.op import PAGE, PAGE_SHIFT, USER_END, TraceError
+from hwmodel.op import MOST_USER_END, PAGE, PAGE_SHIFT, TraceError
 from workloads.readers.kernel import clones
-from workloads.readers.kernel import lines as f
+from workloads.readers.kernel import parsers as f
 from workloads.readers.kernel.cachedfiles import joined
 from workloads.readers.kernel.counts import REMOTE, SEND
+from workloads.readers.kernel.lines import Event, Lines
 from workloads.readers.kernel.masks import Masks
 from workloads.readers.kernel.numbers import I386, MACHINES, NUMBERINGS, X86_64, Evidence, Numbering, mapped_range
 from workloads.streams import Source
@@ -86,7 +87,7 @@ class Survey:
         """Return the threads that are in one process by their names only."""
         return sorted(self._doubtful)
 
-    def is_foreign(self, event: f.Event) -> bool:
+    def is_foreign(self, event: Event) -> bool:
         """Return whether a notice is of another process than the running thread's."""
         return event.kind == f.UNMAP and self.owner(event.thread, *event.numbers) not in (self.process(event.thread), None)
 
@@ -107,7 +108,7 @@ class Survey:
             self._groups.know(threads[0])
             if not all(self._groups.join(threads[0], thread) for thread in threads):
                 raise TraceError(f"{self._name}: a thread is named as one of two processes: {', '.join(map(str, threads))}")
-        lines, seen = f.Lines(source), set[int]()
+        lines, seen = Lines(source), set[int]()
         for event in lines.events():
             seen.add(event.thread)
             if event.event in f.RAW and not self._first_call:
@@ -172,7 +173,7 @@ class Survey:
                 self._doubtful |= {leader, thread}
             taken.add(found[1])
 
-    def _note(self, event: f.Event) -> None:
+    def _note(self, event: Event) -> None:
         if event.thread < -1:
             self.threadless += 1
             self._groups.join(-2, event.thread)
@@ -182,12 +183,12 @@ class Survey:
         if event.kind in NOTES:
             NOTES[event.kind](self, event)
 
-    def _enter(self, event: f.Event) -> None:
+    def _enter(self, event: Event) -> None:
         self._act(event)
         self._calls[event.thread] = event.numbers
         self._changing[event.thread] = _may_be(event, CHANGING)
 
-    def _leave(self, event: f.Event) -> None:
+    def _leave(self, event: Event) -> None:
         self._act(event)
         call = self._calls.pop(event.thread, ())
         self._changing.pop(event.thread, None)
@@ -199,21 +200,21 @@ class Survey:
             if mapped:
                 self._memory.map(event.thread, *mapped)
 
-    def _fault(self, event: f.Event) -> None:
-        if event.numbers[0] < USER_END:
+    def _fault(self, event: Event) -> None:
+        if event.numbers[0] < MOST_USER_END:
             self._act(event)
             self._memory.touch(event.thread, event.numbers[0])
 
-    def _guest_fault(self, event: f.Event) -> None:
+    def _guest_fault(self, event: Event) -> None:
         self._act(event)
         self._hypervisors.add(event.thread)
 
-    def _made_task(self, event: f.Event) -> None:
+    def _made_task(self, event: Event) -> None:
         self._made.add(event.numbers[0])
         if event.kind == f.NEW_TASK and clones.is_thread(event.numbers[1]):
             self._groups.join(event.thread, event.numbers[0])
 
-    def _flush(self, event: f.Event) -> None:
+    def _flush(self, event: Event) -> None:
         pages, reason = event.numbers
         if reason == SEND and (pages >= 0 or self._changing.get(event.thread)):  # reclaim flushes all of several address spaces at once
             self._sending[event.thread] = pages
@@ -222,18 +223,18 @@ class Survey:
             if len(senders) == 1:
                 self._groups.join(senders[0], event.thread)
 
-    def _mask(self, event: f.Event) -> None:
+    def _mask(self, event: Event) -> None:
         if event.event == "ipi_send_cpumask":
             self._masks.note(event.text, event.cpu)
 
-    def _act(self, event: f.Event) -> None:
+    def _act(self, event: Event) -> None:
         self._sending.pop(event.thread, None)
         self._acting.setdefault(event.thread, event.name)
         if VCPU.match(event.name):
             self._hypervisors.add(event.thread)
 
 
-NOTES: Mapping[int, Callable[[Survey, f.Event], None]] = {
+NOTES: Mapping[int, Callable[[Survey, Event], None]] = {
     f.ENTER: Survey._enter,
     f.LEAVE: Survey._leave,
     f.FAULT: Survey._fault,
@@ -245,7 +246,7 @@ NOTES: Mapping[int, Callable[[Survey, f.Event], None]] = {
 }
 
 
-def _may_be(event: f.Event, calls: Sequence[int]) -> bool:
+def _may_be(event: Event, calls: Sequence[int]) -> bool:
     """Return whether a call is one of some, in any numbering if its line has but the number."""
     numberings = NUMBERINGS if event.event in f.RAW else (X86_64,)
     return any(numbering.number(event.numbers[0]) in calls for numbering in numberings)

@@ -11,8 +11,8 @@ from hwmodel.jit import entry, part
 AGENT = np.dtype((np.record, [
     ("space", "i8"),       # its address space
     ("is_device", "i8"),   # 1: may not change mappings
-    ("fetch", "i8"),       # page and kind (`_half_of`) of the latest fetch if its second half may follow, else NO_HALF
-    ("data", "i8"),        # the same for the latest read or write
+    ("fetched", "i8"),     # page and kind (`_half_of`) of the latest fetch if its second half may follow, else NO_HALF
+    ("accessed", "i8"),    # the same for the latest read or write
 ]))  # fmt: skip
 NO_HALF, NEXT = -8, 4
 FRESH, ALIVE, EXITED = 0, 1, 2  # states of an address space
@@ -202,14 +202,14 @@ def _access(op, agent, kind, end):
         return _DEVICE
     half = _half_of(op.address, kind)
     if op.kind & t.CONTINUES:
-        before = agent.fetch if kind == t.FETCH else agent.data
+        before = agent.fetched if kind == t.FETCH else agent.accessed
         if before != half - NEXT or op.count != 1 or op.address & (t.PAGE - 1):
             return _HALF
     half = half if op.count == 1 else NO_HALF
     if kind == t.FETCH:
-        agent.fetch = half
+        agent.fetched = half
     else:
-        agent.data = half
+        agent.accessed = half
     return _OK
 
 

@@ -5,7 +5,6 @@ import os
 import pathlib
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -246,12 +245,14 @@ def test_operands_without_end_are_refused(tmp_path):
         validate(Trace.load(tmp_path / "x.hwtrace"))
 
 
-def test_comments_are_passed_over_quickly():
-    """A million lines of 62 bytes that say nothing: 0.7 s, and 2.4 s when each was first taken for an event."""
-    text = b"# tracer: nop\n" + b"# entries-in-buffer/entries-written: 1/1   #P:4 and much more\n" * 1_000_000
-    begun, lines = time.process_time(), Lines(streams.bytes_source(text))
-    assert list(lines.events()) == [] and lines.line == 1_000_001
-    assert time.process_time() - begun < 10
+def test_comments_are_passed_over_quickly(monkeypatch):
+    """The kernel passes over comments that tell nothing: to take each for an event first took 2.4 s for a million, and 0.1 s without."""
+    handed_out = []
+    monkeypatch.setattr(Lines, "_slow", lambda lines, line: iter(handed_out.append(line) or ()))
+    comments = b"#           TASK-PID     CPU#  |||||  TIMESTAMP  FUNCTION\n" * 100_000
+    lines = Lines(streams.bytes_source(b"# tracer: nop\n" + comments + b"# entries-in-buffer/entries-written: 1/1\n"))
+    assert list(lines.events()) == [] and lines.line == 100_002
+    assert handed_out == [b"# entries-in-buffer/entries-written: 1/1"]
 
 
 @pytest.mark.jit_off

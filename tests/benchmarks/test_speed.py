@@ -65,6 +65,13 @@ def test_parse_kernel(measured, tmp_path, events):
     assert measured(lambda: parse_kernel(text), rounds=7, lines=LINES // 4, bytes=text.stat().st_size) == LINES // 4
 
 
+def test_parse_comments(measured, tmp_path):
+    """Text of kernel events that is only comments."""
+    text = tmp_path / "comments"
+    text.write_bytes(b"#           TASK-PID     CPU#  |||||  TIMESTAMP  FUNCTION\n" * LINES)
+    assert measured(lambda: parse_kernel(text), rounds=7, lines=LINES, bytes=text.stat().st_size) == 0
+
+
 ENTRIES = 4_000_000
 
 

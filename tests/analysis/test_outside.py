@@ -150,8 +150,9 @@ def test_an_encoding_that_lacks_characters(folder, encoding):
 
 def test_columns_stand_below_one_another_in_any_encoding(folder):
     lines = run("show", "gru-2008", PYTHONIOENCODING="ascii").stdout.decode("ascii").splitlines()
-    place = lines[2].index("source") if lines[2].startswith("setting") else lines[1].index("source")
-    rows = [line for line in lines[3:-3] if len(line) > place]
+    heads = next(at for at, line in enumerate(lines) if line.startswith("setting"))
+    place = lines[heads].index("source")
+    rows = [line for line in lines[heads + 1 : -3] if len(line) > place]
     assert len(rows) > 50 and all(line[place - 1] == " " for line in rows)
 
 

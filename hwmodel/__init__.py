@@ -8,7 +8,9 @@ from hwmodel.config import ConfigError
 from hwmodel.machine import Machine, load, preset, presets
 from hwmodel.measure.result import Result
 from hwmodel.op import Agent, TraceError
-from hwmodel.simulate import simulate
+from hwmodel.simulate import simulate, simulate_all
 from hwmodel.trace import Trace
 
-__all__ = ["Agent", "ConfigError", "Machine", "Result", "Trace", "TraceError", "load", "preset", "presets", "simulate"]
+__all__ = [
+    "Agent", "ConfigError", "Machine", "Result", "Trace", "TraceError", "load", "preset", "presets", "simulate", "simulate_all",
+]  # fmt: skip

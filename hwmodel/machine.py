@@ -220,6 +220,23 @@ class Machine:
         """Return name, design and settings as plain nested tables, as in a configuration file."""
         return {"name": self.name, "design": self.design, **nested(self.flat())}
 
+    def described(self) -> dict[str, Any]:
+        """Return the whole machine, sources and ranges included, as values that JSON can hold; `from_description` takes them."""
+        settings = {name: [given.value, given.source, given.confidence, given.low, given.high] for name, given in _given(self).items()}
+        return {"name": self.name, "design": self.design, "description": self.description, "settings": settings}
+
+    @classmethod
+    def from_description(cls, told: Mapping[str, Any]) -> "Machine":
+        """Return the machine that `described` has told.
+
+        Raises
+        ------
+        ConfigError
+            If this version has no such design or setting, or refuses a value.
+        """
+        settings = {name: Given(*given) for name, given in told["settings"].items()}
+        return _built(told["name"], told["design"], told["description"], settings)
+
     def __repr__(self) -> str:
         changed = [f"{name}={about.value}" for name, about in self.origins.items() if about.confidence == "U"]
         listed = ", ".join(changed) if len(changed) <= 3 else f"{len(changed)} settings of the user's"

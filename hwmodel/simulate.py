@@ -1,8 +1,9 @@
-"""`simulate`: run a trace on a machine."""
+"""`simulate`: run a trace on a machine; `simulate_all`: on several, which read it once."""
 
 import sys
 import time
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 from hwmodel.arguments import machine_of, trace_of
@@ -10,7 +11,7 @@ from hwmodel.core.tables import NEVER
 from hwmodel.machine import Machine
 from hwmodel.measure.result import Result
 from hwmodel.op import TraceError
-from hwmodel.regions import Named, regions_of
+from hwmodel.regions import Named, Regions, regions_of
 from hwmodel.run import DeadlockError, Run, drive, engines_of, power_on
 from hwmodel.trace import Trace
 
@@ -71,17 +72,49 @@ def simulate(
     UserWarning
         The trace is empty, makes an access without a right, or has no device agent for a machine with a secondary MMU.
     """
-    begun = time.perf_counter()
+    told: dict[str, Any] = {"progress": progress, "strict": strict, "runahead": runahead, "chunk": chunk, "capacity": capacity}
     machine, trace = machine_of(machine), trace_of(trace)
-    checker, (run,) = power_on([machine], trace, regions_of(trace, warmup, regions), runahead=runahead, capacity=capacity)
+    return _simulated([machine], trace, regions_of(trace, warmup, regions), **told)[0]
+
+
+def simulate_all(
+    machines: Iterable[Machine | str],
+    trace: Trace | str,
+    *,
+    progress: bool | None = None,
+    warmup: int | float = 0,
+    regions: Named | None = None,
+) -> list[Result]:
+    """Run a trace on several machines at the cost of decoding, checking and making it once; each result is that of `simulate`.
+
+    All take a chunk of records before the next is read, so the machines are in memory together: some tens of megabytes each.
+
+    Parameters
+    ----------
+    machines : iterable of Machine or str
+        Their results come in the same order.
+    trace, progress, warmup, regions
+        As `simulate` takes them.
+    """
+    trace = trace_of(trace)
+    return _simulated([machine_of(machine) for machine in machines], trace, regions_of(trace, warmup, regions), progress=progress)
+
+
+def _simulated(
+    machines: list[Machine], trace: Trace, parts: Regions, progress: bool | None, strict: bool = False, chunk: int = CHUNK, **options: Any
+) -> list[Result]:
+    begun = time.perf_counter()
+    checker, runs = power_on(machines, trace, parts, **options)
     with bar(progress, trace.known_size) as shown:
-        for fed in drive([run], checker.chunks(chunk)):
+        for fed in drive(runs, checker.chunks(chunk)):
             shown.update(fed - shown.n)
-    result = run.finish(time.perf_counter() - begun)
-    report_segv(run, trace, strict)
-    report_idle(run, machine, trace)
-    report_alone(run, trace)
-    return result
+    seconds = (time.perf_counter() - begun) / max(len(runs), 1)
+    results = [run.finish(seconds) for run in runs]
+    for run, machine in zip(runs, machines, strict=True):
+        report_segv(run, trace, strict)
+        report_idle(run, machine, trace)
+        report_alone(run, trace)
+    return results
 
 
 def bar(progress: bool | None, size: tuple[int, int] | None) -> Any:
@@ -100,17 +133,17 @@ def report_segv(run: Run, trace: Trace, strict: bool) -> None:
         message = f"{trace.prefix}record {run.record_of(first)}: the first access without a right to it (counted as segv, not retried)"
         if strict:
             raise TraceError(message)
-        warnings.warn(message, stacklevel=3)
+        warnings.warn(message, stacklevel=4)
 
 
 def report_idle(run: Run, machine: Machine, trace: Trace) -> None:
     """Warn of a run of an empty trace, and of one whose machine has a secondary MMU that nobody used."""
     if run.m.ctl[0].fed == 0:
-        warnings.warn(f"{trace.prefix}the trace has no records", stacklevel=3)
+        warnings.warn(f"{trace.prefix}the trace has no records", stacklevel=4)
     elif engines_of(trace) == 0 and machine.has_engines:
         warnings.warn(
             f"{trace.prefix}the trace has no device agent, so nothing of {machine.name} is used but CPUs and kernel (workloads.offload)",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
@@ -119,7 +152,7 @@ def report_alone(run: Run, trace: Trace) -> None:
     first = int(run.m.ctl[0].first_alone)
     if first < NEVER:
         found = f"{trace.prefix}record {run.record_of(first)}: the first operation that {ALONE}"
-        warnings.warn(f"{found}: its flush interrupts nobody (a thread is at work while it has records behind the operation)", stacklevel=3)
+        warnings.warn(f"{found}: its flush interrupts nobody (a thread is at work while it has records behind the operation)", stacklevel=4)
 
 
-__all__ = ["DeadlockError", "simulate"]
+__all__ = ["DeadlockError", "simulate", "simulate_all"]

@@ -1,15 +1,16 @@
 """`Result`: the measurements of one run: counters, cycle ledger, latencies; and the check that the books balance."""
 
 import copy
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hwmodel import secondary
+from hwmodel import output, secondary
 from hwmodel.core.ledger import BUCKETS, HEAD, WAITING, Book
-from hwmodel.measure import phases
+from hwmodel.measure import phases, saved
 from hwmodel.measure.conservation import phase_violations, violations
 from hwmodel.measure.latency import Latency
 from hwmodel.measure.tally import AgentInfo, Counters, Ledger, Shares, frozen
@@ -289,6 +290,28 @@ class Result:
             found += phase_violations(self.book, of_paths, self.phase_histograms, self.phase_shares)
         if found:
             raise AccountingError(f"{self.machine.name}: the books do not balance: " + "; ".join(found))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the result to a file (`.npz`), completely or not at all: its machine with all sources, its regions, its version."""
+        with output.whole(path) as file:
+            file.write(saved.to_bytes(self))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Result":
+        """Read a result that `save` has written.
+
+        Raises
+        ------
+        ConfigError
+            If it is none, or of a version of the model that counted other things.
+
+        Warns
+        -----
+        UserWarning
+            It is of another version of the model.
+        """
+        with open(path, "rb") as file:
+            return saved.from_bytes(cls, file.read(), os.fspath(path))
 
     def __repr__(self) -> str:
         part = f", {self.part}" if self.part else ""

@@ -1,6 +1,8 @@
 """Tools for runs: compare machines, sweep settings, draw pictures; and the command line."""
 
+from analysis.axes import latin_hypercube, sobol
 from analysis.comparison import Comparison, compare
+from analysis.experiments import Experiment, experiment
 from analysis.inspection import Inspection, inspect
 from analysis.metrics import METRICS, Metric, headline
 from analysis.overhead import Overhead, bound_of, overhead
@@ -11,6 +13,7 @@ from analysis.study import Study, compare_suite
 from analysis.sweeps import sweep
 
 __all__ = [
-    "METRICS", "Comparison", "Inspection", "Interval", "Metric", "Overhead", "Replay", "Study", "bound_of", "compare", "compare_suite",
-    "head", "headline", "inspect", "interval", "overhead", "ratio", "replay", "replicate", "sweep",
+    "METRICS", "Comparison", "Experiment", "Inspection", "Interval", "Metric", "Overhead", "Replay", "Study", "bound_of", "compare",
+    "compare_suite", "experiment", "head", "headline", "inspect", "interval", "latin_hypercube", "overhead", "ratio", "replay", "replicate",
+    "sobol", "sweep",
 ]  # fmt: skip

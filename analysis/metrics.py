@@ -209,6 +209,14 @@ def account_rows(machine: str, result: "Result") -> Iterable[dict[str, Any]]:
                 }
 
 
+def account_columns(result: "Result") -> dict[str, float]:
+    """Return where a run's time went, in one row: ns by side and account, "engine.fault_ns", each account of the design."""
+    return {
+        f"{side}.{account}_ns": result.ledger.total(account, role) * result.ns_per_cycle
+        for side, (role, _) in SIDES.items() for account in result.book.accounts
+    }  # fmt: skip
+
+
 def accounts_frame(results: dict[str, "Result"]) -> "pd.DataFrame":
     """Return where the cycles went, as a tidy table.
 

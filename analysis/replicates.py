@@ -149,7 +149,7 @@ def replicas(
         given = runs.trace_of(trace)  # type: ignore[arg-type]  # refuses a function
         return [Replica(None, *runs.offloaded(given, machines, **stream))]
     found = []
-    for seed in _checked(seeds):
+    for seed in checked_seeds(seeds):
         plain, shared, note = runs.offloaded(runs.trace_of(trace(seed) if callable(trace) else trace), machines, seed=seed, **stream)
         if shared is plain and not callable(trace):
             raise ConfigError("seeds: nothing is random in a trace that is not offloaded; give a function that makes one of a seed")
@@ -189,7 +189,8 @@ def replicate(
     return {int(r.seed or 0): runs.simulate(machine, r.of(machine), progress, **parts) for r in found}
 
 
-def _checked(seeds: Iterable[int]) -> list[int]:
+def checked_seeds(seeds: Iterable[int]) -> list[int]:
+    """Return seeds, each a whole number that comes once; refuse others."""
     if isinstance(seeds, str) or not isinstance(seeds, Iterable):
         raise ConfigError(f"seeds: must be a list of whole numbers, not {seeds!r}")
     listed = list(seeds)

@@ -90,6 +90,15 @@ def simulate(machine: Machine, trace: "Trace", progress: bool | None = None, **p
     return simulate(machine, trace, progress=progress, **parts)
 
 
+def simulate_all(machines: list[Machine], trace: "Trace", **parts: Any) -> "list[Result]":
+    """Run several machines on a trace that is read once, with `hwmodel.simulate_all`; `parts`: their warmup and regions."""
+    from hwmodel.simulate import simulate_all
+
+    for machine in machines:
+        announce_compilation(machine.design)
+    return simulate_all(machines, trace, progress=False, **parts)
+
+
 def parts(traces: "Iterable[Trace]", warmup: int | float, regions: "Named | None") -> dict[str, Any]:
     """Return the parts of runs as `simulate` takes them, nothing for runs in one part; bad ones are refused before anything runs."""
     from hwmodel.regions import regions_of
@@ -146,9 +155,13 @@ def interactive() -> bool:
 
 def title(result: "Result") -> str:
     """Return a short name for a run's trace."""
-    info = result.trace_info
+    return title_of(result.trace_info)
+
+
+def title_of(info: Mapping[str, Any], otherwise: str = "trace") -> str:
+    """Return a short name for a trace from its info."""
     for key in ("title", "name", "program", "generator"):
         words = str(info.get(key) or "").split()
         if words:
             return os.path.basename(words[0])
-    return "trace"
+    return otherwise

@@ -1,29 +1,23 @@
-"""Sweep settings of one machine over one trace, or over one for each seed."""
+"""Sweep settings of one machine over one trace, or over one for each seed: the simple form of `analysis.experiment`."""
 
-import functools
-import itertools
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Any
 
 from analysis import runs
-from analysis.metrics import headline
-from analysis.overhead import FIGURES, bound_of
-from analysis.overhead import overhead as overhead_of
-from analysis.replicates import Replica, replicas
+from analysis.experiments import experiment
+from analysis.metrics import METRICS
+from analysis.overhead import FIGURES
 from hwmodel.arguments import machine_of
 from hwmodel.machine import ConfigError, Machine
-from hwmodel.regions import WARMUP
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from hwmodel.measure.result import Result
     from hwmodel.regions import Named
     from hwmodel.trace import Trace
 
-Job = tuple[Machine, int]
-"""A machine, and the number of the replica that it runs."""
+TRACE = "trace"
+"""The name of a sweep's only workload, which its frame does not show."""
 
 
 def sweep(
@@ -83,91 +77,28 @@ def sweep(
     TraceError
         If the trace is invalid.
     """
-    import pandas as pd
-
-    machine, trace = machine_of(machine), trace if callable(trace) else runs.trace_of(trace)
-    points = combinations(settings)
-    machines = [machine.with_(**point) for point in points]
-    if threads < 1:
-        raise ConfigError(f"threads: must be at least 1, not {threads}")
-    bounds = [bound_of(m) for m in machines] if overhead and machine.has_engines else []
-    found = replicas(trace, [*machines, *bounds], seeds, share=share, unit=unit, bytes=bytes)
-    parts = runs.parts({replica.of(m) for replica in found for m in machines}, warmup, regions)
-    runner = functools.partial(_run, found, parts=parts, threads=threads, progress=runs.interactive() if progress is None else progress)
-    free = runner(bounds, lambda job, result: result)  # points that differ in translation alone have one bound: it runs once
-    bound = dict(zip(machines, bounds, strict=False))
-    rows = runner(machines, lambda job, result: _rows(result, free.get((bound.get(job[0]), job[1]))))
-    frame = pd.DataFrame([
-        point | ({} if replica.seed is None else {"seed": replica.seed}) | row
-        for point, m in zip(points, machines, strict=True) for k, replica in enumerate(found) for row in rows[m, k]
-    ])  # fmt: skip
-    shown = found[0].plain
+    machine = machine_of(machine)
+    if not callable(trace) or seeds is None:
+        trace = runs.trace_of(trace)  # type: ignore[arg-type]  # refuses a function
+    if not settings:
+        raise ConfigError("sweep: there is no setting to sweep")
+    wanted = [figure.name for figure in (*METRICS, *(FIGURES if overhead and machine.has_engines else ()))]
+    found = experiment(
+        {machine.name: machine}, {TRACE: _seeded(trace)}, dict(settings), seeds=(0,) if seeds is None else seeds, warmup=warmup,
+        regions=regions, metrics=wanted, threads=threads, progress=progress, share=share, unit=unit, bytes=bytes, title="sweep",
+    )  # fmt: skip
+    about = [*settings, *(["seed"] if seeds is not None else []), *(["region"] if "region" in found.frame else [])]
+    frame = found.frame[[*about, *wanted]]
     frame.attrs = {
         "machine": machine.name,
         "configuration": machine.flat(),
         "swept": list(settings),
-        "trace": {"name": shown.name, **shown.info},
-        "notes": [found[0].note] if found[0].note else [],
+        "trace": found.frame.attrs["traces"][TRACE],
+        "notes": list(found.notes),
     }
     return frame
 
 
-def combinations(settings: Mapping[str, Iterable[Any]]) -> list[dict[str, Any]]:
-    """Return every combination of the values, by dotted name.
-
-    Raises
-    ------
-    ConfigError
-        If there is no setting, or one without values.
-    """
-    values = {name: _listed(name, given) for name, given in settings.items()}
-    if not values:
-        raise ConfigError("sweep: there is no setting to sweep")
-    return [dict(zip(values, point, strict=True)) for point in itertools.product(*values.values())]
-
-
-def _listed(name: str, given: Iterable[Any]) -> list[Any]:
-    if isinstance(given, str) or not isinstance(given, Iterable):
-        raise ConfigError(f"{name}: a sweep needs a list of values, not {given!r}")
-    values = list(given)
-    if not values:
-        raise ConfigError(f"{name}: there is no value to sweep")
-    return values
-
-
-def _rows(result: "Result", bound: "Result | None") -> list[dict[str, Any]]:
-    """Return the figures of each region of a run, of the run itself if none has been asked for; with its overhead beyond a bound."""
-    named = [name for name in result.regions if name != WARMUP]
-    pairs = [(result.region(name), bound and bound.region(name)) for name in named] or [(result, bound)]
-    return [({"region": part.part} if named else {}) | headline(part) | _overhead(part, free) for part, free in pairs]
-
-
-def _overhead(result: "Result", bound: "Result | None") -> dict[str, float]:
-    """Return the figures of a run's overhead, none if its bound has not run."""
-    return {figure.name: figure.value(overhead_of(result, bound)) for figure in FIGURES} if bound else {}
-
-
-def _run(
-    found: list[Replica], machines: list[Machine], keep: "Callable[[Job, Result], Any]", parts: dict[str, Any], threads: int, progress: bool
-) -> dict[Any, Any]:
-    """Run machines on every replica, once each; return what `keep` takes of each result."""
-    from tqdm import tqdm
-
-    jobs = list(dict.fromkeys((machine, k) for machine in machines for k in range(len(found))))
-    with (
-        ThreadPoolExecutor(threads) as pool,
-        tqdm(total=len(jobs), desc="sweep", unit="run", disable=not (progress and jobs)) as bar,
-    ):
-        futures = {job: pool.submit(_one, job, found[job[1]], keep, parts) for job in jobs}
-        try:
-            for future in as_completed(futures.values()):
-                future.result()
-                bar.update()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return {job: future.result() for job, future in futures.items()}
-
-
-def _one(job: Job, replica: Replica, keep: "Callable[[Job, Result], Any]", parts: dict[str, Any]) -> Any:
-    return keep(job, runs.simulate(job[0], replica.of(job[0]), progress=False, **parts))
+def _seeded(trace: "Trace | Callable[[int], Trace]") -> "Trace | Callable[..., Trace]":
+    """Return a function of a seed, whatever its parameter is called, as one that `experiment` gives the seed; a trace as it is."""
+    return (lambda seed: trace(seed)) if callable(trace) else trace

@@ -7,6 +7,7 @@ from matplotlib import rc_context
 
 from analysis.plots.figure import STYLE, Picture, save
 from analysis.plots.latencies import draw_latencies, latencies_size
+from analysis.plots.lines import draw_lines
 from analysis.plots.overheads import draw_overheads, overheads_size
 from analysis.plots.phases import draw_phases
 from analysis.plots.tails import draw_tails, tails_size
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from analysis.points import Point
     from hwmodel.measure.result import Result
 
-__all__ = ["Picture", "draw_both", "draw_latencies", "draw_line_ups", "draw_overheads", "draw_phases", "draw_tails", "save"]
+__all__ = ["Picture", "draw_both", "draw_latencies", "draw_line_ups", "draw_lines", "draw_overheads", "draw_phases", "draw_tails", "save"]
 
 
 def draw_both(groups: "Mapping[str, Sequence[Point]]", results: Mapping[str, "Result"], subtitle: str) -> Picture:

@@ -25,4 +25,5 @@ def simulated(monkeypatch):
         return getattr(fabricated, machine.design.removesuffix("_ept"))(machine)
 
     monkeypatch.setattr("analysis.runs.simulate", simulate)
+    monkeypatch.setattr("analysis.runs.simulate_all", lambda machines, trace, **parts: [simulate(each, trace) for each in machines])
     return ran

@@ -203,10 +203,10 @@ def test_a_sweep_with_an_invalid_point_runs_nothing(simulated, trace, settings, 
 
 
 def test_an_error_in_one_point_ends_the_sweep(monkeypatch, trace):
-    def simulate(machine, trace, progress=None):
+    def simulate_all(machines, trace):
         raise TraceError("damaged")
 
-    monkeypatch.setattr("analysis.runs.simulate", simulate)
+    monkeypatch.setattr("analysis.runs.simulate_all", simulate_all)
     with pytest.raises(TraceError, match="damaged"):
         analysis.sweep(preset("gru-2008"), {"tlb.entries": [64, 128, 256]}, trace)
 

@@ -1,0 +1,142 @@
+"""The runs of an experiment: machines that run one trace go over it together, several such batches at the same time."""
+
+import contextlib
+import math
+import random
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from analysis import runs
+from analysis.pointstore import PointStore, content_of
+from hwmodel.machine import Machine
+
+if TYPE_CHECKING:
+    from hwmodel.measure.result import Result
+    from hwmodel.trace import Trace
+
+TOGETHER = 8
+"""Most machines that go over a trace together: with 8 an eighth of its decoding is left for each, and more would fill the caches."""
+UNKNOWN = 64
+"""Batches handed at a time to an executor that does not say how many workers it has."""
+
+
+class Job(NamedTuple):
+    """A machine, and the number of the trace that it runs."""
+
+    machine: Machine
+    trace: int
+
+
+class Ways(NamedTuple):
+    """How an experiment runs: none of it changes a figure."""
+
+    parts: dict[str, Any]
+    executor: Executor | None
+    threads: int
+    store: PointStore | None
+    progress: bool
+    title: str
+
+
+def run(jobs: Iterable[Job], traces: "list[Trace]", ways: Ways, take: "Callable[[Job, Result], Any]") -> dict[Job, Any]:
+    """Run jobs, each once, or find them in the store.
+
+    Parameters
+    ----------
+    jobs : iterable of Job
+        Those that are equal are one.
+    traces : list of Trace
+        By number.
+    ways : Ways
+        Warm-up and regions; executor, threads, store.
+    take : callable
+        Takes of each job's result what is kept of it, in this process's main thread.
+
+    Returns
+    -------
+    dict
+        What has been taken, by job.
+    """
+    from tqdm import tqdm
+
+    jobs, taken = list(dict.fromkeys(jobs)), {}
+    keys = _keys(jobs, traces, ways)
+    with (
+        _workers(ways) as (executor, workers),
+        tqdm(total=len(jobs), desc=ways.title, unit="run", disable=not (ways.progress and jobs)) as bar,
+    ):
+        for batch, results in _finished(_batches(jobs, workers, bool(keys)), traces, ways, keys, executor, workers):
+            for job, result in zip(batch, results, strict=True):
+                taken[job] = take(job, result)
+            bar.update(len(batch))
+    return taken
+
+
+def run_batch(machines: list[Machine], trace: "Trace", parts: dict[str, Any]) -> "list[Result]":
+    """Run machines on a trace, in any process."""
+    return runs.simulate_all(machines, trace, **parts)
+
+
+def _keys(jobs: list[Job], traces: "list[Trace]", ways: Ways) -> dict[Job, str]:
+    """Return the key of each job in the store; nothing without one."""
+    if ways.store is None:
+        return {}
+    contents = {number: content_of(traces[number]) for number in dict.fromkeys(job.trace for job in jobs)}
+    return {job: ways.store.key(job.machine, contents[job.trace], ways.parts) for job in jobs}
+
+
+def _batches(jobs: list[Job], workers: int, shared: bool) -> list[list[Job]]:
+    """Return jobs of one trace together, so many that every worker has some; two processes that share a store begin with different ones."""
+    by_trace: dict[int, list[Job]] = {}
+    for job in jobs:
+        by_trace.setdefault(job.trace, []).append(job)
+    found = []
+    for same in by_trace.values():
+        size = min(TOGETHER, math.ceil(len(same) / max(1, workers // len(by_trace))))
+        found += [same[first : first + size] for first in range(0, len(same), size)]
+    if shared:
+        random.SystemRandom().shuffle(found)
+    return found
+
+
+@contextlib.contextmanager
+def _workers(ways: Ways) -> Iterator[tuple[Executor, int]]:
+    """Yield the executor and the number of its workers; threads of this process end here, after an error at once."""
+    if ways.executor is not None:
+        yield ways.executor, getattr(ways.executor, "_max_workers", UNKNOWN)
+        return
+    with ThreadPoolExecutor(ways.threads) as pool:
+        try:
+            yield pool, ways.threads
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _finished(
+    batches: list[list[Job]], traces: "list[Trace]", ways: Ways, keys: dict[Job, str], executor: Executor, workers: int
+) -> "Iterator[tuple[list[Job], Iterable[Result]]]":
+    """Yield batches as they are finished, stored first; what the store has when a batch's turn comes does not run."""
+    waiting: dict[Future[Any], list[Job]] = {}
+    store, turns = ways.store, iter(batches)
+    try:
+        while True:
+            while len(waiting) < workers and (batch := next(turns, None)):
+                known = store.known(keys[job] for job in batch) if store is not None else set()
+                found = [job for job in batch if keys.get(job) in known]
+                if store is not None and found:
+                    yield found, map(store.get, [keys[job] for job in found])
+                if left := [job for job in batch if keys.get(job) not in known]:
+                    future = executor.submit(run_batch, [job.machine for job in left], traces[left[0].trace], ways.parts)
+                    waiting[future] = left
+            if not waiting:
+                return
+            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                done, results = waiting.pop(future), future.result()
+                if store is not None:
+                    store.put({keys[job]: result for job, result in zip(done, results, strict=True)})
+                yield done, results
+    finally:
+        for future in waiting:
+            future.cancel()

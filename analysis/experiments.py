@@ -1,0 +1,316 @@
+"""Experiments: machines by workloads by axes by seeds; `experiment`, and the `Experiment` it returns. `sweep` is its simple form."""
+
+import contextlib
+import os
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from analysis import batches, runs
+from analysis.axes import Axes, axes_of, check_axes, lacking
+from analysis.batches import Job, Ways
+from analysis.metrics import METRICS, Metric, account_columns
+from analysis.overhead import FIGURES, Figure, bound_of, overhead
+from analysis.pointstore import PointStore
+from analysis.replicates import Replica, checked_seeds
+from analysis.traces import Source, sources_of
+from hwmodel.arguments import machines_of
+from hwmodel.config.errors import suggestion
+from hwmodel.machine import ConfigError, Machine
+from hwmodel.regions import WARMUP
+from hwmodel.version import model_version
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+    from hwmodel.measure.result import Result
+    from hwmodel.regions import Named
+    from hwmodel.trace import Trace
+
+OF = ("machine", "design", "workload", "seed", "version")
+"""The columns that say what a row is of, before the axes."""
+
+
+class Row(NamedTuple):
+    """A run of an experiment: what it is of, and the job that gives its figures; a region is a row of its own."""
+
+    about: dict[str, Any]
+    job: Job
+
+
+class Plan(NamedTuple):
+    """The runs of an experiment, checked: in the order of the frame."""
+
+    rows: list[Row]
+    traces: "list[Trace]"
+    notes: list[str]
+    workloads: dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Experiment:
+    """What an experiment has measured.
+
+    Attributes
+    ----------
+    frame : DataFrame
+        A row for each machine, workload, point, seed and region: machine, design, workload, seed, version of the model, every axis by its
+        name, the region if there are any, every metric with its unit in its name, and accounts if they were asked for.
+    axes : Axes
+        What has been varied.
+    metrics : tuple
+        The figures, with titles and definitions.
+    notes : tuple of str
+        What engines do of each workload, and which machine lacks an axis.
+    """
+
+    frame: "pd.DataFrame"
+    axes: Axes
+    metrics: tuple[Metric | Figure, ...]
+    notes: tuple[str, ...]
+
+    def to_xarray(self) -> "xr.Dataset":
+        """Return every figure as an array: dimensions machine, workload, each axis, seed, and region if there are any.
+
+        Points that are no product of axes are one dimension, "point", with the axes beside it. Needs xarray.
+        """
+        try:
+            import xarray  # noqa: F401  (pandas uses it)
+        except ImportError:
+            raise ConfigError("to_xarray needs xarray: pip install 'hwmodel[study]'") from None
+        frame, axes = self.frame.drop(columns=["design", "version"]), list(self.axes.names)
+        if not self.axes.product:
+            numbers = {tuple(point.values()): number for number, point in enumerate(self.axes.points)}
+            frame = frame.assign(point=[numbers[tuple(values)] for values in frame[axes].to_numpy(object)]).drop(columns=axes)
+        inner = axes if self.axes.product else ["point"]
+        found = frame.set_index(["machine", "workload", *inner, "seed", *(["region"] if "region" in frame else [])]).to_xarray()
+        if not self.axes.product:
+            at = [self.axes.points[number] for number in found["point"].to_numpy()]
+            found = found.assign_coords({name: ("point", [point[name] for point in at]) for name in axes})
+        return found.assign_attrs(version=model_version())
+
+    def plot(self, x: str, y: str, hue: str | None = None, axes: Any = None) -> Any:
+        """Draw a figure over an axis, a line for each value of a column; a band from the least to the most over seeds.
+
+        Parameters
+        ----------
+        x : str
+            An axis, or another column.
+        y : str
+            A figure.
+        hue : str, optional
+            A column, a colour for each of its values; by default the machine if there are several.
+        axes : matplotlib Axes, optional
+            Where to draw; by default in a picture of its own.
+
+        Returns
+        -------
+        Axes
+            Of the picture ``.figure``.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such column, or another one that differs between rows would be mixed into a line.
+        """
+        from analysis.plots import draw_lines
+
+        for name in (x, y, *([hue] if hue else [])):
+            if name not in self.frame:
+                raise ConfigError(f"{name}: the frame has no such column{suggestion(name, list(self.frame))}")
+        hue = hue or ("machine" if self.frame["machine"].nunique() > 1 else None)
+        kept = {x, hue, "seed", "design", "version"}
+        for name in [*OF, *self.axes.names, "region"]:
+            if name not in kept and name in self.frame and self.frame.groupby(hue or "version")[name].nunique().max() > 1:
+                raise ConfigError(f"{name}: has several values, which a line would mix; choose one by `where`, or draw over it")
+        titles = {metric.name: metric.title for metric in self.metrics}
+        return draw_lines(self.frame, (x, y, hue), titles.get(y, y), axes)
+
+    def where(self, **values: Any) -> "Experiment":
+        """Return the part of the rows in which columns have some values: ``where(workload="sort", **{"tlb.entries": 64})``."""
+        frame = self.frame
+        for name, value in values.items():
+            if name not in frame:
+                raise ConfigError(f"{name}: the frame has no such column{suggestion(name, list(frame))}")
+            frame = frame[frame[name] == value]
+        points = tuple(point for point in self.axes.points if all(point[name] == values[name] for name in point.keys() & values.keys()))
+        return Experiment(frame.reset_index(drop=True), Axes(self.axes.names, points, self.axes.product), self.metrics, self.notes)
+
+    def _repr_html_(self) -> str:
+        return str(self.frame._repr_html_())
+
+    def __repr__(self) -> str:
+        named = {name: self.frame[name].nunique() for name in ("machine", "workload", "seed")}
+        counted = ", ".join(f"{number} {name}{'s' * (number != 1)}" for name, number in named.items())
+        points = f"{len(self.axes.points)} points of {', '.join(self.axes.names) or 'no axis'}"
+        return f"<Experiment {counted}, {points}: {len(self.frame)} rows>"
+
+
+def experiment(
+    machines: Any,
+    workloads: Any,
+    over: Any = None,
+    *,
+    seeds: Iterable[int] = (0,),
+    warmup: int | float = 0,
+    regions: "Named | None" = None,
+    metrics: Iterable[str | Metric] | None = None,
+    accounts: bool = False,
+    store: str | os.PathLike[str] | None = None,
+    executor: Executor | None = None,
+    threads: int = 2,
+    progress: bool | None = None,
+    share: float = 0.5,
+    unit: str = "line",
+    bytes: int = 8,
+    title: str = "experiment",
+) -> Experiment:
+    """Run machines on workloads at every point of some axes, for every seed.
+
+    Parameters
+    ----------
+    machines : mapping of str to Machine, iterable, or one
+        Machines or names of presets, by the names they have in the frame.
+    workloads : mapping of str to Trace, str or callable, iterable, or one
+        Traces, names of recordings or files, or functions that make a trace of parameters, ``workloads.zipf``; a function with a parameter
+        ``seed`` is given the seed. What has no device agent is offloaded, with the seed, as in `analysis.compare`.
+    over : mapping, iterable of mappings or DataFrame, optional
+        The axes, by name: ``"tlb.entries"`` a setting of every machine that has it, ``"GRU:tlb.entries"`` of one machine,
+        ``"workload.pages"`` a parameter of the workloads that have it. ``{"a": [1, 2], "b": [3, 4]}`` is a product of four points,
+        ``{("a", "b"): [(1, 3), (2, 4)]}`` a zip of two; dicts or the rows of a frame are a point each (`latin_hypercube` and `sobol`
+        draw some).
+    seeds : iterable of int
+        Of what is random: each a run.
+    warmup, regions
+        As `hwmodel.simulate` takes them; each region is a row.
+    metrics : iterable of str or Metric, optional
+        Columns: names of `METRICS`, of the overhead (``"overhead_ns_per_access"``, which runs the bound beside each machine), or your own.
+        By default all of `METRICS`.
+    accounts : bool
+        Add a column for each account and side, ``"engine.fault_ns"``.
+    store : path, optional
+        A file that keeps each finished point: the same experiment continues where it was ended, and a larger one computes what is new.
+    executor : concurrent.futures.Executor, optional
+        Runs batches of points; by default `threads` threads, which share the traces.
+    threads : int
+        Points that run at the same time if there is no executor.
+    progress : bool, optional
+        Show a progress bar; by default on a terminal or in a notebook.
+    share, unit, bytes
+        What an engine gets of a trace without device agents, as `workloads.offload` says.
+    title : str
+        What the progress bar says.
+
+    Raises
+    ------
+    ConfigError
+        If a point, a name or a seed is invalid, before anything runs; or the store can't be used.
+    TraceError
+        If a trace is invalid.
+    """
+    if threads < 1:
+        raise ConfigError(f"threads: must be at least 1, not {threads}")
+    chosen, figures = machines_of(machines), _figures(metrics)
+    sources, axes = sources_of(workloads), axes_of(over)
+    plan = _planned(chosen, sources, axes, checked_seeds(seeds), {"share": share, "unit": unit, "bytes": bytes})
+    parts = runs.parts(plan.traces, warmup, regions)
+    shown = runs.interactive() if progress is None else progress
+    with contextlib.ExitStack() as stack:
+        opened = stack.enter_context(PointStore(store)) if store is not None else None
+        ways = Ways(parts, executor, threads, opened, shown, title)
+        found = _figures_of(plan, figures, accounts, ways)
+    return Experiment(_frame(plan, found, axes), axes, figures, tuple(plan.notes))
+
+
+def _planned(machines: dict[str, Machine], sources: dict[str, Source], axes: Axes, seeds: list[int], stream: dict[str, Any]) -> Plan:
+    """Return every run, its machine and trace checked."""
+    made = [source for source in sources.values() if source.made]
+    check_axes(axes, machines, [source.takes for source in made], {name for source in made for name in source.names})
+    variants = {label: [m.with_(**axes.settings(point, label, m)) for point in axes.points] for label, m in machines.items()}
+    replicas, traces, rows = _replicas(variants, sources, axes, seeds, stream), {}, []
+    for name, variant in variants.items():
+        for label, by_point in replicas.items():
+            for machine, point, by_seed in zip(variant, axes.points, by_point, strict=True):
+                for seed, replica in by_seed.items():
+                    trace = replica.of(machine)
+                    number, _ = traces.setdefault(id(trace), (len(traces), trace))
+                    about = dict(zip(OF, (name, machine.design, label, seed, model_version()), strict=True)) | point
+                    rows.append(Row(about, Job(machine, number)))
+    notes = lacking(axes, machines) if len(machines) > 1 else []
+    told = {label: by_point[0][seeds[0]] for label, by_point in replicas.items()}
+    notes += [replica.note if len(told) == 1 else f"{label}: {replica.note}" for label, replica in told.items() if replica.note]
+    infos = {label: {"name": replica.plain.name, **replica.plain.info} for label, replica in told.items()}
+    return Plan(rows, [trace for _, trace in traces.values()], notes, infos)
+
+
+def _replicas(
+    variants: dict[str, list[Machine]], sources: dict[str, Source], axes: Axes, seeds: list[int], stream: dict[str, Any]
+) -> dict[str, list[dict[int, Replica]]]:
+    """Return the traces by workload, point and seed; points that differ in settings alone share theirs."""
+    found: dict[str, list[dict[int, Replica]]] = {}
+    for label, source in sources.items():
+        used = [source.used(axes.parameters(point)) for point in axes.points]
+        same: dict[str, list[int]] = {}
+        for number, parameters in enumerate(used):
+            same.setdefault(repr(sorted(parameters.items())), []).append(number)
+        found[label] = [{} for _ in used]
+        for numbers in same.values():
+            those = dict.fromkeys(variant[number] for variant in variants.values() for number in numbers)
+            for seed in seeds:
+                replica = source.replica(used[numbers[0]], seed, those, len(seeds) > 1, stream)
+                for number in numbers:
+                    found[label][number][seed] = replica
+    return found
+
+
+def _figures(asked: Iterable[str | Metric] | None) -> tuple[Metric | Figure, ...]:
+    """Return the figures that are asked for, by name or as they are."""
+    if asked is None:
+        return METRICS
+    known: dict[str, Metric | Figure] = {figure.name: figure for figure in (*METRICS, *FIGURES)}
+    found = []
+    for one in [asked] if isinstance(asked, str) else asked:
+        if isinstance(one, str) and one not in known:
+            raise ConfigError(f"metrics: there is no {one}{suggestion(one, known)}")
+        found.append(known[one] if isinstance(one, str) else one)
+    return tuple(found)
+
+
+def _figures_of(plan: Plan, figures: tuple[Metric | Figure, ...], accounts: bool, ways: Ways) -> dict[Job, list[dict[str, Any]]]:
+    """Return the rows' figures by job, a dict for each region; the bounds run first, if the figures need them."""
+    jobs = [row.job for row in plan.rows]
+    bounds: dict[Job, Job] = {}
+    if any(isinstance(figure, Figure) for figure in figures):
+        free = {machine: bound_of(machine) for machine in {job.machine for job in jobs} if machine.has_engines}
+        bounds = {job: Job(free[job.machine], job.trace) for job in jobs if job.machine in free}
+    of_bounds = batches.run(bounds.values(), plan.traces, ways, lambda job, result: result)
+    return batches.run(jobs, plan.traces, ways, lambda job, result: _rows(result, of_bounds.get(bounds.get(job)), figures, accounts))
+
+
+def _rows(result: "Result", bound: "Result | None", figures: Iterable[Metric | Figure], accounts: bool) -> list[dict[str, Any]]:
+    """Return the figures of each region of a run, of the run itself if none has been asked for."""
+    named = [name for name in result.regions if name != WARMUP]
+    pairs = [(result.region(name), bound and bound.region(name)) for name in named] or [(result, bound)]
+    rows = []
+    for part, free in pairs:
+        cost = overhead(part, free) if free else None
+        row: dict[str, Any] = {"region": part.part} if named else {}
+        for figure in figures:
+            if isinstance(figure, Metric):
+                row[figure.name] = figure.value(part)
+            elif cost is not None:
+                row[figure.name] = figure.value(cost)
+        rows.append(row | (account_columns(part) if accounts else {}))
+    return rows
+
+
+def _frame(plan: Plan, found: Mapping[Job, list[dict[str, Any]]], axes: Axes) -> "pd.DataFrame":
+    import pandas as pd
+
+    frame = pd.DataFrame([row.about | figures for row in plan.rows for figures in found[row.job]])
+    frame.attrs = {"axes": list(axes.names), "notes": list(plan.notes), "version": model_version(), "traces": plan.workloads}
+    return frame
+
+

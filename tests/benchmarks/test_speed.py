@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+import analysis
 import hwmodel
 import workloads
 from analysis.runs import offloaded
@@ -36,6 +37,14 @@ def test_simulate(measured, preset, recording):
     plain, shared, _ = offloaded(trace, [machine], 0.5)
     trace = plain if machine.design == "cpu_only" else shared
     measured(lambda: hwmodel.simulate(machine, trace, progress=False), records=len(trace), references=trace.references)
+
+
+@pytest.mark.parametrize("preset", ["gru-2024", "kvm-ept-2024"])
+@pytest.mark.parametrize("recording", ["sqlite", "sort"])
+def test_sweep(measured, preset, recording):
+    """Sixteen points on one thread; a point is to take at most 0.65 of what `test_simulate` takes of it."""
+    over, trace = {"kernel.fault_ns": [700 + 10 * number for number in range(16)]}, workloads.recorded(recording)
+    measured(lambda: analysis.sweep(preset, over, trace, threads=1, progress=False), points=16, records=16 * len(trace))
 
 
 @pytest.mark.parametrize("recording", names())

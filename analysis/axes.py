@@ -97,6 +97,11 @@ def check_axes(axes: Axes, machines: Mapping[str, Machine], takes: Iterable[Call
             _check_setting(name, name, machines)
 
 
+def identity(values: Iterable[Any]) -> tuple[Any, ...]:
+    """Return what tells values apart: type and value; of one that has no hash, which object it is."""
+    return tuple((type(value), value) if _has_hash(value) else id(value) for value in values)
+
+
 def lacking(axes: Axes, machines: Mapping[str, Machine]) -> list[str]:
     """Return a sentence for each axis of all machines that some of them do not have."""
     found = []
@@ -175,7 +180,7 @@ def _product(over: Mapping[Any, Iterable[Any]]) -> Axes:
         if names.count(name) > 1:
             raise ConfigError(f"{name}: is an axis twice")
     points = tuple({name: value for part in parts for name, value in part.items()} for parts in itertools.product(*lists))
-    alone = all(len({repr(part) for part in values}) == len(values) for values in lists)
+    alone = all(len({identity(part.values()) for part in values}) == len(values) for values in lists)
     return Axes(tuple(names), points, alone and not any(isinstance(names, tuple) for names in over))
 
 
@@ -211,6 +216,14 @@ def _whole(value: Any) -> Any:
     """Return a value of a frame: a column of whole numbers may have been made one of floats."""
     value = value.item() if isinstance(value, np.generic) else value
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _has_hash(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
 
 
 def _split(name: str) -> tuple[str | None, str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from analysis import batches, runs
-from analysis.axes import Axes, axes_of, check_axes, lacking
+from analysis.axes import Axes, axes_of, check_axes, identity, lacking
 from analysis.batches import Job, Ways
 from analysis.metrics import METRICS, Metric, account_columns
 from analysis.overhead import FIGURES, Figure, bound_of, overhead
@@ -229,7 +229,8 @@ def _planned(machines: dict[str, Machine], sources: dict[str, Source], axes: Axe
     made = [source for source in sources.values() if source.made]
     check_axes(axes, machines, [source.takes for source in made], {name for source in made for name in source.names})
     variants = {label: [m.with_(**axes.settings(point, label, m)) for point in axes.points] for label, m in machines.items()}
-    replicas, traces, rows = _replicas(variants, sources, axes, seeds, stream), {}, []
+    replicas, rows = _replicas(variants, sources, axes, seeds, stream), []
+    traces: dict[int, tuple[int, Trace]] = {}
     for name, variant in variants.items():
         for label, by_point in replicas.items():
             for machine, point, by_seed in zip(variant, axes.points, by_point, strict=True):
@@ -252,9 +253,9 @@ def _replicas(
     found: dict[str, list[dict[int, Replica]]] = {}
     for label, source in sources.items():
         used = [source.used(axes.parameters(point)) for point in axes.points]
-        same: dict[str, list[int]] = {}
+        same: dict[tuple[Any, ...], list[int]] = {}
         for number, parameters in enumerate(used):
-            same.setdefault(repr(sorted(parameters.items())), []).append(number)
+            same.setdefault(identity(parameters.values()), []).append(number)
         found[label] = [{} for _ in used]
         for numbers in same.values():
             those = dict.fromkeys(variant[number] for variant in variants.values() for number in numbers)
@@ -283,10 +284,11 @@ def _figures_of(plan: Plan, figures: tuple[Metric | Figure, ...], accounts: bool
     jobs = [row.job for row in plan.rows]
     bounds: dict[Job, Job] = {}
     if any(isinstance(figure, Figure) for figure in figures):
-        free = {machine: bound_of(machine) for machine in {job.machine for job in jobs} if machine.has_engines}
+        free = {machine: bound_of(machine) for machine in dict.fromkeys(job.machine for job in jobs) if machine.has_engines}
         bounds = {job: Job(free[job.machine], job.trace) for job in jobs if job.machine in free}
     of_bounds = batches.run(bounds.values(), plan.traces, ways, lambda job, result: result)
-    return batches.run(jobs, plan.traces, ways, lambda job, result: _rows(result, of_bounds.get(bounds.get(job)), figures, accounts))
+    free_of = {job: of_bounds[bound] for job, bound in bounds.items()}
+    return batches.run(jobs, plan.traces, ways, lambda job, result: _rows(result, free_of.get(job), figures, accounts))
 
 
 def _rows(result: "Result", bound: "Result | None", figures: Iterable[Metric | Figure], accounts: bool) -> list[dict[str, Any]]:

@@ -71,7 +71,7 @@ class PointStore:
 
     def known(self, keys: Iterable[str]) -> set[str]:
         """Return those of some keys whose points are here."""
-        keys, found = list(keys), set()
+        keys, found = list(keys), set[str]()
         with self._told():
             for first in range(0, len(keys), MANY):
                 part = keys[first : first + MANY]

@@ -1,11 +1,13 @@
 """A figure over an axis: a line for each value of a column, a band over the seeds."""
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from matplotlib import rc_context
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
-from analysis.plots.figure import MACHINES, STYLE, Picture, label, number
+from analysis.outside import visible
+from analysis.plots.figure import LINE, MACHINES, NAME, STYLE, Picture, label, number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +51,7 @@ def draw_lines(frame: "pd.DataFrame", columns: tuple[str, str, str | None], titl
                 axes.fill_between(found.index, found["min"], found["max"], color=colour, alpha=0.2, linewidth=0)
         _scale(axes, frame[x])
         axes.set_xlabel(label(x))
-        axes.set_ylabel(label(title))
+        axes.set_ylabel(textwrap.fill(visible(title, LINE), NAME))
         axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
         axes.grid(axis="y")
         if hue is not None:

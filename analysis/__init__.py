@@ -2,6 +2,7 @@
 
 from analysis.axes import latin_hypercube, sobol
 from analysis.comparison import Comparison, compare
+from analysis.curves import miss_curve
 from analysis.experiments import Experiment, experiment
 from analysis.inspection import Inspection, inspect
 from analysis.metrics import METRICS, Metric, headline
@@ -14,6 +15,6 @@ from analysis.sweeps import sweep
 
 __all__ = [
     "METRICS", "Comparison", "Experiment", "Inspection", "Interval", "Metric", "Overhead", "Replay", "Study", "bound_of", "compare",
-    "compare_suite", "experiment", "head", "headline", "inspect", "interval", "latin_hypercube", "overhead", "ratio", "replay", "replicate",
-    "sobol", "sweep",
+    "compare_suite", "experiment", "head", "headline", "inspect", "interval", "latin_hypercube", "miss_curve", "overhead", "ratio",
+    "replay", "replicate", "sobol", "sweep",
 ]  # fmt: skip

@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from analysis import batches, runs
+from analysis import batches, onepass, runs
 from analysis.axes import Axes, axes_of, check_axes, identity, lacking
 from analysis.batches import Job, Ways
 from analysis.metrics import METRICS, Metric, account_columns
@@ -286,9 +286,22 @@ def _figures_of(plan: Plan, figures: tuple[Metric | Figure, ...], accounts: bool
     if any(isinstance(figure, Figure) for figure in figures):
         free = {machine: bound_of(machine) for machine in dict.fromkeys(job.machine for job in jobs) if machine.has_engines}
         bounds = {job: Job(free[job.machine], job.trace) for job in jobs if job.machine in free}
+    passed = _told_by_a_pass(plan, figures, accounts, ways)
     of_bounds = batches.run(bounds.values(), plan.traces, ways, lambda job, result: result)
     free_of = {job: of_bounds[bound] for job, bound in bounds.items()}
-    return batches.run(jobs, plan.traces, ways, lambda job, result: _rows(result, free_of.get(job), figures, accounts))
+    left = [job for job in jobs if job not in passed]
+    return passed | batches.run(left, plan.traces, ways, lambda job, result: _rows(result, free_of.get(job), figures, accounts))
+
+
+def _told_by_a_pass(plan: Plan, figures: tuple[Metric | Figure, ...], accounts: bool, ways: Ways) -> dict[Job, list[dict[str, Any]]]:
+    """Return the rows of points whose sizes alone differ, if one pass over the trace tells all that is asked for; note which way it was."""
+    if figures is METRICS:
+        return {}
+    needs = {"accounts": accounts, "warm-ups and regions": ways.parts, "stores, which keep whole results,": ways.store is not None}
+    needed = next((f"{what} need runs" for what, asked in needs.items() if asked), "")
+    told, notes = onepass.tell((row.job for row in plan.rows), plan.traces, [figure.name for figure in figures], needed, ways.progress)
+    plan.notes.extend(notes)
+    return {job: [row] for job, row in told.items()}
 
 
 def _rows(result: "Result", bound: "Result | None", figures: Iterable[Metric | Figure], accounts: bool) -> list[dict[str, Any]]:

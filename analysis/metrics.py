@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -185,9 +185,9 @@ METRICS = (
 """All metrics, in the order in which they are shown."""
 
 
-def headline(result: "Result") -> dict[str, float]:
-    """Return every metric of a run, by column name."""
-    return {metric.name: metric.value(result) for metric in METRICS}
+def headline(result: "Result", names: Collection[str] | None = None) -> dict[str, float]:
+    """Return every metric of a run, or those of some names, by column name."""
+    return {metric.name: metric.value(result) for metric in METRICS if names is None or metric.name in names}
 
 
 def account_rows(machine: str, result: "Result") -> Iterable[dict[str, Any]]:

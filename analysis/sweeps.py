@@ -8,6 +8,7 @@ from analysis.experiments import experiment
 from analysis.metrics import METRICS
 from analysis.overhead import FIGURES
 from hwmodel.arguments import machine_of
+from hwmodel.config.errors import suggestion
 from hwmodel.machine import ConfigError, Machine
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def sweep(
     overhead: bool = False,
     warmup: int | float = 0,
     regions: "Named | None" = None,
+    metrics: Iterable[str] | None = None,
 ) -> "pd.DataFrame":
     """Run a machine with every combination of some settings; its parameters, more than eight, are what a run can be told.
 
@@ -61,14 +63,19 @@ def sweep(
         Leave the first records out, so many or that share of them, as `hwmodel.simulate` does.
     regions : mapping of str to int, or iterable of (str, int), optional
         The first record of each region by its name, as `hwmodel.simulate` takes them; a row for each.
+    metrics : iterable of str, optional
+        The names of those of ``analysis.METRICS`` that are asked for; all by default. If sizes of the TLB are swept, and the metrics
+        follow from its misses alone, one pass over the trace tells all points where that is exact (`analysis.miss_curve`).
 
     Returns
     -------
     DataFrame
         One row for each point, seed and region, in the order of `itertools.product`: a column for each setting, by its dotted name,
-        the seed if `seeds` are given, the region if `regions` are, every metric of ``analysis.METRICS``, then those of the overhead.
+        the seed if `seeds` are given, the region if `regions` are, every metric of ``analysis.METRICS`` (or those of `metrics`), then
+        those of the overhead.
         ``attrs["configuration"]`` has the machine's settings, ``attrs["swept"]`` the names of the swept settings,
-        ``attrs["trace"]`` the trace's info (the first seed's), ``attrs["notes"]`` the changes made to the trace.
+        ``attrs["trace"]`` the trace's info (the first seed's), ``attrs["notes"]`` the changes made to the trace, and, where sizes of the
+        TLB are swept for some metrics, whether one pass told them or why each was simulated.
 
     Raises
     ------
@@ -82,10 +89,11 @@ def sweep(
         trace = runs.trace_of(trace)  # type: ignore[arg-type]  # refuses a function
     if not settings:
         raise ConfigError("sweep: there is no setting to sweep")
-    wanted = [figure.name for figure in (*METRICS, *(FIGURES if overhead and machine.has_engines else ()))]
+    wanted = _wanted(metrics) + [figure.name for figure in FIGURES if overhead and machine.has_engines]
     found = experiment(
         {machine.name: machine}, {TRACE: _seeded(trace)}, dict(settings), seeds=(0,) if seeds is None else seeds, warmup=warmup,
-        regions=regions, metrics=wanted, threads=threads, progress=progress, share=share, unit=unit, bytes=bytes, title="sweep",
+        regions=regions, metrics=None if metrics is None and not overhead else wanted, threads=threads, progress=progress, share=share,
+        unit=unit, bytes=bytes, title="sweep",
     )  # fmt: skip
     about = [*settings, *(["seed"] if seeds is not None else []), *(["region"] if "region" in found.frame else [])]
     frame = found.frame[[*about, *wanted]]
@@ -97,6 +105,20 @@ def sweep(
         "notes": list(found.notes),
     }
     return frame
+
+
+def _wanted(metrics: Iterable[str] | None) -> list[str]:
+    """Return the names of the metrics asked for, in their order in `METRICS`; of all if none are."""
+    known = [metric.name for metric in METRICS]
+    if metrics is None:
+        return known
+    if isinstance(metrics, str):
+        raise ConfigError(f"metrics: must be names of metrics, not {metrics!r}")
+    asked = list(metrics)
+    for name in asked:
+        if name not in known:
+            raise ConfigError(f"metrics: there is no metric {name!r}{suggestion(str(name), known)}")
+    return [name for name in known if name in asked]
 
 
 def _seeded(trace: "Trace | Callable[[int], Trace]") -> "Trace | Callable[..., Trace]":

@@ -117,7 +117,7 @@ class Fences:
         s.at = 0
         while True:
             quiet = np.array([span[:2] for span in self._quiet], np.int64).reshape(-1, 2)
-            found = _walk(ops, self._roles, self._table, self._state, quiet, self._written.array)
+            found = _walk(ops, self._roles, self._table, self._state, quiet, np.ascontiguousarray(self._written.array))
             if found == FULL:
                 self._grow()
                 continue

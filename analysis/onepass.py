@@ -65,7 +65,7 @@ def counts(machines: Sequence[Machine], trace: "Trace", progress: bool | None = 
     if reason:
         return [], reason
     try:
-        found = _walked(machines, trace)
+        found = walked(machines, trace)
     except UnorderedError as problem:
         return [], str(problem)
     run = runs.simulate(machines[0], trace, progress).counters
@@ -119,7 +119,7 @@ def _families(jobs: Iterable[Job]) -> list[list[Job]]:
     return [family for family in families.values() if len(family) > 1]
 
 
-def _walked(machines: Sequence[Machine], trace: "Trace") -> list[dict[str, int]]:
+def walked(machines: Sequence[Machine], trace: "Trace") -> list[dict[str, int]]:
     """Return what each machine counts, if the engine has a right to each access; raise UnorderedError where the order is not fixed."""
     from hwmodel.modelled import Checker
     from workloads.stacks import Stacks

@@ -14,6 +14,7 @@ import workloads
 from analysis.runs import offloaded
 from tests.paired import KERNEL_TEXT, parse_kernel, write_kernel, write_lackey
 from tests.support import designs
+from tests.support.engine_only import engine_only
 from workloads import synthetic
 from workloads.readers import drentries
 from workloads.recorded import names
@@ -45,6 +46,25 @@ def test_sweep(measured, preset, recording):
     """Sixteen points on one thread; a point is to take at most 0.65 of what `test_simulate` takes of it."""
     over, trace = {"kernel.fault_ns": [700 + 10 * number for number in range(16)]}, workloads.recorded(recording)
     measured(lambda: analysis.sweep(preset, over, trace, threads=1, progress=False), points=16, records=16 * len(trace))
+
+
+SIZES = {"full": [(n, n) for n in range(16, 1025, 16)], "ways": [(64 * n, n) for n in range(1, 65)],
+         "sets": [(n << sets, n) for sets in range(8) for n in range(1, 9)]}  # fmt: skip
+"""64 sizes of a TLB: fully associative, by ways at 64 sets, and by ways at each of 8 numbers of sets."""
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize("runs", ["64 sizes", "one size"])
+def test_miss_curve(measured, runs, sizes):
+    """The misses of 64 sizes, one pass and one run, beside a run of the largest alone: sqlite's data accesses, made by an engine."""
+    trace, asked = engine_only(workloads.recorded("sqlite")), SIZES[sizes]
+    machine = hwmodel.preset("gru-2008").with_(**{"device.window": 1})
+    largest = machine.with_(**dict(zip(("tlb.entries", "tlb.ways"), asked[-1], strict=True)))
+    if runs == "one size":
+        measured(lambda: hwmodel.simulate(largest, trace, progress=False), references=trace.references)
+    else:
+        frame = measured(lambda: analysis.miss_curve(machine, trace, asked[::-1], progress=False), references=trace.references)
+        assert "one pass" in frame.attrs["notes"][0]
 
 
 @pytest.mark.parametrize("recording", names())

@@ -17,6 +17,7 @@ from numba.core.registry import CPUDispatcher
 import analysis
 import hwmodel
 import workloads
+from analysis import onepass
 from hwmodel import op
 from hwmodel.config import ConfigError
 from hwmodel.op import Agent, mmap_unit, paged_unit
@@ -89,7 +90,7 @@ def use(design, machine, size, folder):
 
 
 def use_workloads(size, folder):
-    """Generate, compose, write and read in every format, inspect."""
+    """Generate, compose, write and read in every format, inspect, count the misses of several sizes in one pass."""
     few = {"accesses": 700 * size}
     made = [workloads.pointer_chase(**few, pages=8 * size), workloads.producer_consumer(**few), workloads.strided(**few)]
     made += [workloads.gups(scale=7 + size), workloads.bfs(scale=4 + size), workloads.spmv(rows=50 * size)]
@@ -101,6 +102,8 @@ def use_workloads(size, folder):
     for trace in parts:
         validate(trace)
     analysis.inspect(whole)
+    sizes = [hwmodel.preset("gru-2008").with_(**{"tlb.entries": 64 * size * ways, "tlb.ways": size * ways}) for ways in (1, 2)]
+    onepass.walked(sizes, workloads.uniform(3000 * size, 900 * size, devices=1))
     workloads.write(whole, folder / "whole.csv")
     workloads.write(whole, folder / "whole.champsim", agent=size, lossy=True)
     columns = [("address,count\n" + "4096,1\n" * size).encode(), test_columns.as_npy(test_columns.table(20 * size, words=False))]

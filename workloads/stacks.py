@@ -50,8 +50,8 @@ class Stacks:
         self._place = {sets: k for k, sets in enumerate(depths)}
         self._shapes = np.zeros(len(depths), GEOMETRY)
         places = bins = 0
-        for shape, (sets, depth) in zip(self._shapes, depths.items(), strict=True):
-            shape.mask, shape.depth, shape.offset, shape.first = sets - 1, depth, places, bins
+        for k, (sets, depth) in enumerate(depths.items()):
+            self._shapes[k] = (sets - 1, depth, places, bins)
             places, bins = places + sets * depth, bins + depth + 1
         self._pages, self._far = np.full(places, UNUSED, np.int64), np.zeros(places, np.int64)
         self._found = np.zeros(bins, np.int64)
@@ -66,7 +66,7 @@ class Stacks:
 
     def hits(self, sets: int, ways: int) -> int:
         """Return the accesses that hit a TLB of so many sets, each of so many ways."""
-        first = self._shapes[self._place[sets]].first
+        first = int(self._shapes["first"][self._place[sets]])
         return int(self._found[first : first + ways].sum())
 
 

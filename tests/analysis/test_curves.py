@@ -130,6 +130,7 @@ ORDERED = [
 ]
 
 
+@pytest.mark.jit_off
 @pytest.mark.parametrize("number", range(len(ORDERED)))
 def test_what_is_ordered(number):
     assert_as_runs(GRU, ORDERED[number], [(1, 1), (2, 2), (64, 4)])
@@ -164,6 +165,7 @@ UNORDERED = {
 }  # fmt: skip
 
 
+@pytest.mark.jit_off
 @pytest.mark.parametrize("case", UNORDERED)
 def test_what_is_not_ordered(case):
     trace, word = UNORDERED[case]

@@ -1,14 +1,13 @@
 """The runs of an experiment: machines that run one trace go over it together, several such batches at the same time."""
 
-import contextlib
 import math
 import random
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from analysis import runs
 from analysis.pointstore import PointStore, content_of
+from analysis.workers import Workers, workers_of
 from hwmodel.machine import Machine
 
 if TYPE_CHECKING:
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
 
 TOGETHER = 8
 """Most machines that go over a trace together: with 8 an eighth of its decoding is left for each, and more would fill the caches."""
-UNKNOWN = 64
-"""Batches handed at a time to an executor that does not say how many workers it has."""
 
 
 class Job(NamedTuple):
@@ -32,7 +29,7 @@ class Ways(NamedTuple):
     """How an experiment runs: none of it changes a figure."""
 
     parts: dict[str, Any]
-    executor: Executor | None
+    executor: Any
     threads: int
     store: PointStore | None
     progress: bool
@@ -63,19 +60,14 @@ def run(jobs: Iterable[Job], traces: "list[Trace]", ways: Ways, take: "Callable[
     jobs, taken = list(dict.fromkeys(jobs)), {}
     keys = _keys(jobs, traces, ways)
     with (
-        _workers(ways) as (executor, workers),
+        workers_of(ways.executor, ways.threads, traces) as workers,
         tqdm(total=len(jobs), desc=ways.title, unit="run", disable=not (ways.progress and jobs)) as bar,
     ):
-        for batch, results in _finished(_batches(jobs, workers, bool(keys)), traces, ways, keys, executor, workers):
+        for batch, results in _finished(_batches(jobs, workers.count, bool(keys)), ways, keys, workers):
             for job, result in zip(batch, results, strict=True):
                 taken[job] = take(job, result)
             bar.update(len(batch))
     return taken
-
-
-def run_batch(machines: list[Machine], trace: "Trace", parts: dict[str, Any]) -> "list[Result]":
-    """Run machines on a trace, in any process."""
-    return runs.simulate_all(machines, trace, **parts)
 
 
 def _keys(jobs: list[Job], traces: "list[Trace]", ways: Ways) -> dict[Job, str]:
@@ -100,35 +92,21 @@ def _batches(jobs: list[Job], workers: int, shared: bool) -> list[list[Job]]:
     return found
 
 
-@contextlib.contextmanager
-def _workers(ways: Ways) -> Iterator[tuple[Executor, int]]:
-    """Yield the executor and the number of its workers; threads of this process end here, after an error at once."""
-    if ways.executor is not None:
-        yield ways.executor, getattr(ways.executor, "_max_workers", UNKNOWN)
-        return
-    with ThreadPoolExecutor(ways.threads) as pool:
-        try:
-            yield pool, ways.threads
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
 def _finished(
-    batches: list[list[Job]], traces: "list[Trace]", ways: Ways, keys: dict[Job, str], executor: Executor, workers: int
+    batches: list[list[Job]], ways: Ways, keys: dict[Job, str], workers: Workers
 ) -> "Iterator[tuple[list[Job], Iterable[Result]]]":
     """Yield batches as they are finished, stored first; what the store has when a batch's turn comes does not run."""
     waiting: dict[Future[Any], list[Job]] = {}
     store, turns = ways.store, iter(batches)
     try:
         while True:
-            while len(waiting) < workers and (batch := next(turns, None)):
+            while len(waiting) < workers.count and (batch := next(turns, None)):
                 known = store.known(keys[job] for job in batch) if store is not None else set()
                 found = [job for job in batch if keys.get(job) in known]
                 if store is not None and found:
                     yield found, map(store.get, [keys[job] for job in found])
                 if left := [job for job in batch if keys.get(job) not in known]:
-                    future = executor.submit(run_batch, [job.machine for job in left], traces[left[0].trace], ways.parts)
+                    future = workers.submit([job.machine for job in left], left[0].trace, ways.parts)
                     waiting[future] = left
             if not waiting:
                 return

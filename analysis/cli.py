@@ -1,6 +1,5 @@
 """The command line: `hwmodel compare | sweep | record | replay | convert | inspect | presets | show | workloads`."""
 
-import functools
 import os
 import sys
 import warnings
@@ -145,39 +144,40 @@ def _compare_suite(suite: str, machines: dict[str, Machine] | None, idle: Sequen
 
 @app.command()
 def sweep(
-    trace: options.Trace,
-    machine: Annotated[str, typer.Option("--machine", help="A preset or a TOML file.", show_default=False)],
+    file: Annotated[
+        str | None, typer.Argument(metavar="[FILE.toml]", help="An experiment, in place of --trace, --machine and --set.")
+    ] = None,
+    trace: Annotated[str | None, options.Trace.__metadata__[0]] = None,
+    machine: Annotated[str | None, typer.Option("--machine", help="A preset or a TOML file.", show_default=False)] = None,
     settings: Annotated[
-        list[str], typer.Option("--set", help="SETTING=VALUE,VALUE,...; may be repeated.", show_default=False)
-    ],
+        list[str] | None, typer.Option("--set", help="SETTING=VALUE,VALUE,...; may be repeated.", show_default=False)
+    ] = None,
     out: Annotated[str | None, typer.Option("--out", help="CSV or Parquet file for every metric.")] = None,
-    share: options.Share = 0.5,
-    unit: options.Unit = "line",
-    bytes: options.Bytes = 8,
+    store: Annotated[
+        list[str] | None, typer.Option("--store", help="With a FILE: keep each finished point here, and resume; of more, copy points.")
+    ] = None,
+    shard: Annotated[str | None, typer.Option("--shard", help="With a FILE: run only the k-th of n parts, as 1/4.")] = None,
+    share: Annotated[float | None, options.Share.__metadata__[0]] = None,
+    unit: Annotated[str | None, options.Unit.__metadata__[0]] = None,
+    bytes: Annotated[int | None, options.Bytes.__metadata__[0]] = None,
     partial: options.Partial = False,
-    threads: Annotated[int, typer.Option("--threads", help="Points that run at the same time.")] = 2,
-    warmup: options.Warmup = "0",
+    threads: Annotated[int | None, typer.Option("--threads", help="Points that run at the same time; 2.")] = None,
+    warmup: Annotated[str | None, options.Warmup.__metadata__[0]] = None,
     region: options.Region = None,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds of what is random, for each of which every point runs.")] = 1,
+    seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="Seeds of what is random, each a run of every point; 1.")] = None,
     overhead: Annotated[bool, typer.Option("--overhead", help="Run the same engines with free translation too.")] = False,
 ) -> None:
-    """Run a machine with every combination of some settings' values."""
-    from analysis import files, sweeps, views
+    """Run a machine with every combination of some settings' values; or the experiment that a file describes."""
+    from analysis import sweepcommand
 
-    if out is not None:
-        if not out.endswith((".csv", ".parquet")):
-            raise ConfigError(f"--out: {out} ends neither in .csv nor in .parquet")
-        output.check(out)
-    points = dict(options.assignments(settings, several=True))
-    chosen = _trace(trace, partial)
-    asked: dict[str, Any] = {"share": share, "unit": unit, "bytes": bytes, "overhead": overhead, **options.parts(warmup, region)}
-    frame = sweeps.sweep(machine, points, chosen, threads=threads, seeds=range(seeds) if seeds > 1 else None, **asked)
-    console = _console(out)
-    views.show_sweep(console, frame)
-    if out is not None:
-        write = functools.partial(files.csv, index=False) if out.endswith(".csv") else files.parquet
-        files.write_all({out: lambda file: write(file, frame)})
-        console.line(f"Written: {out}", "dim")
+    one = {"--trace": trace, "--machine": machine, "--set": settings, "--share": share, "--unit": unit, "--bytes": bytes,
+           "--partial": partial, "--warmup": warmup, "--region": region, "--seeds": seeds, "--overhead": overhead}  # fmt: skip
+    sweepcommand.check_out(out)
+    if file is not None:
+        found = sweepcommand.of_file(file, one, store, shard, threads)
+    else:
+        found = sweepcommand.of_options(one, {"--store": store, "--shard": shard}, 2 if threads is None else threads, _trace)
+    sweepcommand.show(_console(out), found, out)
 
 
 @app.command()

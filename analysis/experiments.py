@@ -1,9 +1,7 @@
 """Experiments: machines by workloads by axes by seeds; `experiment`, and the `Experiment` it returns. `sweep` is its simple form."""
 
 import contextlib
-import os
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,8 +10,9 @@ from analysis.axes import Axes, axes_of, check_axes, identity, lacking
 from analysis.batches import Job, Ways
 from analysis.metrics import METRICS, Metric, account_columns
 from analysis.overhead import FIGURES, Figure, bound_of, overhead
-from analysis.pointstore import PointStore
+from analysis.pointstore import opened_store
 from analysis.replicates import Replica, checked_seeds
+from analysis.terms import Terms, on_equal_terms
 from analysis.traces import Source, sources_of
 from hwmodel.arguments import machines_of
 from hwmodel.config.errors import suggestion
@@ -158,9 +157,13 @@ def experiment(
     regions: "Named | None" = None,
     metrics: Iterable[str | Metric] | None = None,
     accounts: bool = False,
-    store: str | os.PathLike[str] | None = None,
-    executor: Executor | None = None,
+    same_primary: str | Machine | None = None,
+    same_device: str | Machine | None = None,
+    as_built: bool = False,
+    store: Any = None,
+    executor: Any = None,
     threads: int = 2,
+    shard: tuple[int, int] = (0, 1),
     progress: bool | None = None,
     share: float = 0.5,
     unit: str = "line",
@@ -190,12 +193,18 @@ def experiment(
         By default all of `METRICS`.
     accounts : bool
         Add a column for each account and side, ``"engine.fault_ns"``.
-    store : path, optional
+    same_primary, same_device, as_built
+        The terms on which several machines are compared, as in `analysis.compare`: those of the first machine and of the device
+        "coprocessor", unless this says otherwise. One machine alone stays as it is. Axes come after the terms.
+    store : path or list of paths, optional
         A file that keeps each finished point: the same experiment continues where it was ended, and a larger one computes what is new.
-    executor : concurrent.futures.Executor, optional
-        Runs batches of points; by default `threads` threads, which share the traces.
+        Of a list, the points of the other files are copied to the first.
+    executor : concurrent.futures.Executor or distributed.Client, optional
+        Runs batches of points; by default `threads` threads, which share the traces. To a Dask cluster each trace travels once.
     threads : int
         Points that run at the same time if there is no executor.
+    shard : (int, int)
+        Run only the k-th of n parts of the runs, k from 0: every n-th run. The parts' rows are those of the whole.
     progress : bool, optional
         Show a progress bar; by default on a terminal or in a notebook.
     share, unit, bytes
@@ -212,16 +221,38 @@ def experiment(
     """
     if threads < 1:
         raise ConfigError(f"threads: must be at least 1, not {threads}")
-    chosen, figures = machines_of(machines), _figures(metrics)
-    sources, axes = sources_of(workloads), axes_of(over)
+    chosen, notes = _on_terms(machines_of(machines), Terms(same_primary, same_device, as_built))
+    sources, axes, figures = sources_of(workloads), axes_of(over), _figures(metrics)
     plan = _planned(chosen, sources, axes, checked_seeds(seeds), {"share": share, "unit": unit, "bytes": bytes})
+    plan = _part(plan._replace(notes=notes + plan.notes), shard)
     parts = runs.parts(plan.traces, warmup, regions)
     shown = runs.interactive() if progress is None else progress
     with contextlib.ExitStack() as stack:
-        opened = stack.enter_context(PointStore(store)) if store is not None else None
+        opened = stack.enter_context(opened_store(store)) if store is not None else None
         ways = Ways(parts, executor, threads, opened, shown, title)
         found = _figures_of(plan, figures, accounts, ways)
     return Experiment(_frame(plan, found, axes), axes, figures, tuple(plan.notes))
+
+
+def _on_terms(machines: dict[str, Machine], terms: Terms) -> tuple[dict[str, Machine], list[str]]:
+    """Return several machines on equal terms, and how; one alone as it is, unless terms are named."""
+    if len(machines) == 1 and not (terms.same_primary or terms.same_device):
+        return machines, []
+    return on_equal_terms(machines, terms)
+
+
+def _part(plan: Plan, shard: tuple[int, int]) -> Plan:
+    """Return the part of a plan that a shard runs: every n-th run from the k-th on."""
+    if not (isinstance(shard, tuple) and len(shard) == 2 and all(type(number) is int for number in shard) and 0 <= shard[0] < shard[1]):
+        raise ConfigError(f"shard: must be (k, n), part k from 0 on of n, not {shard!r}")
+    if shard == (0, 1):
+        return plan
+    jobs = list(dict.fromkeys(row.job for row in plan.rows))
+    own = set(jobs[shard[0] :: shard[1]])
+    if not own:
+        raise ConfigError(f"shard: {len(jobs)} runs have no part {shard[0]} of {shard[1]}")
+    told = f"Part {shard[0]} of {shard[1]}: {len(own)} of {len(jobs)} runs."
+    return plan._replace(rows=[row for row in plan.rows if row.job in own], notes=[*plan.notes, told])
 
 
 def _planned(machines: dict[str, Machine], sources: dict[str, Source], axes: Axes, seeds: list[int], stream: dict[str, Any]) -> Plan:
@@ -239,7 +270,7 @@ def _planned(machines: dict[str, Machine], sources: dict[str, Source], axes: Axe
                     number, _ = traces.setdefault(id(trace), (len(traces), trace))
                     about = dict(zip(OF, (name, machine.design, label, seed, model_version()), strict=True)) | point
                     rows.append(Row(about, Job(machine, number)))
-    notes = lacking(axes, machines) if len(machines) > 1 else []
+    notes = (lacking(axes, machines) if len(machines) > 1 else []) + _without_chance(sources, replicas, seeds)
     told = {label: by_point[0][seeds[0]] for label, by_point in replicas.items()}
     notes += [replica.note if len(told) == 1 else f"{label}: {replica.note}" for label, replica in told.items() if replica.note]
     infos = {label: {"name": replica.plain.name, **replica.plain.info} for label, replica in told.items()}
@@ -259,11 +290,20 @@ def _replicas(
         found[label] = [{} for _ in used]
         for numbers in same.values():
             those = dict.fromkeys(variant[number] for variant in variants.values() for number in numbers)
-            for seed in seeds:
-                replica = source.replica(used[numbers[0]], seed, those, len(seeds) > 1, stream)
-                for number in numbers:
-                    found[label][number][seed] = replica
+            made = dict(zip(seeds, source.replicas(used[numbers[0]], seeds, those, stream), strict=True))
+            for number in numbers:
+                found[label][number] = made
     return found
+
+
+def _without_chance(sources: dict[str, Source], replicas: dict[str, list[dict[int, Replica]]], seeds: list[int]) -> list[str]:
+    """Return a sentence on workloads that are the same for each seed; refuse several seeds if all are."""
+    fixed = [label for label, source in sources.items() if not source.is_random(replicas[label][0][seeds[0]])]
+    if len(seeds) == 1 or not fixed:
+        return []
+    if len(fixed) == len(sources):
+        raise ConfigError(f"seeds: nothing is random in {fixed[0]}: it is not offloaded, and no function that takes a seed makes it")
+    return [f"Nothing is random in {', '.join(fixed)}: one and the same run stands for each seed."]
 
 
 def _figures(asked: Iterable[str | Metric] | None) -> tuple[Metric | Figure, ...]:

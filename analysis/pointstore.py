@@ -27,6 +27,7 @@ APPLICATION = 0x68776D70
 """What SQLite's header says a file is of: "hwmp"."""
 WAIT = 30.0
 """Seconds for which a write waits for another program's."""
+INSERT = "INSERT OR IGNORE INTO points (key, machine, result) VALUES (?, ?, ?)"
 MANY = 500
 """Keys of one question: SQLite takes only so many."""
 
@@ -94,7 +95,14 @@ class PointStore:
 
         rows = [(key, result.machine.name, to_bytes(result)) for key, result in results.items()]
         with self._told(), self._writing():
-            self._database.executemany("INSERT OR IGNORE INTO points (key, machine, result) VALUES (?, ?, ?)", rows)
+            self._database.executemany(INSERT, rows)
+
+    def take(self, other: str | os.PathLike[str]) -> None:
+        """Copy the points of another store, all or none; those that are here already stay as they are."""
+        if not os.path.exists(other):
+            raise ConfigError(f"{os.fspath(other)}: there is no such store")
+        with PointStore(other, self.version) as source, self._told(), self._writing():
+            self._database.executemany(INSERT, source._rows())
 
     def key(self, machine: Machine, content: str, parts: Mapping[str, Any]) -> str:
         """Return the key of a point: of a machine, a trace (`content_of`), and the call's warm-up and regions."""
@@ -102,6 +110,10 @@ class PointStore:
         call = {"warmup": repr(parts.get("warmup", 0)), "regions": sorted(dict(regions).items()) if regions else []}
         told = {"machine": machine.described(), "trace": content, "call": call, "version": self.version}
         return hashlib.sha256(json.dumps(told, sort_keys=True, default=int).encode()).hexdigest()
+
+    def _rows(self) -> Iterator[tuple[Any, ...]]:
+        with self._told():
+            yield from self._database.execute("SELECT key, machine, result FROM points")
 
     def _prepare(self) -> None:
         """Make the tables of a new file; refuse a file of others, or of another version."""
@@ -152,6 +164,18 @@ class PointStore:
             yield
         except sqlite3.Error as error:
             raise ConfigError(f"{self.path}: {_reason(error)}") from None
+
+
+@contextlib.contextmanager
+def opened_store(paths: Any) -> Iterator[PointStore]:
+    """Yield the store of a path; of several paths the first one's, with the points of all."""
+    several = list(paths) if isinstance(paths, list | tuple) else [paths]
+    if not several or not all(isinstance(path, str | os.PathLike) for path in several):
+        raise ConfigError(f"store: must be a path, or a list of paths, not {paths!r}")
+    with PointStore(several[0]) as store:
+        for other in several[1:]:
+            store.take(other)
+        yield store
 
 
 def content_of(trace: "Trace") -> str:

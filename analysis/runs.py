@@ -51,7 +51,7 @@ def offloaded(
     check_unit(unit, bytes)
     if not 0 < share <= 1:
         raise ConfigError(f"share: must be in (0, 1], not {share}")
-    able = [machine.name for machine in machines if machine.has_engines]
+    able = list(dict.fromkeys(machine.name for machine in machines if machine.has_engines))
     if any(agent.role == "device" for agent in trace.agents) or not able:
         shared, notes = trace, []
     else:

@@ -1,5 +1,6 @@
 """Workloads of an experiment: traces, names of traces, or functions that make one of parameters and a seed."""
 
+import dataclasses
 import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -50,16 +51,24 @@ class Source:
         """Return those of an experiment's parameters that it takes."""
         return {name: value for name, value in parameters.items() if self.takes(name)} if self.made else {}
 
-    def replica(
-        self, parameters: Mapping[str, Any], seed: int, machines: Iterable[Machine], several: bool, stream: dict[str, Any]
-    ) -> Replica:
-        """Return its traces for a seed; if there are several seeds, something must be random."""
+    def is_random(self, replica: Replica) -> bool:
+        """Return whether another seed would give other traces than these: it takes the seed itself, or they are offloaded with it."""
+        return (self.made and SEED in self.names) or replica.shared is not replica.plain
+
+    def replicas(
+        self, parameters: Mapping[str, Any], seeds: Iterable[int], machines: Iterable[Machine], stream: dict[str, Any]
+    ) -> list[Replica]:
+        """Return its traces for each seed: the same for all if nothing is random."""
+        found: list[Replica] = []
+        for seed in seeds:
+            is_other = not found or self.is_random(found[0])
+            found.append(self._replica(parameters, seed, machines, stream) if is_other else dataclasses.replace(found[0], seed=seed))
+        return found
+
+    def _replica(self, parameters: Mapping[str, Any], seed: int, machines: Iterable[Machine], stream: dict[str, Any]) -> Replica:
         seeded = self.made and SEED in self.names
         trace = self.given(**self.used(parameters), **({SEED: seed} if seeded else {})) if callable(self.given) else self.given
-        plain, shared, note = runs.offloaded(runs.trace_of(trace), machines, seed=seed, **stream)
-        if several and shared is plain and not seeded:
-            raise ConfigError(f"seeds: nothing is random in {self.label}: it is not offloaded, and no function that takes a seed makes it")
-        return Replica(seed, plain, shared, note)
+        return Replica(seed, *runs.offloaded(runs.trace_of(trace), machines, seed=seed, **stream))
 
 
 def sources_of(given: Any) -> dict[str, Source]:

@@ -89,7 +89,8 @@ def show_study(console: Terminal, study: "Study") -> None:
 def show_sweep(console: Terminal, frame: "pd.DataFrame") -> None:
     """Print a sweep's settings and main metrics."""
     asked = ("seed", "region", *(figure.name for figure in FIGURES))
-    columns = [*frame.attrs["swept"], *[*(name for name in asked if name in frame), *SWEEP][:MOST]]
+    shown = [*(name for name in asked if name in frame), *(name for name in SWEEP if name in frame)]
+    columns = [*frame.attrs["swept"], *shown[:MOST]]
     table = Table(box=None, pad_edge=False)
     for column in columns:
         table.add_column(column.replace("_", " "), justify="right")

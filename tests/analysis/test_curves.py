@@ -226,7 +226,7 @@ def test_a_sweep_takes_the_same_way_if_all_that_is_asked_for_follows_from_misses
     assert timed.equals(whole[[*sizes, "time_ms", "software_faults"]])
     parted = analysis.sweep(GRU, sizes, trace, progress=False, warmup=0.5, metrics=onepass.FIGURES)
     assert "warm-ups" in parted.attrs["notes"][0]
-    monkeypatch.setattr("analysis.batches.run_batch", None)  # nothing is simulated but by the pass
+    monkeypatch.setattr("analysis.workers.run_batch", None)  # nothing is simulated but by the pass
     told = analysis.sweep(GRU, sizes, trace, progress=False, metrics=onepass.FIGURES)
     assert told.attrs["notes"] == [ONE_PASS]
     assert told.equals(whole[[*sizes, *onepass.FIGURES]])

@@ -10,7 +10,7 @@ import pytest
 
 import analysis
 import workloads
-from analysis import axes, batches
+from analysis import axes, batches, workers
 from analysis.metrics import METRICS, Metric
 from hwmodel.machine import ConfigError, preset
 from hwmodel.op import TraceError
@@ -26,7 +26,7 @@ def small(pages=40, seed=0):
 
 
 def run(*given, **named):
-    return analysis.experiment(*given, **{"progress": False} | named)
+    return analysis.experiment(*given, **{"progress": False, "as_built": True} | named)
 
 
 def test_a_row_for_each_machine_workload_point_and_seed(simulated, trace):
@@ -52,7 +52,7 @@ def test_an_axis_of_one_machine_changes_that_machine_alone(simulated):
 def test_a_machine_without_the_setting_stands_at_each_value(simulated):
     found = run(PAIR, small, {"tlb.entries": [64, 256]})
     assert found.frame["tlb.entries"].tolist() == [64, 256] * 2 and len(simulated) == 3
-    assert found.notes == ("EPT has no tlb.entries: one and the same run stands at each of its values.",)
+    assert found.notes[-1] == "EPT has no tlb.entries: one and the same run stands at each of its values."
 
 
 def test_the_machine_s_own_axis_comes_before_that_of_all(simulated):
@@ -65,6 +65,12 @@ def test_parameters_of_a_workload_are_axes(simulated):
     assert sorted(trace.info["pages"] for _, trace in simulated) == [20, 30, 40], "a trace that is no function runs once"
     assert found.frame.groupby("workload")["workload.pages"].apply(list).to_dict() == {"fixed": [20, 30], "zipf": [20, 30]}
     assert {trace.info["seed"] for _, trace in simulated if trace.info["pages"] < 40} == {3}
+
+
+def test_a_workload_without_chance_runs_once_for_all_seeds(simulated):
+    found = run("gru-2008", {"fixed": small(), "made": lambda pages=9: small(pages), "zipf": small}, seeds=[1, 2, 3])
+    assert len(simulated) == 5 and len(found.frame) == 9
+    assert found.notes[0] == "Nothing is random in fixed, made: one and the same run stands for each seed."
 
 
 def test_workloads_have_names(simulated, trace):
@@ -180,6 +186,58 @@ def test_processes_give_the_same_frame():
     asked = ({"GRU": "gru-2008"}, {"zipf": small}, {"tlb.entries": [64, 128]})
     with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         pd.testing.assert_frame_equal(run(*asked, executor=pool).frame, run(*asked).frame)
+
+
+@pytest.mark.filterwarnings("default")  # Dask's own
+def test_a_dask_cluster_gives_the_same_frame_and_a_trace_travels_once(monkeypatch, tmp_path):
+    distributed = pytest.importorskip("distributed", reason="NOT SHOWN: a Dask cluster, for distributed is not installed")
+    small().save(tmp_path / "small.hwtrace")
+    asked = ({"GRU": "gru-2008"}, {"zipf": str(tmp_path / "small.hwtrace")}, {"tlb.entries": [16, 32, 64, 128]})
+    sent, scatter = [], distributed.Client.scatter
+    monkeypatch.setattr(distributed.Client, "scatter", lambda self, data, **how: (sent.append(data), scatter(self, data, **how))[1])
+    monkeypatch.setattr(batches, "TOGETHER", 1)
+    expected = run(*asked).frame
+    options = {"n_workers": 2, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
+    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
+        pd.testing.assert_frame_equal(run(*asked, executor=client).frame, expected)
+    assert len(sent) == 1 and len(sent[0]) == len(small())
+
+
+def test_what_is_no_executor_and_what_has_another_version(trace):
+    with pytest.raises(ConfigError, match=r"^executor: must be a concurrent\.futures\.Executor or a Dask client, not 'threads'"):
+        run("gru-2008", trace, executor="threads")
+    with pytest.raises(ConfigError, match=r"^executor: a worker has version .* and this is 0\.0\+other"):
+        workers.run_batch([preset("gru-2008")], trace, {}, "0.0+other")
+
+
+def test_several_machines_are_on_equal_terms_unless_they_are_compared_as_built(simulated):
+    fair = run(PAIR, small, {"kernel.thp": ["never"]}, as_built=False)
+    told = {name: [machine.get(name) for machine, _ in simulated] for name in ("clock.mhz", "device.latency_ns")}
+    assert all(len(set(values)) == 1 for values in told.values()), told
+    assert fair.notes[0].startswith("Clock, CPUs, memory and kernel of gru-2008") and "coprocessor" in fair.notes[1]
+    simulated.clear()
+    run(PAIR, small, {"GRU:device.latency_ns": [99]}, as_built=False)
+    assert sorted(machine.get("device.latency_ns") for machine, _ in simulated) == [99, 200], "axes come after the terms"
+    simulated.clear()
+    run("gru-2008", small, as_built=False)
+    assert simulated[0][0] == preset("gru-2008"), "one alone stays as it is"
+    run("gru-2008", small, same_device="kvm-ept-2008")
+    assert simulated[1][0].get("device.latency_ns") == preset("kvm-ept-2008").get("device.latency_ns")
+
+
+def test_shards_are_the_whole(simulated, trace):
+    asked = (PAIR, {"a": trace, "b": small}, {"tlb.entries": [16, 32, 64]})
+    whole = run(*asked, seeds=[1, 2])
+    runs = len(simulated)
+    simulated.clear()
+    parts = [run(*asked, seeds=[1, 2], shard=(number, 3)) for number in range(3)]
+    assert len(simulated) == runs and parts[1].notes[-1] == f"Part 1 of 3: {len(range(1, runs, 3))} of {runs} runs."
+    order = ["machine", "workload", "tlb.entries", "seed"]
+    together = pd.concat([part.frame for part in parts]).sort_values(order, ignore_index=True)
+    pd.testing.assert_frame_equal(together, whole.frame.sort_values(order, ignore_index=True))
+    for shard in ((3, 3), (0, 0), (0, 1, 2), ("0", 2), (20, 21)):
+        with pytest.raises(ConfigError, match=r"^shard: (must be \(k, n\)|.* have no part 20 of 21)"):
+            run(*asked, shard=shard)
 
 
 def test_arrays_have_the_axes_as_dimensions(simulated):

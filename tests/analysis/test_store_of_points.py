@@ -1,12 +1,7 @@
 """The store of finished points: what is found again, what is computed anew, kills, two processes, other versions, bad files."""
 
 import contextlib
-import random
-import signal
 import sqlite3
-import subprocess
-import sys
-import time
 
 import pandas as pd
 import pytest
@@ -18,26 +13,7 @@ from analysis.pointstore import PointStore, content_of
 from hwmodel.machine import ConfigError, preset
 from hwmodel.op import Agent
 from hwmodel.trace import Trace
-
-ENTRIES = [16, 32, 64, 128, 256, 512, 1024, 2048]
-STUDY = """
-import sys
-import analysis, workloads
-from analysis import batches, runs
-
-store, log, table, entries = sys.argv[1:]
-batches.TOGETHER, run = 1, runs.simulate_all
-
-def told(machines, trace, **parts):
-    with open(log, "a") as file:
-        print(machines[0].get("tlb.entries"), file=file)
-    return run(machines, trace, **parts)
-
-runs.simulate_all = told
-over = {"tlb.entries": [int(number) for number in entries.split(",")]}
-zipf = {"zipf": workloads.zipf(accesses=30_000, pages=3000, devices=1)}
-analysis.experiment("gru-2008", zipf, over, store=store, progress=False).frame.to_csv(table)
-"""
+from tests import killing
 
 
 @pytest.fixture
@@ -107,57 +83,23 @@ def test_the_content_of_a_trace_is_its_records_however_they_come(trace):
     assert len({content_of(trace), *(content_of(Trace.from_records(agents, records, info=info)) for agents, records, info in others)}) == 4
 
 
-def started(folder, name, entries=ENTRIES):
-    """A process that does the whole study; it writes what it runs to a log, and its table at the end."""
-    arguments = [folder / "points.db", folder / f"{name}.log", folder / f"{name}.csv", ",".join(map(str, entries))]
-    return subprocess.Popen([sys.executable, "-W", "ignore", "-c", STUDY, *map(str, arguments)], start_new_session=True)
-
-
-def lines(path):
-    return path.read_text().split() if path.exists() else []
-
-
-def stored(path):
-    """The sizes of the TLBs of which there are points."""
-    if not path.exists():
-        return set()
-    with contextlib.suppress(ConfigError), PointStore(path) as store:
-        keys = [key for (key,) in store._database.execute("SELECT key FROM points")]
-        return {store.get(key).machine.get("tlb.entries") for key in keys}
-    return set()
-
-
 def test_a_killed_study_resumes(tmp_path):
-    """kill -9 while the k-th point of a round is computed, k at random: the table is the undisturbed one, no stored point runs again."""
-    for folder in ("calm", "killed"):
-        (tmp_path / folder).mkdir()
-    assert started(tmp_path / "calm", "calm").wait() == 0
-    folder, chance = tmp_path / "killed", random.Random(5)
-    for number in range(3):
-        before, process = stored(folder / "points.db"), started(folder, f"round{number}")
-        log, until = folder / f"round{number}.log", 1 + chance.randrange(3)
-        while process.poll() is None and len(lines(log)) < until:
-            time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        assert not before & {int(line) for line in lines(log)}
-    before = stored(folder / "points.db")
-    assert started(folder, "last").wait() == 0
-    assert {int(line) for line in lines(folder / "last.log")} == set(ENTRIES) - before
-    assert (folder / "last.csv").read_bytes() == (tmp_path / "calm" / "calm.csv").read_bytes()
+    """As `python -m tests.killing 100` does it 100 times: kill -9 at random, and again, until a round ends by itself."""
+    told = killing.rounds(tmp_path, kills=3, seed=5)
+    assert told["kills"] == 3 and told["points"] == len(killing.ENTRIES), told
 
 
 def test_two_processes_share_a_store(tmp_path):
     """Both have the whole table; each point is there once. What one has finished, the other does not begin."""
-    both = [started(tmp_path, name) for name in ("one", "other")]
+    both = [killing.started(tmp_path, name) for name in ("one", "other")]
     assert [process.wait() for process in both] == [0, 0]
     assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "other.csv").read_bytes()
-    assert stored(tmp_path / "points.db") == set(ENTRIES)
+    assert killing.stored(tmp_path / "points.db") == set(killing.ENTRIES)
     with PointStore(tmp_path / "points.db") as store:
-        assert len(store) == len(ENTRIES)
+        assert len(store) == len(killing.ENTRIES)
     for name in ("one", "other"):
-        done = lines(tmp_path / f"{name}.log")
-        assert len(done) == len(set(done)) <= len(ENTRIES)
+        done = killing.lines(tmp_path / f"{name}.log")
+        assert len(done) == len(set(done)) <= len(killing.ENTRIES)
 
 
 def test_a_store_of_another_version_is_told_and_kept(ran, tmp_path):
@@ -203,6 +145,24 @@ def test_a_full_disk_is_told_and_loses_nothing(tmp_path):
         with pytest.raises(ConfigError, match=r"points\.db: the disk is full; the points that were stored before are kept"):
             store.put({"b": results["b"]})
         assert store.known(["a", "b"]) == {"a"} and store.get("a").counters == results["a"].counters
+
+
+def test_stores_of_shards_are_one(ran, tmp_path):
+    paths, entries = [tmp_path / f"{number}.db" for number in range(3)], (16, 32, 64, 128)
+    for number, path in enumerate(paths[1:]):
+        run(path, entries, shard=(number, 2))
+    assert len(ran) == 4
+    whole = run([str(path) for path in paths], entries).frame
+    assert len(ran) == 4 and whole["tlb.entries"].tolist() == list(entries)
+    with PointStore(paths[0]) as store:
+        assert len(store) == 4
+    kept = paths[1].read_bytes()
+    with pytest.raises(ConfigError, match=r"none\.db: there is no such store"):
+        run([paths[1], tmp_path / "none.db"], entries)
+    for bad in ([], 5, [paths[0], 5]):
+        with pytest.raises(ConfigError, match=r"^store: must be a path"):
+            run(bad, entries)
+    assert paths[1].read_bytes() == kept
 
 
 def test_a_point_that_is_there_stays(tmp_path):

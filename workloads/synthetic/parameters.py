@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import numbers
 import re
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_origin
@@ -128,8 +129,11 @@ def make_agents(cpus: int, devices: int) -> list[op.Agent]:
     return [op.Agent(role, 0, f"{role}{i}") for role, i in names]  # type: ignore[arg-type]
 
 
-def check_range(name: str, value: float, low: float, high: float | None = None) -> None:
-    """Refuse a parameter out of range, by its name."""
+def check_range(name: str, value: float, low: float, high: float | None = None, kind: Any = int) -> None:
+    """Refuse a parameter that is no number of its kind or out of range, by its name."""
+    whole = kind is int
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral if whole else numbers.Real):
+        raise op.TraceError(f"{name} must be a {'whole ' * whole}number, not {value!r}")
     if value < low or (high is not None and value > high):
         wanted = f"at least {low}" if high is None else f"in [{low}, {high}]"
         raise op.TraceError(f"{name} must be {wanted}, not {value}")
@@ -139,7 +143,7 @@ def _check(common: Common, most: int) -> None:
     bounds = {"pages": (1, most), "accesses": (1,), "writes": (0, 1), "grain": (1, (1 << 62) - 1), "seed": (0,)}
     for name, bound in bounds.items():
         if (value := getattr(common, name)) is not None:
-            check_range(name, value, *bound)
+            check_range(name, value, *bound, kind=float if name == "writes" else int)
 
 
 def _kind_and_bounds(parameter: inspect.Parameter) -> list[Any]:
@@ -151,7 +155,7 @@ def _check_own(parameter: inspect.Parameter, value: Any) -> None:
     """Refuse what is out of a parameter's bounds, or not among its choices."""
     kind, *bounds = _kind_and_bounds(parameter)
     if bounds:
-        check_range(parameter.name, value, *bounds)
+        check_range(parameter.name, value, *bounds, kind=kind)
     choices = get_args(kind) if get_origin(kind) is Literal else (value,)
     if value not in choices:
         *others, last = map(repr, choices)

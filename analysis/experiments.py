@@ -190,7 +190,7 @@ def experiment(
         As `hwmodel.simulate` takes them; each region is a row.
     metrics : iterable of str or Metric, optional
         Columns: names of `METRICS`, of the overhead (``"overhead_ns_per_access"``, which runs the bound beside each machine), or your own.
-        By default all of `METRICS`.
+        By default all of `METRICS`, and of several machines the overhead, by which they are compared.
     accounts : bool
         Add a column for each account and side, ``"engine.fault_ns"``.
     same_primary, same_device, as_built
@@ -222,7 +222,7 @@ def experiment(
     if threads < 1:
         raise ConfigError(f"threads: must be at least 1, not {threads}")
     chosen, notes = _on_terms(machines_of(machines), Terms(same_primary, same_device, as_built))
-    sources, axes, figures = sources_of(workloads), axes_of(over), _figures(metrics)
+    sources, axes, figures = sources_of(workloads), axes_of(over), _figures(metrics, len(chosen) > 1)
     plan = _planned(chosen, sources, axes, checked_seeds(seeds), {"share": share, "unit": unit, "bytes": bytes})
     plan = _part(plan._replace(notes=notes + plan.notes), shard)
     parts = runs.parts(plan.traces, warmup, regions)
@@ -306,10 +306,10 @@ def _without_chance(sources: dict[str, Source], replicas: dict[str, list[dict[in
     return [f"Nothing is random in {', '.join(fixed)}: one and the same run stands for each seed."]
 
 
-def _figures(asked: Iterable[str | Metric] | None) -> tuple[Metric | Figure, ...]:
-    """Return the figures that are asked for, by name or as they are."""
+def _figures(asked: Iterable[str | Metric] | None, several: bool) -> tuple[Metric | Figure, ...]:
+    """Return the figures that are asked for, by name or as they are; all metrics by default, after the overhead of several machines."""
     if asked is None:
-        return METRICS
+        return (*FIGURES, *METRICS) if several else METRICS
     known: dict[str, Metric | Figure] = {figure.name: figure for figure in (*METRICS, *FIGURES)}
     found = []
     for one in [asked] if isinstance(asked, str) else asked:
@@ -335,7 +335,7 @@ def _figures_of(plan: Plan, figures: tuple[Metric | Figure, ...], accounts: bool
 
 def _told_by_a_pass(plan: Plan, figures: tuple[Metric | Figure, ...], accounts: bool, ways: Ways) -> dict[Job, list[dict[str, Any]]]:
     """Return the rows of points whose sizes alone differ, if one pass over the trace tells all that is asked for; note which way it was."""
-    if figures is METRICS:
+    if set(METRICS) <= set(figures):  # nobody asked for less than a run tells
         return {}
     needs = {"accounts": accounts, "warm-ups and regions": ways.parts, "stores, which keep whole results,": ways.store is not None}
     needed = next((f"{what} need runs" for what, asked in needs.items() if asked), "")

@@ -26,7 +26,7 @@ def small(pages=40, seed=0):
 
 
 def run(*given, **named):
-    return analysis.experiment(*given, **{"progress": False, "as_built": True} | named)
+    return analysis.experiment(*given, **{"progress": False, "as_built": True, "metrics": METRICS} | named)
 
 
 def test_a_row_for_each_machine_workload_point_and_seed(simulated, trace):
@@ -158,6 +158,12 @@ def test_figures_are_those_of_single_runs_beside_their_bounds():
         told = {name: row[name] for name in row if name.startswith("engine.") and not math.isnan(row[name])}
         engines = sum(result.ledger.total(account, "device") for account in result.book.accounts)
         assert sum(told.values()) == pytest.approx(engines * result.ns_per_cycle)
+
+
+def test_several_machines_have_their_overheads_too(simulated):
+    assert list(run(PAIR, small, metrics=None).frame)[5:8] == ["overhead_ns_per_access", "exposed_ns_per_access", "served_ns_per_access"]
+    assert [machine.design for machine, _ in simulated] == ["ideal", "ideal", "gru", "kvm_ept"]
+    assert "overhead_ns_per_access" not in run("gru-2008", small, metrics=None).frame
 
 
 def test_a_machine_without_engines_has_no_overhead(simulated, trace):

@@ -6,7 +6,7 @@ READY := $(VENV)/ready
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := -n auto --dist loadfile
 
-.PHONY: compare compare-full test test-full notebooks bench lint clean
+.PHONY: compare compare-full test test-full notebooks docs bench lint clean
 
 compare: $(READY)  ## the line-ups of 2008 and of today on the quick suite: which translates at less cost, and out/
 	$(BIN)/hwmodel compare --suite quick --out out
@@ -25,6 +25,10 @@ test-full: test  ## the long random runs too
 notebooks: $(READY)  ## run every notebook
 	$(PYTEST) -m notebook tests/test_notebooks.py
 
+docs: $(READY)  ## the site: docs/_build/html/index.html
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build/html
+
 bench: $(READY)  ## how fast the engine is here
 	$(PYTEST) tests/benchmarks
 
@@ -32,7 +36,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 
 clean:
-	rm -rf $(VENV) out
+	rm -rf $(VENV) out docs/_*
 
 $(READY): pyproject.toml
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)

@@ -36,7 +36,7 @@ def sweep(
     regions: "Named | None" = None,
     metrics: Iterable[str] | None = None,
 ) -> "pd.DataFrame":
-    """Run a machine with every combination of some settings; its parameters, more than eight, are what a run can be told.
+    """Run a machine with every combination of some settings.
 
     Parameters
     ----------

@@ -32,7 +32,7 @@ def simulate(
     warmup: int | float = 0,
     regions: Named | None = None,
 ) -> Result:
-    """Run a trace on a machine; its parameters, more than eight, are what a run can be told.
+    """Run a trace on a machine.
 
     Parameters
     ----------

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hwmodel import output, secondary
+from hwmodel.config.errors import suggestion
 from hwmodel.core.ledger import BUCKETS, HEAD, WAITING, Book
 from hwmodel.measure import phases, saved
 from hwmodel.measure.conservation import phase_violations, violations
@@ -30,7 +31,9 @@ class AccountingError(RuntimeError):
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
 class Result:
-    """The measurements of one run; its parameters, more than eight, are what a run leaves.
+    """The measurements of one run.
+
+    Its parameters are more than eight, since a run leaves them all.
 
     Parameters
     ----------
@@ -155,7 +158,8 @@ class Result:
             If the run has no such part.
         """
         if name not in self.regions:
-            raise KeyError(f"{name!r} is none of the run's regions ({', '.join(self.regions) or 'it has none'})")
+            known = ", ".join(self.regions) or "it has none"
+            raise KeyError(f"{name!r} is none of the run's regions ({known}){suggestion(name, self.regions)}")
         return self.regions[name]
 
     def with_regions(self, regions: "Mapping[str, Result]") -> "Result":
@@ -179,7 +183,7 @@ class Result:
         """
         kinds = tuple(self.book.latencies)
         if kind not in kinds:
-            raise KeyError(f"{kind!r} is none of {', '.join(kinds)}")
+            raise KeyError(f"{kind!r} is none of {', '.join(kinds)}{suggestion(kind, kinds)}")
         return Latency(kind, self.histograms[kinds.index(kind)], self.ns_per_cycle)
 
     @property

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hwmodel.config.errors import suggestion
 from hwmodel.core.ledger import Book
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ class Tally(Mapping[str, int]):
 
     def _of(self, name: str) -> np.ndarray:
         if name not in self._column:
-            raise KeyError(f"{name!r} is none of {', '.join(self.names)}")
+            raise KeyError(f"{name!r} is none of {', '.join(self.names)}{suggestion(name, self.names)}")
         return self.array[:, self._column[name]]
 
 

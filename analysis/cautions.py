@@ -1,6 +1,6 @@
 """What a reader of a run's figures must know before believing them: a line each."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,3 +35,9 @@ def _saturated(name: str, result: "Result") -> Iterator[str]:
     for label, part in result.shares.items():
         if part.role == "cpu" and part.serving_share >= SATURATED:
             yield f"{name}: {label} spends {100 * part.serving_share:.0f} % of the run serving engines: misses queue for it."
+
+
+def descriptions(results: "Mapping[str, Result]") -> list[str]:
+    """Return a line for each machine that has a description, in the words of its preset or file."""
+    told = {name: result.machine.description for name, result in results.items()}
+    return [f"{name}: {words}" for name, words in told.items() if words]

@@ -1,6 +1,7 @@
-"""The command line: `hwmodel compare | sweep | record | replay | convert | inspect | presets | show | workloads`."""
+"""The command line: `hwmodel compare | report | sweep | record | replay | convert | inspect | presets | show | workloads`."""
 
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Sequence
@@ -86,34 +87,19 @@ def compare(
     unit: Annotated[str | None, options.Unit.__metadata__[0]] = None,
     bytes: Annotated[int | None, options.Bytes.__metadata__[0]] = None,
     partial: options.Partial = False,
-    same_primary: Annotated[
-        str | None,
-        typer.Option("--same-primary", help="Preset, part or file whose clock, CPUs, memory and kernel every machine gets; the first's."),
-    ] = None,
-    same_device: Annotated[
-        str | None, typer.Option("--same-device", help="Preset, part or file whose device every machine gets; coprocessor.")
-    ] = None,
-    as_built: Annotated[bool, typer.Option("--as-built", help="Keep each machine's own, where no name is given.")] = False,
-    seeds: Annotated[int | None, typer.Option("--seeds", help="Runs with as many seeds; of a trace 1, of a suite 5.", min=1)] = None,
-    vary_latency: Annotated[
-        bool | None, typer.Option(help="Also at the ends of the range of device.latency_ns: a suite does.", show_default=False)
-    ] = None,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="SETTING=VALUE, for every machine that has the setting; may be repeated."),
-    ] = None,
+    same_primary: options.SamePrimary = None,
+    same_device: options.SameDevice = None,
+    as_built: options.AsBuilt = False,
+    seeds: options.Seeds = None,
+    vary_latency: options.VaryLatency = None,
+    changes: options.Changes = None,
 ) -> None:
     """Run machines on a trace, or on a suite of workloads; print a table, leave it and two pictures in a folder."""
     if (trace is None) is (suite is None):
         raise ConfigError("compare: give either --trace or --suite")
     chosen = None if machines is None else machines_of(options.listed("--machines", machines))
-    stream: dict[str, Any] = {name: value for name, value in (("share", share), ("unit", unit), ("bytes", bytes)) if value is not None}
-    terms: dict[str, Any] = {"same_primary": same_primary, "same_device": same_device, "as_built": as_built}
-    terms["settings"] = dict(options.assignments(changes or []))
-    if seeds is not None:
-        terms["seeds"] = range(seeds)
-    if vary_latency is not None:
-        terms["vary_latency"] = vary_latency
+    stream = options.given(share=share, unit=unit, bytes=bytes)
+    terms = options.terms(same_primary, same_device, as_built, changes, seeds, vary_latency)
     output.check_folder(out)
     if suite is not None:
         _compare_suite(suite, chosen, [*stream, *(["partial"] if partial else [])], out, terms)
@@ -140,6 +126,38 @@ def _compare_suite(suite: str, machines: dict[str, Machine] | None, idle: Sequen
     console = _console()
     views.show_study(console, found)
     console.line(f"Written: {', '.join(written)}", "dim")
+
+
+@app.command()
+def report(
+    trace: options.Trace,
+    machines: Annotated[str, typer.Option("--machines", help="Presets or TOML files, separated by commas.", show_default=False)],
+    out: Annotated[str, typer.Option("--out", help="HTML file to write: one file, with everything in it.", show_default=False)],
+    title: Annotated[str | None, typer.Option("--title", help="Its heading; the machines.", show_default=False)] = None,
+    share: options.Share = 0.5,
+    unit: options.Unit = "line",
+    bytes: options.Bytes = 8,
+    partial: options.Partial = False,
+    warmup: options.Warmup = "0",
+    same_primary: options.SamePrimary = None,
+    same_device: options.SameDevice = None,
+    as_built: options.AsBuilt = False,
+    seeds: options.Seeds = None,
+    vary_latency: options.VaryLatency = None,
+    changes: options.Changes = None,
+) -> None:
+    """Compare machines on a trace as `compare` does, and write one HTML file for others to read."""
+    from analysis import comparison
+
+    if not out.endswith(".html"):
+        raise ConfigError(f"--out: {out} does not end in .html")
+    output.check(out)
+    chosen = machines_of(options.listed("--machines", machines))
+    terms = options.terms(same_primary, same_device, as_built, changes, seeds, vary_latency)
+    stream: dict[str, Any] = {"share": share, "unit": unit, "bytes": bytes, "warmup": options.parts(warmup, None)["warmup"]}
+    found = comparison.compare(chosen, _trace(trace, partial), **terms, **stream)
+    found.report(out, title, shlex.join(["hwmodel", *sys.argv[1:]]))
+    _console(out).line(f"Written: {out}", "dim")
 
 
 @app.command()

@@ -295,6 +295,23 @@ class Comparison:
         written = {"compare.csv": self.frame, "compare.md": page, "settings.csv": self.settings}
         return files.save(out, {**written, "costs.png": costs, "latency.png": latencies})
 
+    def report(self, path: str | os.PathLike[str], title: str | None = None, command: str = "") -> None:
+        """Write one self-contained HTML file, complete or not at all: verdicts, pictures, every setting with its source, versions.
+
+        Parameters
+        ----------
+        path : path
+            The file; one that is there is replaced.
+        title : str, optional
+            Its heading; by default the machines.
+        command : str
+            The command that makes it again, if there is one.
+        """
+        from analysis.report import Report
+
+        heading = title or f"{' against '.join(self.results)}: what translation costs"
+        Report(self.sheet, self.points, self.results, heading, command).write(path)
+
     def __repr__(self) -> str:
         return f"<Comparison of {', '.join(self.results)} on {runs.title(self._any)}>"
 

@@ -23,10 +23,46 @@ Columns = Annotated[
     ),
 ]
 Bytes = Annotated[int, typer.Option("--bytes", help="Bytes that an access of the program moves on average, for --unit line.")]
+SamePrimary = Annotated[
+    str | None,
+    typer.Option("--same-primary", help="Preset, part or file whose clock, CPUs, memory and kernel every machine gets; the first's."),
+]
+SameDevice = Annotated[
+    str | None, typer.Option("--same-device", help="Preset, part or file whose device every machine gets; coprocessor.")
+]
+AsBuilt = Annotated[bool, typer.Option("--as-built", help="Keep each machine's own, where no name is given.")]
+Seeds = Annotated[int | None, typer.Option("--seeds", help="Runs with as many seeds; of a trace 1, of a suite 5.", min=1)]
+VaryLatency = Annotated[
+    bool | None, typer.Option(help="Also at the ends of the range of device.latency_ns: a suite does.", show_default=False)
+]
+Changes = Annotated[list[str] | None, typer.Option("--set", help="SETTING=VALUE, for every machine that has the setting; may be repeated.")]
 Warmup = Annotated[str, typer.Option("--warmup", help="Records, or a share of them (0.5), that are in no figure.")]
 Region = Annotated[
     list[str] | None, typer.Option("--region", help="NAME=RECORD: a part with figures of its own, from this record on; may be repeated.")
 ]
+
+
+def terms(
+    same_primary: str | None,
+    same_device: str | None,
+    as_built: bool,
+    changes: list[str] | None,
+    seeds: int | None,
+    vary_latency: bool | None,
+) -> dict[str, Any]:
+    """Return the terms of a comparison as `analysis.compare` takes them; what is not given is left to it."""
+    found: dict[str, Any] = {"same_primary": same_primary, "same_device": same_device, "as_built": as_built}
+    found["settings"] = dict(assignments(changes or []))
+    if seeds is not None:
+        found["seeds"] = range(seeds)
+    if vary_latency is not None:
+        found["vary_latency"] = vary_latency
+    return found
+
+
+def given(**named: Any) -> dict[str, Any]:
+    """Return the options that have been given."""
+    return {name: value for name, value in named.items() if value is not None}
 
 
 def parts(warmup: str, regions: list[str] | None) -> dict[str, Any]:

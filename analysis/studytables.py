@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from analysis import tables
+from analysis import cautions, tables
 from analysis.outside import markdown as shown
 from analysis.verdicts import CLOSE, SLIGHT, Verdict, basis
 
@@ -28,8 +28,7 @@ def machines(line_up: "LineUp") -> list[str]:
 
 def descriptions(line_up: "LineUp") -> list[str]:
     """Return what each machine of a line-up is, a line each, in the words of its preset or file, which may have none."""
-    told = {name: result.machine.description for comparison in line_up.values() for name, result in comparison.results.items()}
-    return [f"{name}: {words}" for name, words in told.items() if words]
+    return list(dict.fromkeys(line for comparison in line_up.values() for line in cautions.descriptions(comparison.results)))
 
 
 def notes(line_up: "LineUp") -> list[str]:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from analysis.points import Point
     from hwmodel.measure.result import Result
 
-__all__ = ["Picture", "draw_both", "draw_latencies", "draw_line_ups", "draw_lines", "draw_overheads", "draw_phases", "draw_tails", "save"]
+__all__ = [
+    "STYLE", "Picture", "draw_both", "draw_latencies", "draw_line_ups", "draw_lines", "draw_overheads", "draw_phases", "draw_tails", "save",
+]  # fmt: skip
 
 
 def draw_both(groups: "Mapping[str, Sequence[Point]]", results: Mapping[str, "Result"], subtitle: str) -> Picture:

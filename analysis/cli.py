@@ -208,17 +208,21 @@ def record(
     kernel: Annotated[bool, typer.Option("--kernel", help="Record Linux's events of its memory instead, as text; needs root.")] = False,
     kvm: Annotated[bool, typer.Option("--kvm/--no-kvm", help="With --kernel: what mmu notifiers are told, too.")] = True,
 ) -> None:
-    """Record a program's accesses and memory operations, or the kernel's events of its memory."""
+    """Record a program's accesses and memory operations, or the kernel's events of its memory; end with its exit status."""
     import workloads
     from analysis import views
 
     output.check(out)
-    if not kernel:
-        views.show_trace(_console(out), workloads.record(command, out, tool=tool))
-        return
-    workloads.record_kernel(command, out, kvm=kvm)
-    if output.is_replaced(out):  # output sent to a pipe can't be read back
-        views.show_trace(_console(), _trace(out))
+    if kernel:
+        status = workloads.record_kernel(command, out, kvm=kvm)["exit_status"]
+        if output.is_replaced(out):  # output sent to a pipe can't be read back
+            views.show_trace(_console(), _trace(out))
+    else:
+        trace = workloads.record(command, out, tool=tool)
+        views.show_trace(_console(out), trace)
+        status = trace.info["exit_status"]
+    if status:
+        raise typer.Exit(status if status > 0 else 128 - status)  # as a shell reports a signal
 
 
 @app.command()

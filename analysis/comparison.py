@@ -12,7 +12,7 @@ from analysis.metrics import accesses, account_rows, accounts_frame, headline, o
 from analysis.overhead import FIGURES
 from analysis.points import DEPENDENT, Point, Runner, bounds
 from analysis.verdicts import Verdict
-from hwmodel.arguments import machines_of
+from hwmodel.arguments import interactive, machines_of
 from hwmodel.config import Scalar
 from hwmodel.machine import DEVICE, PRIMARY, Machine
 
@@ -92,7 +92,7 @@ def compare(
     named, notes = terms.on_equal_terms(machines_of(machines), terms.Terms(same_primary, same_device, as_built, settings or {}))
     made = replicates.replicas(trace, named.values(), seeds, share=share, unit=unit, bytes=bytes)
     notes += [*filter(None, [made[0].note]), *warmup_notes(warmup)]
-    with Runner(threads, runs.interactive() if progress is None else progress) as runner:
+    with Runner(threads, interactive() if progress is None else progress) as runner:
         points = [pending.point() for pending in runner.begin(named, made, vary_latency, warmup=warmup)]
     return Comparison.of(points, notes)
 

@@ -14,7 +14,7 @@ from analysis.pointstore import opened_store
 from analysis.replicates import Replica, checked_seeds
 from analysis.terms import Terms, on_equal_terms
 from analysis.traces import Source, sources_of
-from hwmodel.arguments import machines_of
+from hwmodel.arguments import interactive, machines_of
 from hwmodel.config.errors import suggestion
 from hwmodel.machine import ConfigError, Machine
 from hwmodel.regions import WARMUP
@@ -226,7 +226,7 @@ def experiment(
     plan = _planned(chosen, sources, axes, checked_seeds(seeds), {"share": share, "unit": unit, "bytes": bytes})
     plan = _part(plan._replace(notes=notes + plan.notes), shard)
     parts = runs.parts(plan.traces, warmup, regions)
-    shown = runs.interactive() if progress is None else progress
+    shown = interactive() if progress is None else progress
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(opened_store(store)) if store is not None else None
         ways = Ways(parts, executor, threads, opened, shown, title)

@@ -2,7 +2,6 @@
 
 import functools
 import os
-import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -146,11 +145,6 @@ def head(trace: "Trace", records: int) -> "Trace":
     first = workloads.head(trace, records)
     ops = np.concatenate([trace.prelude[:0], *first.chunks()])
     return Trace.from_records(trace.agents, ops, trace.prelude, first.info, trace.name)
-
-
-def interactive() -> bool:
-    """Return whether someone is watching: a terminal or a notebook."""
-    return "ipykernel" in sys.modules or sys.stderr.isatty()
 
 
 def title(result: "Result") -> str:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from analysis import files, replicates, runs, studytables
+from analysis import files, replicates, studytables
 from analysis.comparison import Comparison, warmup_notes
 from analysis.points import Pending, Runner
 from analysis.terms import Terms, on_equal_terms
 from analysis.verdicts import NUMBERS, WINDOWS
-from hwmodel.arguments import machines_of
+from hwmodel.arguments import interactive, machines_of
 from hwmodel.config import Scalar
 from hwmodel.machine import ConfigError, Machine
 
@@ -81,7 +81,7 @@ def compare_suite(
     if not chosen:
         raise ConfigError("line_ups: there is none")
     seeds = list(seeds)
-    with Runner(threads, runs.interactive() if progress is None else progress) as runner:
+    with Runner(threads, interactive() if progress is None else progress) as runner:
         begun: list[tuple[str, str, list[Pending], list[str]]] = []
         for workload in listed:
             for line_up, (machines, notes) in chosen.items():

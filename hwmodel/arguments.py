@@ -1,6 +1,7 @@
 """Machines and traces as users give them: the thing itself, or its name."""
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -16,6 +17,11 @@ def names_traces(opener: Callable[[str], Trace]) -> Callable[[str], Trace]:
     """Decorate the function that opens a trace by its name: `workloads` has it, which this package does not know."""
     _openers.append(opener)
     return opener
+
+
+def interactive() -> bool:
+    """Return whether someone is watching, a terminal or a notebook: then progress is shown by default."""
+    return "ipykernel" in sys.modules or sys.stderr.isatty()
 
 
 def machine_of(given: Any) -> Machine:

@@ -1,12 +1,11 @@
 """`simulate`: run a trace on a machine; `simulate_all`: on several, which read it once."""
 
-import sys
 import time
 import warnings
 from collections.abc import Iterable
 from typing import Any
 
-from hwmodel.arguments import machine_of, trace_of
+from hwmodel.arguments import interactive, machine_of, trace_of
 from hwmodel.core.tables import NEVER
 from hwmodel.machine import Machine
 from hwmodel.measure.result import Result
@@ -122,7 +121,7 @@ def bar(progress: bool | None, size: tuple[int, int] | None) -> Any:
     from tqdm import tqdm
 
     records = size[0] if size else None
-    shown = sys.stderr.isatty() or "ipykernel" in sys.modules if progress is None else progress
+    shown = interactive() if progress is None else progress
     return tqdm(total=records, unit=" records", unit_scale=True, disable=not shown, leave=False, delay=0 if progress else 1)
 
 

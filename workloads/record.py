@@ -3,12 +3,13 @@
 import functools
 import os
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
-from hwmodel.op import Agent, TraceError, count_references
+from hwmodel.arguments import interactive
+from hwmodel.op import Agent, TraceError, TraceWarning, count_references
 from hwmodel.output import is_replaced
 from hwmodel.trace import Trace
 from workloads.readers.passes import Pass
@@ -25,6 +26,7 @@ def record(
     tool: str = "auto",
     cwd: str | os.PathLike[str] | None = None,
     env: Mapping[str, str] | None = None,
+    progress: bool | None = None,
 ) -> Trace:
     """Run a program under a tool that records its accesses, system calls and operations on memory.
 
@@ -42,6 +44,8 @@ def record(
         else lackey.
     cwd, env : optional
         Working directory and environment of the program.
+    progress : bool, optional
+        Show how many references have been recorded; by default on a terminal or in a notebook, from the third second on.
 
     Returns
     -------
@@ -56,16 +60,18 @@ def record(
     Warns
     -----
     TraceWarning
-        If the recording ends before the program does.
+        If the recording ends before the program does; or if "auto" had to take lackey: what is lost with it, and why.
     """
     command = [os.fspath(part) for part in command]
     if not command:
         raise TraceError("nothing to record: the command is empty")
-    chosen = TOOLS[_choose(tool)]
+    taken, loss = _choose(tool)
     name = os.path.join(cwd or "", command[0]) if os.sep in command[0] else command[0]
     if shutil.which(name, path=(env or os.environ).get("PATH")) is None:
         raise TraceError(f"cannot record {command[0]!r}: no such program")
-    trace = _Recording(chosen.Recorder(command, cwd, env), command[0])
+    if loss:
+        warnings.warn(f"recording with {taken}, {loss}", TraceWarning, stacklevel=2)
+    trace = _Recording(TOOLS[taken].Recorder(command, cwd, env), command[0], interactive() if progress is None else progress)
     if out is not None:
         trace.save(out)
         if is_replaced(out):
@@ -78,15 +84,21 @@ def record(
 class _Recording(Trace):
     """A trace that is read once, while its program runs; agents, prelude and info are complete at the end."""
 
-    def __init__(self, running: Pass, name: str) -> None:
+    def __init__(self, running: Pass, name: str, progress: bool) -> None:
         super().__init__([Agent("cpu", 0, name)], functools.partial(self._records, running))
         self.sizes = 0, 0
+        self._progress = progress
 
     def _records(self, running: Pass) -> Iterator[np.ndarray]:
-        for chunk in running.chunks():
-            self.agents = tuple(running.agents)
-            self.sizes = self.sizes[0] + chunk.size, self.sizes[1] + count_references(chunk)
-            yield chunk
+        from tqdm import tqdm
+
+        with tqdm(desc="recording", unit=" references", unit_scale=True, disable=not self._progress, leave=False, delay=2) as bar:
+            for chunk in running.chunks():
+                self.agents = tuple(running.agents)
+                references = count_references(chunk)
+                self.sizes = self.sizes[0] + chunk.size, self.sizes[1] + references
+                bar.update(references)
+                yield chunk
         self.agents = tuple(running.agents)
         self.prelude, self.info = running.finish()
 
@@ -95,19 +107,20 @@ def _gone(out: str | os.PathLike[str]) -> Iterator[np.ndarray]:
     raise TraceError(f"{os.fspath(out)}: the records went there as they came and can't be read again")
 
 
-def _choose(tool: str) -> str:
-    """Return the name of the tool to use."""
+def _choose(tool: str) -> tuple[str, str]:
+    """Return the name of the tool that records; if "auto" can't take the better one, what is lost with it, and why."""
     if tool == "auto":
-        reasons: dict[str, Any] = {name: _unusable(name) for name in TOOLS}
+        reasons = {name: _unusable(name) for name in TOOLS}
         usable = [name for name, reason in reasons.items() if not reason]
         if not usable:
             raise TraceError(f"recording needs one of {'; '.join(reasons.values())}")
-        return usable[0]
+        loss = f"{lackey.LOSS}; QEMU records threads and is faster, but needs {reasons['qemu']}"
+        return usable[0], loss if usable[0] == "lackey" else ""
     if tool not in TOOLS:
         raise TraceError(f"no tool {tool!r} to record with; there are auto, {', '.join(TOOLS)}")
     if reason := TOOLS[tool].missing():
         raise TraceError(f"recording needs {reason}")
-    return tool
+    return tool, ""
 
 
 def _unusable(name: str) -> str:

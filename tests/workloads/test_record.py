@@ -1,5 +1,6 @@
 """Recording real programs with valgrind's lackey; skipped where it is not installed. What holds for every recorder is here too."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from hwmodel import op
 from hwmodel.op import TraceError
 from hwmodel.trace import Trace, validate
 from workloads import read, record
+from workloads.recorders import qemu
 
 needs_valgrind = pytest.mark.skipif(shutil.which("valgrind") is None and "CI" not in os.environ, reason="valgrind is not installed")
 
@@ -125,3 +127,33 @@ def test_missing_tools_are_named(monkeypatch, tool):
 def test_an_unknown_tool_lists_the_known():
     with pytest.raises(TraceError, match=r"^no tool 'pin' to record with; there are auto, qemu, lackey$"):
         record(["true"], tool="pin")
+
+
+@needs_valgrind
+@pytest.mark.filterwarnings("always:recording with lackey")
+def test_the_command_line_says_which_tool_what_is_lost_and_ends_as_the_program_does(tmp_path, capfd, monkeypatch):
+    from analysis import cli
+
+    monkeypatch.setattr(qemu, "missing", lambda: "qemu-x86_64, which is not installed")
+    for number, (script, status) in enumerate((("exit 7", 7), ("kill -TERM $$", 143), ("true", 0))):
+        assert cli.main(["record", "--out", str(tmp_path / f"{number}.hwtrace"), "--", "sh", "-c", script]) == status
+        said = capfd.readouterr()
+        assert "exit_status" in said.out and said.err.count("recording with lackey, in which all threads are one agent") == 1
+        assert "QEMU records threads and is faster, but needs qemu-x86_64, which is not installed" in said.err
+
+
+@needs_valgrind
+def test_progress_is_shown_if_it_is_asked_for(capfd, monkeypatch):
+    record(["true"], tool="lackey", progress=False)
+    assert "recording" not in capfd.readouterr().err
+    bars = []
+    monkeypatch.setattr("tqdm.tqdm", lambda **options: bars.append(options) or contextlib.nullcontext(Bar(bars)))
+    trace = record(["true"], tool="lackey", progress=True)
+    assert not bars[0]["disable"] and sum(bars[1:]) == trace.references > 10_000
+
+
+class Bar:
+    """A progress bar that keeps its steps."""
+
+    def __init__(self, steps):
+        self.update = steps.append

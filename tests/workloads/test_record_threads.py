@@ -252,7 +252,9 @@ def test_a_compiler_that_fails_is_quoted(bad_compiler, monkeypatch):
 @needs_qemu
 @needs_valgrind
 def test_auto_takes_lackey_where_qemu_cannot_be_used(bad_compiler, folder):
-    assert "lackey" in record(["./plain"], cwd=folder).info["recorder"]
+    told = r"^recording with lackey, in which all threads are one agent .*; QEMU .*, but needs cc cannot build"
+    with pytest.warns(TraceWarning, match=told):
+        assert "lackey" in record(["./plain"], cwd=folder).info["recorder"]
 
 
 @needs_qemu

@@ -49,9 +49,9 @@ SLOT = HEADER + ENTRIES * ENTRY
 def missing() -> str:
     """Return why this recorder cannot be used here; empty if it can."""
     if shutil.which(QEMU) is None:
-        return f"{QEMU}, which is not installed (Debian, Ubuntu: apt-get install qemu-user)"
+        return f"{QEMU}, which is not installed (package qemu-user; openSUSE: qemu-linux-user; Alpine: qemu-x86_64)"
     if shutil.which("cc") is None:
-        return "a C compiler, cc, which is not installed (Debian, Ubuntu: apt-get install gcc libc6-dev)"
+        return "a C compiler, cc, which is not installed (package gcc, and libc6-dev on Debian and Ubuntu)"
     return ""
 
 

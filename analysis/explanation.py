@@ -196,7 +196,8 @@ def explain(points: Sequence[Point], a: str, b: str, dependent: bool = False) ->
     frame = frame.astype({"count_a": "Int64", "count_b": "Int64"})
     windows = dict.fromkeys(point.window for point in pair)
     window = "with dependent accesses" if dependent else f"{' and '.join(map(str, windows))} in flight"
-    return Explanation(frame, (a, b), (totals[0] / 1e6, totals[1] / 1e6), window, tuple((two[0], two[1]) for _, two in rows), (clocks[0], clocks[1]))
+    sides = tuple((two[0], two[1]) for _, two in rows)
+    return Explanation(frame, (a, b), (totals[0] / 1e6, totals[1] / 1e6), window, sides, (clocks[0], clocks[1]))
 
 
 def _point(points: Sequence[Point], name: str, dependent: bool) -> Point:

@@ -231,8 +231,8 @@ def _ends(frame: "pd.DataFrame", name: str, machines: Mapping[str, Machine], unc
     measure = _deciding(values, list(machines))
     rows = []
     for number, one in enumerate(uncertain):
-        about: dict[str, Any] = {"quantity": one.name, "machines": ", ".join(one.owners), "unit": one.range.unit, "letter": one.range.letter}
-        about |= {"value": one.range.value, "low": one.range.low, "high": one.range.high}
+        about: dict[str, Any] = {"quantity": one.name, "machines": ", ".join(one.owners), "unit": one.range.unit}
+        about |= {"letter": one.range.letter, "value": one.range.value, "low": one.range.low, "high": one.range.high}
         for key, found in values.items():
             at = dict(zip(ENDS, (float(found[place]) for place in (1 + 2 * number, 0, 2 + 2 * number)), strict=True))
             rows.append({**about, "measure": key, **at, "swing": max(at.values()) - min(at.values()), "flips": _flips(key, at)})
@@ -283,7 +283,7 @@ def _indices(
     values = run([_point(machines, uncertain, dict(zip(first, map(float, row), strict=True))) for row in places])
     if np.ptp(values) == 0:
         raise ConfigError("sensitivity: no quantity changes the figure, so there is no variance to share out")
-    found = analyze.analyze(problem, values, calc_second_order=False, seed=seed)
+    found = analyze.analyze(problem, values, calc_second_order=False, seed=seed + 1)  # a seed of 0 would be none for its bootstrap
     names = {"S1": "first_order", "S1_conf": "first_order_band", "ST": "total", "ST_conf": "total_band"}
     return pd.DataFrame({"quantity": problem["names"], **{name: np.asarray(found[key]) for key, name in names.items()}})
 

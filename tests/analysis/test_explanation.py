@@ -21,12 +21,12 @@ from tests.support.configs import refusal
 PAIR = {"GRU": "gru-2008", "EPT": "kvm-ept-2008"}
 
 
-def point(name, machine, counters, accounts, window=8):
-    """A point of a fabricated run beside a bound that took nothing."""
+def point(name, machine, counters, accounts, free=({}, {})):
+    """A point of a fabricated run beside a bound, which by default took nothing."""
     result = fabricated.result(machine, {"device.accesses": {fabricated.ENGINE: 100}, **counters}, accounts, {})
-    free = fabricated.Machine("ideal-2008", "ideal", machine.mhz)
-    bound = fabricated.result(free, {"device.accesses": {fabricated.ENGINE: 100}}, {}, {})
-    return Point(name, window, True, result, bound, {0: overhead(result, bound)})
+    ideal = fabricated.Machine("ideal-2008", "ideal", machine.mhz)
+    bound = fabricated.result(ideal, {"device.accesses": {fabricated.ENGINE: 100}, **free[0]}, free[1], {})
+    return Point(name, 8, True, result, bound, {0: overhead(result, bound)})
 
 
 @pytest.fixture
@@ -86,6 +86,16 @@ def test_both_sides_are_told_apart():
     other = point("B", fabricated.Machine(), {"gru.intr": {cpu: 10}}, {"irq": {cpu: 600}})
     told = "10 GRU interrupt handler runs at 500 ns (200 ns on the engines, 300 ns on the CPUs) against"
     assert told in str(explain([one, other], "A", "B"))
+
+
+def test_counts_are_beyond_the_bound_s():
+    cpu = fabricated.CPU
+    free = {"faults.anon": {cpu: 7}, "faults.zero": {cpu: 1}}, {"fault": {cpu: 900}}
+    one = point("A", fabricated.Machine(), {"faults.anon": {cpu: 9}, "faults.zero": {cpu: 2}}, {"fault": {cpu: 1500}}, free)
+    other = point("B", fabricated.Machine(), free[0], free[1], free)
+    row = explain([one, other], "A", "B").frame.iloc[0]
+    assert (row["count_a"], row["ns_each_a"], row["cycles_a"]) == (3, 100, 600) and row["cycles_b"] == 0
+    assert "3 faults at 100 ns on the CPUs against nothing" in str(explain([one, other], "A", "B"))
 
 
 def test_another_clock_is_another_time():

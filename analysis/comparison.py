@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from analysis import cautions, files, replicates, runs, tables, terms, verdicts
+from analysis.explanation import Explanation, explain
 from analysis.metrics import accesses, account_rows, accounts_frame, headline, overheads_frame
 from analysis.overhead import FIGURES
 from analysis.points import DEPENDENT, Point, Runner, bounds
@@ -180,6 +181,28 @@ class Comparison:
             of the engines on both sides, so that all rows of a machine and a window add up to its overhead.
         """
         return overheads_frame(self.points)
+
+    def explain(self, a: str, b: str, dependent: bool = False) -> Explanation:
+        """Return why the overhead of `a` is another one than that of `b`: counts and costs by cause, the largest first.
+
+        Parameters
+        ----------
+        a, b : str
+            Two machines, by their names in the comparison.
+        dependent : bool
+            With dependent accesses, one in flight, not in the machines' own window.
+
+        Returns
+        -------
+        Explanation
+            Of the first seed. Its rows add up to the difference; ``print`` tells it in sentences, ``plot()`` draws a waterfall.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such machine, or it has no overhead in that window.
+        """
+        return explain(self.points, a, b, dependent)
 
     @functools.cached_property
     def accounts(self) -> "pd.DataFrame":

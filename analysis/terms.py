@@ -33,6 +33,10 @@ class Terms(NamedTuple):
     settings: Mapping[str, Scalar] = MappingProxyType({})
 
 
+EQUAL = Terms()
+"""The terms by default: the first machine's primary MMU, and the device that belongs to no design."""
+
+
 def on_equal_terms(machines: dict[str, Machine], terms: Terms) -> tuple[dict[str, Machine], list[str]]:
     """Return the machines on equal terms, and notes for people. What the user has set on a machine (letter U) stays.
 

@@ -17,7 +17,7 @@ from hwmodel.config import files
 from hwmodel.config.common import Common
 from hwmodel.config.errors import ConfigError, SettingError, explained, suggestion
 from hwmodel.config.files import Given
-from hwmodel.config.section import Bound, Declared, DesignSpec, Scalar, Section, cycles, declared, flat, nested
+from hwmodel.config.section import Bound, Declared, DesignSpec, Scalar, Section, Sum, cycles, declared, flat, nested
 from hwmodel.output import encodable
 
 __all__ = ["ConfigError", "Machine", "Provenance", "load", "preset", "presets"]
@@ -110,6 +110,10 @@ class Machine:
     def rows(self) -> list[tuple[str, Scalar, str, str, str, str]]:
         """Return (name, value, unit, confidence, source, description) of every setting, for display."""
         return [(n, p.value, p.unit, p.confidence, p.source, p.description) for n, p in self.origins.items()]
+
+    def sums(self) -> tuple[Sum, ...]:
+        """Return the sums of costs that are better known than their parts, the design's own last, those of other machines included."""
+        return Common.SUMS + self.spec.SUMS
 
     def costs(self) -> dict[str, int]:
         """Return every cost of docs/model.md section 13 that this machine has, in cycles of its clock."""

@@ -3,7 +3,7 @@
 The defaults are those of the machine of 2008; presets/parts/primary-2008.toml names the source of each.
 """
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
@@ -12,6 +12,7 @@ from hwmodel.config.section import (
     Cycles,
     Nanoseconds,
     Section,
+    Sum,
     associativity,
     cost_cycles,
     cost_ns,
@@ -265,6 +266,17 @@ class Common(Section):
         See the sections.
     """
 
+    SUMS: ClassVar[tuple[Sum, ...]] = (
+        Sum(
+            "a first target on the socket, added to a flush",
+            parts=tuple(f"kernel.shootdown.{part}_ns" for part in ("send", "delivery", "respond", "ack")),
+            less=("cpu.flush.fixed_cycles",),
+            low=500, high=2000,
+            source="Amit, May 2019 (20190525082203.6531-1-namit@vmware.com): 562 ns concurrently, 775 in turn, on Haswell; "
+            "0.5 to 2 us for other machines",
+        ),
+    )  # fmt: skip
+    """Sums of these costs that are better known than the costs; see `DesignSpec.SUMS`."""
     clock: Clock = Clock()
     engine: Engine = Engine()
     cpu: Cpu = Cpu()

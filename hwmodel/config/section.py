@@ -151,9 +151,37 @@ class Section(BaseModel):
             raise SettingError(name, f"{ways} of {{}}{size} ({total}) make {sets} sets, not a power of two")
 
 
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """A sum of costs that is better known than its parts.
+
+    It holds for a machine whose own parts add up to something in its range: what was found on one machine says nothing of another one.
+
+    Attributes
+    ----------
+    says : str
+        What takes this time.
+    parts, less : tuple of str
+        The settings that it adds up, and those that it takes off; costs in ns, or in cycles of the machine's clock.
+    low, high : float
+        Its range, in ns.
+    source : str
+        Where the range is from.
+    """
+
+    says: str
+    parts: tuple[str, ...]
+    low: float
+    high: float
+    source: str
+    less: tuple[str, ...] = ()
+
+
 class DesignSpec(Section):
     """The base of a design's `Spec`: the design's sections, and the checks that need them."""
 
+    SUMS: ClassVar[tuple[Sum, ...]] = ()
+    """Sums of the design's own costs that are better known than these; a setting is a part of one sum at the most."""
     FORMER: ClassVar[Mapping[str, str]] = {}
     """Settings that were, and what is in their place."""
 

@@ -8,6 +8,7 @@ from hwmodel.config import (
     Nanoseconds,
     Section,
     SettingError,
+    Sum,
     associativity,
     cost_ns,
     setting,
@@ -116,6 +117,14 @@ class Spec(DesignSpec):
     """
 
     FORMER: ClassVar[dict[str, str]] = {"tlb.cbrs": "device.window", "instruction.access_ns": "device.latency_ns, with device.interval_ns,"}
+    SUMS: ClassVar[tuple[Sum, ...]] = (
+        Sum(
+            "a miss served in the interrupt handler, without the driver's look-up",
+            parts=tuple(f"driver.{part}_ns" for part in ("interrupt", "irq_entry", "tfh_read", "dropin", "restart")),
+            low=2000, high=6000,
+            source="estimate: 2-6 us believable, since no latency of a GRU is public; at least four coherent transfers and an interrupt",
+        ),
+    )  # fmt: skip
 
     tlb: Tlb = Tlb()
     gru: Gru = Gru()

@@ -6,6 +6,7 @@ from analysis.curves import miss_curve
 from analysis.experiments import Experiment, experiment
 from analysis.inspection import Inspection, inspect
 from analysis.metrics import METRICS, Metric, headline
+from analysis.operations import OperationCost, operation_cost
 from analysis.overhead import Overhead, bound_of, overhead
 from analysis.replay import Replay, replay
 from analysis.replicates import Interval, interval, ratio, replicate
@@ -14,7 +15,7 @@ from analysis.study import Study, compare_suite
 from analysis.sweeps import sweep
 
 __all__ = [
-    "METRICS", "Comparison", "Experiment", "Inspection", "Interval", "Metric", "Overhead", "Replay", "Study", "bound_of", "compare",
-    "compare_suite", "experiment", "head", "headline", "inspect", "interval", "latin_hypercube", "miss_curve", "overhead", "ratio",
-    "replay", "replicate", "sobol", "sweep",
+    "METRICS", "Comparison", "Experiment", "Inspection", "Interval", "Metric", "OperationCost", "Overhead", "Replay", "Study", "bound_of",
+    "compare", "compare_suite", "experiment", "head", "headline", "inspect", "interval", "latin_hypercube", "miss_curve",
+    "operation_cost", "overhead", "ratio", "replay", "replicate", "sobol", "sweep",
 ]  # fmt: skip

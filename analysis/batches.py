@@ -3,7 +3,7 @@
 import contextlib
 import math
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,9 +29,9 @@ class Job(NamedTuple):
 
 
 class Ways(NamedTuple):
-    """How an experiment runs: none of it changes a figure."""
+    """How an experiment runs. All but the parts, the warm-up and regions of each trace by its number, changes no figure."""
 
-    parts: dict[str, Any]
+    parts: Sequence[dict[str, Any]]
     executor: Executor | None
     threads: int
     store: PointStore | None
@@ -49,7 +49,7 @@ def run(jobs: Iterable[Job], traces: "list[Trace]", ways: Ways, take: "Callable[
     traces : list of Trace
         By number.
     ways : Ways
-        Warm-up and regions; executor, threads, store.
+        Warm-up and regions of each trace; executor, threads, store.
     take : callable
         Takes of each job's result what is kept of it, in this process's main thread.
 
@@ -83,7 +83,7 @@ def _keys(jobs: list[Job], traces: "list[Trace]", ways: Ways) -> dict[Job, str]:
     if ways.store is None:
         return {}
     contents = {number: content_of(traces[number]) for number in dict.fromkeys(job.trace for job in jobs)}
-    return {job: ways.store.key(job.machine, contents[job.trace], ways.parts) for job in jobs}
+    return {job: ways.store.key(job.machine, contents[job.trace], ways.parts[job.trace]) for job in jobs}
 
 
 def _batches(jobs: list[Job], workers: int, shared: bool) -> list[list[Job]]:
@@ -128,7 +128,8 @@ def _finished(
                 if store is not None and found:
                     yield found, map(store.get, [keys[job] for job in found])
                 if left := [job for job in batch if keys.get(job) not in known]:
-                    future = executor.submit(run_batch, [job.machine for job in left], traces[left[0].trace], ways.parts)
+                    number = left[0].trace
+                    future = executor.submit(run_batch, [job.machine for job in left], traces[number], ways.parts[number])
                     waiting[future] = left
             if not waiting:
                 return

@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,9 +26,9 @@ class Job(NamedTuple):
 
 
 class Ways(NamedTuple):
-    """How an experiment runs: none of it changes a figure."""
+    """How an experiment runs. All but the parts, the warm-up and regions of each trace by its number, changes no figure."""
 
-    parts: dict[str, Any]
+    parts: Sequence[dict[str, Any]]
     executor: Any
     threads: int
     store: PointStore | None
@@ -46,7 +46,7 @@ def run(jobs: Iterable[Job], traces: "list[Trace]", ways: Ways, take: "Callable[
     traces : list of Trace
         By number.
     ways : Ways
-        Warm-up and regions; executor, threads, store.
+        Warm-up and regions of each trace; executor, threads, store.
     take : callable
         Takes of each job's result what is kept of it, in this process's main thread.
 
@@ -75,7 +75,7 @@ def _keys(jobs: list[Job], traces: "list[Trace]", ways: Ways) -> dict[Job, str]:
     if ways.store is None:
         return {}
     contents = {number: content_of(traces[number]) for number in dict.fromkeys(job.trace for job in jobs)}
-    return {job: ways.store.key(job.machine, contents[job.trace], ways.parts) for job in jobs}
+    return {job: ways.store.key(job.machine, contents[job.trace], ways.parts[job.trace]) for job in jobs}
 
 
 def _batches(jobs: list[Job], workers: int, shared: bool) -> list[list[Job]]:
@@ -106,7 +106,8 @@ def _finished(
                 if store is not None and found:
                     yield found, map(store.get, [keys[job] for job in found])
                 if left := [job for job in batch if keys.get(job) not in known]:
-                    future = workers.submit([job.machine for job in left], left[0].trace, ways.parts)
+                    number = left[0].trace
+                    future = workers.submit([job.machine for job in left], number, ways.parts[number])
                     waiting[future] = left
             if not waiting:
                 return

@@ -1,14 +1,15 @@
 """Experiments: machines by workloads by axes by seeds; `experiment`, and the `Experiment` it returns. `sweep` is its simple form."""
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from analysis import batches, onepass, runs
+from analysis import batches, drawable, onepass, runs
 from analysis.axes import Axes, axes_of, check_axes, identity, lacking
 from analysis.batches import Job, Ways
-from analysis.metrics import METRICS, Metric, account_columns
+from analysis.drawable import OF
+from analysis.metrics import METRICS, Metric, account_columns, families_frame, phase_columns
 from analysis.overhead import FIGURES, Figure, bound_of, overhead
 from analysis.pointstore import opened_store
 from analysis.replicates import Replica, checked_seeds
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
     from hwmodel.regions import Named
     from hwmodel.trace import Trace
 
-OF = ("machine", "design", "workload", "seed", "version")
-"""The columns that say what a row is of, before the axes."""
+Columns = Callable[["Result"], dict[str, float]]
+Figures = tuple[Metric | Figure, ...]
+"""What makes columns of a run besides its figures."""
 
 
 class Row(NamedTuple):
@@ -116,16 +118,67 @@ class Experiment:
         """
         from analysis.plots import draw_lines
 
-        for name in (x, y, *([hue] if hue else [])):
-            if name not in self.frame:
-                raise ConfigError(f"{name}: the frame has no such column{suggestion(name, list(self.frame))}")
+        drawable.check_columns(self.frame, x, y, *([hue] if hue else []))
         hue = hue or ("machine" if self.frame["machine"].nunique() > 1 else None)
-        kept = {x, hue, "seed", "design", "version"}
-        for name in [*OF, *self.axes.names, "region"]:
-            if name not in kept and name in self.frame and self.frame.groupby(hue or "version")[name].nunique().max() > 1:
-                raise ConfigError(f"{name}: has several values, which a line would mix; choose one by `where`, or draw over it")
-        titles = {metric.name: metric.title for metric in self.metrics}
-        return draw_lines(self.frame, (x, y, hue), titles.get(y, y), axes)
+        drawable.check_alike(self.frame, self.axes.names, {x, hue}, hue, "a line")
+        return draw_lines(self.frame, (x, y, hue), self._title(y), axes)
+
+    def heatmap(self, x: str, y: str, z: str, axes: Any = None) -> Any:
+        """Draw a figure over two axes: a cell for each pair of values, its colour the median of the seeds, written in it if there is room.
+
+        Parameters
+        ----------
+        x, y : str
+            Axes, or other columns ("workload").
+        z : str
+            A figure.
+        axes : matplotlib Axes, optional
+            Where to draw; by default in a picture of its own.
+
+        Returns
+        -------
+        Axes
+
+        Raises
+        ------
+        ConfigError
+            If there is no such column, or another one that differs between rows would be mixed into a cell.
+        """
+        from analysis.plots import draw_heatmap
+
+        return draw_heatmap(drawable.grid(self.frame, self.axes.names, x, y, z), self._title(z), axes)
+
+    def contour(self, x: str, y: str, z: str, axes: Any = None) -> Any:
+        """Draw a figure over two axes with numbers: lines of equal value, the median of the seeds; arguments and errors are `heatmap`'s.
+
+        Raises
+        ------
+        ConfigError
+            Also if an axis is no number, has one value only, or a pair of values has not been run.
+        """
+        from analysis.plots import draw_contour
+
+        return draw_contour(drawable.grid(self.frame, self.axes.names, x, y, z), self._title(z), axes)
+
+    def plot_families(self, figure: Any = None) -> Any:
+        """Draw what the time of all agents went into: a bar for each workload and machine, of the accounts' families; needs accounts=True.
+
+        Returns
+        -------
+        Figure or SubFigure
+
+        Raises
+        ------
+        ConfigError
+            If there are no accounts, or points or regions would be mixed into a bar.
+        """
+        from analysis.plots import draw_families
+
+        drawable.check_alike(self.frame, self.axes.names, {"machine", "workload"}, "machine", "a bar")
+        return draw_families(families_frame(self.frame), figure)
+
+    def _title(self, name: str) -> str:
+        return next((metric.title for metric in self.metrics if metric.name == name), name)
 
     def where(self, **values: Any) -> "Experiment":
         """Return the part of the rows in which columns have some values: ``where(workload="sort", **{"tlb.entries": 64})``."""
@@ -157,6 +210,7 @@ def experiment(
     regions: "Named | None" = None,
     metrics: Iterable[str | Metric] | None = None,
     accounts: bool = False,
+    phases: bool = False,
     same_primary: str | Machine | None = None,
     same_device: str | Machine | None = None,
     as_built: bool = False,
@@ -193,6 +247,9 @@ def experiment(
         By default all of `METRICS`, and of several machines the overhead, by which they are compared.
     accounts : bool
         Add a column for each account and side, ``"engine.fault_ns"``.
+    phases : bool
+        Add two columns for each path and phase of misses that need software (`Result.phases`): ``"phase.fault.driver_mean_ns"``, per
+        miss of the path, and ``"phase.fault.driver_share_percent"`` of the path's latency.
     same_primary, same_device, as_built
         The terms on which several machines are compared, as in `analysis.compare`: those of the first machine and of the device
         "coprocessor", unless this says otherwise. One machine alone stays as it is. Axes come after the terms.
@@ -229,8 +286,8 @@ def experiment(
     shown = interactive() if progress is None else progress
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(opened_store(store)) if store is not None else None
-        ways = Ways(parts, executor, threads, opened, shown, title)
-        found = _figures_of(plan, figures, accounts, ways)
+        ways = Ways([parts] * len(plan.traces), executor, threads, opened, shown, title)
+        found = _figures_of(plan, figures, (account_columns,) * accounts + (phase_columns,) * phases, ways)
     return Experiment(_frame(plan, found, axes), axes, figures, tuple(plan.notes))
 
 
@@ -319,32 +376,33 @@ def _figures(asked: Iterable[str | Metric] | None, several: bool) -> tuple[Metri
     return tuple(found)
 
 
-def _figures_of(plan: Plan, figures: tuple[Metric | Figure, ...], accounts: bool, ways: Ways) -> dict[Job, list[dict[str, Any]]]:
+def _figures_of(plan: Plan, figures: Figures, more: tuple[Columns, ...], ways: Ways) -> dict[Job, list[dict[str, Any]]]:
     """Return the rows' figures by job, a dict for each region; the bounds run first, if the figures need them."""
     jobs = [row.job for row in plan.rows]
     bounds: dict[Job, Job] = {}
     if any(isinstance(figure, Figure) for figure in figures):
         free = {machine: bound_of(machine) for machine in dict.fromkeys(job.machine for job in jobs) if machine.has_engines}
         bounds = {job: Job(free[job.machine], job.trace) for job in jobs if job.machine in free}
-    passed = _told_by_a_pass(plan, figures, accounts, ways)
+    passed = _told_by_a_pass(plan, figures, more, ways)
     of_bounds = batches.run(bounds.values(), plan.traces, ways, lambda job, result: result)
     free_of = {job: of_bounds[bound] for job, bound in bounds.items()}
     left = [job for job in jobs if job not in passed]
-    return passed | batches.run(left, plan.traces, ways, lambda job, result: _rows(result, free_of.get(job), figures, accounts))
+    return passed | batches.run(left, plan.traces, ways, lambda job, result: _rows(result, free_of.get(job), figures, more))
 
 
-def _told_by_a_pass(plan: Plan, figures: tuple[Metric | Figure, ...], accounts: bool, ways: Ways) -> dict[Job, list[dict[str, Any]]]:
+def _told_by_a_pass(plan: Plan, figures: Figures, more: tuple[Columns, ...], ways: Ways) -> dict[Job, list[dict[str, Any]]]:
     """Return the rows of points whose sizes alone differ, if one pass over the trace tells all that is asked for; note which way it was."""
     if set(METRICS) <= set(figures):  # nobody asked for less than a run tells
         return {}
-    needs = {"accounts": accounts, "warm-ups and regions": ways.parts, "stores, which keep whole results,": ways.store is not None}
+    stored = ways.store is not None
+    needs = {"accounts and phases": more, "warm-ups and regions": any(ways.parts), "stores, which keep whole results,": stored}
     needed = next((f"{what} need runs" for what, asked in needs.items() if asked), "")
     told, notes = onepass.tell((row.job for row in plan.rows), plan.traces, [figure.name for figure in figures], needed, ways.progress)
     plan.notes.extend(notes)
     return {job: [row] for job, row in told.items()}
 
 
-def _rows(result: "Result", bound: "Result | None", figures: Iterable[Metric | Figure], accounts: bool) -> list[dict[str, Any]]:
+def _rows(result: "Result", bound: "Result | None", figures: Iterable[Metric | Figure], more: tuple[Columns, ...]) -> list[dict[str, Any]]:
     """Return the figures of each region of a run, of the run itself if none has been asked for."""
     named = [name for name in result.regions if name != WARMUP]
     pairs = [(result.region(name), bound and bound.region(name)) for name in named] or [(result, bound)]
@@ -357,7 +415,9 @@ def _rows(result: "Result", bound: "Result | None", figures: Iterable[Metric | F
                 row[figure.name] = figure.value(part)
             elif cost is not None:
                 row[figure.name] = figure.value(cost)
-        rows.append(row | (account_columns(part) if accounts else {}))
+        for columns in more:
+            row |= columns(part)
+        rows.append(row)
     return rows
 
 

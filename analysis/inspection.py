@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis.runs import trace_of
+from hwmodel.machine import ConfigError
 from hwmodel.op import COMPUTE, NAMES
 
 if TYPE_CHECKING:
@@ -52,6 +53,53 @@ class Inspection:
         from analysis.plots.traces import draw_trace
 
         return draw_trace(self.footprint, self.agents, self.reuse)
+
+    def working_set(self, window: int | None = None) -> "pd.DataFrame":
+        """Count the pages that are touched in each window of so many references; this reads the trace once more.
+
+        Parameters
+        ----------
+        window : int, optional
+            References of a window, at least 1; by default a hundredth of the trace's, rounded up.
+
+        Returns
+        -------
+        DataFrame
+            A row for each window: ``first_reference``, its number; ``references``, of all agents, the same for all windows but the last;
+            ``pages``, the pages of 4 KiB touched, each counted in its address space; ``new_pages``, those that no window before
+            touched; ``pages_so_far``, their sum.
+
+        Raises
+        ------
+        ConfigError
+            If the window is no whole number from 1 on.
+        """
+        import pandas as pd
+
+        from workloads.footprint import working_set
+
+        if window is not None and (isinstance(window, bool) or not isinstance(window, int | np.integer) or window < 1):
+            raise ConfigError(f"window: must be a whole number of references, at least 1, not {window!r}")
+        frame = pd.DataFrame(working_set(self.footprint, window))
+        return frame.assign(pages_so_far=frame["new_pages"].cumsum())
+
+    def plot_working_set(self, window: int | None = None, axes: Any = None) -> Any:
+        """Draw the pages touched in each window of references, those of them that are new, and all so far.
+
+        Parameters
+        ----------
+        window : int, optional
+            As `working_set` takes it.
+        axes : matplotlib Axes, optional
+            Where to draw; by default in a picture of its own.
+
+        Returns
+        -------
+        Axes
+        """
+        from analysis.plots import draw_working_set
+
+        return draw_working_set(self.working_set(window), axes)
 
 
 def inspect(trace: "Trace | str", picture: bool = True) -> Inspection:

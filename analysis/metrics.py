@@ -6,7 +6,9 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hwmodel import secondary
 from hwmodel.core import ledger
+from hwmodel.machine import ConfigError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -215,6 +217,50 @@ def account_columns(result: "Result") -> dict[str, float]:
         f"{side}.{account}_ns": result.ledger.total(account, role) * result.ns_per_cycle
         for side, (role, _) in SIDES.items() for account in result.book.accounts
     }  # fmt: skip
+
+
+def phase_columns(result: "Result") -> dict[str, float]:
+    """Return where misses spent their time, in one row, by path and phase: the mean in ns of all misses of the path, which add up to the
+    path's, and the share of its latency; of a path without a miss NaN, of a design without phases nothing."""
+    found = {}
+    for path, sums in zip(result.book.paths, result.phase_shares.sum(axis=1), strict=True) if result.book.phases else ():
+        count, total = result.latency(path).count, int(sums.sum())
+        for phase, cycles in zip(result.book.phases, sums.tolist(), strict=True):
+            found[f"phase.{path}.{phase}_mean_ns"] = _ratio(cycles, count) * result.ns_per_cycle
+            found[f"phase.{path}.{phase}_share_percent"] = 100 * _ratio(cycles, total)
+    return found
+
+
+def families_frame(frame: "pd.DataFrame") -> "pd.DataFrame":
+    """Return what the agents' time went into, by family, from the columns of `account_columns`.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Columns machine, design, workload, seed and those of the accounts.
+
+    Returns
+    -------
+    DataFrame
+        Columns workload, machine, family, ns: of all agents, the mean of the seeds; without the family of waiting.
+
+    Raises
+    ------
+    ConfigError
+        If the frame has no accounts.
+    """
+    import pandas as pd
+
+    rows = []
+    for (workload, machine, design), here in frame.groupby(["workload", "machine", "design"], sort=False):
+        for name, account in secondary.book(design).accounts.items():
+            columns = [f"{side}.{name}_ns" for side in SIDES]
+            if columns[0] not in frame:
+                raise ConfigError("plot_families: the frame has no accounts; call experiment(..., accounts=True)")
+            if account.family != ledger.WAITING:
+                rows.append((workload, machine, account.family, here[columns].sum(axis=1).mean()))
+    found = pd.DataFrame(rows, columns=["workload", "machine", "family", "ns"])
+    return found.groupby(["workload", "machine", "family"], sort=False, as_index=False)["ns"].sum()
 
 
 def accounts_frame(results: dict[str, "Result"]) -> "pd.DataFrame":

@@ -99,7 +99,7 @@ def simulate_all(machines: list[Machine], trace: "Trace", **parts: Any) -> "list
 
 
 def parts(traces: "Iterable[Trace]", warmup: int | float, regions: "Named | None") -> dict[str, Any]:
-    """Return the parts of runs as `simulate` takes them, nothing for runs in one part; bad ones are refused before anything runs."""
+    """Return the parts of runs as `simulate` takes them, empty for runs in one part; refuse bad ones before anything runs."""
     from hwmodel.regions import regions_of
 
     named = regions if regions is None or isinstance(regions, Mapping) else list(regions)

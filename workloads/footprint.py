@@ -65,6 +65,10 @@ class Footprint:
         """Return the number of used pages, each counted in its address space."""
         return self._pages.size
 
+    def number(self, keys: np.ndarray) -> np.ndarray:
+        """Return the numbers of used pages, in order of (space << 36) + page, from such keys."""
+        return np.searchsorted((self._spaces << 36) + self._pages, keys)
+
     def _count(self, chunk: np.ndarray) -> None:
         for reuse in (stream for streams in self.reuse for stream in streams):
             reuse.add(chunk)
@@ -130,6 +134,59 @@ def summary(footprint: Footprint) -> list[dict[str, Any]]:
         row["pages_fetched"] = int(np.count_nonzero(uses & 1 << t.FETCH))
         rows.append(row)
     return rows
+
+
+def working_set(footprint: Footprint, window: int | None = None) -> dict[str, np.ndarray]:
+    """Return the pages touched in each window of so many references, exactly: columns of int64, a row for each window.
+
+    Parameters
+    ----------
+    footprint : Footprint
+        Of the trace, which is read once more.
+    window : int, optional
+        References of a window; a hundredth of all, rounded up, by default.
+    """
+    total = int(footprint.counts[:, : t.FETCH + 1].sum())
+    size = window or max(1, -(-total // 100))
+    found = np.zeros((2, -(-total // size)), np.int64)
+    seen, open_, before = np.zeros(footprint.pages, bool), np.zeros((0, 2), np.int64), 0
+    for chunk in footprint.trace.chunks():
+        pairs, before = _touched(footprint, chunk, before, size)
+        pairs = np.unique(np.concatenate([open_, pairs]), axis=0)
+        closed = pairs[:, 0] < before // size
+        _add(found, seen, pairs[closed])
+        open_ = pairs[~closed]
+    _add(found, seen, open_)
+    first = np.arange(found.shape[1], dtype=np.int64) * size
+    return {"first_reference": first, "references": np.minimum(size, total - first), "pages": found[0], "new_pages": found[1]}
+
+
+def _touched(footprint: Footprint, chunk: np.ndarray, before: int, size: int) -> tuple[np.ndarray, int]:
+    """Return (int64[n, 2] window and number of each page touched by a chunk, the references before the next chunk).
+
+    The second half of an access to two pages is no reference of its own, and touches its page in the window of the first.
+    """
+    plain = chunk["kind"] & ~t.CONTINUES
+    ops, half = chunk[plain <= t.FETCH], (chunk["kind"] & t.CONTINUES)[plain <= t.FETCH] > 0
+    counts = np.where(half, 0, ops["count"]).astype(np.int64)
+    ends = before + np.cumsum(counts)
+    last = np.maximum(ends - 1, 0) // size
+    first = np.where(half, last, (ends - counts) // size)
+    spaces = np.array([agent.space for agent in footprint.trace.agents], np.int64)
+    pages = footprint.number((spaces[ops["agent"]] << 36) + (ops["address"] >> t.PAGE_SHIFT).astype(np.int64))
+    times = last - first + 1
+    windows = np.repeat(first - np.cumsum(times) + times, times) + np.arange(times.sum())
+    return np.stack([windows, np.repeat(pages, times)], axis=1), int(ends[-1]) if ends.size else before
+
+
+def _add(found: np.ndarray, seen: np.ndarray, pairs: np.ndarray) -> None:
+    """Count the pages of windows that are complete, in order."""
+    np.add.at(found[0], pairs[:, 0], 1)
+    _, earliest = np.unique(pairs[:, 1], return_index=True)  # pairs are sorted by window
+    new = pairs[earliest]
+    new = new[~seen[new[:, 1]]]
+    np.add.at(found[1], new[:, 0], 1)
+    seen[new[:, 1]] = True
 
 
 @entry

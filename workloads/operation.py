@@ -7,12 +7,14 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 
 from hwmodel import op
+from hwmodel.config.errors import suggestion
 from hwmodel.trace import Trace
 from workloads.synthetic.drawing import BASE, BLOCK, PROT
 from workloads.synthetic.parameters import check_range
 from workloads.synthetic.rounds import barrier, single, unit
 
-Kind = Literal["mmap", "munmap", "mprotect", "mremap", "fork", "dontneed", "free", "cold"]
+Kind = Literal["mmap", "munmap", "mprotect", "mremap", "fork", "cow", "dontneed", "free", "cold"]
+FORKS = ("fork", "cow")
 ADVICE = {"dontneed": op.DONTNEED, "free": op.FREE, "cold": op.COLD}
 MOST_PAGES = 1 << 26
 OWN_BASE, OWN_PAGES = BASE >> 1, 16
@@ -53,12 +55,12 @@ def operation(kind: Kind, pages: int, threads: int = 4, devices: int = 1, touche
     Parameters
     ----------
     kind : str
-        "mmap" (anew over the range), "munmap", "mprotect" (to read-only), "mremap" (to another place), "fork", or advice of
-        madvise: "dontneed", "free", "cold".
+        "mmap" (anew over the range), "munmap", "mprotect" (to read-only), "mremap" (to another place), "fork", "cow" (a fork, and then
+        thread 0 writes every page that is touched, which copies it), or advice of madvise: "dontneed", "free", "cold".
     pages : int
         Size of the range in pages of 4 KiB, in [1, 67108864]; its beginning is aligned to 2 MiB and more.
     threads : int
-        CPU agents of the address space, at least 1; the child of a fork is one more, of a space of its own.
+        CPU agents of the address space, at least 1; the child of a fork or cow is one more, of a space of its own.
     devices : int
         Device agents of the address space.
     touched : float
@@ -77,16 +79,17 @@ def operation(kind: Kind, pages: int, threads: int = 4, devices: int = 1, touche
         If an argument is out of range; names it.
     """
     if kind not in get_args(Kind):
-        raise op.TraceError(f"kind must be one of {', '.join(get_args(Kind))}, not {kind!r}")
+        known = get_args(Kind)
+        raise op.TraceError(f"kind must be one of {', '.join(known)}, not {kind!r}{suggestion(str(kind), known)}")
     check_range("pages", pages, 1, MOST_PAGES)
     check_range("threads", threads, 1)
     check_range("devices", devices, 0)
-    check_range("threads + devices", threads + devices, 1, op.AGENTS - (kind == "fork"))
+    check_range("threads + devices", threads + devices, 1, op.AGENTS - (kind in FORKS))
     if not 0 <= touched <= 1:
         raise op.TraceError(f"touched must be in [0, 1], not {touched}")
     scene = _Scene(kind, pages, threads, devices, round(touched * pages), bool(busy))
     agents = [op.Agent("cpu", 0, f"cpu{i}") for i in range(threads)] + [op.Agent("device", 0, f"device{i}") for i in range(devices)]
-    agents += [op.Agent("cpu", 1, "child")] * (kind == "fork")
+    agents += [op.Agent("cpu", 1, "child")] * (kind in FORKS)
     own = OWN_PAGES * (threads + devices)
     prelude = op.mmap_unit(BASE, pages, PROT) + op.mmap_unit(OWN_BASE, own, PROT, op.SHARED, file=1, populate=True)
     before = scene.touched * (1 + (devices > 0)) + own + 2
@@ -105,6 +108,8 @@ def _stream(scene: _Scene) -> Iterator[np.ndarray]:
     yield _unit(scene)
     if scene.busy and scene.others:
         yield _own_reads(scene.others, -(-(WORK + WORK_OF_A_PAGE * scene.pages) // OWN_PAGES))
+    if scene.kind == "cow":
+        yield from _touches(scene, np.array([0]))
     yield barrier()
     for agent in everybody if scene.busy else (0,):
         yield single(op.COMPUTE, agent, 1)
@@ -140,4 +145,4 @@ def _unit(scene: _Scene) -> np.ndarray:
         return unit(op.MPROTECT, 0, scene.pages, op.PROT_READ)
     if scene.kind == "mremap":
         return unit(op.MREMAP, 0, scene.pages, scene.pages, MOVED)
-    return single(op.FORK, 0, 1) if scene.kind == "fork" else unit(op.MADVISE, 0, scene.pages, ADVICE[scene.kind])
+    return single(op.FORK, 0, 1) if scene.kind in FORKS else unit(op.MADVISE, 0, scene.pages, ADVICE[scene.kind])

@@ -5,19 +5,25 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib import rc_context
 
+from analysis.plots.curves import draw_miss_curve
+from analysis.plots.families import draw_families
 from analysis.plots.figure import STYLE, Picture, save
 from analysis.plots.latencies import draw_latencies, latencies_size
 from analysis.plots.lines import draw_lines
+from analysis.plots.maps import draw_contour, draw_heatmap
+from analysis.plots.operations import draw_operation
 from analysis.plots.overheads import draw_overheads, overheads_size
 from analysis.plots.phases import draw_phases
 from analysis.plots.tails import draw_tails, tails_size
+from analysis.plots.workingset import draw_working_set
 
 if TYPE_CHECKING:
     from analysis.points import Point
     from hwmodel.measure.result import Result
 
 __all__ = [
-    "STYLE", "Picture", "draw_both", "draw_latencies", "draw_line_ups", "draw_lines", "draw_overheads", "draw_phases", "draw_tails", "save",
+    "STYLE", "Picture", "draw_both", "draw_contour", "draw_families", "draw_heatmap", "draw_latencies", "draw_line_ups", "draw_lines",
+    "draw_miss_curve", "draw_operation", "draw_overheads", "draw_phases", "draw_tails", "draw_working_set", "save",
 ]  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from workloads.operation import BASE, MOST_PAGES, MOVED, OWN_BASE, OWN_PAGES
 NAMES = {"dontneed": "madvise", "free": "madvise", "cold": "madvise"}
 """What the books call these operations; the others as they are."""
 KINDS = ("mmap", "munmap", "mprotect", "mremap", "fork", *NAMES)
+"""Those that are one operation; a "cow" is a fork and faults."""
 MUNMAP = (BASE, 8, 0, op.MUNMAP, 0)
 
 
@@ -106,6 +107,33 @@ def test_its_records(kind, devices):
     assert [agent.space for agent in trace.agents] == [0] * (3 + devices) + [1] * (kind == "fork")
 
 
+@pytest.mark.parametrize("pages", [1, 8, 700])
+@pytest.mark.parametrize("devices", [0, 1])
+def test_a_cow_is_a_fork_and_then_a_copy_of_each_page(pages, devices):
+    """Each write of thread 0 faults, and interrupts every other thread once; the fork has interrupted each once before."""
+    machine = hwmodel.preset("kvm-ept-2024" if devices else "cpu-only")
+    trace = workloads.operation("cow", pages, 3, devices)
+    result = hwmodel.simulate(machine, trace, progress=False, warmup=trace.info["record"])
+    counts = result.counters
+    assert counts["ops.fork"] == 1 and counts["segv"] == counts["unsupported_ops"] == 0
+    assert result.latency("cpu_fault").count == counts["flushes.ranged"] == pages
+    answered = {name: n for name, n in result.ledger.by_agent("ipi_respond").items() if n}
+    assert {"cpu1", "cpu2"} <= answered.keys() and answered["cpu1"] == answered["cpu2"]
+    assert counts.by_agent("ipis.sent")["cpu0"] >= (pages + 1) * 2
+    if not devices:
+        assert counts["ipis.sent"] == counts["ipis.acked"] == (pages + 1) * 2
+
+
+def test_the_records_of_a_cow():
+    """The others' work comes before the writes, so that they are at it while thread 0 copies."""
+    trace = workloads.operation("cow", 8, 2, 0, touched=0.5)
+    found, at = check(trace), trace.info["record"]
+    assert found[at] == (0, 1, 0, op.FORK, 0) and [agent.space for agent in trace.agents] == [0, 0, 1]
+    behind = found[at + 1 :]
+    assert [record[3] for record in behind] == [op.READ] * OWN_PAGES + [op.WRITE] * 4 + [op.SYNC, op.COMPUTE, op.COMPUTE]
+    assert [(record[0] - BASE >> 12, record[4]) for record in behind if record[3] == op.WRITE] == [(0, 0), (2, 0), (4, 0), (6, 0)]
+
+
 def test_idle_threads_are_not_interrupted_and_that_is_told():
     trace, machine = workloads.operation("mprotect", 8, threads=4, devices=0, busy=False), hwmodel.preset("cpu-only")
     with pytest.warns(UserWarning, match=rf"^record {trace.info['record']}: the first operation that found every other thread"):
@@ -148,13 +176,16 @@ def test_who_is_warned(trace, warned):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"kind": "swap"}, "kind must be one of mmap, munmap, mprotect, mremap, fork, dontneed, free, cold, not 'swap'"),
+        ({"kind": "swap"}, "kind must be one of mmap, munmap, mprotect, mremap, fork, cow, dontneed, free, cold, not 'swap'"),
+        ({"kind": "unmap"}, r"kind must be .*, not 'unmap'; did you mean munmap\?"),
+        ({"kind": None}, "kind must be .*, not None"),
         ({"pages": 0}, rf"pages must be in \[1, {MOST_PAGES}\], not 0"),
         ({"pages": MOST_PAGES + 1}, rf"pages must be in \[1, {MOST_PAGES}\], not {MOST_PAGES + 1}"),
         ({"threads": 0}, "threads must be at least 1, not 0"),
         ({"devices": -1}, "devices must be at least 0, not -1"),
         ({"threads": 100, "devices": 29}, r"threads \+ devices must be in \[1, 128\], not 129"),
         ({"kind": "fork", "threads": 128, "devices": 0}, r"threads \+ devices must be in \[1, 127\], not 128"),
+        ({"kind": "cow", "threads": 128, "devices": 0}, r"threads \+ devices must be in \[1, 127\], not 128"),
         ({"touched": 1.1}, r"touched must be in \[0, 1\], not 1.1"),
         ({"touched": float("nan")}, r"touched must be in \[0, 1\], not nan"),
     ],

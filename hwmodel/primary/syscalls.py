@@ -1,6 +1,6 @@
 """The operations of a trace: their beginning, their lock, the step that follows the lock, and their end (docs/model.md section 9)."""
 
-from hwmodel.core import clock, locks
+from hwmodel.core import clock, locks, log
 from hwmodel.core.ledger import KERNEL, account, counter, latency, record
 from hwmodel.core.queue import complete
 from hwmodel.core.tables import (
@@ -217,6 +217,7 @@ def end(m, r):
     m.counts[r, OPS + call.op - MMAP] += 1
     m.counts[r, UNSUPPORTED] += call.failed
     record(m.hists, LATENCY + call.op - MMAP, row.clock - call.since)
+    log.note(m, log.OPERATION, r, call.since, row.clock, call.first, call.last - call.first, call.op - MMAP << 1 | call.failed)
     row.phase = READY
     complete(m, r)
 

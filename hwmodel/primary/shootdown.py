@@ -168,7 +168,13 @@ def acked(m, r):
 def note_flush(m, r, end, remote):
     """Note the flush of row r, with interrupts to others or without."""
     flush = m.flushes[r]
-    log.note(m, log.FLUSH, r, flush.since, end, flush.first, flush.last - flush.first, flush.full | remote << 1)
+    note_pages(m, log.FLUSH, r, flush, flush.since, end, flush.full | remote << 1)
+
+
+@part
+def note_pages(m, kind, r, flush, begin, end, detail):
+    """Note an event of row r that is about the pages of a flush: none of their own if all are flushed."""
+    log.note(m, kind, r, begin, end, -1 if flush.full else flush.first, 0 if flush.full else flush.last - flush.first, detail)
 
 
 @routine
@@ -181,7 +187,7 @@ def respond(m, c, arrival, r):
         after = cpu.resume  # the handler runs, and answers, between the two
         cycles += cpu.leave + after
     end = clock.steal(m, c, RESPONDING, arrival, cycles)
-    log.note(m, log.IPI, c, end - cycles, end, flush.first, flush.last - flush.first, r << 1)
+    note_pages(m, log.IPI, c, flush, end - cycles, end, r << 1)
     m.counts[m.rows[r].agent, ACKED] += 1
     flush.answered = max(flush.answered, end - after + costs.ipi_ack)
 

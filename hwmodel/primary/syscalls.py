@@ -63,6 +63,15 @@ def pages_of(m, at, args):
     return m.queue[at + args + 1].address if count < 0 else count
 
 
+@part
+def pages_named(m, at):
+    """Return how many pages the operation in queue row `at` names; 0 if its kind names none."""
+    kind = m.queue[at].kind
+    if kind == MMAP or kind == MPROTECT or kind == MADVISE or kind == MREMAP:
+        return pages_of(m, at, 1)
+    return pages_of(m, at, 0) if kind == MUNMAP else 0
+
+
 @routine
 def begin(m, i):
     """Begin the head record of agent i, an operation."""
@@ -217,7 +226,8 @@ def end(m, r):
     m.counts[r, OPS + call.op - MMAP] += 1
     m.counts[r, UNSUPPORTED] += call.failed
     record(m.hists, LATENCY + call.op - MMAP, row.clock - call.since)
-    log.note(m, log.OPERATION, r, call.since, row.clock, call.first, call.last - call.first, call.op - MMAP << 1 | call.failed)
+    op = m.queue[row.head]
+    log.note(m, log.OPERATION, r, call.since, row.clock, op.address >> 12, pages_named(m, row.head), call.op - MMAP << 1 | call.failed)
     row.phase = READY
     complete(m, r)
 

@@ -77,9 +77,7 @@ def build(machine: Any, design: ModuleType, agents: tuple[Agent, ...], capacity:
         spaces=np.zeros(spaces, t.SPACE), vmas=np.zeros(size["vmas"], t.VMA), nodes=np.zeros((max(size["nodes"], 2 * spaces), 512), I64),
         frames=np.zeros(size["frames"], t.FRAME), links=np.zeros(size["links"], t.LINK), entries=np.zeros(size["entries"], t.ENTRY),
         banks=banks, ways=ways, locks=np.zeros(spaces + design.lock_count(spaces, engines), t.LOCKROW), pending=np.zeros((n, rows), I64),
-        flights=np.zeros((max(engines, 1), max(outstanding, 1)), I64), files=np.full(1, -1, I64),
-        log=np.zeros(1, log.EVENT), omitted=np.zeros(len(log.KINDS), I64), stretches=np.zeros((1, 2), I64), moments=np.zeros(1, I64),
-        opened=np.zeros((1, 1), I64), holds=np.zeros((1, 1), I64),
+        flights=np.zeros((max(engines, 1), max(outstanding, 1)), I64), files=np.full(1, -1, I64), **log.no_tables(),
     )  # fmt: skip
     ctl = m.ctl[0]
     ctl.cpus, ctl.engines, ctl.agents, ctl.spaces = cpus, cpus + engines, n, spaces

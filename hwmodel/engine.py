@@ -46,10 +46,8 @@ def drive(m, dev, translate, request, may_act, advance, deliver):
     ctl = m.ctl[0]
     while True:
         i = earliest(m)
-        if i < 0:
-            return FINISHED if all_done(m) else DEADLOCK
-        if m.due[i] >= ctl.pause and log.must_pause(m, m.due[i]):
-            return PAUSED
+        if i < 0 or (m.due[i] >= ctl.pause and log.must_pause(m, m.due[i])):
+            return PAUSED if i >= 0 else FINISHED if all_done(m) else DEADLOCK
         row, ctl.now = m.rows[i], m.due[i]
         if row.phase == READY:
             head = row.head

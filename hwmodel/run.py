@@ -18,10 +18,8 @@ from hwmodel.regions import MEASURED, WARMUP, WHOLE, Books, Regions, sizes, toge
 from hwmodel.secondary import design as design_of
 from hwmodel.trace import Trace
 
-
 NOBODY = Watcher()
 """Watches a run that is not recorded."""
-
 
 class DeadlockError(RuntimeError):
     """Nothing can act while work remains: a defect of the model, never of its input."""

@@ -5,7 +5,9 @@ of these places costs a look at a mask in CTL; none of them is in a private step
 never waits for room, what comes after that is counted.
 """
 
-from hwmodel.core.tables import NEVER, table
+import numpy as np
+
+from hwmodel.core.tables import I64, NEVER, table
 from hwmodel.jit import part, routine
 
 KINDS = ("fault", "phase", "cpu_fault", "window", "notice", "flush", "ipi", "lock", "wait", "operation", "miss", "join", "retry", "kill")
@@ -16,6 +18,14 @@ EVENT = table("kind", "row", "begin", "end", "page", "pages", "detail")
 in `measure/details.py`."""
 DEEPEST = 4
 """Windows of one row that can be open at a time: an operation's, and the one of a huge page that it splits; two more are room."""
+
+
+def no_tables() -> dict[str, np.ndarray]:
+    """Return the tables of a machine that keeps no log."""
+    return {
+        "log": np.zeros(1, EVENT), "omitted": np.zeros(len(KINDS), I64), "stretches": np.zeros((1, 2), I64), "moments": np.zeros(1, I64),
+        "opened": np.zeros((1, 1), I64), "holds": np.zeros((1, 1), I64),
+    }  # fmt: skip
 
 
 @part

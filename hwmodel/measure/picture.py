@@ -64,8 +64,14 @@ def _lanes(at: "pd.DataFrame") -> dict[tuple[Any, ...], int]:
     """Return the height of each lane, from the top down: by agent, as they come in the frame's order of roles and names."""
     keys = set(zip(at["role"], at["agent"], at["group"], at["track"], at["depth"], strict=True))
     order = {"cpu": 0, "kernel": 1, "device": 2}
-    listed = sorted(keys, key=lambda key: (order[key[0]], key[1], key[2], key[3], key[4]))
+    listed = sorted(keys, key=lambda key: (order[key[0]], key[1], _number(key[2]), *key[2:]))
     return {key[1:]: number for number, key in enumerate(listed)}
+
+
+def _number(group: str) -> int:
+    """Return the number of a request's lane, 0 of the agent's own: the tenth does not come before the second."""
+    words = group.split()
+    return int(words[1]) if words[:1] == ["request"] else 0
 
 
 def _bars(ax: "Axes", at: "pd.DataFrame", scale: float) -> None:
@@ -85,8 +91,13 @@ def _bars(ax: "Axes", at: "pd.DataFrame", scale: float) -> None:
     for event in at.to_dict("records"):
         text = event["detail"] or NAMES.get(event["kind"], event["kind"])
         if event["duration"] / scale * per_unit > LETTER * len(text):
-            ax.text((event["begin_ns"] + event["duration"] / 2) / scale, event["y"], text, ha="center", va="center", fontsize=8, clip_on=True,
-                    path_effects=[effects.withStroke(linewidth=1.5, foreground="white")])  # fmt: skip
+            middle = (event["begin_ns"] + event["duration"] / 2) / scale
+            said = ax.text(middle, event["y"], text, ha="center", va="center", fontsize=8, clip_on=True)
+            said.set_path_effects([effects.withStroke(linewidth=1.5, foreground="white")])
+
+
+def _label(agent: str, group: str, track: int) -> str:
+    return f"{agent}  {group}{f' ({track + 1})' if track else ''}".strip()
 
 
 def _axis(ax: "Axes", lanes: dict[tuple[Any, ...], int], unit: str) -> None:
@@ -96,7 +107,7 @@ def _axis(ax: "Axes", lanes: dict[tuple[Any, ...], int], unit: str) -> None:
         if (agent, group, track) not in seen:
             seen.add((agent, group, track))
             ticks.append(y)
-            labels.append(f"{agent}  {group}".strip() if agent != before else group or agent)
+            labels.append(_label(agent if agent != before else "", group, track) or agent)
         if before not in (None, agent):
             ax.axhline(y - 0.5, color="black", linewidth=0.6)
         before = agent

@@ -93,8 +93,8 @@ class Result:
     serving: Ledger
     part: str
     regions: "Mapping[str, Result]"
-    events: Timeline | None
-    samples: Samples | None
+    events: Timeline | None = None
+    samples: Samples | None = None
 
     def __init__(
         self,
@@ -133,8 +133,6 @@ class Result:
             "serving": Ledger(agents, np.zeros_like(ledger) if serving is None else serving, book),
             "part": part,
             "regions": dict(regions or {}),
-            "events": None,
-            "samples": None,
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)

@@ -23,6 +23,8 @@ INSIDE = (log.FAULT, log.PHASE, log.RETRY, log.KILL)
 class Timeline:
     """The events of a run that it was told to keep (`hwmodel.Events`); read through `frame`, `plot` and `to_perfetto`.
 
+    Its parameters, more than eight, are what a recorder leaves.
+
     Parameters
     ----------
     agents : tuple of AgentInfo

@@ -14,6 +14,8 @@ from hwmodel.core.tables import NEVER
 
 AROUND = (-10_000.0, 10_000.0)
 """The window around a moment unless it is said, in ns."""
+SLACK = 1e-6
+"""Of a cycle: what a time may miss it by, having been a number of ns, and still be it."""
 MOST = 10_000_000
 """The most events that may be asked for: half a gigabyte."""
 
@@ -28,9 +30,9 @@ class Events:
         Of `Events.KINDS`; by default all. "fault": misses of devices that needed software; "phase": their phases, and those of other
         misses; "cpu_fault": page faults of CPUs; "window": invalidation windows, from the call of the start's notice to the return of the
         end's; "notice": calls of mmu notifiers; "flush": TLB flushes; "ipi": interrupts for them, where they are answered; "lock" and
-        "wait": locks held and waited for; "operation": munmap, fork ...; "miss": device accesses that missed, until their data are there;
-        "join": misses that joined another's; "retry": refusals for an invalidation, from the look that is stale; "kill": drop-ins
-        cancelled, from the invalidation that did it.
+        "wait": locks held and waited for; "operation": munmap, fork ...; "miss": device accesses that no TLB could serve, until their data
+        are there; "join": those that joined another one's; "retry": refusals for an invalidation, from the look that is stale; "kill":
+        drop-ins cancelled, from the invalidation that did it.
     window_ns : (float, float), optional
         Only events that meet this time, in ns: of the run, or, with `around`, from a moment on (then (-10,000, 10,000) by default).
     around : str, optional
@@ -87,7 +89,7 @@ class Events:
             return np.array([[0, NEVER]], np.int64)
         first, last = (min(ns / ns_per_cycle, float(NEVER)) for ns in self.window_ns)
         begins = list(moments) if self.around is not None else [0]
-        found = [[max(0, at + int(np.floor(first))), at + int(np.ceil(last))] for at in begins]
+        found = [[max(0, at + int(np.floor(first + SLACK))), at + int(np.ceil(last - SLACK))] for at in begins]
         return np.array(found, np.int64).reshape(-1, 2)
 
 

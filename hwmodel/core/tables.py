@@ -79,12 +79,12 @@ CTL = table(
                                                            # then outstanding for each engine
     "window", "latency", "interval",  # of an engine: accesses in flight, cycles of each, cycles between two issues; core.device
     "shift", "runahead", "fed", "references", "total", "waiting", "poised", "now", "latest",  # block = index >> shift; total: or NEVER
+    "events", "pause", "sampled",  # core.log: a mask of kinds; from when on the loop asks whether to pause; the next sample; NEVER
     "node_top", "node_free", "frame_top", "frame_free", "block_free", "frame_limit", "free",
     "exhausted", "starving", "reclaimer",  # the row that can't have memory, plus 1; rows that wait for it; the row that reclaims it, or -1
     "link_top", "link_free", "entry_top", "entry_free", "vma_count", "anon_vmas",
     "edge", "first_segv", "first_alone",  # edge: a part of the run has ended in this step
-    "events", "logged", "pause", "sampled", "watched", "known", "found",  # core.log: a mask of kinds; rows of the log in use; from when on
-                   # the loop asks whether to pause; the next sample; the counter watched, or -1; its value so far; moments found
+    "logged", "watched", "known", "found",  # core.log: rows of the log in use; the counter watched, or -1; its value so far; moments found
     "thp", "fault_around", "gather_pages", "ceiling", "stack_limit", "stack_guard",  # pages
     "bau", "per_socket", "stlb_huge",
 )  # fmt: skip

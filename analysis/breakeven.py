@@ -210,7 +210,7 @@ def breakeven(
     found: list[Metric | Figure] = []
 
     def run(points: list[dict[str, Any]]) -> "list[dict[str, Any]]":
-        asked = experiment(machines, given, points, seeds=listed, metrics=[figure], progress=progress, title="breakeven", **options)  # type: ignore[arg-type]
+        asked = experiment(machines, given, points, seeds=listed, metrics=[figure], terms=None, progress=progress, title="breakeven", **options)  # type: ignore[arg-type]
         told.update(dict.fromkeys(asked.notes))
         found[:] = asked.metrics
         return _compared(asked.frame, asked.metrics[0].name, list(machines), points, len(listed))

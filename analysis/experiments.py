@@ -13,7 +13,7 @@ from analysis.metrics import METRICS, Metric, account_columns, families_frame, p
 from analysis.overhead import FIGURES, Figure, bound_of, overhead
 from analysis.pointstore import opened_store
 from analysis.replicates import Replica, checked_seeds
-from analysis.terms import Terms, on_equal_terms
+from analysis.terms import EQUAL, Terms, on_equal_terms
 from analysis.traces import Source, sources_of
 from hwmodel.arguments import interactive, machines_of
 from hwmodel.config.errors import suggestion
@@ -211,9 +211,7 @@ def experiment(
     metrics: Iterable[str | Metric] | None = None,
     accounts: bool = False,
     phases: bool = False,
-    same_primary: str | Machine | None = None,
-    same_device: str | Machine | None = None,
-    as_built: bool = False,
+    terms: Terms | None = EQUAL,
     store: Any = None,
     executor: Any = None,
     threads: int = 2,
@@ -250,9 +248,9 @@ def experiment(
     phases : bool
         Add two columns for each path and phase of misses that need software (`Result.phases`): ``"phase.fault.driver_mean_ns"``, per
         miss of the path, and ``"phase.fault.driver_share_percent"`` of the path's latency.
-    same_primary, same_device, as_built
-        The terms on which several machines are compared, as in `analysis.compare`: those of the first machine and of the device
-        "coprocessor", unless this says otherwise. One machine alone stays as it is. Axes come after the terms.
+    terms : Terms, optional
+        On which several machines are compared; those of `analysis.compare` by default: the first machine's primary, and the device
+        "coprocessor". None leaves them as they are, and so does one machine alone, by default. Axes come after the terms.
     store : path or list of paths, optional
         A file that keeps each finished point: the same experiment continues where it was ended, and a larger one computes what is new.
         Of a list, the points of the other files are copied to the first.
@@ -278,7 +276,7 @@ def experiment(
     """
     if threads < 1:
         raise ConfigError(f"threads: must be at least 1, not {threads}")
-    chosen, notes = _on_terms(machines_of(machines), Terms(same_primary, same_device, as_built))
+    chosen, notes = _on_terms(machines_of(machines), terms)
     sources, axes, figures = sources_of(workloads), axes_of(over), _figures(metrics, len(chosen) > 1)
     plan = _planned(chosen, sources, axes, checked_seeds(seeds), {"share": share, "unit": unit, "bytes": bytes})
     plan = _part(plan._replace(notes=notes + plan.notes), shard)
@@ -291,9 +289,9 @@ def experiment(
     return Experiment(_frame(plan, found, axes), axes, figures, tuple(plan.notes))
 
 
-def _on_terms(machines: dict[str, Machine], terms: Terms) -> tuple[dict[str, Machine], list[str]]:
-    """Return several machines on equal terms, and how; one alone as it is, unless terms are named."""
-    if len(machines) == 1 and not (terms.same_primary or terms.same_device):
+def _on_terms(machines: dict[str, Machine], terms: Terms | None) -> tuple[dict[str, Machine], list[str]]:
+    """Return several machines on equal terms, and how; one alone as it is, unless terms are given."""
+    if terms is None or (terms == EQUAL and len(machines) == 1):
         return machines, []
     return on_equal_terms(machines, terms)
 

@@ -188,7 +188,7 @@ def sensitivity(
 
     def run(points: list[dict[str, Any]]) -> Experiment:
         return experiment(
-            chosen, single(workload), points, warmup=warmup, metrics=[figure], store=store, executor=executor, threads=threads,
+            chosen, single(workload), points, warmup=warmup, metrics=[figure], terms=None, store=store, executor=executor, threads=threads,
             progress=progress, share=share, unit=unit, bytes=bytes, title="sensitivity",
         )  # fmt: skip
 

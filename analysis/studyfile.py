@@ -10,6 +10,7 @@ from typing import Any, Literal
 import pydantic
 
 from analysis import axes
+from analysis.terms import Terms
 from hwmodel.arguments import machine_of
 from hwmodel.config.errors import suggestion
 from hwmodel.config.files import is_own
@@ -96,6 +97,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         asked["workloads"] = _named(given.workloads, functools.partial(_workload, folder))
         asked["seeds"] = range(given.seeds) if isinstance(given.seeds, int) else given.seeds
         asked["over"] = _over(given)
+        asked["terms"] = Terms(**{name: asked.pop(name) for name in Terms._fields if name in asked})
         if "store" in asked:
             asked["store"] = os.path.join(folder, asked["store"])
         return asked

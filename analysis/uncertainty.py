@@ -235,7 +235,7 @@ def uncertainty(
     uncertain = quantities(chosen, keep)
     points, drawn = drawn_points(uncertain, draws, seed)
     asked = experiment(
-        chosen, single(workload), points, warmup=warmup, metrics=[figure], store=store, executor=executor, threads=threads,
+        chosen, single(workload), points, warmup=warmup, metrics=[figure], terms=None, store=store, executor=executor, threads=threads,
         progress=progress, share=share, unit=unit, bytes=bytes, title="uncertainty",
     )  # fmt: skip
     found = asked.metrics[0]

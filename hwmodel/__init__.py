@@ -5,6 +5,7 @@
 """
 
 from hwmodel.config import ConfigError
+from hwmodel.events import Events
 from hwmodel.machine import Machine, load, preset, presets
 from hwmodel.measure.result import Result
 from hwmodel.op import Agent, TraceError
@@ -12,5 +13,5 @@ from hwmodel.simulate import simulate, simulate_all
 from hwmodel.trace import Trace
 
 __all__ = [
-    "Agent", "ConfigError", "Machine", "Result", "Trace", "TraceError", "load", "preset", "presets", "simulate", "simulate_all",
+    "Agent", "ConfigError", "Events", "Machine", "Result", "Trace", "TraceError", "load", "preset", "presets", "simulate", "simulate_all",
 ]  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hwmodel.core import device
+from hwmodel.core import device, log
 from hwmodel.core import tables as t
 from hwmodel.core.ledger import BUCKETS, HEAD, IDLE
 from hwmodel.core.tables import I64, NEVER, Machine, cost_row
@@ -77,7 +77,7 @@ def build(machine: Any, design: ModuleType, agents: tuple[Agent, ...], capacity:
         spaces=np.zeros(spaces, t.SPACE), vmas=np.zeros(size["vmas"], t.VMA), nodes=np.zeros((max(size["nodes"], 2 * spaces), 512), I64),
         frames=np.zeros(size["frames"], t.FRAME), links=np.zeros(size["links"], t.LINK), entries=np.zeros(size["entries"], t.ENTRY),
         banks=banks, ways=ways, locks=np.zeros(spaces + design.lock_count(spaces, engines), t.LOCKROW), pending=np.zeros((n, rows), I64),
-        flights=np.zeros((max(engines, 1), max(outstanding, 1)), I64), files=np.full(1, -1, I64),
+        flights=np.zeros((max(engines, 1), max(outstanding, 1)), I64), files=np.full(1, -1, I64), **log.no_tables(),
     )  # fmt: skip
     ctl = m.ctl[0]
     ctl.cpus, ctl.engines, ctl.agents, ctl.spaces = cpus, cpus + engines, n, spaces
@@ -101,7 +101,8 @@ def set_control(machine: Any, m: Machine, costs: Mapping[str, int]) -> None:
     ctl.latest = min(LATEST, SUM // m.rows.size)
     ctl.node_free = ctl.frame_free = ctl.block_free = ctl.link_free = ctl.entry_free = -1
     ctl.frame_limit = ctl.free = machine.get("memory.size_mib") * 256
-    ctl.reclaimer = -1
+    ctl.reclaimer = ctl.watched = -1
+    ctl.pause = ctl.sampled = NEVER
     if ctl.window:
         ctl.latency, ctl.interval = costs["device_latency"], costs["device_interval"]
     ctl.thp, ctl.fault_around = THP[machine.get("kernel.thp")], machine.get("kernel.fault_around_pages")

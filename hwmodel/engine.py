@@ -1,6 +1,6 @@
 """The loop: the row with the smallest (due, id) acts, and takes private steps ahead; notices are delivered at one site."""
 
-from hwmodel.core import clock, device, order
+from hwmodel.core import clock, device, hits, log, order
 from hwmodel.core.ledger import IDLE, ORDER_WAIT, WORK, account, latency
 from hwmodel.core.queue import next_record
 from hwmodel.core.tables import (
@@ -35,7 +35,7 @@ from hwmodel.jit import part, routine
 from hwmodel.op import COMPUTE, CONTINUES, FETCH, SYSCALL
 from hwmodel.primary import access, fault, memory, notify, shootdown, split, syscalls
 
-FINISHED, NEED_INPUT, NEED_ROOM, DEADLOCK, EXHAUSTED, TOO_LATE, PART_ENDS = range(7)
+FINISHED, NEED_INPUT, NEED_ROOM, DEADLOCK, EXHAUSTED, TOO_LATE, PART_ENDS, PAUSED = range(8)
 INSTRUCTION = account("instruction", WORK, "instructions: gaps, COMPUTE records, fetches")
 FAULT_TIME = latency("fault", "resolution of a secondary miss that needed software, first miss to the access, retries included")
 
@@ -46,8 +46,8 @@ def drive(m, dev, translate, request, may_act, advance, deliver):
     ctl = m.ctl[0]
     while True:
         i = earliest(m)
-        if i < 0:
-            return FINISHED if all_done(m) else DEADLOCK
+        if i < 0 or (m.due[i] >= ctl.pause and log.must_pause(m, m.due[i])):
+            return PAUSED if i >= 0 else FINISHED if all_done(m) else DEADLOCK
         row, ctl.now = m.rows[i], m.due[i]
         if row.phase == READY:
             head = row.head
@@ -97,9 +97,9 @@ def earliest(m):
 def horizon(m, i):
     """Return the time up to which row i may run ahead (its lookahead): no other row can affect it earlier.
 
-    While a row with `effect` waits for a lock (`poised`), any row's step may release the lock: no row runs ahead.
+    While a row with `effect` waits for a lock (`poised`), any row's step may release the lock: no row runs ahead. Nor beyond a sample.
     """
-    group, reach, limit, mine = m.rows[i].group, m.rows[i].reach, NEVER, NEVER
+    group, reach, limit, mine = m.rows[i].group, m.rows[i].reach, m.ctl[0].sampled, m.ctl[0].sampled
     for j in range(m.due.size):
         if j != i:
             first = m.due[j] + (i < j)
@@ -169,7 +169,7 @@ def engine_access(m, dev, i, op, limit, now, translate):
         return now, at
     found = translate(m, dev, i, op.kind & ~CONTINUES, op.address >> 12, at)
     if found == access.HIT:
-        at = device.take_hits(m, i, limit, at)
+        at = hits.take_hits(m, i, limit, at)
     elif found == access.REFILLED:
         at = refilled(m, i, at)
     else:

@@ -13,10 +13,13 @@ from hwmodel.measure.result import Result
 from hwmodel.measure.tally import AgentInfo
 from hwmodel.modelled import Checker, Chunk
 from hwmodel.prelude import apply_prelude, mark_unborn
+from hwmodel.recorder import Watcher
 from hwmodel.regions import MEASURED, WARMUP, WHOLE, Books, Regions, sizes, together, turn_over
 from hwmodel.secondary import design as design_of
 from hwmodel.trace import Trace
 
+NOBODY = Watcher()
+"""Watches a run that is not recorded."""
 
 class DeadlockError(RuntimeError):
     """Nothing can act while work remains: a defect of the model, never of its input."""
@@ -37,6 +40,8 @@ class Run:
         Rows of every growing table at the start.
     regions : Regions
         The parts of the run; the chunks that it is fed say where they begin.
+    watcher : Watcher
+        Records the run, or looks for something in it; by default nothing.
 
     Attributes
     ----------
@@ -49,14 +54,18 @@ class Run:
         As `simulate`.
     """
 
-    def __init__(self, machine: Any, trace: Trace, runahead: bool = True, capacity: int | None = None, regions: Regions = WHOLE) -> None:
+    def __init__(
+        self, machine: Any, trace: Trace, runahead: bool = True, capacity: int | None = None, regions: Regions = WHOLE,
+        watcher: Watcher = NOBODY,
+    ) -> None:  # fmt: skip
         self._machine, self._trace = machine, trace
         self._design = design_of(machine.design)
         m, self.dev, self._row_of = build(machine, self._design, trace.agents, capacity)
         self._costs = machine.costs()
         limits.check_machine(m, self._costs)
         mark_unborn(m, trace)
-        self.m = apply_prelude(m, trace, self._design, engines_of(trace))
+        self._watcher = watcher
+        self.m = watcher.prepare(apply_prelude(m, trace, self._design, engines_of(trace)))
         self.m.ctl["runahead"] = runahead
         self._spare = self.m.queue
         self._regions, self._sizes = regions, [(0, 0)]
@@ -90,6 +99,11 @@ class Run:
             if why == engine.PART_ENDS:
                 self._parts.append(turn_over(self.m, self._before))
                 self._before = self._before + self._parts[-1].clocks
+                self._watcher.end_part(self._parts[-1])
+                continue
+            if why == engine.PAUSED:
+                if self._watcher.is_content(self.m):
+                    return True
                 continue
             if why == engine.EXHAUSTED:
                 raise limits.out_of_memory(self.m, [self._describe(r).name for r in range(self.m.ctl[0].agents)])
@@ -118,7 +132,7 @@ class Run:
         cold = names[0] == WARMUP
         records, references = (sum(each) for each in zip(*lengths[cold:], strict=True))
         result = self._result(MEASURED if cold else "", together(parts[cold:]), (records, references), seconds)
-        return result.with_regions(regions)
+        return self._watcher.attach(result.with_regions(regions), m)
 
     def _result(self, part: str, books: Books, length: tuple[int, int], seconds: float) -> Result:
         """Return the result of a part of the run, whose books balance."""

@@ -6,12 +6,16 @@ from collections.abc import Iterable
 from typing import Any
 
 from hwmodel.arguments import interactive, machine_of, trace_of
+from hwmodel.config import ConfigError
 from hwmodel.core.tables import NEVER
+from hwmodel.events import Events
 from hwmodel.machine import Machine
 from hwmodel.measure.result import Result
 from hwmodel.op import TraceError
+from hwmodel.recorder import Recorder, Search, Watcher, interval_of
 from hwmodel.regions import Named, Regions, regions_of
-from hwmodel.run import DeadlockError, Run, drive, engines_of, power_on
+from hwmodel.run import NOBODY, DeadlockError, Run, drive, engines_of, power_on
+from hwmodel.secondary import book
 from hwmodel.trace import Trace
 
 CHUNK = 1 << 18
@@ -30,6 +34,8 @@ def simulate(
     capacity: int | None = None,
     warmup: int | float = 0,
     regions: Named | None = None,
+    events: Events | None = None,
+    sample_ns: float | None = None,
 ) -> Result:
     """Run a trace on a machine.
 
@@ -57,6 +63,11 @@ def simulate(
         The first record of each region by its name; it reaches to the next one, and begins with a SYNC likewise. `Result.region`
         has each. A record, an operation with its operands and an access of two halves are never cut: what would begin within one
         begins behind it.
+    events : Events, optional
+        Keep events of the run, or of some of its moments, in `Result.events`; changes nothing else. Times are those of the whole run, the
+        warm-up included.
+    sample_ns : float, optional
+        Keep the counters and accounts of each interval of so many ns, rounded to whole cycles, in `Result.samples`; changes nothing else.
 
     Raises
     ------
@@ -64,16 +75,18 @@ def simulate(
         The trace is invalid, uses an operation that is not modelled, or (strict) makes an access without a right.
     ConfigError
         The machine lacks engines, CPUs or memory for the trace, or its costs take a clock past the latest time there is; or the
-        warm-up or a region begins nowhere in the trace.
+        warm-up or a region begins nowhere in the trace; or the counter of `events` is none, or there are too many samples.
 
     Warns
     -----
     UserWarning
-        The trace is empty, makes an access without a right, or has no device agent for a machine with a secondary MMU.
+        The trace is empty, makes an access without a right, or has no device agent for a machine with a secondary MMU; or the counter that
+        `events` names never increased.
     """
     told: dict[str, Any] = {"progress": progress, "strict": strict, "runahead": runahead, "chunk": chunk, "capacity": capacity}
     machine, trace = machine_of(machine), trace_of(trace)
-    return _simulated([machine], trace, regions_of(trace, warmup, regions), **told)[0]
+    parts = regions_of(trace, warmup, regions)
+    return _simulated([machine], trace, parts, watcher=watcher_of(machine, trace, parts, events, sample_ns, told), **told)[0]
 
 
 def simulate_all(
@@ -114,6 +127,29 @@ def _simulated(
         report_idle(run, machine, trace)
         report_alone(run, trace)
     return results
+
+
+def watcher_of(
+    machine: Machine, trace: Trace, parts: Regions, events: Events | None, sample_ns: float | None, told: dict[str, Any]
+) -> Watcher:
+    """Return what records a run; moments of a counter are looked for by another run, which ends at the last of them."""
+    interval, moments = interval_of(machine, sample_ns), []
+    if events is None and not interval:
+        return NOBODY
+    if events is not None and not isinstance(events, Events):
+        raise ConfigError(f"events: must be hwmodel.Events(...), not {type(events).__name__}")
+    if events is not None and events.around is not None:
+        counters = tuple(book(machine.design).counters)
+        events.check_counter(counters)
+        search = Search(counters.index(events.around), events.moments)
+        options = {name: told[name] for name in ("runahead", "capacity")}
+        checker, (run,) = power_on([machine], trace, parts, watcher=search, **options)
+        for _ in drive([run], checker.chunks(told["chunk"])):
+            pass
+        moments = search.found(run.m)
+        if not moments:
+            warnings.warn(f"events: {events.around} never increased, so nothing is recorded", stacklevel=3)
+    return Recorder(machine, events, moments, interval)
 
 
 def bar(progress: bool | None, size: tuple[int, int] | None) -> Any:

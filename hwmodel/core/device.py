@@ -5,6 +5,7 @@ its request has the translation, and for L more. Issues are at least the interva
 times of the last issues are all that must be kept.
 """
 
+from hwmodel.core import log
 from hwmodel.core.ledger import WORK, account, bucket_of, counter, record
 from hwmodel.core.queue import next_record, vacant_request
 from hwmodel.core.tables import DONE, NEVER, RELEASE, VACANT, table
@@ -19,10 +20,10 @@ DEVICE = table("held", "next", "last", "waits", "oldest", "halted", "cause", "st
 """A row's engine: slots that misses hold; the place of its next hit among the last ones; the time of its latest issue; whether it waits
 until it can issue; its oldest request, if there is any (`held` is above 0); until when a design has halted it, and the account of that
 time; whether it may not issue, for a request is to have its CPU; the request that has it, plus 1."""
-MISS = table("vpn", "write", "issued", "joined", "readers", "awaits", "stage", "mark")
+MISS = table("vpn", "write", "issued", "joined", "readers", "awaits", "stage", "mark", "lacks")
 """A row's miss: its page and right; when it was issued; how many other accesses have joined it, and how many of these read where it writes;
 the account of its own latest wait; the phase that it is in, and since when it is in that, or in which time before now or after it that
-began."""
+began; whether the first look-up found an entry that lacks the right."""
 COUNTED_HIT, COUNTED_MISS = 1, 2
 """An engine's `retried` if its first look-up has counted the access; it is 0 if `miss` is to count it."""
 UNMEASURED = -1
@@ -48,7 +49,6 @@ def free_at(m, i, held):
 def issue_at(m, i, held):
     """Return when engine i can issue its next access, if so many slots are held by misses."""
     return max(free_at(m, i, held), m.devices[i].halted)
-
 
 
 @part
@@ -229,66 +229,6 @@ def give_back(m, r):
         m.due[i] = max(m.rows[i].clock, m.due[r])
 
 
-@part
-def issue(m, i, now):
-    """Note a hit that engine i issues now."""
-    ctl, device = m.ctl[0], m.devices[i]
-    m.flights[i - ctl.cpus, device.next] = device.last = now
-    device.next = 0 if device.next + 1 == ctl.window else device.next + 1
-
-
-@part
-def take_hits(m, i, limit, now):
-    """Issue the accesses of engine i's record, whose page was just hit, that begin before `limit`; return when the last one is issued."""
-    row, device = m.rows[i], m.devices[i]
-    op = m.queue[row.head]
-    n, taken, slots = op.count - row.taken, 1, m.ctl[0].window - device.held
-    issue(m, i, now)
-    while taken < n:
-        if taken == 2 * slots and n - taken > slots:
-            skipped = skip(m, i, slots, (n - taken) // slots, limit)
-            taken += skipped * slots
-            now = device.last
-        at = issue_at(m, i, device.held)
-        if taken == n or at >= limit:
-            break
-        if at > now:
-            book_issue(m, i, now, at)
-        issue(m, i, at)
-        now = at
-        taken += 1
-    m.counts[i, ACCESSES] += taken - 1
-    m.counts[i, HITS] += taken - 1
-    row.taken += taken
-    row.retried = 0
-    if row.taken == op.count:
-        next_record(m, i)
-        row.done_at = max(row.done_at, now + m.ctl[0].latency)
-    return now
-
-
-@routine
-def skip(m, i, slots, rounds, limit):
-    """Issue at once as many rounds of `slots` hits as begin before `limit`, at most so many; return the number of rounds.
-
-    After two rounds on their own the issues of a run repeat every `slots` accesses, in max(slots * I, L) cycles: each waits for the one
-    before it, or for the slot of the one a round before.
-    """
-    ctl, device = m.ctl[0], m.devices[i]
-    least = slots * ctl.interval
-    cycles = max(least, ctl.latency)
-    if cycles > 0:
-        rounds = min(rounds, (limit - 1 - device.last) // cycles)
-    for k in range(1, slots + 1):
-        at = device.next - k
-        m.flights[i - ctl.cpus, at + ctl.window if at < 0 else at] += rounds * cycles
-    device.last += rounds * cycles
-    m.ledger[i, ACCESS] += rounds * (least if device.held else cycles)
-    if device.held and cycles > least:
-        m.ledger[i, stall_account(m, i)] += rounds * (cycles - least)
-    return rounds
-
-
 @routine
 def miss(m, i, vpn, write, merges):
     """Issue engine i's current access, which has missed; return the request that must resolve it, or -1 if it has joined another.
@@ -310,7 +250,7 @@ def miss(m, i, vpn, write, merges):
     m.counts[i, DUPLICATES] += known and row.retried != COUNTED_HIT
     device.held += 1
     device.last = now
-    index = m.queue[row.head].index
+    index, lacks = m.queue[row.head].index, row.retried == COUNTED_HIT
     row.retried = 0
     row.taken += 1
     if row.taken == m.queue[row.head].count:
@@ -319,6 +259,7 @@ def miss(m, i, vpn, write, merges):
     if taker >= 0:
         m.misses[taker].joined += 1
         m.misses[taker].readers += m.misses[taker].write > write
+        log.note(m, log.JOIN, i, now, now, vpn, 1, write | lacks << 1)
         return -1
     r = vacant_request(m, i)
     its = m.misses[r]
@@ -326,7 +267,7 @@ def miss(m, i, vpn, write, merges):
         device.oldest = r
     m.rows[r].index, its.vpn, its.write, its.issued, m.due[r] = index, vpn, write, now, now
     its.joined = its.readers = its.stage = 0
-    its.mark = now
+    its.mark, its.lacks = now, lacks
     for stage in range(m.spent.shape[1]):
         m.spent[r, stage] = 0
     return r
@@ -340,6 +281,7 @@ def refuse(m, r):
     """
     e, miss = m.rows[r].agent, m.misses[r]
     if miss.readers == 0:
+        leave_phase(m, r, m.due[r])
         return 0
     settle_now(m, r)
     m.devices[e].held -= 1 + miss.joined - miss.readers
@@ -349,13 +291,22 @@ def refuse(m, r):
 
 
 @part
+def leave_phase(m, r, at):
+    """Add up what the miss of request r took of the phase that it is in, which ends at `at`."""
+    its = m.misses[r]
+    m.spent[r, its.stage] += at - its.mark
+    if at != its.mark:
+        log.note(m, log.PHASE, r, its.mark, at, its.vpn, 1, its.stage)
+
+
+@part
 def enter(m, r, stage, at):
     """Let the miss of request r be in the phase `stage` from `at` on."""
     its = m.misses[r]
     if its.stage != stage:
         if m.stalls[its.stage] != m.stalls[stage] and m.devices[m.rows[r].agent].oldest == r:
             settle_now(m, r)
-        m.spent[r, its.stage] += at - its.mark
+        leave_phase(m, r, at)
         its.stage, its.mark = stage, at
 
 
@@ -367,8 +318,9 @@ def found(m, r, path):
     """
     its, stages = m.misses[r], m.spent.shape[1]
     settle_now(m, r)
-    m.spent[r, its.stage] += m.due[r] - its.mark
+    leave_phase(m, r, m.due[r])
     if path >= 0:
+        log.note(m, log.FAULT, r, its.issued, m.due[r], its.vpn, 1, path)
         shares = m.shares[path, bucket_of(m.due[r] - its.issued)]
         for stage in range(stages):
             took = m.spent[r, stage]
@@ -383,9 +335,10 @@ def found(m, r, path):
 def release(m, r):
     """RELEASE: give up the slots of request r, whose accesses are complete; an engine that waits for a slot looks again."""
     e, now = m.rows[r].agent, m.due[r]
-    engine, device = m.rows[e], m.devices[e]
+    engine, device, its = m.rows[e], m.devices[e], m.misses[r]
     settle(m, e, now)
-    device.held -= 1 + m.misses[r].joined
+    log.note(m, log.MISS, r, its.issued, now, its.vpn, 1, its.write | its.lacks << 1)
+    device.held -= 1 + its.joined
     engine.done_at = max(engine.done_at, now)
     m.rows[r].phase, m.due[r] = VACANT, NEVER
     if r == device.oldest:

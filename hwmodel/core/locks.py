@@ -3,7 +3,7 @@
 A step calls `acquire` first; a row that must wait repeats the step when it is woken, and has the lock then.
 """
 
-from hwmodel.core import clock
+from hwmodel.core import clock, log
 from hwmodel.core.ledger import LOCK_WAIT
 from hwmodel.core.tables import NEVER
 from hwmodel.jit import part, routine
@@ -25,8 +25,9 @@ def available(m, lock, mode):
 
 
 @part
-def hold(m, r, lock, mode):
+def hold(m, r, lock, mode, at):
     """Give row r the lock."""
+    log.lock_taken(m, r, lock, at)
     if mode == WRITE:
         m.locks[lock].writer = r
     else:
@@ -41,7 +42,7 @@ def acquire(m, r, lock, mode):
         row.granted = 0
         return True
     if available(m, lock, mode):
-        hold(m, r, lock, mode)
+        hold(m, r, lock, mode, clock.time(m, r))
         return True
     row.lock, row.lock_mode, row.lock_since = lock, mode, clock.time(m, r)
     m.locks[lock].waiting += 1
@@ -61,7 +62,8 @@ def grant(m, lock, at):
         row = m.rows[head]
         if not grantable(m, lock, row.lock_mode):
             return
-        hold(m, head, lock, row.lock_mode)
+        hold(m, head, lock, row.lock_mode, at)
+        log.note(m, log.WAIT, head, row.lock_since, at, -1, 0, lock << 2 | row.lock_mode)
         m.locks[lock].waiting -= 1
         row.lock_mode, row.granted = 0, 1
         clock.wake_by_step(m, head, at)
@@ -71,6 +73,7 @@ def grant(m, lock, at):
 def release(m, r, lock):
     """Release row r's hold on the lock, now."""
     held = m.locks[lock]
+    log.lock_given(m, r, lock, WRITE if held.writer == r else READ, clock.time(m, r))
     if held.writer == r:
         held.writer = -1
     else:
@@ -81,7 +84,9 @@ def release(m, r, lock):
 @routine
 def downgrade(m, r, lock):
     """Turn the writer into a reader, now."""
-    held = m.locks[lock]
+    held, now = m.locks[lock], clock.time(m, r)
+    log.lock_given(m, r, lock, WRITE, now)
+    log.lock_taken(m, r, lock, now)
     held.writer = -1
     held.readers += 1
-    grant(m, lock, clock.time(m, r))
+    grant(m, lock, now)

@@ -79,10 +79,12 @@ CTL = table(
                                                            # then outstanding for each engine
     "window", "latency", "interval",  # of an engine: accesses in flight, cycles of each, cycles between two issues; core.device
     "shift", "runahead", "fed", "references", "total", "waiting", "poised", "now", "latest",  # block = index >> shift; total: or NEVER
+    "events", "pause", "sampled",  # core.log: a mask of kinds; from when on the loop asks whether to pause; the next sample; NEVER
     "node_top", "node_free", "frame_top", "frame_free", "block_free", "frame_limit", "free",
     "exhausted", "starving", "reclaimer",  # the row that can't have memory, plus 1; rows that wait for it; the row that reclaims it, or -1
     "link_top", "link_free", "entry_top", "entry_free", "vma_count", "anon_vmas",
     "edge", "first_segv", "first_alone",  # edge: a part of the run has ended in this step
+    "logged", "watched", "known", "found",  # core.log: rows of the log in use; the counter watched, or -1; its value so far; moments found
     "thp", "fault_around", "gather_pages", "ceiling", "stack_limit", "stack_guard",  # pages
     "bau", "per_socket", "stlb_huge",
 )  # fmt: skip
@@ -186,3 +188,9 @@ class Machine(NamedTuple):
     locks: np.ndarray  # LOCKROW[n]  the mmap lock of space s is s; a design's own follow
     pending: np.ndarray  # int64[agent, row]  IPI of a row: 0 none, -1 in flight, else arrival + 1: it waits for the end of a handler
     files: np.ndarray  # int64[file]  root of its page cache, -1: none yet
+    log: np.ndarray  # log.EVENT[n]  in the order of their ends
+    omitted: np.ndarray  # int64[kind of event]  what the log had no room for
+    stretches: np.ndarray  # int64[n, 2]  the times [from, to] that are recorded
+    moments: np.ndarray  # int64[n]  when the watched counter has increased
+    opened: np.ndarray  # int64[row, 1 + depth]  how many windows a row has open, and since when
+    holds: np.ndarray  # int64[row, lock]  since when a row has a lock

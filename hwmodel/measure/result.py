@@ -14,7 +14,9 @@ from hwmodel.core.ledger import BUCKETS, HEAD, WAITING, Book
 from hwmodel.measure import phases, saved
 from hwmodel.measure.conservation import phase_violations, violations
 from hwmodel.measure.latency import Latency
+from hwmodel.measure.samples import Samples
 from hwmodel.measure.tally import AgentInfo, Counters, Ledger, Shares, frozen
+from hwmodel.measure.timeline import Timeline
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,6 +68,13 @@ class Result:
     regions : mapping of str to Result, optional
         The parts of the run that have names; read through `region`.
 
+    Attributes
+    ----------
+    events : Timeline or None
+        The events of the whole run, if `simulate` was told to keep some.
+    samples : Samples or None
+        The counters and accounts of the whole run interval by interval, if `simulate` was told to take samples.
+
     Raises
     ------
     ValueError
@@ -87,6 +96,8 @@ class Result:
     serving: Ledger
     part: str
     regions: "Mapping[str, Result]"
+    events: Timeline | None = None
+    samples: Samples | None = None
 
     def __init__(
         self,
@@ -166,6 +177,13 @@ class Result:
         """Return the same result with the parts that have names."""
         other = copy.copy(self)
         object.__setattr__(other, "regions", dict(regions))
+        return other
+
+    def with_recorded(self, events: Timeline | None, samples: Samples | None) -> "Result":
+        """Return the same result with what a recorder has kept."""
+        other = copy.copy(self)
+        object.__setattr__(other, "events", events)
+        object.__setattr__(other, "samples", samples)
         return other
 
     def latency(self, kind: str) -> Latency:
@@ -296,7 +314,10 @@ class Result:
             raise AccountingError(f"{self.machine.name}: the books do not balance: " + "; ".join(found))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the result to a file (`.npz`), completely or not at all: its machine with all sources, its regions, its version."""
+        """Write the result to a file (`.npz`), completely or not at all: its machine with all sources, its regions, its version.
+
+        Events and samples are not in it: `events.frame()` and `samples.frame()` go into any file of pandas.
+        """
         with output.whole(path) as file:
             file.write(saved.to_bytes(self))
 

@@ -3,7 +3,7 @@
 Linux 6.12 mm/memory.c handle_mm_fault, do_anonymous_page, do_wp_page, do_fault_around; mm/huge_memory.c.
 """
 
-from hwmodel.core import clock, locks
+from hwmodel.core import clock, locks, log
 from hwmodel.core.ledger import KERNEL, SERVICE, account, counter, latency, record
 from hwmodel.core.queue import complete_access
 from hwmodel.core.tables import (
@@ -171,6 +171,7 @@ def leave(m, r, result, cycles):
         locks.release(m, r, row.space)
     if row.role == CPU:
         record(m.hists, CPU_FAULT, clock.time(m, r) - fault.since)
+        log.note(m, log.CPU_FAULT, r, fault.since, clock.time(m, r), fault.vpn, 1, fault.write | fault.execute << 1)
     row.phase = fault.bad if result == SEGV else fault.then
     clock.spend(m, r, FAULTING, cycles)
     if result == SEGV and row.phase == READY:

@@ -3,7 +3,7 @@
 Linux 6.12 mm/mmu_notifier.c.
 """
 
-from hwmodel.core import clock
+from hwmodel.core import clock, log
 from hwmodel.core.ledger import COHERENCE, NOTIFICATION, account, counter, latency, record
 from hwmodel.core.tables import NOTICE, NOTICE_ARRIVES, table
 from hwmodel.jit import part, routine
@@ -40,6 +40,8 @@ def send(m, r):
     row, notice, counts = m.rows[r], m.notices[r], m.counts[m.rows[r].agent]
     notice.since = clock.time(m, r)
     counts[STARTS if notice.kind == START else STOPS if notice.kind == STOP else RELEASES if notice.kind == RELEASE else QUESTIONS] += 1
+    if notice.kind == START:
+        log.window_opens(m, r, notice.since)
     row.phase, row.effect = NOTICE_ARRIVES, 1
     clock.spend(m, r, NOTIFY, m.costs[0].notice)
 
@@ -69,6 +71,9 @@ def returned(m, r):
         notice.subscriber, notice.stage, notice.at = notice.subscriber + 1, 0, 0
         return
     clock.lower(row)
-    row.phase = notice.then
+    row.phase, now = notice.then, clock.time(m, r)
+    log.note(m, log.NOTICE, r, notice.since, now, notice.first, notice.last - notice.first, notice.kind)
     if notice.kind == START:
-        record(m.hists, ROUND_TRIP, clock.time(m, r) - notice.since)
+        record(m.hists, ROUND_TRIP, now - notice.since)
+    elif notice.kind == STOP:
+        log.window_is_closed(m, r, now, notice.first, notice.last)

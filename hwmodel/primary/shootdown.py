@@ -4,7 +4,7 @@ Linux 6.12 arch/x86/mm/tlb.c flush_tlb_mm_range, flush_tlb_func; kernel/smp.c sm
 own TLB while the interrupts travel, then waits for all answers.
 """
 
-from hwmodel.core import clock
+from hwmodel.core import clock, log
 from hwmodel.core.ledger import COHERENCE, SHOOTDOWN, account, counter, latency, record
 from hwmodel.core.tables import CPU, DONE, FLUSH, FLUSH_ACKED, FLUSH_ARRIVES, NEVER, REQUEST, table
 from hwmodel.jit import part, routine
@@ -83,6 +83,7 @@ def start(m, r):
     if near + far == 0:
         note_alone(m, r)
         clock.spend(m, r, FLUSHING, flush.local)
+        note_flush(m, r, clock.time(m, r), 0)
         return
     counts[SENT] += near + far
     if ctl.bau:
@@ -148,8 +149,9 @@ def finish(m, r):
     """Wait until the last answer arrives, all CPUs having answered, and go on."""
     flush = m.flushes[r]
     clock.wait(m, r, WAITING, flush.answered)
-    m.rows[r].phase = flush.then
-    record(m.hists, DURATION, clock.time(m, r) - flush.since)
+    m.rows[r].phase, end = flush.then, clock.time(m, r)
+    record(m.hists, DURATION, end - flush.since)
+    note_flush(m, r, end, 1)
 
 
 @routine
@@ -159,6 +161,20 @@ def acked(m, r):
     row.phase = flush.then
     end = flush.answered if row.role == REQUEST else row.wait_until
     record(m.hists, DURATION, end - flush.since)
+    note_flush(m, r, end, 1)
+
+
+@part
+def note_flush(m, r, end, remote):
+    """Note the flush of row r, with interrupts to others or without."""
+    flush = m.flushes[r]
+    note_pages(m, log.FLUSH, r, flush, flush.since, end, flush.full | remote << 1)
+
+
+@part
+def note_pages(m, kind, r, flush, begin, end, detail):
+    """Note an event of row r that is about the pages of a flush: none of their own if all are flushed."""
+    log.note(m, kind, r, begin, end, -1 if flush.full else flush.first, 0 if flush.full else flush.last - flush.first, detail)
 
 
 @routine
@@ -171,6 +187,7 @@ def respond(m, c, arrival, r):
         after = cpu.resume  # the handler runs, and answers, between the two
         cycles += cpu.leave + after
     end = clock.steal(m, c, RESPONDING, arrival, cycles)
+    note_pages(m, log.IPI, c, flush, end - cycles, end, r << 1)
     m.counts[m.rows[r].agent, ACKED] += 1
     flush.answered = max(flush.answered, end - after + costs.ipi_ack)
 

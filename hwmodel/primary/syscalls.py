@@ -1,6 +1,6 @@
 """The operations of a trace: their beginning, their lock, the step that follows the lock, and their end (docs/model.md section 9)."""
 
-from hwmodel.core import clock, locks
+from hwmodel.core import clock, locks, log
 from hwmodel.core.ledger import KERNEL, account, counter, latency, record
 from hwmodel.core.queue import complete
 from hwmodel.core.tables import (
@@ -61,6 +61,15 @@ def pages_of(m, at, args):
     """Return the page count of the operation in queue row `at`, which has `args` ARG records (one more for a large count)."""
     count = m.queue[at].count
     return m.queue[at + args + 1].address if count < 0 else count
+
+
+@part
+def pages_named(m, at):
+    """Return how many pages the operation in queue row `at` names; 0 if its kind names none."""
+    kind = m.queue[at].kind
+    if kind == MMAP or kind == MPROTECT or kind == MADVISE or kind == MREMAP:
+        return pages_of(m, at, 1)
+    return pages_of(m, at, 0) if kind == MUNMAP else 0
 
 
 @routine
@@ -217,6 +226,8 @@ def end(m, r):
     m.counts[r, OPS + call.op - MMAP] += 1
     m.counts[r, UNSUPPORTED] += call.failed
     record(m.hists, LATENCY + call.op - MMAP, row.clock - call.since)
+    op = m.queue[row.head]
+    log.note(m, log.OPERATION, r, call.since, row.clock, op.address >> 12, pages_named(m, row.head), call.op - MMAP << 1 | call.failed)
     row.phase = READY
     complete(m, r)
 

@@ -1,6 +1,6 @@
 """The GRU driver: the interrupt handler and the user's ioctl, step by step (docs/model.md 10.3; grufault.c)."""
 
-from hwmodel.core import clock, device, locks
+from hwmodel.core import clock, device, locks, log
 from hwmodel.core.ledger import record
 from hwmodel.core.tables import HUGE, NEVER, PFN, WRITES, ZERO, A, D
 from hwmodel.engine import FAULT_TIME
@@ -158,7 +158,7 @@ def check(m, dev, r):
         switch(m, dev, r)
         return
     if dev.gms[row.space].active > 0:
-        counts[FAIL_ACTIVE] += 1
+        refuse(m, r)
         switch(m, dev, r)
         return
     cycles, found = walk(m, dev, r)
@@ -172,6 +172,13 @@ def check(m, dev, r):
         row.phase, m.due[r] = SWITCH, now
         return
     row.phase, m.due[r] = DROPIN, now
+
+
+@part
+def refuse(m, r):
+    """Count a drop-in that request r may not make, for a window is open."""
+    m.counts[m.rows[r].agent, FAIL_ACTIVE] += 1
+    log.note(m, log.RETRY, r, m.due[r], m.due[r], m.misses[r].vpn, 1, 0)
 
 
 @part
@@ -263,6 +270,7 @@ def restart(m, dev, r):
     q, miss = dev.requests[r], m.misses[r]
     if q.killed:
         m.counts[m.rows[r].agent, KILLS] += 1
+        log.note(m, log.KILL, r, q.killed_at, m.due[r], miss.vpn, 1, 0)
     else:
         put_in(m, dev, r)
     q.exposed = 0
@@ -299,7 +307,7 @@ def call_os(m, dev, r, phase):
             clock.spend(m, r, DRIVER, own.tfh_read)
     elif phase == UCHECK:
         if dev.gms[row.space].active > 0:
-            counts[FAIL_ACTIVE] += 1
+            refuse(m, r)
             counts[WAIT_QUEUE] += 1
             sleep(m, dev, r)
         else:

@@ -39,9 +39,11 @@ UPM_TIME = BOOK.latency("fault.upm", "of these, GRU faults that went through the
 COSTS = cost_table(Spec)
 GMS = table("active")
 """The driver's count for an address space: ms_range_active, the number of open windows."""
-REQUESTED = table("chiplet", "mod", "killed", "exposed", "upm", "huge", "pte", "sleeping", "waiting", "since", "member")
+REQUESTED = table("chiplet", "mod", "killed", "exposed", "upm", "huge", "pte", "sleeping", "waiting", "since", "member",
+                  "killed_at")
 """A request: its chiplet; its fault's cause is TLB_MOD; its drop-in: killed, may be killed, by the user's call, of a huge page, the pte
-found; asleep in a window; pending on its server since; in the running handler's batch."""
+found; asleep in a window; pending on its server since; in the running handler's batch;
+when an invalidation killed it first."""
 CONTEXT = table("chiplet", "big", "reload")
 """An engine's context: large pages are in its mask, or to be added by the next call (ts_force_cch_reload)."""
 

@@ -3,7 +3,7 @@
 The state that both sides of the race share is here too: the mmu lock, the sequence number, the envelope of open invalidations.
 """
 
-from hwmodel.core import clock, device, locks
+from hwmodel.core import clock, device, locks, log
 from hwmodel.core.ledger import COHERENCE, SHOOTDOWN
 from hwmodel.core.tables import table
 from hwmodel.jit import part, routine
@@ -25,9 +25,9 @@ vCPU; mmu_invalidate_seq, the envelope of open invalidations."""
 VCPU = table("flush_pending", "kicked", "tables")
 """A vCPU: a flush is to be done before it enters its guest; the row whose kick is on the way to it, plus 1; the page tables in its hand
 (mmu_shadow_page_cache)."""
-WALKED = table("walked", "leaf", "gfn", "gfn_write", "snapshot", "gfn_pte", "no_right", "exited")
+WALKED = table("walked", "leaf", "gfn", "gfn_write", "snapshot", "since", "gfn_pte", "no_right", "exited")
 """A request: cycles of its walk, and the leaf that it found, or -1; the page and right of the violation, if it found none; the sequence
-number taken then, the pte found, no right to it; whether the vCPU has left its guest for this request."""
+number taken then and when that was, the pte found, no right to it; whether the vCPU has left its guest for this request."""
 
 
 @part
@@ -168,6 +168,7 @@ def kicked(m, dev, r):
             else:
                 vcpu.flush_pending = 1
             end = clock.steal(m, c, KICKING, now, cycles)
+            log.note(m, log.IPI, c, end - cycles, end, notice.first, notice.last - notice.first, r << 1 | 1)
             if away:
                 squash(m, c, BEGIN, end)
             ack = max(ack, end - after + costs.ipi_ack)

@@ -39,7 +39,7 @@ from hwmodel.secondary._gru_state import (
 from hwmodel.secondary.protocol import engine_rows, first_cpu
 
 __all__ = [
-    "BOOK", "CBRS", "CONTEXTS", "INDEX_AND_WAY", "Spec", "build", "geometry", "lock_count", "outstanding", "reach", "run",
+    "BOOK", "CBRS", "CONTEXTS", "INDEX_AND_WAY", "Spec", "build", "geometry", "lock_count", "lock_names", "outstanding", "reach", "run",
 ]  # fmt: skip
 
 OPEN, ASID, OPERATE, EFFECT, NEXT, LAST = range(6)
@@ -54,6 +54,12 @@ def outstanding(machine: Any) -> int:
 def lock_count(spaces: int, engines: int) -> int:
     """Return the number of locks: one for the invalidations of each space, one for each context, one for each chiplet with one."""
     return spaces + 2 * engines
+
+
+def lock_names(spaces: int, engines: int) -> list[str]:
+    """Return the names of the locks."""
+    asids, contexts = (f"ms_asid_lock of space {space}" for space in range(spaces)), (f"ts_ctxlock {k}" for k in range(engines))
+    return [*asids, *contexts, *(f"TGH of chiplet {k}" for k in range(engines))]
 
 
 def geometry(machine: Any, engines: int) -> list[tuple[int, int]]:
@@ -252,6 +258,7 @@ def kill(m, dev, c, space, notice):
         if q.exposed and q.chiplet == c and (m.rows[j].space == space or scope > KILL_ASID):
             page = m.misses[j].vpn & -512 if q.huge else m.misses[j].vpn
             if scope > KILL_RANGE or last - first >= MOST_PAGES or (page < last and page + (512 if q.huge else 1) > first):
+                q.killed_at = q.killed_at if q.killed else m.ctl[0].now
                 q.killed = 1
 
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hwmodel.byref import by_reference
-from hwmodel.core import clock, device, locks
+from hwmodel.core import clock, device, locks, log
 from hwmodel.core.ledger import RETRY, SERVICE, TRAP, record
 from hwmodel.core.tables import ENGINE, NEVER, RELEASE, WRITES, A, D, cost_row
 from hwmodel.engine import FAULT_TIME, drive
@@ -42,7 +42,7 @@ from hwmodel.secondary._kvm_tables import FEWEST, GUEST_TABLES, HAND, LEVEL_PAGE
 from hwmodel.secondary._kvm_walk import begin_walk, end_walk, queue_walk, walk_anew
 from hwmodel.secondary.protocol import engine_rows, no_request
 
-__all__ = ["BOOK", "Spec", "build", "extra_memory", "geometry", "lock_count", "outstanding", "reach", "run"]
+__all__ = ["BOOK", "Spec", "build", "extra_memory", "geometry", "lock_count", "lock_names", "outstanding", "reach", "run"]
 EXITING = BOOK.account("exit", SERVICE, "VM exits of EPT violations, the hardware's part")
 VIOLATING = BOOK.account("violation", SERVICE, "the handling of EPT violations by software, without get_user_pages and the spte")
 MAPPING = BOOK.account("map", SERVICE, "installing sptes")
@@ -73,6 +73,11 @@ def outstanding(machine: Any) -> int:
 def lock_count(spaces: int, engines: int) -> int:
     """Return the number of locks: the mmu lock of each VM."""
     return spaces
+
+
+def lock_names(spaces: int, engines: int) -> list[str]:
+    """Return the names of the locks."""
+    return [f"mmu_lock of space {space}" for space in range(spaces)]
 
 
 def geometry(machine: Any, engines: int) -> list[tuple[int, int]]:
@@ -236,10 +241,9 @@ def begin(m, dev, r):
             clock.spend(m, r, VIOLATING, lacking * m.costs[0].table)
         return
     root = m.spaces[row.space].root
-    q.snapshot, q.no_right = vm.seq, 0
+    q.snapshot, q.since, q.no_right = vm.seq, m.due[r], 0
     if is_invalidating(vm, q.gfn):
-        m.counts[row.agent, RETRIES] += 1
-        row.phase = ENTER
+        retry(m, dev, r)
         return
     pte = radix.get(m, root, q.gfn)
     row.phase = SLOW
@@ -273,12 +277,20 @@ def is_stale(q, vm):
 
 
 @part
+def retry(m, dev, r):
+    """Give request r's violation up, for what it saw may be gone: the vCPU goes back to its guest, which faults again."""
+    q = dev.requests[r]
+    m.counts[m.rows[r].agent, RETRIES] += 1
+    log.note(m, log.RETRY, r, q.since, m.due[r], q.gfn, 1, 0)
+    m.rows[r].phase = ENTER
+
+
+@part
 def take_lock(m, dev, r):
     """MAP: take the mmu lock, or retry without it if the page is stale already; MAPPED checks again with the lock held."""
     row = m.rows[r]
     if not row.granted and is_stale(dev.requests[r], dev.vms[row.space]):
-        m.counts[row.agent, RETRIES] += 1
-        row.phase = ENTER
+        retry(m, dev, r)
     elif locks.acquire(m, r, mmu_lock(m, row.space), locks.READ):
         row.phase = MAPPED
 
@@ -288,9 +300,8 @@ def map_page(m, dev, r):
     """MAPPED: install the spte, unless an invalidation has come since the snapshot."""
     row, q, vm, own = m.rows[r], dev.requests[r], dev.vms[m.rows[r].space], dev.costs[0]
     if is_stale(q, vm):
-        m.counts[row.agent, RETRIES] += 1
         locks.release(m, r, mmu_lock(m, row.space))
-        row.phase = ENTER
+        retry(m, dev, r)
         return
     made = set_spte(m, vm.ept, q.gfn, q.gfn_pte)
     dev.vcpus[row.agent].tables -= made

@@ -28,7 +28,7 @@ from hwmodel.core.ledger import CORE, Book
 from hwmodel.core.tables import ENGINE, I64, NEVER, REQUEST
 from hwmodel.jit import part
 
-DEFAULTS = ("BOOK", "build", "extra_memory", "geometry", "lock_count", "outstanding", "reach", "threads")
+DEFAULTS = ("BOOK", "build", "extra_memory", "geometry", "lock_count", "lock_names", "outstanding", "reach", "threads")
 
 BOOK = Book(CORE)
 """The accounts, counters and latencies of the machine and of the design: `BOOK = Book(CORE)`, then a line for each."""
@@ -58,6 +58,11 @@ def geometry(machine: Any, engines: int) -> list[tuple[int, int]]:
 def lock_count(spaces: int, engines: int) -> int:
     """Return how many locks the design has; they follow the mmap locks of the address spaces, from `spaces` on."""
     return 0
+
+
+def lock_names(spaces: int, engines: int) -> list[str]:
+    """Return what a timeline calls the design's locks, in the order of their numbers; at least as many as `lock_count`."""
+    return []
 
 
 def extra_memory() -> tuple[int, int] | None:

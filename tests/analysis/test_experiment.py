@@ -26,7 +26,7 @@ def small(pages=40, seed=0):
 
 
 def run(*given, **named):
-    return analysis.experiment(*given, **{"progress": False, "as_built": True, "metrics": METRICS} | named)
+    return analysis.experiment(*given, **{"progress": False, "terms": None, "metrics": METRICS} | named)
 
 
 def test_a_row_for_each_machine_workload_point_and_seed(simulated, trace):
@@ -218,17 +218,17 @@ def test_what_is_no_executor_and_what_has_another_version(trace):
 
 
 def test_several_machines_are_on_equal_terms_unless_they_are_compared_as_built(simulated):
-    fair = run(PAIR, small, {"kernel.thp": ["never"]}, as_built=False)
+    fair = run(PAIR, small, {"kernel.thp": ["never"]}, terms=analysis.Terms())
     told = {name: [machine.get(name) for machine, _ in simulated] for name in ("clock.mhz", "device.latency_ns")}
     assert all(len(set(values)) == 1 for values in told.values()), told
     assert fair.notes[0].startswith("Clock, CPUs, memory and kernel of gru-2008") and "coprocessor" in fair.notes[1]
     simulated.clear()
-    run(PAIR, small, {"GRU:device.latency_ns": [99]}, as_built=False)
+    run(PAIR, small, {"GRU:device.latency_ns": [99]}, terms=analysis.Terms())
     assert sorted(machine.get("device.latency_ns") for machine, _ in simulated) == [99, 200], "axes come after the terms"
     simulated.clear()
-    run("gru-2008", small, as_built=False)
+    run("gru-2008", small, terms=analysis.Terms())
     assert simulated[0][0] == preset("gru-2008"), "one alone stays as it is"
-    run("gru-2008", small, same_device="kvm-ept-2008")
+    run("gru-2008", small, terms=analysis.Terms(same_device="kvm-ept-2008"))
     assert simulated[1][0].get("device.latency_ns") == preset("kvm-ept-2008").get("device.latency_ns")
 
 

@@ -54,7 +54,7 @@ def test_a_file_is_the_call_that_it_describes(written, tmp_path, capsys):
     expected = analysis.experiment(
         machines, {"saved": trace, "zipf": lambda pages, seed: workloads.zipf(accesses=2000, pages=pages, devices=1, seed=seed)},
         {"tlb.entries": [16, 64], "GRU:tlb.ways": [2, 4], "workload.pages": [20, 40]}, seeds=[3, 4], warmup=0.25,
-        metrics=["time_ms", "overhead_ns_per_access"], same_device="gru-2008", progress=False,
+        metrics=["time_ms", "overhead_ns_per_access"], terms=analysis.Terms(same_device="gru-2008"), progress=False,
     )  # fmt: skip
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "found.parquet"), expected.frame)
     shown = capsys.readouterr().out

@@ -80,11 +80,12 @@ class Device(Twin):
         if takers:
             takers[0].joined += 1
             takers[0].readers += takers[0].write and op.name == "read"
+            world.event("join", engine, world.now, world.now, range(op.vpn, op.vpn + 1), self.wanted(op.name == "write", not counted))
             return
         request = next(request for request in engine.requests if request.free)
         request.free = request.found = False
         request.issued, request.index, request.joined, request.readers = world.now, op.index, 0, 0
-        request.vpn, request.write = op.vpn, op.name == "write"
+        request.vpn, request.write, request.lacks = op.vpn, op.name == "write", not counted
         request.due, request.used, request.program = world.now + self.delay(), False, self.life(request, op)
         request.phase = self.FIRST
         request.spent, request.stage, request.mark = Counter(), None, world.now
@@ -112,6 +113,7 @@ class Device(Twin):
         """Those without a right give up their slots (15.3); returns whether the request goes on, for reads that joined a write."""
         engine = request.engine
         if not request.readers:
+            self.enter(request, None, max(self.world.now, request.mark))
             return False
         engine.held -= 1 + request.joined - request.readers
         request.write, request.joined, request.readers = False, request.readers - 1, 0
@@ -130,6 +132,7 @@ class Device(Twin):
         self.enter(request, None, now)
         if path:
             self.world.resolved(path, request.spent)
+            self.world.event("fault", request, request.issued, now, self.page(request), path)
         request.found, request.due = True, now + self.latency
 
     def free_slots(self, request):
@@ -137,8 +140,17 @@ class Device(Twin):
         engine, now = request.engine, self.world.now
         engine.held -= 1 + request.joined
         engine.done_at = max(engine.done_at, now)
+        self.world.event("miss", request, request.issued, now, self.page(request), self.wanted(request.write, request.lacks))
         request.free, request.due = True, NEVER
         self.wake(engine)
+
+    def page(self, request):
+        """The page of a miss, as events have it."""
+        return range(request.vpn, request.vpn + 1)
+
+    def wanted(self, write, lacks):
+        """What an access that missed wanted, as events have it."""
+        return ("write" if write else "read") + (" (lacks the right)" if lacks else "")
 
     def path(self, request):
         """The latency of the path that a miss took."""
@@ -149,6 +161,8 @@ class Device(Twin):
         if stage != request.stage:
             if request.stage:
                 request.spent[request.stage] += now - request.mark
+                if now != request.mark:
+                    self.world.event("phase", request, request.mark, now, self.page(request), request.stage)
             request.stage, request.mark = stage, now
 
     def note(self):

@@ -57,6 +57,7 @@ def fault(row, vpn, access, held=False):
         lock.release(row)
     if row.role == "cpu":
         world.record("cpu_fault", world.now - begun)
+        world.event("cpu_fault", row, begun, world.now, range(vpn, vpn + 1), access)
     return result
 
 

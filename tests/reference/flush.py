@@ -21,6 +21,7 @@ class Flush:
     generation: int
     full: bool
     invalidated: range
+    pages: range | None  # None: all
 
 
 class Round:
@@ -47,7 +48,9 @@ class Round:
         if cpu.role == "engine" and cpu.in_guest:
             n += cost.exit + cost.kick
             entry = cost.entry
-        end = cpu.steal("ipi_respond", arrival, n + entry) - entry
+        end = cpu.steal("ipi_respond", arrival, n + entry)
+        self.world.event("ipi", cpu, end - n - entry, end, self.flush.pages, f"flush by {self.row.label}")
+        end -= entry
         self.row.count("ipis.acked")
         self.acknowledged = max(self.acknowledged, end + cost.ipi_ack)
 
@@ -94,7 +97,7 @@ def flush(row, first, last, stride, then, freed_tables=False, full=False):
     pages = (last - first) // stride
     full = full or pages > world.machine.get("kernel.flush_ceiling_pages")
     space.generation += 1
-    what = Flush(space, space.generation, full, range(first, last, stride))
+    what = Flush(space, space.generation, full, range(first, last, stride), None if full else range(first, last))
     if full:
         row.count("flushes.full")
     else:
@@ -108,6 +111,7 @@ def flush(row, first, last, stride, then, freed_tables=False, full=False):
         local = flush_locally(world, cpu, what, cost.flush_fixed)
     if not targets:
         row.spend("flush", local)
+        world.event("flush", row, begun, row.time, what.pages, "full" if full else "ranged")
         yield from step(row, then)
         skip(row)
         return
@@ -142,6 +146,7 @@ def flush(row, first, last, stride, then, freed_tables=False, full=False):
     yield from step(row, then)
     skip(row)
     world.record("shootdown", row.wait_until - begun)
+    world.event("flush", row, begun, row.wait_until, what.pages, f"{'full' if full else 'ranged'}, remote")
 
 
 def notice(row, what, first, last, then):
@@ -152,6 +157,8 @@ def notice(row, what, first, last, then):
     yield from step(row, "NOTICE")
     begun = world.now
     row.count(f"notices.{what}")
+    if what == "start":
+        row.windows.append(begun)
     row.spend("notify", world.cost.notice)
     row.effect = 1
     for subscriber in row.space.subscribers:
@@ -160,6 +167,9 @@ def notice(row, what, first, last, then):
         yield from invalidate(row, row.space, first, last)
     if what == "start":
         world.record("notice", row.time - begun)
+    world.event("notice", row, begun, row.time, range(first, last), what)
+    if what == "end":
+        world.event("window", row, row.windows.pop(), row.time, range(first, last))
     yield from step(row, then)
     skip(row)
 
@@ -170,10 +180,12 @@ def release(row):
     if not row.space.subscribers:
         return
     yield from step(row, "RELEASE")
+    begun = world.now
     row.count("notices.release")
     row.spend("notify", world.cost.notice)
     row.effect = 1
     for subscriber in row.space.subscribers:
         yield from step(row, "DELIVERY")
         yield from subscriber.release(row, row.space)
+    world.event("notice", row, begun, row.time, range(1 << 36), "release")
     row.effect = 0

@@ -33,17 +33,17 @@ class Gru(Device):
         get = world.machine.get
         self.MERGES = get("gru.merge_misses")
         self.scope, self.from_miss = get("gru.kills"), get("gru.kills_from") == "miss"
-        self.chiplet_locks = [Lock(world) if get("tgh.serial") else None for _ in range(get("gru.chiplets"))]
+        self.chiplet_locks = [Lock(world, f"TGH of chiplet {k}") if get("tgh.serial") else None for k in range(get("gru.chiplets"))]
         self.tlbs = []
         for _ in range(get("gru.chiplets")):
             unified = Bank(get("tlb.entries"), get("tlb.ways"))
             self.tlbs.append(Translations(unified, unified))
         for space in world.spaces.values():
-            space.active, space.asid_lock, space.sleepers = 0, Lock(world), []
+            space.active, space.asid_lock, space.sleepers = 0, Lock(world, f"ms_asid_lock of space {space.number}"), []
             space.subscribers = [self] if space.engines else []
         for k, engine in enumerate(world.engines):
             engine.chiplet = k % get("gru.chiplets")
-            engine.big, engine.reload, engine.context, engine.in_guest = False, False, Lock(world), False
+            engine.big, engine.reload, engine.context, engine.in_guest = False, False, Lock(world, f"ts_ctxlock {k}"), False
 
     def server(self, engine):
         """The CPU that takes an engine's interrupts (10.1)."""
@@ -90,6 +90,7 @@ class Gru(Device):
             request.reading = False
             if request.killed:
                 request.count("gru.kills")
+                world.event("kill", request, request.killed_at, world.now, self.page(request))
             else:
                 tlb.fill(request.vpn, request.size, request.pfn, request.mod, asid=space.number)
             way, _ = tlb.look(request.vpn, space.number)
@@ -170,7 +171,7 @@ class Gru(Device):
         if request.engine.reload or not space.lock.may_read():
             request.count("gru.intr_mm_lock_failed")
         elif space.active > 0:
-            request.count("gru.fail_range_active")
+            self.refused(request)
         else:
             n, found = self.software_walk(request)
             server.charge("driver", n)
@@ -251,7 +252,7 @@ class Gru(Device):
             if space.active == 0:
                 break
             self.give_up(request)
-            request.count("gru.fail_range_active")
+            self.refused(request)
             request.count("gru.call_os_wait_queue")
         n, found = self.software_walk(request)
         request.spend("driver", n)
@@ -272,6 +273,11 @@ class Gru(Device):
         request.process = False
         request.due = world.now + cost.restart
         return found
+
+    def refused(self, request):
+        """A window is open, so nothing may be dropped in."""
+        request.count("gru.fail_range_active")
+        self.world.event("retry", request, self.world.now, self.world.now, self.page(request))
 
     def allow_size(self, request):
         """Add a page size to the context, if it is new."""
@@ -354,6 +360,8 @@ class Gru(Device):
                 start = request.vpn // request.size * request.size
                 in_range = all_of_it or (start < last and start + request.size > first)
                 mine = request.space is space
+                if not request.killed:
+                    request.killed_at = self.world.now
                 request.killed |= {"all": True, "asid": mine, "range": mine and in_range}[self.scope]
 
     def invalidate_end(self, row, space, first, last):

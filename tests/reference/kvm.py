@@ -23,7 +23,7 @@ class Machine:
         self.table = PageTable(world.pool)
         self.guest = PageTable(world.pool, frame=0)  # the guest's own table, as far as walks have passed: A and D of its leaves
         self.sequence = self.in_progress = self.low = self.high = 0
-        self.lock = Lock(world)
+        self.lock = Lock(world, f"mmu_lock of space {space.number}")
         self.space = space
 
     def in_window(self, gfn):
@@ -205,9 +205,9 @@ class Kvm(Walks, Device):
             vcpu.tables = 40
             request.spend("violation", cost.table * lacks)
             yield from step(request, "VIOLATION")
-        snapshot = vm.sequence
+        snapshot, looked = vm.sequence, self.world.now
         if vm.in_window(gfn):
-            request.count("kvm.retries")
+            self.retried(request, gfn, looked)
             return True
         pte = space.table.get(gfn)
         if pte is not None and pte.has(P | W):
@@ -220,12 +220,12 @@ class Kvm(Walks, Device):
                 return False
         yield from step(request, "MAP")
         if vm.sequence != snapshot or vm.in_window(gfn):
-            request.count("kvm.retries")
+            self.retried(request, gfn, looked)
             return True
         vm.lock.acquire(request, "read")
         yield from step(request, "MAPPED")
         if vm.sequence != snapshot or vm.in_window(gfn):
-            request.count("kvm.retries")
+            self.retried(request, gfn, looked)
             vm.lock.release(request)
             return True
         made = self.install(vm.table, gfn, pte)
@@ -236,6 +236,11 @@ class Kvm(Walks, Device):
         yield from step(request, "MAP_UNLOCK")
         vm.lock.release(request)
         return True
+
+    def retried(self, request, gfn, looked):
+        """An invalidation has come between the look at the page, or its beginning, and now."""
+        request.count("kvm.retries")
+        self.world.event("retry", request, looked, self.world.now, range(gfn, gfn + 1))
 
     def slow(self, request, gfn, write):
         """SLOW to SLOW_UNLOCK; the pte, or None if the access is not allowed."""
@@ -308,7 +313,7 @@ class Kvm(Walks, Device):
             row.count("kvm.kicks")
             row.wait("ipi_wait", row.time + cost.ipi_delivery)
             yield from step(row, "KICKED")
-            row.wait("ipi_wait", max([self.kick(row, vcpu) for vcpu in targets]))
+            row.wait("ipi_wait", max([self.kick(row, vcpu, range(first, last)) for vcpu in targets]))
             row.effect = 0
         yield from step(row, "UNLOCK")
         vm.lock.release(row)
@@ -324,7 +329,7 @@ class Kvm(Walks, Device):
                     zapped += 1
         return zapped
 
-    def kick(self, row, vcpu):
+    def kick(self, row, vcpu, pages):
         """A vCPU is interrupted; when its acknowledgement arrives."""
         cost = self.world.cost
         inside = vcpu.in_guest
@@ -336,6 +341,7 @@ class Kvm(Walks, Device):
             vcpu.flush_pending = True
             after, n = 0, cost.ipi_respond
         end = vcpu.steal("kick", self.world.now, n)
+        self.world.event("ipi", vcpu, end - n, end, pages, f"kick by {row.label}")
         for request in self.under_way(vcpu) if inside else ():
             request.state, request.due = "to walk", end
         row.count("ipis.acked")

@@ -4,8 +4,8 @@
 class Lock:
     """A writer or readers, and a queue ordered by (request time, row id)."""
 
-    def __init__(self, world):
-        self.world = world
+    def __init__(self, world, name):
+        self.world, self.name, self.since = world, name, {}
         self.writer = None
         self.ranges = ()  # that a writer of the mmap lock works on, since it acts with the lock
         self.readers = []
@@ -30,22 +30,29 @@ class Lock:
         """Leave, and let in who can be."""
         if self.writer is row:
             self.writer = None
+            self._leave(row, "write")
         else:
             self.readers.remove(row)
+            self._leave(row, "read")
         self._grant()
 
     def downgrade(self, row):
         """The writer becomes a reader."""
         assert self.writer is row
         self.writer = None
-        self.readers.append(row)
+        self._leave(row, "write")
+        self._enter(row, "read")
         self._grant()
 
     def covers(self, vpn):
         """Whether a writer works on a range with this page."""
         return self.writer is not None and any(first <= vpn < last for first, last in self.ranges)
 
+    def _leave(self, row, mode):
+        self.world.event("lock", row, self.since.pop(row), self.world.now, detail=f"{self.name}, {mode}")
+
     def _enter(self, row, mode):
+        self.since[row] = self.world.now
         if mode == "read":
             self.readers.append(row)
         else:
@@ -53,10 +60,11 @@ class Lock:
 
     def _grant(self):
         while self.queue:
-            _, _, row, mode = self.queue[0]
+            since, _, row, mode = self.queue[0]
             if self.writer is not None or (mode == "write" and self.readers):
                 return
             del self.queue[0]
             row.queued = False
             self._enter(row, mode)
+            self.world.event("wait", row, since, self.world.now, detail=f"{self.name}, {mode}")
             row.wake(self.world.now)

@@ -54,6 +54,7 @@ class Outcome:
     phases: dict  # (path, phase): a histogram, as in histograms
     shares: dict  # (path, bucket of the whole latency, phase): cycles
     parts: list  # what each part of the run measured; of a run in one part, the same as above
+    events: list  # (kind, row, begin, end, page, pages, detail), in the order of their ends
 
 
 @dataclass
@@ -75,7 +76,7 @@ class Space:
         self.number = number
         self.vmas = v.VmaList()
         self.table = PageTable(world.pool, by=1)
-        self.lock = Lock(world)
+        self.lock = Lock(world, f"mmap lock of space {number}")
         self.brk = self.epoch = self.generation = 0
         self.mask = {}
         self.born, self.engines, self.first_cpu = True, [], None
@@ -94,7 +95,7 @@ class World:
         self.cost = SimpleNamespace(**machine.costs())
         self.policy = POLICIES[machine.get("kernel.policy")]
         self.log = [] if log else None
-        self.now, self.histograms, self.segvs = 0, {}, []
+        self.now, self.histograms, self.segvs, self.events = 0, {}, [], []
         self.phases, self.shares = {}, Counter()
         self.pool = Pool()
         self.frames = Frames(machine.get("memory.size_mib") * 256, self.pool)
@@ -195,6 +196,11 @@ class World:
         agent.count("segv")
         self.segvs.append((self.now, agent.id, index))
 
+    def event(self, kind, row, begin, end, pages=None, detail=""):
+        """Something is over (12.5)."""
+        first, n = (pages.start, len(pages)) if pages is not None else (-1, 0)
+        self.events.append((kind, row.id, begin, end, first, n, detail))
+
     def record(self, kind, value):
         """A value of a histogram."""
         self.add(self.histograms, kind, value)
@@ -244,12 +250,15 @@ class World:
         yield from order.done_with_trace(agent)
 
     def _operation(self, agent, op):
-        begun = self.now
+        begun, refused = self.now, agent.counters["unsupported_ops"]
         agent.spend("syscall", self.cost.syscall)
         yield from ranges.OPERATIONS[op.name](agent, op)
         yield from step(agent, "END")
         agent.count(f"ops.{op.name}")
         self.record(f"op.{op.name}", self.now - begun)
+        failed = " (failed)" if agent.counters["unsupported_ops"] > refused else ""
+        pages = range(op.vpn, op.vpn if op.name in ("fork", "exit", "brk") else op.last)
+        self.event("operation", agent, begun, self.now, pages, op.name + failed)
         self.complete(agent)
 
     def run(self):
@@ -338,7 +347,7 @@ class World:
             [agent.clock for agent in self.agents], [agent.counters for agent in self.agents],
             [agent.ledger for agent in self.agents], self.histograms, self._state(), self.log or [],
             [agent.name for agent in self.agents], [agent.serving for agent in self.agents],
-            self.segvs, self.phases, self.shares, [*self.parts, self._part()],
+            self.segvs, self.phases, self.shares, [*self.parts, self._part()], self.events,
         )  # fmt: skip
 
     def _state(self):

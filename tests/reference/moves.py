@@ -131,7 +131,7 @@ def fork(row, op):
             yield from notice(row, "start", first, last, "COPY")
             yield from copy(row, child, first, last)
             yield from notice(row, "end", first, last, "DUP")
-    yield from flush(row, 0, 0, 1, "UNLOCK", freed_tables=True, full=True)
+    yield from flush(row, 0, 1 << 35, 1, "UNLOCK", freed_tables=True, full=True)
     yield from step(row, "UNLOCK")
     child.born = True
     child.brk = space.brk

@@ -28,6 +28,7 @@ class Row:
         self.phase = "READY"
         self.used = False
         self.queued = False  # for a lock
+        self.windows = []  # when those began that it has open
         self.program = None
 
 
@@ -63,6 +64,17 @@ class Agent(Row):
     def cpu(self):
         """The row's CPU."""
         return self
+
+    @property
+    def label(self):
+        """What events call it: its name, numbered if others have the same."""
+        others = [agent for agent in self.world.agents if agent.shown == self.shown]
+        return self.shown if len(others) == 1 else f"{self.shown} #{self.id}"
+
+    @property
+    def shown(self):
+        """Its name in the trace, or what tells that it has no program."""
+        return self.name if self.has_trace else f"cpu{self.id} (no agent)"
 
     @property
     def time(self):
@@ -193,12 +205,13 @@ class Request(Row):
         self.in_fault = False
         self.in_line = False  # waiting for its turn in a handler run, or for the run
         self.reading = self.killed = self.called = self.mod = False
-        self.size = 1
+        self.size, self.killed_at = 1, 0
         self.issued = self.index = self.vpn = 0
         self.write = False
         self.waits_for = ""  # the account of its latest wait
 
     space = property(lambda self: self.engine.space)
+    label = property(lambda self: self.engine.label)
     cpu = property(lambda self: self.server)
     time = property(lambda self: self.due)
 

@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from collections import Counter
 
 import numpy as np
 
@@ -105,3 +106,14 @@ def compare_phases(result, outcome):
     mine = {(book.paths[p], int(b), phases[k]): int(result.phase_shares[p, b, k]) for p, b, k in used}
     if mine != dict(outcome.shares):
         yield "phases by bucket", mine, dict(outcome.shares)
+
+
+def compare_events(result, outcome):
+    """Differences of what was recorded: events of the kernels alone, and of the oracle alone."""
+    events = result.events.cycles
+    frame = result.events.frame()
+    columns = [events[name].tolist() for name in ("row", "begin", "end", "page", "pages")]
+    mine = Counter(zip(frame["kind"], *columns, frame["detail"], strict=True))
+    theirs = Counter(outcome.events)
+    yield from (("event of the kernels", event, n) for event, n in sorted((mine - theirs).items()))
+    yield from (("event of the oracle", event, n) for event, n in sorted((theirs - mine).items()))

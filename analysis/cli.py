@@ -99,6 +99,9 @@ def compare(
     vary_latency: Annotated[
         bool | None, typer.Option(help="Also at the ends of the range of device.latency_ns: a suite does.", show_default=False)
     ] = None,
+    draws: Annotated[
+        int | None, typer.Option("--draws", help="Draws of all uncertain costs, 20 or more, or 0; of a trace 0, of a suite 20.", min=0)
+    ] = None,
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", help="SETTING=VALUE, for every machine that has the setting; may be repeated."),
@@ -113,8 +116,7 @@ def compare(
     terms["settings"] = dict(options.assignments(changes or []))
     if seeds is not None:
         terms["seeds"] = range(seeds)
-    if vary_latency is not None:
-        terms["vary_latency"] = vary_latency
+    terms |= {name: value for name, value in (("vary_latency", vary_latency), ("draws", draws)) if value is not None}
     output.check_folder(out)
     if suite is not None:
         _compare_suite(suite, chosen, [*stream, *(["partial"] if partial else [])], out, terms)

@@ -77,8 +77,8 @@ def compare(
         That takes twice as long.
     draws : int
         Draw every uncertain cost so often (`analysis.uncertainty`), for the first seed and the machines' own window: verdicts have the
-        share of the draws and the band of the ratio, and are undecided if the band includes 1. None by default: 20, the fewest, take ten
-        times as long as all else, a run of each machine and of the bound for each draw.
+        share of the draws and the band of the ratio, and are undecided if the band includes 1. None by default: each
+        is a run of every machine and of the bound, so 20, the fewest, are 60 runs of two machines, beside the 6 of all else.
     threads : int
         Runs at the same time.
     progress : bool, optional

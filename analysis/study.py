@@ -99,7 +99,7 @@ def compare_suite(
         while begun:  # what has ended is given up at once: the results of all seeds together are large
             line_up, name, pending, notes, replica = begun.pop(0)
             points = [one.point() for one in pending]
-            uncertain = drawn(chosen[line_up][0], points, replica, draws, warmup=warmup, threads=1, progress=False)
+            uncertain = drawn(chosen[line_up][0], points, replica, draws, warmup=warmup, threads=threads, progress=False)
             found[line_up][name] = Comparison.of(points, notes, uncertain)
     return Study(suite, {workload.name: workload.exercises for workload in listed}, found)
 

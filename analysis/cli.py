@@ -92,6 +92,7 @@ def compare(
     as_built: options.AsBuilt = False,
     seeds: options.Seeds = None,
     vary_latency: options.VaryLatency = None,
+    draws: options.Draws = None,
     changes: options.Changes = None,
 ) -> None:
     """Run machines on a trace, or on a suite of workloads; print a table, leave it and two pictures in a folder."""
@@ -99,7 +100,7 @@ def compare(
         raise ConfigError("compare: give either --trace or --suite")
     chosen = None if machines is None else machines_of(options.listed("--machines", machines))
     stream = options.given(share=share, unit=unit, bytes=bytes)
-    terms = options.terms(same_primary, same_device, as_built, changes, seeds, vary_latency)
+    terms = options.terms(same_primary, same_device, as_built, changes, seeds, vary_latency, draws)
     output.check_folder(out)
     if suite is not None:
         _compare_suite(suite, chosen, [*stream, *(["partial"] if partial else [])], out, terms)
@@ -144,6 +145,7 @@ def report(
     as_built: options.AsBuilt = False,
     seeds: options.Seeds = None,
     vary_latency: options.VaryLatency = None,
+    draws: options.Draws = None,
     changes: options.Changes = None,
 ) -> None:
     """Compare machines on a trace as `compare` does, and write one HTML file for others to read."""
@@ -153,7 +155,7 @@ def report(
         raise ConfigError(f"--out: {out} does not end in .html")
     output.check(out)
     chosen = machines_of(options.listed("--machines", machines))
-    terms = options.terms(same_primary, same_device, as_built, changes, seeds, vary_latency)
+    terms = options.terms(same_primary, same_device, as_built, changes, seeds, vary_latency, draws)
     stream: dict[str, Any] = {"share": share, "unit": unit, "bytes": bytes, "warmup": options.parts(warmup, None)["warmup"]}
     found = comparison.compare(chosen, _trace(trace, partial), **terms, **stream)
     found.report(out, title, shlex.join(["hwmodel", *sys.argv[1:]]))

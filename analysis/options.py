@@ -35,6 +35,9 @@ Seeds = Annotated[int | None, typer.Option("--seeds", help="Runs with as many se
 VaryLatency = Annotated[
     bool | None, typer.Option(help="Also at the ends of the range of device.latency_ns: a suite does.", show_default=False)
 ]
+Draws = Annotated[
+    int | None, typer.Option("--draws", help="Draws of all uncertain costs, 20 or more, or 0; of a trace 0, of a suite 20.", min=0)
+]
 Changes = Annotated[list[str] | None, typer.Option("--set", help="SETTING=VALUE, for every machine that has the setting; may be repeated.")]
 Warmup = Annotated[str, typer.Option("--warmup", help="Records, or a share of them (0.5), that are in no figure.")]
 Region = Annotated[
@@ -49,15 +52,14 @@ def terms(
     changes: list[str] | None,
     seeds: int | None,
     vary_latency: bool | None,
+    draws: int | None,
 ) -> dict[str, Any]:
     """Return the terms of a comparison as `analysis.compare` takes them; what is not given is left to it."""
     found: dict[str, Any] = {"same_primary": same_primary, "same_device": same_device, "as_built": as_built}
     found["settings"] = dict(assignments(changes or []))
     if seeds is not None:
         found["seeds"] = range(seeds)
-    if vary_latency is not None:
-        found["vary_latency"] = vary_latency
-    return found
+    return found | given(vary_latency=vary_latency, draws=draws)
 
 
 def given(**named: Any) -> dict[str, Any]:

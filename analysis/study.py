@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from analysis import files, replicates, studytables
-from analysis.comparison import Comparison, warmup_notes
+from analysis.comparison import Comparison, drawn, warmup_notes
 from analysis.points import Pending, Runner
+from analysis.replicates import Replica
 from analysis.terms import Terms, on_equal_terms
-from analysis.verdicts import NUMBERS, WINDOWS
+from analysis.uncertainty import check_draws
+from analysis.verdicts import DRAWN, NUMBERS, WINDOWS
 from hwmodel.arguments import interactive, machines_of
 from hwmodel.config import Scalar
 from hwmodel.machine import ConfigError, Machine
@@ -29,6 +31,8 @@ LINE_UPS: dict[str, tuple[str, ...]] = {
 """The presets of each line-up; the bound runs beside each of them."""
 SEEDS = range(5)
 """The seeds of a study: as many as `make compare` has time for."""
+DRAWS = 20
+"""The draws of uncertain costs of a study, likewise: the fewest of which a band can be told."""
 
 
 def compare_suite(
@@ -41,6 +45,7 @@ def compare_suite(
     seeds: Iterable[int] = SEEDS,
     warmup: int | float = 0,
     vary_latency: bool = True,
+    draws: int = DRAWS,
     threads: int = 2,
     progress: bool | None = None,
 ) -> "Study":
@@ -58,8 +63,8 @@ def compare_suite(
         Whole numbers: everything random once for each.
     warmup : int or float
         As `analysis.compare` takes it, of every workload.
-    vary_latency : bool
-        As `analysis.compare` takes it.
+    vary_latency, draws
+        As `analysis.compare` takes them.
     threads : int
         Runs at the same time.
     progress : bool, optional
@@ -81,17 +86,21 @@ def compare_suite(
     if not chosen:
         raise ConfigError("line_ups: there is none")
     seeds = list(seeds)
+    if draws:
+        check_draws(draws)
     with Runner(threads, interactive() if progress is None else progress) as runner:
-        begun: list[tuple[str, str, list[Pending], list[str]]] = []
+        begun: list[tuple[str, str, list[Pending], list[str], Replica]] = []
         for workload in listed:
             for line_up, (machines, notes) in chosen.items():
                 made = replicates.replicas(_by_seed(workload), machines.values(), seeds)
                 told = [*notes, *filter(None, [made[0].note]), *warmup_notes(warmup)]
-                begun.append((line_up, workload.name, runner.begin(machines, made, vary_latency, warmup=warmup), told))
+                begun.append((line_up, workload.name, runner.begin(machines, made, vary_latency, warmup=warmup), told, made[0]))
         found: dict[str, dict[str, Comparison]] = {name: {} for name in chosen}
         while begun:  # what has ended is given up at once: the results of all seeds together are large
-            line_up, name, pending, notes = begun.pop(0)
-            found[line_up][name] = Comparison.of([one.point() for one in pending], notes)
+            line_up, name, pending, notes, replica = begun.pop(0)
+            points = [one.point() for one in pending]
+            uncertain = drawn(chosen[line_up][0], points, replica, draws, warmup=warmup, threads=threads, progress=False)
+            found[line_up][name] = Comparison.of(points, notes, uncertain)
     return Study(suite, {workload.name: workload.exercises for workload in listed}, found)
 
 
@@ -141,7 +150,9 @@ class Study:
             Columns line_up, workload, first, second, winner (empty: undecided), verdict; then numbers, in the device's own window and,
             with ``dependent_`` before the name, with dependent accesses: difference_ns, overhead of the first less that of the second,
             the median of the seeds; factor_low, factor_median, factor_high, the larger overhead as many times the smaller one. Missing is
-            the factor if one overhead is not above 0, and what there is no such window for.
+            the factor if one overhead is not above 0, and what there is no such window for. Of draws of uncertain costs: draws, their
+            number, first_cheaper, the share in which the first costs less, and ratio_low, ratio_median, ratio_high, its overhead as many
+            times the second's at the 5th, 50th and 95th percentile; missing without draws.
         """
         import pandas as pd
 
@@ -151,7 +162,7 @@ class Study:
             for name, line_up in self.line_ups.items()
             for workload, one in studytables.verdicts(line_up)
         ]
-        return pd.DataFrame(rows, columns=[*told, *(window + number for window in WINDOWS for number in NUMBERS)])
+        return pd.DataFrame(rows, columns=[*told, *(window + number for window in WINDOWS for number in NUMBERS), *DRAWN])
 
     def to_markdown(self, pictures: bool = False) -> str:
         """Return the study as a Markdown page; `pictures` adds links to costs.png and latency.png in the same folder."""

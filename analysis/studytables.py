@@ -100,7 +100,9 @@ def summary(line_up: "LineUp") -> list[str]:
 
 def basis_of(line_ups: "Mapping[str, LineUp]") -> str:
     """Return the sentence that says what the verdicts rest on."""
-    return basis([point for line_up in line_ups.values() for comparison in line_up.values() for point in comparison.points])
+    comparisons = [comparison for line_up in line_ups.values() for comparison in line_up.values()]
+    draws = max((len(one.draws.drawn) for one in comparisons if one.draws), default=0)
+    return basis([point for comparison in comparisons for point in comparison.points], draws)
 
 
 def markdown(suite: str, exercises: Mapping[str, str], line_ups: "Mapping[str, LineUp]", pictures: bool) -> str:

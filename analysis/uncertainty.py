@@ -119,14 +119,17 @@ class Uncertainty:
 
     def verdict(self, a: str, b: str) -> str:
         """Return in words which machine costs less, in how many draws, and by how much."""
-        chance = self.probability(a, b)
-        first, second = (a, b) if chance.value >= 0.5 else (b, a)
-        if first == b:
-            chance = self.probability(b, a)
+        told = self.told(a, b)
+        return told if self.winner(a, b) else f"undecided: {told}"
+
+    def told(self, a: str, b: str) -> str:
+        """Return in words which machine costs less in more of the draws, in how many, and by how much."""
+        if (self.of(a) == self.of(b)).all():
+            return f"{a} and {b} cost the same in all {len(self.drawn)} draws"
+        first, second = (a, b) if self.probability(a, b).value >= self.probability(b, a).value else (b, a)
         found = self.ratio(first, second)
         by = f"ratio {found}" if not math.isnan(found.median) else f"difference {self.difference(first, second)} {_unit(self.figure)}"
-        told = f"{first} is cheaper than {second} in {chance}; {by.rstrip()}"
-        return told if self.winner(a, b) else f"undecided: {told}"
+        return f"{first} is cheaper than {second} in {self.probability(first, second)}; {by.rstrip()}"
 
     def plot(self, axes: Any = None) -> Any:
         """Draw the ratio of each pair of machines, or the figure of one alone, over the share of the draws that are below it.
@@ -229,15 +232,27 @@ def uncertainty(
     TraceError
         If the trace is invalid.
     """
+    check_draws(draws)
+    chosen, notes = on_equal_terms(machines_of(machines), terms)
+    return drawn_on_terms(
+        chosen, single(workload), draws, seed, keep, notes, warmup=warmup, metrics=[figure], store=store, executor=executor,
+        threads=threads, progress=progress, share=share, unit=unit, bytes=bytes, title="uncertainty",
+    )  # fmt: skip
+
+
+def check_draws(draws: int) -> None:
+    """Refuse a number of draws of which no band could be told."""
     if isinstance(draws, bool) or not isinstance(draws, int) or draws < FEWEST:
         raise ConfigError(f"draws: must be a whole number from {FEWEST} on, not {draws!r}")
-    chosen, notes = on_equal_terms(machines_of(machines), terms)
+
+
+def drawn_on_terms(
+    chosen: "dict[str, Machine]", workload: Any, draws: int, seed: int, keep: Iterable[str], notes: Sequence[str], **options: Any
+) -> Uncertainty:
+    """Return the outcome of draws for machines that are on equal terms already; options are those of `analysis.experiment`."""
     uncertain = quantities(chosen, keep)
     points, drawn = drawn_points(uncertain, draws, seed)
-    asked = experiment(
-        chosen, single(workload), points, warmup=warmup, metrics=[figure], terms=None, store=store, executor=executor, threads=threads,
-        progress=progress, share=share, unit=unit, bytes=bytes, title="uncertainty",
-    )  # fmt: skip
+    asked = experiment(chosen, workload, points, terms=None, **options)
     found = asked.metrics[0]
     frame = asked.frame.reindex(columns=["machine", found.name])
     frame.insert(0, "draw", [number for _ in chosen for number in range(draws)])

@@ -2,18 +2,22 @@
 
 What is compared is the translation overhead against the bound (`analysis.overhead`), seed by seed, in the machines' own window and with
 dependent accesses, and with these, if asked for, at the ends of the range of the data's latency: a verdict that flips there is none. The
-interval comes from the seeds alone: the ranges of other settings, most of which are estimates, are not in it.
+interval comes from the seeds alone. Most costs are estimates; if they have been drawn from their ranges (`analysis.uncertainty`), a verdict
+has the share of the draws and the band of the ratio, and there is none if the band has room for either machine.
 """
 
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from analysis.overhead import Overhead
 from analysis.points import DEPENDENT, Point
 from analysis.replicates import Interval, interval, ratio
+
+if TYPE_CHECKING:
+    from analysis.uncertainty import Band, Probability, Uncertainty
 
 CLOSE = 1.05
 """A factor below which two overheads count as equal, by the median of the seeds."""
@@ -21,8 +25,36 @@ SLIGHT = 1.2
 """A factor below which a difference may come from the estimates among the settings: most of their ranges are wider by far."""
 NUMBERS = ("difference_ns", "factor_low", "factor_median", "factor_high")
 """The columns of a table that has a `Duel`: the median of the differences, less than 0 where the first costs less; the factor."""
+DRAWN = ("draws", "first_cheaper", "ratio_low", "ratio_median", "ratio_high")
+"""The columns of a table that has a `Drawn`: draws, the share in which the first costs less, its overhead as many times the second's."""
 WINDOWS = ("", "dependent_")
 """What the names of these columns begin with: in the machines' own window, and with dependent accesses if that is another one."""
+
+
+class Drawn(NamedTuple):
+    """What the draws of uncertain costs say of two machines in their own window.
+
+    Parameters
+    ----------
+    winner : str
+        The machine that costs less, over the whole band from the 5th to the 95th percentile; empty if there is none.
+    chance : Probability
+        The share of the draws in which the first costs less.
+    ratio : Band
+        The overhead of the first, as many times the second's; NaN if one is not above 0 in every draw.
+    text : str
+        In words.
+    """
+
+    winner: str
+    chance: "Probability"
+    ratio: "Band"
+    text: str
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """Return it as a table has it, by the names of `DRAWN`."""
+        return dict(zip(DRAWN, (self.chance.draws, self.chance.value, *self.ratio), strict=True))
 
 
 class Duel(NamedTuple):
@@ -80,16 +112,24 @@ class Verdict:
         In their own window, then with dependent accesses if that is another one.
     ends : tuple of Duel
         With dependent accesses and data that take as long as the ends of that setting's range say.
+    drawn : Drawn, optional
+        What draws of all that is uncertain say.
     """
 
     first: str
     second: str
     duels: tuple[Duel, ...]
     ends: tuple[Duel, ...] = ()
+    drawn: Drawn | None = None
 
     @property
     def winner(self) -> str:
-        """Return the machine that costs less in one window at least, and nowhere more; empty if undecided."""
+        """Return the machine that costs less in one window at least, and nowhere more, and in the draws; empty if undecided."""
+        return self._ahead if self.drawn is None or self.drawn.winner == self._ahead else ""
+
+    @property
+    def _ahead(self) -> str:
+        """Return the machine that costs less with the machines' own values; empty if that is undecided."""
         signs = {duel.sign for duel in self.duels if not duel.is_close} | {duel.sign for duel in self.ends if not duel.is_close}
         return {frozenset({-1}): self.first, frozenset({1}): self.second}.get(frozenset(signs), "") if self._told else ""
 
@@ -97,7 +137,8 @@ class Verdict:
     def numbers(self) -> dict[str, float]:
         """Return what a table has of each window (`NUMBERS`), the names beginning as `WINDOWS` says."""
         each = zip(WINDOWS, self.duels, strict=False)
-        return {prefix + name: value for prefix, duel in each for name, value in duel.numbers.items()}
+        found = {prefix + name: value for prefix, duel in each for name, value in duel.numbers.items()}
+        return found | (self.drawn.numbers if self.drawn else {})
 
     @property
     def is_full(self) -> bool:
@@ -117,6 +158,14 @@ class Verdict:
         return "; ".join(f"{self.first if duel.sign < 0 else self.second} {duel.by} with {duel.window}" for duel in duels)
 
     def __str__(self) -> str:
+        if self.drawn is None:
+            return self._of_values()
+        if self._ahead and not self.winner:
+            return f"undecided: costs may be elsewhere in their ranges ({self._of_values()}; {self.drawn.text})"
+        return f"{self._of_values()}; {self.drawn.text}"
+
+    def _of_values(self) -> str:
+        """Return what is to be said with the machines' own values."""
         told = self._told
         unsure = [duel.window for duel in told if duel.sign == 0]
         if not told:
@@ -125,33 +174,42 @@ class Verdict:
             return f"undecided: the sign changes with the seed ({', '.join(unsure)})"
         if len({duel.sign for duel in told}) > 1:
             return f"undecided: the sign changes with the window ({self._each(told)})"
-        if not self.winner:
+        if not self._ahead:
             others = [duel for duel in self.ends if not duel.is_close and duel.sign != told[0].sign]
             return f"undecided: the sign changes with how long data take ({self._each([*told, *others])})"
         if not self.is_full:
-            return f"{self.winner} {told[0].by} with {told[0].window}; no difference of {100 * CLOSE - 100:.0f} % otherwise"
+            return f"{self._ahead} {told[0].by} with {told[0].window}; no difference of {100 * CLOSE - 100:.0f} % otherwise"
         others = "".join(f"; {duel.by.removeprefix('by ')} with {duel.window}" for duel in told[1:])
-        return f"{self.winner} {told[0].by}{others}"
+        return f"{self._ahead} {told[0].by}{others}"
 
 
-def verdicts(points: Sequence[Point]) -> Iterator[Verdict]:
-    """Yield the verdict of each pair of machines of one trace that have an overhead, in order."""
+def verdicts(points: Sequence[Point], draws: "Uncertainty | None" = None) -> Iterator[Verdict]:
+    """Yield the verdict of each pair of machines of one trace that have an overhead, in order; draws, if there are any, are of these."""
     groups = {configured: {p.machine: p for p in points if p.overheads and p.configured is configured} for configured in (True, False)}
     for first, second in itertools.combinations(groups[True], 2):
         pairs = [(group[first], group[second]) for group in groups.values() if first in group and second in group]
         ends = [_duel_at(ns, *pair) for pair in pairs for ns in pair[0].ends if ns in pair[1].ends]
-        yield Verdict(first, second, tuple(_duel(*pair) for pair in pairs), tuple(ends))
+        drawn = _drawn(draws, first, second) if draws is not None else None
+        yield Verdict(first, second, tuple(_duel(*pair) for pair in pairs), tuple(ends), drawn)
 
 
-def basis(points: Sequence[Point]) -> str:
-    """Return the sentence that says what verdicts rest on."""
+def basis(points: Sequence[Point], draws: int = 0) -> str:
+    """Return the sentence that says what verdicts rest on; `draws` of uncertain costs are in them."""
     seeds = max((len(point.overheads) for point in points), default=0)
     ends = sorted({ns for point in points for ns in point.ends})
     kind = next((point.per_access.kind for point in points if point.per_access), "")
     told = "one seed: no interval" if seeds < 2 else f"{seeds} seeds ([{kind}])"
     varied = f", and on data that take {ends[0]:,g} and {ends[-1]:,g} ns" if ends else ""
     counts = f"A difference counts from a factor of {CLOSE} on"
-    return f"Verdicts rest on {told}{varied}; no other setting is varied, though most are estimates. {counts}."
+    if not draws:
+        return f"Verdicts rest on {told}{varied}; no other setting is varied, though most are estimates. {counts}."
+    band = "a ratio's band from the 5th to the 95th percentile has to be on one side of 1"
+    return f"Verdicts rest on {told}{varied}, and on {draws} draws of every uncertain cost with one seed: {band}. {counts}."
+
+
+def _drawn(draws: "Uncertainty", first: str, second: str) -> Drawn:
+    chance = draws.probability(first, second)
+    return Drawn(draws.winner(first, second), chance, draws.ratio(first, second), draws.told(first, second))
 
 
 def _duel(first: Point, second: Point) -> Duel:

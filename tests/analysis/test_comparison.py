@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 import analysis
+import workloads
 from analysis import files, metrics, runs, tables
 from analysis.comparison import Comparison
 from hwmodel import secondary
@@ -67,6 +68,20 @@ def test_every_family_of_accounts_has_its_colour():
     assert {*COLOURS, ledger.WAITING} == set(ledger.FAMILIES) and len(set(COLOURS.values())) == len(COLOURS)
     for book in map(secondary.book, secondary.names()):
         assert {about.family for about in book.accounts.values()} <= set(ledger.FAMILIES)
+
+
+def test_draws_are_those_of_an_uncertainty_with_the_same_terms():
+    machines, trace = {"GRU": "gru-2008", "EPT": "kvm-ept-2008"}, workloads.zipf(pages=40, accesses=400)
+    found = analysis.compare({**machines, "CPU": "cpu-only"}, trace, draws=20, progress=False)
+    assert found.draws.machines == ("GRU", "EPT"), "only machines with an overhead"
+    alone = analysis.uncertainty(machines, trace, draws=20, progress=False)
+    assert found.draws.frame.equals(alone.frame)
+    (verdict,) = found.verdicts
+    assert alone.told("GRU", "EPT") in str(verdict) and str(verdict) in found.to_markdown()
+    assert any("on 20 draws of every uncertain cost" in line for line in found.warnings())
+    assert analysis.compare("gru-2008", trace, draws=20, progress=False).draws is None, "one machine alone has no verdict"
+    with pytest.raises(ConfigError, match="draws: must be a whole number from 20 on, not 3"):
+        analysis.compare(machines, trace, draws=3)
 
 
 def test_the_trace_is_offloaded_for_machines_with_engines_only(simulated, trace):

@@ -116,7 +116,7 @@ def test_an_error_of_one_run_ends_them_all(monkeypatch, trace):
 
 
 def test_a_study_has_a_row_for_each_machine_workload_and_window(simulated, few):
-    found = analysis.compare_suite("quick", LINE, seeds=range(2))
+    found = analysis.compare_suite("quick", LINE, seeds=range(2), draws=0)
     frame = found.frame
     assert list(frame.columns[:4]) == ["line_up", "workload", "machine", "window"]
     mine = frame[frame["machine"] == "gru-2024"]
@@ -130,7 +130,7 @@ def test_a_study_has_a_row_for_each_machine_workload_and_window(simulated, few):
 
 
 def test_the_files_of_a_study(simulated, few, tmp_path):
-    found = analysis.compare_suite("quick", LINE, seeds=[0])
+    found = analysis.compare_suite("quick", LINE, seeds=[0], draws=20)
     written = [os.path.basename(path) for path in found.save(tmp_path)]
     assert written == ["compare.csv", "compare.md", "verdicts.csv", "costs.png", "latency.png"]
     assert sorted(os.listdir(tmp_path)) == sorted(written)
@@ -163,7 +163,7 @@ def test_numbers_that_a_verdict_lacks_are_missing():
 
 def test_the_summary_counts_the_workloads_that_each_wins(simulated, few):
     """Fabricated runs of one design are all the same."""
-    found = analysis.compare_suite("quick", {"own": {"A": "gru-2008", "B": "gru-2008"}}, seeds=[0])
+    found = analysis.compare_suite("quick", {"own": {"A": "gru-2008", "B": "gru-2008"}}, seeds=[0], draws=0)
     assert found.verdicts["verdict"].tolist() == ["no difference of 5 %"] * 2
     own = "By the engines' own time, with the device's window and without what CPUs do for them,"
     told = f"A or B, of 2 workloads: undecided or equal on all 2. {own} A on 0 and B on 0 of 2."

@@ -100,6 +100,11 @@ def test_what_the_user_has_set_stays():
     assert "driver.irq_entry_ns" in names and not any("interrupt handler" in name for name in names), "nor is a sum of it known any more"
 
 
+def test_what_the_user_has_set_stays_whatever_range_he_gives(tmp_path):
+    told = "{ value = 2000, low = 1000, high = 4000 }"
+    assert "tgh.invalidate_ns" not in ranges.ranges(load(write(tmp_path, f'extends = ["gru-2008"]\ntgh.invalidate_ns = {told}\n')))
+
+
 def test_what_machines_share_is_drawn_once():
     machines = equal() | {"B": equal()["GRU"].with_(**{"memory.dram_ns": 77})}
     found = {one.name: one for one in ranges.quantities(machines)}

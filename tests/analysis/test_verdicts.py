@@ -1,10 +1,13 @@
 """Verdicts by hand: who wins, by how much, and when nobody does."""
 
+import pandas as pd
 import pytest
 
+from analysis.metrics import METRICS
 from analysis.overhead import Overhead
 from analysis.points import Point
-from analysis.verdicts import basis, verdicts
+from analysis.uncertainty import Uncertainty
+from analysis.verdicts import DRAWN, basis, verdicts
 
 
 def overheads_of(costs):
@@ -91,3 +94,49 @@ def test_what_verdicts_rest_on_is_said():
     varied = point("A", [1])._replace(ends=dict(zip((2, 1000), overheads_of([1, 2]), strict=True)))
     assert "no interval, and on data that take 2 and 1,000 ns; no other setting" in basis([varied])
     assert "95 % bootstrap interval" in basis([point("A", range(1, 11))])
+
+
+def draws(**figures):
+    """Draws by hand: the overhead of each machine."""
+    rows = [{"draw": i, "machine": name, METRICS[0].name: each[i]} for name, each in figures.items() for i in range(len(each))]
+    return Uncertainty(pd.DataFrame(rows), pd.DataFrame(index=range(len(rows) // len(figures))), METRICS[0], ())
+
+
+@pytest.mark.parametrize(
+    ("drawn", "winner", "text"),
+    [
+        ({"A": [1.0] * 20, "B": [4.0] * 20}, "A",
+         "A by 2.0x; A is cheaper than B in 100 % of 20 draws (83.9 to 100 %); ratio 0.25 (0.25 to 0.25)"),
+        ({"A": [1.0] * 12 + [9.0] * 8, "B": [3.0] * 20}, "",
+         "undecided: costs may be elsewhere in their ranges (A by 2.0x; A is cheaper than B in 60 % of 20 draws (38.7 to 78.1 %); "
+         "ratio 0.333 (0.333 to 3))"),
+        ({"A": [8.0] * 20, "B": [4.0] * 20}, "",
+         "undecided: costs may be elsewhere in their ranges (A by 2.0x; B is cheaper than A in 100 % of 20 draws (83.9 to 100 %); "
+         "ratio 0.5 (0.5 to 0.5))"),
+        ({"A": [4.0] * 20, "B": [4.0] * 20}, "",
+         "undecided: costs may be elsewhere in their ranges (A by 2.0x; A and B cost the same in all 20 draws)"),
+    ],
+)  # fmt: skip
+def test_draws_have_to_agree_with_the_machines_own_values(drawn, winner, text):
+    (verdict,) = verdicts([point("A", [4]), point("B", [8])], draws(**drawn))
+    assert verdict.winner == winner and str(verdict) == text
+
+
+def test_draws_do_not_decide_what_the_runs_do_not():
+    own = [point("A", [4]), point("B", [8]), point("A", [2], 1, False), point("B", [1], 1, False)]
+    (verdict,) = verdicts(own, draws(A=[1.0] * 20, B=[4.0] * 20))
+    assert verdict.winner == "" and str(verdict).startswith("undecided: the sign changes with the window")
+    assert str(verdict).endswith("; A is cheaper than B in 100 % of 20 draws (83.9 to 100 %); ratio 0.25 (0.25 to 0.25)")
+
+
+def test_draws_are_numbers_of_a_table():
+    (verdict,) = verdicts([point("A", [4]), point("B", [8])], draws(A=[1.0] * 15 + [16.0] * 5, B=[4.0] * 20))
+    assert {name: verdict.numbers[name] for name in DRAWN} == {
+        "draws": 20, "first_cheaper": 0.75, "ratio_low": 0.25, "ratio_median": 0.25, "ratio_high": 4,
+    }  # fmt: skip
+    (bare,) = verdicts([point("A", [4]), point("B", [8])])
+    assert not set(DRAWN) & set(bare.numbers)
+
+
+def test_the_basis_says_how_many_draws():
+    assert "one seed: no interval, and on 20 draws of every uncertain cost with one seed: a ratio's band" in basis([point("A", [1])], 20)

@@ -14,6 +14,7 @@ from analysis.overhead import FIGURES
 from analysis.points import DEPENDENT, Point, Runner, bounds
 from analysis.uncertainty import OVERHEAD, Uncertainty, check_draws, drawn_on_terms
 from analysis.verdicts import Verdict
+from hwmodel import html
 from hwmodel.arguments import interactive, machines_of
 from hwmodel.config import Scalar
 from hwmodel.machine import DEVICE, PRIMARY, Machine
@@ -270,7 +271,8 @@ class Comparison:
         given = f", {100 * offloads[0]['share']:g} % of the data accesses given to an engine" if offloads else ""
         head = self._any.trace_info.get("head")
         part = f", its first {head['records']:,} records" if head else ""
-        return f"{runs.title(self._any)}{part}: {size / 1e6:,.1f} M references{given}"
+        many = f"{size / 1e6:,.1f} M" if size >= 1e5 else f"{size:,}"
+        return f"{runs.title(self._any)}{part}: {many} references{given}"
 
     def warnings(self) -> list[str]:
         """Return what readers of the figures must know (`analysis.cautions`, `analysis.verdicts.basis`)."""
@@ -360,6 +362,15 @@ class Comparison:
 
         heading = title or f"{' against '.join(self.results)}: what translation costs"
         Report(self.sheet, self.points, self.results, heading, command).write(path)
+
+    def _repr_html_(self) -> str:
+        """Return the verdicts above a table: what translation costs each machine in each window; the warnings below it."""
+        columns = ("machine", "in flight", "time, end to end, ms", *(figure.title for figure in FIGURES))
+        here = self.frame[self.frame["machine"].isin(self.results)]
+        rows = here[["machine", "window", "time_ms", *(figure.name for figure in FIGURES)]].itertuples(index=False)
+        told = [f"{one.first} and {one.second}: {one}" for one in self.verdicts]
+        table = html.table(columns, [tuple(None if value != value else value for value in row) for row in rows])
+        return html.block(f"Comparison: {self.subtitle}", html.lines(*told), table, html.lines(*self.notes, *self.warnings()))
 
     def __repr__(self) -> str:
         return f"<Comparison of {', '.join(self.results)} on {runs.title(self._any)}>"

@@ -75,7 +75,8 @@ class Experiment:
     def to_xarray(self) -> "xr.Dataset":
         """Return every figure as an array: dimensions machine, workload, each axis, seed, and region if there are any.
 
-        Points that are no product of axes are one dimension, "point", with the axes beside it. Needs xarray.
+        Points that are no product of axes are one dimension, "point", with the axes beside it. A figure's title and definition are the
+        attributes long_name and description of its array. Needs xarray.
         """
         try:
             import xarray  # noqa: F401  (pandas uses it)
@@ -90,6 +91,8 @@ class Experiment:
         if not self.axes.product:
             at = [self.axes.points[number] for number in found["point"].to_numpy()]
             found = found.assign_coords({name: ("point", [point[name] for point in at]) for name in axes})
+        for metric in self.metrics:
+            found[metric.name].attrs = {"long_name": metric.title, "description": metric.definition}
         return found.assign_attrs(version=model_version())
 
     def plot(self, x: str, y: str, hue: str | None = None, axes: Any = None) -> Any:

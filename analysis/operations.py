@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from analysis import batches, payers, runs
+from analysis import batches, payers
 from analysis.batches import Job, Ways
 from analysis.payers import NO_COSTS, PAYERS, Step
 from analysis.pointstore import PointStore
-from hwmodel.arguments import machines_of
+from hwmodel import html
+from hwmodel.arguments import interactive, machines_of
 from hwmodel.machine import ConfigError, Machine
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class OperationCost:
         by_payer = by_payer.reindex(columns=list(PAYERS), fill_value=0.0)
         found = self.durations.set_index(POINT).join(by_payer).fillna(0.0)
         found.insert(1, "cost_ns", found[list(PAYERS)].sum(axis=1))
-        found = found.rename(columns={payer: f"{payer.lower().replace(' ', '_')}_ns" for payer in PAYERS})
+        found = found.rename(columns={payer: _column(payer) for payer in PAYERS})
         found["cost_ns_per_page"] = found["cost_ns"] / found.index.get_level_values("pages")
         return found.reset_index()
 
@@ -162,6 +163,15 @@ class OperationCost:
             f"{sizes['pages']} numbers of pages, {sizes['threads']} of threads>"
         )
 
+    def _repr_html_(self) -> str:
+        total = self.total.drop(columns="kind")
+        total = total.loc[:, (total != 0).any()]
+        people = {_column(payer): f"{payer}, ns" for payer in PAYERS}
+        people |= {"duration_ns": "the caller waits, ns", "cost_ns": "cost, ns", "cost_ns_per_page": "cost, ns per page"}
+        named = [people.get(name, name) for name in total]
+        table = html.table(named, total.itertuples(index=False), "points")
+        return html.block(f"What one {self.frame['kind'].iloc[0]} costs", table, html.lines(*self.notes))
+
     def _flushes(self, machine: str) -> "pd.DataFrame":
         """Return pages, full flushes and all flushes of each point of a machine."""
         names = ["flushes.full", "flushes.ranged"]
@@ -230,7 +240,7 @@ def operation_cost(
     numbers = {key: number for number, key in enumerate(traces)}
     jobs = {point: Job(chosen[point.machine], numbers[point[1:]]) for point in points}
     parts = [{"warmup": trace.info["record"]} for trace in traces.values()]
-    shown = runs.interactive() if progress is None else progress
+    shown = interactive() if progress is None else progress
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(PointStore(store)) if store is not None else None
         ways = Ways(parts, executor, workers, opened, shown, kind)
@@ -253,6 +263,11 @@ def whole_numbers(name: str, given: int | Iterable[int]) -> list[int]:
     if len(set(listed)) < len(listed):
         raise ConfigError(f"{name}: one of {listed} comes twice")
     return sorted(int(one) for one in listed)
+
+
+def _column(payer: str) -> str:
+    """Return the name of a payer's column in `OperationCost.total`."""
+    return f"{payer.lower().replace(' ', '_')}_ns"
 
 
 def _default_pages(machines: dict[str, Machine]) -> list[int]:

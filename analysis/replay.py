@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis import causes, files, tables
-from analysis.outside import markdown
 from analysis.runs import trace_of
 from analysis.stepping import counts_by_group
 from hwmodel import op
 from hwmodel.arguments import machine_of
 from hwmodel.machine import Machine
 from hwmodel.op import TraceError
+from hwmodel.outside import markdown
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from analysis import cautions, files, plots, tables, verdicts
 from analysis.metrics import METRICS, SIDES
-from analysis.outside import visible
 from analysis.overhead import FIGURES
+from hwmodel.html import NOTHING
+from hwmodel.outside import visible
 from hwmodel.version import model_version
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def _metrics(sheet: tables.Sheet) -> list[list[str]]:
     rows: list[list[str]] = []
     last = ""
     for group, title, cells in tables.metric_rows(sheet):
-        if all(cell in (tables.NOTHING, "0") for cell in cells):
+        if all(cell in (NOTHING, "0") for cell in cells):
             continue
         if group != last:
             rows.append([group])

@@ -13,6 +13,7 @@ from analysis.replicates import Replica
 from analysis.terms import Terms, on_equal_terms
 from analysis.uncertainty import check_draws
 from analysis.verdicts import DRAWN, NUMBERS, WINDOWS
+from hwmodel import html
 from hwmodel.arguments import interactive, machines_of
 from hwmodel.config import Scalar
 from hwmodel.machine import ConfigError, Machine
@@ -200,6 +201,12 @@ class Study:
         """
         tables = {"compare.csv": self.frame, "compare.md": self.to_markdown(pictures=True), "verdicts.csv": self.verdicts}
         return files.save(out, {**tables, "costs.png": self.plot(), "latency.png": self.plot(overheads=False)})
+
+    def _repr_html_(self) -> str:
+        """Return a table of the verdicts: a row for each line-up, workload and pair of machines."""
+        rows = self.verdicts[["line_up", "workload", "first", "second", "verdict"]].itertuples(index=False)
+        table = html.table(("line-up", "workload", "machine", "and machine", "which translates at less cost"), rows, "verdicts")
+        return html.block(f"Study on suite {self.suite}", table, html.lines(*map(self.subtitle, self.line_ups)))
 
     def __repr__(self) -> str:
         return f"<Study of {', '.join(self.line_ups)} on suite {self.suite}>"

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from analysis import cautions, tables
-from analysis.outside import markdown as shown
 from analysis.verdicts import CLOSE, SLIGHT, Verdict, basis
+from hwmodel.html import NOTHING
+from hwmodel.outside import markdown as shown
 
 if TYPE_CHECKING:
     from analysis.comparison import Comparison
@@ -42,7 +43,7 @@ def overhead_rows(line_up: "LineUp") -> Iterator[tuple[str, list[str]]]:
     for workload, comparison in line_up.items():
         found = {(point.machine, point.configured): point.per_access for point in comparison.points}
         wanted = [found.get((name, configured)) for configured in (True, False) for name in names]
-        yield workload, [tables.NOTHING if one is None else figure(one.median) for one in wanted]
+        yield workload, [NOTHING if one is None else figure(one.median) for one in wanted]
 
 
 def overhead_columns(line_up: "LineUp") -> list[str]:
@@ -57,7 +58,7 @@ def slowdown_rows(line_up: "LineUp") -> Iterator[tuple[str, list[str]]]:
     for workload, comparison in line_up.items():
         found = {(point.machine, point.configured): point.slowdown for point in comparison.points if point.overheads}
         wanted = [found.get((name, configured)) for configured in (True, False) for name in names]
-        yield workload, [tables.NOTHING if one is None else f"{one:.3g}" for one in wanted]
+        yield workload, [NOTHING if one is None else f"{one:.3g}" for one in wanted]
 
 
 def faster(line_up: "LineUp") -> list[str]:

@@ -1,12 +1,12 @@
 """Tables of a comparison for people: metrics as rows, machines as columns."""
 
-import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from analysis.metrics import METRICS, SIDES
-from analysis.outside import markdown as shown
 from analysis.overhead import FIGURES
+from hwmodel.html import cell
+from hwmodel.outside import markdown as shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from analysis.verdicts import Verdict
 
 SIDE_TITLES = {"engine": "Engine, ns per device access", "cpu": "CPUs, ns per CPU access"}
-NOTHING = "–"
 OVERHEAD = "What translation costs"
 DEPENDENT_TITLE = "the same with dependent accesses, ns"
 
@@ -44,20 +43,6 @@ class Sheet(NamedTuple):
     accounts: "pd.DataFrame"
     differences: "pd.DataFrame"
     verdicts: "Sequence[Verdict]" = ()
-
-
-def cell(value: Any) -> str:
-    """Return a value for a table: thousands separated, four significant digits of a fraction, a dash for None and NaN."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return NOTHING
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
-    if float(value).is_integer():
-        return f"{int(value):,}"
-    if abs(value) >= 1000:
-        return f"{value:,.0f}"
-    digits = max(0, 3 - math.floor(math.log10(abs(value)))) if value else 0
-    return f"{value:.{min(digits, 6)}f}"
 
 
 def metric_rows(sheet: Sheet) -> Iterator[tuple[str, str, list[str]]]:

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from analysis.outside import visible
+from hwmodel.outside import visible
 
 WIDTH = 100
 """Width in columns if the output does not go to a terminal."""

@@ -9,6 +9,7 @@ from rich.table import Table
 from analysis import studytables, tables
 from analysis.overhead import FIGURES
 from analysis.terminal import Terminal
+from hwmodel.html import cell
 from hwmodel.machine import Machine
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def show_comparison(console: Terminal, comparison: "Comparison") -> None:
         if rows:
             _show(console, title, names, rows)
     differences = sheet.differences.itertuples()
-    differing = [(str(name), [tables.cell(value) for value in values]) for name, *values in differences]
+    differing = [(str(name), [cell(value) for value in values]) for name, *values in differences]
     if differing:
         _show(console, "Settings that differ", names, differing)
     elif len(names) > 1:
@@ -95,7 +96,7 @@ def show_sweep(console: Terminal, frame: "pd.DataFrame") -> None:
     for column in columns:
         table.add_column(column.replace("_", " "), justify="right")
     for values in frame[columns].itertuples(index=False):
-        table.add_row(*[tables.cell(value) for value in values])
+        table.add_row(*[cell(value) for value in values])
     console.print(table)
     for note in frame.attrs["notes"]:
         console.print(note)
@@ -120,7 +121,7 @@ def show_inspection(console: Terminal, inspection: "Inspection") -> None:
     for values in inspection.agents.itertuples(index=False):
         table.add_row(*[_short(value) for value in values])
     console.print(table)
-    rows = [(name, [tables.cell(count), tables.cell(pages)]) for name, count, pages in inspection.operations.itertuples(index=False)]
+    rows = [(name, [cell(count), cell(pages)]) for name, count, pages in inspection.operations.itertuples(index=False)]
     if rows:
         _show(console, "Operations", ["count", "pages"], rows)
     reuse = inspection.reuse.set_index("entries")["all"].loc[list(TLBS)]
@@ -133,7 +134,7 @@ def show_inspection(console: Terminal, inspection: "Inspection") -> None:
 def _short(value: object) -> str:
     """Return a count in at most seven characters; any other value as in other tables."""
     if not isinstance(value, int) or value < 100_000:
-        return tables.cell(value)
+        return cell(value)
     scale, unit = (1e9, "G") if value >= 1e9 else (1e6, "M")
     return f"{value / scale:.3g} {unit}"
 
@@ -157,7 +158,7 @@ def show_replay(console: Terminal, replay: "Replay") -> None:
     last = ""
     for operation, count, kernel, model, difference, cause in replay.frame.itertuples(index=False):
         sign = "+" if difference > 0 else ""
-        numbers = [tables.cell(kernel), tables.cell(model), f"{sign}{tables.cell(difference)}"]
+        numbers = [cell(kernel), cell(model), f"{sign}{cell(difference)}"]
         table.add_row(operation if operation != last else "", count, *numbers, cause)
         last = operation
     console.print(table)
@@ -211,7 +212,7 @@ def show_machine(console: Terminal, machine: Machine) -> None:
         if last and section != last:
             table.add_row()
         last = section
-        table.add_row(name, tables.cell(value), unit, confidence, source)
+        table.add_row(name, cell(value), unit, confidence, source)
     console.print(table)
     console.print(" · ".join(f"{letter} {meaning}" for letter, meaning in CONFIDENCE.items()), style="dim")
 

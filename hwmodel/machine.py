@@ -12,12 +12,12 @@ from typing import Any, TypeVar
 import numpy as np
 from pydantic import ValidationError
 
-from hwmodel import secondary
+from hwmodel import html, secondary
 from hwmodel.config import files
 from hwmodel.config.common import Common
 from hwmodel.config.errors import ConfigError, SettingError, explained, suggestion
 from hwmodel.config.files import Given
-from hwmodel.config.section import Bound, Declared, DesignSpec, Scalar, Section, Sum, cycles, declared, flat, nested
+from hwmodel.config.section import CONFIDENCE, Bound, Declared, DesignSpec, Scalar, Section, Sum, cycles, declared, flat, nested
 from hwmodel.output import encodable
 
 __all__ = ["ConfigError", "Machine", "Provenance", "load", "preset", "presets"]
@@ -240,6 +240,22 @@ class Machine:
         """
         settings = {name: Given(*given) for name, given in told["settings"].items()}
         return _built(told["name"], told["design"], told["description"], settings)
+
+    def _repr_html_(self) -> str:
+        """Return a table of the user's settings, and one of the sections: how many settings, and how many of each confidence."""
+        own = [(name, about.value, about.unit, about.source) for name, about in self.origins.items() if about.confidence == "U"]
+        sections: dict[str, list[str]] = {}
+        for name, about in self.origins.items():
+            sections.setdefault(name.split(".")[0], []).append(about.confidence)
+        letters = sorted({letter for known in sections.values() for letter in known})
+        rows = [(name, len(known), *(known.count(letter) or None for letter in letters)) for name, known in sections.items()]
+        return html.block(
+            f"Machine {self.name}: {self.design}",
+            html.lines(self.description),
+            html.table(("set by the user", "value", "unit", "source"), own, "settings") if own else "",
+            html.table(("section", "settings", *(f"of these {letter}" for letter in letters)), rows, "sections"),
+            html.lines("; ".join(f"{letter}: {CONFIDENCE[letter]}" for letter in letters)),
+        )
 
     def __repr__(self) -> str:
         changed = [f"{name}={about.value}" for name, about in self.origins.items() if about.confidence == "U"]

@@ -53,7 +53,12 @@ SETTINGS = ("tests/test_config.py", "tests/test_config_files.py", "tests/test_co
 OF_LACKEY, OF_THREADS, OF_DYNAMORIO = (f"tests/workloads/test_{name}.py" for name in ("lackey", "threads", "drmemtrace"))
 OF_KERNEL = tuple(f"tests/workloads/test_{name}.py" for name in ("ftrace_lines", "ftrace", "kernel_cases"))
 OF_COLUMNS = "tests/workloads/test_columns.py"
+OF_COSTS, OF_PICTURES = (("compiled", f"tests/analysis/test_{name}.py") for name in ("operation_cost", "pictures"))
 NEAREST = {
+    "analysis/payers.py": OF_COSTS,
+    "analysis/operations.py": OF_COSTS,
+    "analysis/drawable.py": OF_PICTURES,
+    "workloads/footprint.py": OF_PICTURES,
     "analysis/verdicts.py": ("tests/analysis/test_verdicts.py",),
     "analysis/points.py": ("tests/analysis/test_study.py",),
     "analysis/study": ("tests/analysis/test_study.py",),
@@ -86,6 +91,7 @@ NEAREST = {
     "hwmodel/measure/": RESULTS,
     "hwmodel/modelled.py": ("tests/model/test_09_operations_refused.py",),
     "hwmodel/run.py": ("tests/test_run.py",),
+    "hwmodel/html.py": ("compiled", "tests/test_html.py"),
 }
 """The tests that are nearest to a file, by the beginning of its name; of a kernel they are RANDOM and BY_HAND."""
 

@@ -13,7 +13,7 @@ PACKAGES = ("hwmodel", "workloads", "analysis")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 LAYERS = (
-    {"jit", "byref", "store", "output", "arrow", "version"},
+    {"jit", "byref", "store", "output", "arrow", "version", "outside", "html"},
     {"op", "config"},
     {"core", "trace"},
     {"parts"},

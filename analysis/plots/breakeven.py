@@ -9,9 +9,9 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
-from analysis.outside import visible
 from analysis.plots.figure import FAINT, INK, MACHINES, MUTED, NAME, PAPER, STYLE, Picture, label, number
 from analysis.plots.lines import draw_lines
+from hwmodel.outside import visible
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
-from analysis.outside import visible
 from analysis.plots.figure import INK, LINE, MACHINES, MUTED, NAME, STYLE, Picture, label, powers
+from hwmodel.outside import visible
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 from matplotlib import rc_context
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
-from analysis.outside import visible
 from analysis.plots.figure import LINE, MACHINES, NAME, STYLE, Picture, label, number
+from hwmodel.outside import visible
 
 if TYPE_CHECKING:
     import pandas as pd

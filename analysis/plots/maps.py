@@ -8,10 +8,10 @@ from matplotlib import rc_context
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
-from analysis.outside import visible
 from analysis.plots.figure import INK, LINE, NAME, PAPER, STYLE, Picture, label, number
 from analysis.plots.lines import WIDE
 from hwmodel.machine import ConfigError
+from hwmodel.outside import visible
 
 if TYPE_CHECKING:
     import pandas as pd

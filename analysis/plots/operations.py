@@ -8,10 +8,10 @@ from matplotlib import rc_context
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
-from analysis.outside import visible
 from analysis.payers import CAUSES, PAYERS, Costs
 from analysis.plots.figure import INK, LINE, MACHINES, MUTED, STYLE, Picture, heading, inches, label, mark, powers
 from analysis.plots.lines import MARKS
+from hwmodel.outside import visible
 
 LEFT, PANEL, BETWEEN, RIGHT = 0.95, 3.0, 0.3, 0.3
 """Inches: left of the panels, each panel, between two, right of them."""

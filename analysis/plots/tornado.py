@@ -8,8 +8,8 @@ from matplotlib import rc_context
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from analysis.outside import visible
 from analysis.plots.figure import INK, LINE, MACHINES, MUTED, NAME, PAPER, STYLE, Picture, number
+from hwmodel.outside import visible
 
 if TYPE_CHECKING:
     import pandas as pd

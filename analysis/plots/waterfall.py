@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from matplotlib import rc_context
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from analysis.outside import visible
 from analysis.plots.figure import INK, MACHINES, MUTED, NAME, STYLE, Picture, duration
+from hwmodel.outside import visible
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from hwmodel import html
 from hwmodel.core.ledger import BUCKETS, HEAD, LINEAR
 
 FEW = 10
@@ -33,6 +34,11 @@ def bucket_bounds(bucket: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
     step = np.where(bucket < LINEAR, 1, np.int64(1) << shift)
     low = np.where(bucket < LINEAR, bucket, ((bucket - LINEAR) % HALF + HALF) * step)
     return low, low + (step - 1)
+
+
+def columns(unit: str) -> tuple[str, ...]:
+    """Return the heads of a table of latencies, with the unit of each."""
+    return "measured", f"mean, {unit}", f"p50, {unit}", f"p99, {unit}", f"longest, {unit}"
 
 
 @dataclass(frozen=True)
@@ -153,6 +159,11 @@ class Latency:
         least, most = self._scaled(max(int(low), int(self.row[2]))), self._scaled(min(int(high), int(self.row[3])))
         return Percentile(most, least, most, max(1, self.count - math.floor(share)))
 
+    @property
+    def row_of_table(self) -> tuple[float, ...]:
+        """Return the figures that `columns` names."""
+        return self.count, self.mean, self.percentile(50), self.percentile(99), self.max
+
     def buckets(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the buckets in use.
 
@@ -175,6 +186,13 @@ class Latency:
         few = f" (of the {last.beyond} longest)" if last.rests_on_few else ""
         numbers = f"p50 {self.percentile(50):.6g}, p99 {last.value:.6g}{few}, max {self.max:.6g} {self.unit}"
         return f"<Latency {self.kind}: {self.count} measured, {numbers}>"
+
+    def _repr_html_(self) -> str:
+        if not self.count:
+            return html.block(f"Latency {self.kind}", html.lines("none was measured"))
+        last = self.quantile(99)
+        few = f"p99 rests on the longest {last.beyond} of {self.count:,}." if last.rests_on_few else ""
+        return html.block(f"Latency {self.kind}", html.table(columns(self.unit), [self.row_of_table]), html.lines(few))
 
     def _scaled(self, cycles: float) -> float:
         return cycles * self.ns_per_cycle if self.unit == "ns" else cycles

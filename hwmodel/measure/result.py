@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hwmodel import output, secondary
+from hwmodel import html, output, secondary
 from hwmodel.config.errors import suggestion
 from hwmodel.core.ledger import BUCKETS, HEAD, WAITING, Book
 from hwmodel.measure import phases, saved
 from hwmodel.measure.conservation import phase_violations, violations
-from hwmodel.measure.latency import Latency
+from hwmodel.measure.latency import Latency, columns
 from hwmodel.measure.samples import Samples
-from hwmodel.measure.tally import AgentInfo, Counters, Ledger, Shares, frozen
+from hwmodel.measure.tally import ROLES, AgentInfo, Counters, Ledger, Shares, frozen
 from hwmodel.measure.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -337,6 +337,24 @@ class Result:
         """
         with open(path, "rb") as file:
             return saved.from_bytes(cls, file.read(), os.fspath(path))
+
+    def _repr_html_(self) -> str:
+        """Return tables: the size of the run, latencies, where the time of each role went; the largest account first."""
+        sizes = [("time, end to end", self.ns, "ns"), ("", self.cycles, "cycles"), ("on this computer", self.wall_seconds, "s")]
+        sizes += [("records", self.records, ""), ("references", self.references, ""), ("agents", len(self.agents), "")]
+        latencies = [(kind, *self.latency(kind).ns.row_of_table) for kind in self.book.latencies]
+        roles = [role for role in ROLES if any(agent.role == role for agent in self.agents)]
+        accounts = [
+            (name, self.book.accounts[name].says, *(self.ledger.total(name, role) * self.ns_per_cycle for role in roles))
+            for name in sorted(self.book.accounts, key=lambda name: -self.ledger[name])
+        ]  # fmt: skip
+        tables = (
+            html.table(("", "", "unit"), sizes),
+            html.nonzero(("latency", *columns("ns")), latencies, "latencies"),
+            html.nonzero(("account", "", *(f"{ROLES[role]}, ns" for role in roles)), accounts, "accounts"),
+        )
+        named = f"regions: {', '.join(self.regions)}" if self.regions else ""
+        return html.block(f"Result of {self.machine.name}{', ' + self.part if self.part else ''}", *tables, html.lines(named))
 
     def __repr__(self) -> str:
         part = f", {self.part}" if self.part else ""

@@ -8,11 +8,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hwmodel import html
 from hwmodel.config.errors import suggestion
 from hwmodel.core.ledger import Book
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+FEW = 6
+"""Most agents of which each has a column where people read a table."""
+ROLES = {"cpu": "CPUs", "device": "engines", "kernel": "kernel threads"}
+"""The roles of agents, for people."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +145,18 @@ class Tally(Mapping[str, int]):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({ {name: n for name, n in self.items() if n} })"
+
+    def _repr_html_(self) -> str:
+        """Return a table, a row for each name that is not 0: each agent, or, of more than `FEW`, each role; and all together."""
+        if len(self.agents) <= FEW:
+            parts = {label: self.array[i] for i, label in enumerate(self.labels)}
+        else:
+            roles = np.array([agent.role for agent in self.agents])
+            parts = {f"{ROLES[role]} ({(roles == role).sum()})": self.array[roles == role].sum(axis=0) for role in dict.fromkeys(roles)}
+        parts = {"all": self.array.sum(axis=0)} | (parts if len(parts) > 1 else {})
+        rows = [(name, *(int(part[i]) for part in parts.values())) for i, name in enumerate(self.names)]
+        columns = ["", *(f"{label}, {self.unit or 'counted'}" for label in parts)]
+        return html.block(type(self).__name__, html.nonzero(columns, rows, "accounts" if self.unit else "counters"))
 
     def _of(self, name: str) -> np.ndarray:
         if name not in self._column:

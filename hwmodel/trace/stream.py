@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from hwmodel import html
 from hwmodel.op import ARG, FORK, OP, SPACES, USER_END, USER_ENDS, Agent, TraceError, as_agents, as_records, count_references
 from hwmodel.trace import file
 from hwmodel.trace.check import Validator
@@ -59,6 +60,15 @@ class Trace:
     def __repr__(self) -> str:
         agents = ", ".join(f"{agent.name} ({agent.role}, space {agent.space})" for agent in self.agents)
         return f"<Trace {self.name or self.info.get('program', '')!s}: {agents}>"
+
+    def _repr_html_(self) -> str:
+        """Return what is known without a pass over the trace, and a table of the agents."""
+        size = self.known_size
+        known = f"{size[0]:,} records, {size[1]:,} references" if size else "records: not counted yet"
+        told = [f"{key}: {value}" for key, value in self.info.items() if isinstance(value, str | int | float) and str(value)]
+        rows = [(number, agent.role, agent.space, agent.name) for number, agent in enumerate(self.agents)]
+        agents = html.table(("agent", "role", "address space", "name"), rows, "agents")
+        return html.block(f"Trace {self.name or self.info.get('program', '')!s}", html.lines(known, "; ".join(told)), agents)
 
     @property
     def prefix(self) -> str:

@@ -9,10 +9,11 @@ import pytest
 
 import analysis
 import workloads
-from analysis import files, metrics, runs, tables
+from analysis import files, metrics, runs
 from analysis.comparison import Comparison
 from hwmodel import secondary
 from hwmodel.core import ledger
+from hwmodel.html import cell
 from hwmodel.machine import ConfigError, preset
 from hwmodel.op import Agent, TraceError
 from hwmodel.trace import Trace
@@ -185,7 +186,7 @@ def test_an_error_leaves_nothing_behind(tmp_path):
      (None, "–"), ("ipi", "ipi"), (True, "True"), (2.0, "2")],
 )  # fmt: skip
 def test_cells(value, text):
-    assert tables.cell(value) == text
+    assert cell(value) == text
 
 
 def test_a_sweep_runs_every_combination(simulated, trace):

@@ -55,6 +55,16 @@ def test_rows_add_up_to_the_clocks(name, kind):
     assert dict(zip(found.counts["counter"], found.counts["count"], strict=True)) == {n: c for n, c in result.counters.items() if c}
 
 
+def test_service_for_engines_is_in_no_other_payer_s_cycles():
+    """An munmap so large that a GRU's own pages are dropped too: CPU 0, which calls, serves its misses; every cycle is paid once."""
+    given = hwmodel.preset("gru-2024")
+    found, result = cost(given, "munmap", 1100, 2), alone(given, "munmap", 1100, 2, 1)
+    by_payer, served = found.frame.groupby("payer")["cycles"].sum(), result.serving.array.sum(axis=1)
+    assert by_payer[SERVICE] == served.sum() > 0 and served[0] > 0
+    assert by_payer[CALLER] == result.clocks[0] - served[0]
+    assert by_payer.sum() == result.clocks.sum()
+
+
 @pytest.mark.parametrize("name", ["cpu_only", *WITH_ENGINES])
 @pytest.mark.parametrize("kind", ["munmap", "mprotect", "fork", "dontneed"])
 def test_the_caller_pays_for_its_call(name, kind):

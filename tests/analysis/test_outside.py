@@ -10,11 +10,11 @@ import fabricated
 import pytest
 
 from analysis import cli, plots
-from analysis.outside import LONGEST, markdown, visible
 from analysis.overhead import overhead
 from analysis.points import Point
 from analysis.terminal import Terminal
 from hwmodel.op import READ, Agent, mmap_unit
+from hwmodel.outside import LONGEST, markdown, visible
 from hwmodel.trace import Trace
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

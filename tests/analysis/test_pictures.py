@@ -243,6 +243,7 @@ def test_phases_become_arrays():
     found = run("gru-2008", small, {"tlb.entries": [16, 64]}, phases=True, accounts=True, seeds=[1, 2], regions={"r": 10})
     data = found.to_xarray()
     assert dict(data.sizes) == {"machine": 1, "workload": 1, "tlb.entries": 2, "seed": 2, "region": 1}
+    assert data["time_ms"].attrs == {"long_name": TIME.title, "description": TIME.definition}
     for row in found.frame.to_dict("records"):
         at = {name: row[name] for name in data.sizes}
         for name in data.data_vars:

@@ -10,12 +10,13 @@ import pytest
 
 import analysis
 import workloads
-from analysis import outside, studytables, tables
+from analysis import studytables, tables
 from analysis.comparison import Comparison
 from analysis.overhead import Overhead
 from analysis.points import Point, Runner, variants
 from analysis.study import LINE_UPS, Study
 from hwmodel.machine import ConfigError, preset, presets
+from hwmodel.outside import markdown
 
 LINE = {"old": ["gru-2008", "kvm-ept-2008"], "new": ["gru-2024"]}
 
@@ -141,7 +142,7 @@ def test_the_files_of_a_study(simulated, few, tmp_path):
     assert found.to_markdown().count("![") == 0
     assert len(pd.read_csv(tmp_path / "compare.csv")) == len(found.frame)
     for name in (name for line_up in LINE.values() for name in line_up):
-        assert f"- {name}: {outside.markdown(preset(name).description)}\n" in page[: page.index("![")]
+        assert f"- {name}: {markdown(preset(name).description)}\n" in page[: page.index("![")]
     verdict, told = pd.read_csv(tmp_path / "verdicts.csv").iloc[0], found.line_ups["old"]["zipf-within"].verdicts[0]
     for window, duel in zip(("", "dependent_"), told.duels, strict=True):
         assert verdict[f"{window}difference_ns"] == pytest.approx(duel.difference.median)

@@ -148,7 +148,8 @@ class Recorder(Watcher):
             names = design_of(self._machine.design).lock_names(int(ctl.spaces), int(ctl.engines - ctl.cpus))
             naming = Naming(result.book, [*(f"mmap lock of space {s}" for s in range(ctl.spaces)), *names], result.ledger.labels)
             timeline = Timeline(
-                result.agents, rows, m.log[: ctl.logged], m.omitted, self._ns, naming, self._events.around or "", self._moments, self._shown(m),
+                result.agents, rows, m.log[: ctl.logged], m.omitted, self._ns, naming, self._events.around or "", self._moments,
+                self._shown(m),
             )  # fmt: skip
         if self._interval:
             self._take(m)
@@ -171,7 +172,7 @@ def interval_of(machine: Any, sample_ns: Any) -> int:
     """Return the cycles between two samples that are so many ns apart; raise ConfigError if that is no time of a cycle or more."""
     if sample_ns is None:
         return 0
-    if isinstance(sample_ns, bool) or not isinstance(sample_ns, Real) or not 0 < sample_ns < 1e18:
+    if isinstance(sample_ns, bool) or not isinstance(sample_ns, Real) or not 0 < float(sample_ns) < 1e18:
         raise ConfigError(f"sample_ns: must be a time in ns, not {sample_ns!r}")
     cycles = round(float(sample_ns) * machine.get("clock.mhz") / 1000)
     if cycles < 1:

@@ -36,7 +36,7 @@ def in_order(*times):
 
 
 def test_the_kill_bit(script):
-    """The window opens and the kill bit is set while the entry is on its way; the second try finds the window open and waits for its end."""
+    """The kill bit is set while the entry is on its way; the second try finds the window open and waits for its end."""
     result = script.gru()
     told = Told(result)
     restart, kill, window, retry = told("phase", "restart"), told("kill"), told("window"), told("retry")

@@ -96,7 +96,7 @@ def _bars(ax: "Axes", at: "pd.DataFrame") -> None:
         ax.plot(short["begin"], short["y"], "d", color=colour, markersize=6, markeredgecolor="black", linestyle="")
     if len(at) > MOST_LABELS:
         return
-    ax.figure.draw_without_rendering()
+    ax.figure.canvas.figure.draw_without_rendering()  # of the whole figure, of which `ax` may have a part only
     per_unit = ax.get_window_extent().width * 72 / ax.figure.dpi / (ax.get_xlim()[1] - ax.get_xlim()[0])
     for event in at.to_dict("records"):
         text = event["detail"] or NAMES.get(event["kind"], event["kind"])

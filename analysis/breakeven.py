@@ -205,12 +205,13 @@ def breakeven(
         raise ConfigError(f"tolerance: must be in (0, 1), not {tolerance}")
     machines, notes = on_equal_terms(_pair(a, b), terms)
     axes, given, listed = _checked(over, machines), single(workload), list(seeds)
-    options = {"warmup": warmup, "share": share, "unit": unit, "bytes": bytes, "store": store, "executor": executor, "threads": threads}
+    options: dict[str, Any] = {"warmup": warmup, "share": share, "unit": unit, "bytes": bytes, "title": "breakeven", "terms": None}
+    options |= {"progress": progress, "store": store, "executor": executor, "threads": threads}
     told: dict[str, None] = dict.fromkeys(notes)
     found: list[Metric | Figure] = []
 
     def run(points: list[dict[str, Any]]) -> "list[dict[str, Any]]":
-        asked = experiment(machines, given, points, seeds=listed, metrics=[figure], terms=None, progress=progress, title="breakeven", **options)  # type: ignore[arg-type]
+        asked = experiment(machines, given, points, seeds=listed, metrics=[figure], **options)
         told.update(dict.fromkeys(asked.notes))
         found[:] = asked.metrics
         return _compared(asked.frame, asked.metrics[0].name, list(machines), points, len(listed))

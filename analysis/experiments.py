@@ -3,18 +3,18 @@
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from analysis import batches, drawable, onepass, runs
-from analysis.axes import Axes, axes_of, check_axes, identity, lacking
+from analysis.axes import Axes, axes_of
 from analysis.batches import Job, Ways
-from analysis.drawable import OF
 from analysis.metrics import METRICS, Metric, account_columns, families_frame, phase_columns
 from analysis.overhead import FIGURES, Figure, bound_of, overhead
+from analysis.plans import Plan, part_of, planned
 from analysis.pointstore import opened_store
-from analysis.replicates import Replica, checked_seeds
+from analysis.replicates import checked_seeds
 from analysis.terms import EQUAL, Terms, on_equal_terms
-from analysis.traces import Source, sources_of
+from analysis.traces import sources_of
 from hwmodel.arguments import interactive, machines_of
 from hwmodel.config.errors import suggestion
 from hwmodel.machine import ConfigError, Machine
@@ -27,27 +27,10 @@ if TYPE_CHECKING:
 
     from hwmodel.measure.result import Result
     from hwmodel.regions import Named
-    from hwmodel.trace import Trace
 
 Columns = Callable[["Result"], dict[str, float]]
 Figures = tuple[Metric | Figure, ...]
 """What makes columns of a run besides its figures."""
-
-
-class Row(NamedTuple):
-    """A run of an experiment: what it is of, and the job that gives its figures; a region is a row of its own."""
-
-    about: dict[str, Any]
-    job: Job
-
-
-class Plan(NamedTuple):
-    """The runs of an experiment, checked: in the order of the frame."""
-
-    rows: list[Row]
-    traces: "list[Trace]"
-    notes: list[str]
-    workloads: dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -281,8 +264,8 @@ def experiment(
         raise ConfigError(f"threads: must be at least 1, not {threads}")
     chosen, notes = _on_terms(machines_of(machines), terms)
     sources, axes, figures = sources_of(workloads), axes_of(over), _figures(metrics, len(chosen) > 1)
-    plan = _planned(chosen, sources, axes, checked_seeds(seeds), {"share": share, "unit": unit, "bytes": bytes})
-    plan = _part(plan._replace(notes=notes + plan.notes), shard)
+    plan = planned(chosen, sources, axes, checked_seeds(seeds), {"share": share, "unit": unit, "bytes": bytes})
+    plan = part_of(plan._replace(notes=notes + plan.notes), shard)
     parts = runs.parts(plan.traces, warmup, regions)
     shown = interactive() if progress is None else progress
     with contextlib.ExitStack() as stack:
@@ -297,71 +280,6 @@ def _on_terms(machines: dict[str, Machine], terms: Terms | None) -> tuple[dict[s
     if terms is None or (terms == EQUAL and len(machines) == 1):
         return machines, []
     return on_equal_terms(machines, terms)
-
-
-def _part(plan: Plan, shard: tuple[int, int]) -> Plan:
-    """Return the part of a plan that a shard runs: every n-th run from the k-th on."""
-    if not (isinstance(shard, tuple) and len(shard) == 2 and all(type(number) is int for number in shard) and 0 <= shard[0] < shard[1]):
-        raise ConfigError(f"shard: must be (k, n), part k from 0 on of n, not {shard!r}")
-    if shard == (0, 1):
-        return plan
-    jobs = list(dict.fromkeys(row.job for row in plan.rows))
-    own = set(jobs[shard[0] :: shard[1]])
-    if not own:
-        raise ConfigError(f"shard: {len(jobs)} runs have no part {shard[0]} of {shard[1]}")
-    told = f"Part {shard[0]} of {shard[1]}: {len(own)} of {len(jobs)} runs."
-    return plan._replace(rows=[row for row in plan.rows if row.job in own], notes=[*plan.notes, told])
-
-
-def _planned(machines: dict[str, Machine], sources: dict[str, Source], axes: Axes, seeds: list[int], stream: dict[str, Any]) -> Plan:
-    """Return every run, its machine and trace checked."""
-    made = [source for source in sources.values() if source.made]
-    check_axes(axes, machines, [source.takes for source in made], {name for source in made for name in source.names})
-    variants = {label: [m.with_(**axes.settings(point, label, m)) for point in axes.points] for label, m in machines.items()}
-    replicas, rows = _replicas(variants, sources, axes, seeds, stream), []
-    traces: dict[int, tuple[int, Trace]] = {}
-    for name, variant in variants.items():
-        for label, by_point in replicas.items():
-            for machine, point, by_seed in zip(variant, axes.points, by_point, strict=True):
-                for seed, replica in by_seed.items():
-                    trace = replica.of(machine)
-                    number, _ = traces.setdefault(id(trace), (len(traces), trace))
-                    about = dict(zip(OF, (name, machine.design, label, seed, model_version()), strict=True)) | point
-                    rows.append(Row(about, Job(machine, number)))
-    notes = (lacking(axes, machines) if len(machines) > 1 else []) + _without_chance(sources, replicas, seeds)
-    told = {label: by_point[0][seeds[0]] for label, by_point in replicas.items()}
-    notes += [replica.note if len(told) == 1 else f"{label}: {replica.note}" for label, replica in told.items() if replica.note]
-    infos = {label: {"name": replica.plain.name, **replica.plain.info} for label, replica in told.items()}
-    return Plan(rows, [trace for _, trace in traces.values()], notes, infos)
-
-
-def _replicas(
-    variants: dict[str, list[Machine]], sources: dict[str, Source], axes: Axes, seeds: list[int], stream: dict[str, Any]
-) -> dict[str, list[dict[int, Replica]]]:
-    """Return the traces by workload, point and seed; points that differ in settings alone share theirs."""
-    found: dict[str, list[dict[int, Replica]]] = {}
-    for label, source in sources.items():
-        used = [source.used(axes.parameters(point)) for point in axes.points]
-        same: dict[tuple[Any, ...], list[int]] = {}
-        for number, parameters in enumerate(used):
-            same.setdefault(identity(parameters.values()), []).append(number)
-        found[label] = [{} for _ in used]
-        for numbers in same.values():
-            those = dict.fromkeys(variant[number] for variant in variants.values() for number in numbers)
-            made = dict(zip(seeds, source.replicas(used[numbers[0]], seeds, those, stream), strict=True))
-            for number in numbers:
-                found[label][number] = made
-    return found
-
-
-def _without_chance(sources: dict[str, Source], replicas: dict[str, list[dict[int, Replica]]], seeds: list[int]) -> list[str]:
-    """Return a sentence on workloads that are the same for each seed; refuse several seeds if all are."""
-    fixed = [label for label, source in sources.items() if not source.is_random(replicas[label][0][seeds[0]])]
-    if len(seeds) == 1 or not fixed:
-        return []
-    if len(fixed) == len(sources):
-        raise ConfigError(f"seeds: nothing is random in {fixed[0]}: it is not offloaded, and no function that takes a seed makes it")
-    return [f"Nothing is random in {', '.join(fixed)}: one and the same run stands for each seed."]
 
 
 def _figures(asked: Iterable[str | Metric] | None, several: bool) -> tuple[Metric | Figure, ...]:

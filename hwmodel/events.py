@@ -107,7 +107,7 @@ def _window(given: Any, is_around: bool) -> tuple[float, float] | None:
     if given is None:
         return AROUND if is_around else None
     pair = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else ()
-    if len(pair) != 2 or not all(isinstance(ns, Real) and not isinstance(ns, bool) and np.isfinite(ns) for ns in pair):
+    if len(pair) != 2 or not all(isinstance(ns, Real) and not isinstance(ns, bool) and np.isfinite(float(ns)) for ns in pair):
         raise ConfigError(f"events: window_ns must be two times in ns, (first, last), not {given!r}")
     first, last = float(pair[0]), float(pair[1])
     if first > last:

@@ -121,6 +121,11 @@ class Recorder(Watcher):
         ctl.pause = ctl.sampled = (self._index + 1) * self._interval
         return False
 
+    def _shown(self, m: Machine) -> tuple[float, float] | None:
+        """Return the time from the first stretch that is recorded to the last one, in ns; None if that is the whole run, or nothing."""
+        first, last = (int(m.stretches[0, 0]), int(m.stretches[-1, 1])) if m.stretches.size else (0, NEVER)
+        return None if last >= NEVER else (first * self._ns, last * self._ns)
+
     def _take(self, m: Machine) -> None:
         """Add what has been booked since the last sample to the interval that was under way."""
         now = self._past + np.concatenate([m.counts, m.ledger], axis=1)
@@ -144,6 +149,7 @@ class Recorder(Watcher):
             naming = Naming(result.book, [*(f"mmap lock of space {s}" for s in range(ctl.spaces)), *names], result.ledger.labels)
             timeline = Timeline(
                 result.agents, rows, m.log[: ctl.logged], m.omitted, self._ns, naming, self._events.around or "", self._moments,
+                self._shown(m),
             )  # fmt: skip
         if self._interval:
             self._take(m)
@@ -166,7 +172,7 @@ def interval_of(machine: Any, sample_ns: Any) -> int:
     """Return the cycles between two samples that are so many ns apart; raise ConfigError if that is no time of a cycle or more."""
     if sample_ns is None:
         return 0
-    if isinstance(sample_ns, bool) or not isinstance(sample_ns, Real) or not 0 < sample_ns < 1e18:
+    if isinstance(sample_ns, bool) or not isinstance(sample_ns, Real) or not 0 < float(sample_ns) < 1e18:
         raise ConfigError(f"sample_ns: must be a time in ns, not {sample_ns!r}")
     cycles = round(float(sample_ns) * machine.get("clock.mhz") / 1000)
     if cycles < 1:

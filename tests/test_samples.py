@@ -31,7 +31,8 @@ def test_samples_add_up(design):
         assert np.array_equal(result.samples.counters.sum(axis=0), plain.counters.array), seed
         assert np.array_equal(result.samples.ledger.sum(axis=0), plain.ledger.array), seed
         edges = some_edges(random.Random(seed), trace)
-        parts = simulated(machine, trace, sample_ns=max(plain.ns / 30, 2 * plain.ns_per_cycle), regions={f"r{k}": at for k, at in enumerate([0, *edges])})
+        named = {f"region {k}": at for k, at in enumerate([0, *edges])}
+        parts = simulated(machine, trace, sample_ns=max(plain.ns / 30, 2 * plain.ns_per_cycle), regions=named)
         regions = parts.regions.values()
         assert np.array_equal(parts.samples.counters.sum(axis=0), sum(part.counters.array for part in regions)), seed
         assert np.array_equal(parts.samples.ledger.sum(axis=0), sum(part.ledger.array for part in regions)), seed

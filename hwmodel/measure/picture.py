@@ -18,13 +18,15 @@ COLOURS = {
 """Okabe's and Ito's colours, which the colour-blind can tell apart, and lighter ones for what holds others."""
 NAMES = {"cpu_fault": "CPU fault", "lock": "lock held", "wait": "lock wait", "ipi": "IPI"}
 UNITS = ((1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1.0, "ns"))
-LETTER = 5.2
-"""The width of a small letter in points, on the safe side: a bar that is too narrow for its text has none."""
+SIZE, LETTER, MARGIN = 7.5, 4.4, 6.0
+"""The size of the texts in bars, the width of a letter of it and what is free beside it, in points: a bar too narrow has none."""
 MOST_LABELS = 400
 """With more events than this no bar has a text: none could be read."""
 
 
-def draw(frame: "pd.DataFrame", ax: "Axes | None", moments: Sequence[float], around: str) -> "Axes":
+def draw(
+    frame: "pd.DataFrame", ax: "Axes | None", moments: Sequence[float], around: str, window: tuple[float, float] | None
+) -> "Axes":
     """Draw events.
 
     Parameters
@@ -37,19 +39,26 @@ def draw(frame: "pd.DataFrame", ax: "Axes | None", moments: Sequence[float], aro
         Times to mark, in ns.
     around : str
         The counter that increased then.
+    window : (float, float), optional
+        The time to show, in ns; by default that of all events. What began before or ends after it is cut.
     """
     import matplotlib.pyplot as plt
 
+    if window is not None:
+        frame = frame[(frame["begin_ns"] <= window[1]) & (frame["end_ns"] >= window[0])]
     at = placed(frame)
     lanes = _lanes(at)
     if ax is None:
         _, ax = plt.subplots(figsize=(11, 1.6 + 0.3 * max(len(lanes), 4)), layout="constrained")
     first, last = (float(at["begin_ns"].min()), float(at["end_ns"].max())) if len(at) else (0.0, 1.0)
+    if window is not None:
+        first, last = (max(first, window[0]), min(last, window[1])) if len(at) else window
+    places = [lanes[key] for key in zip(at["agent"], at["group"], at["track"], at["depth"], strict=True)]
+    begin, end = at["begin_ns"].clip(first, last), at["end_ns"].clip(first, last)
     scale, unit = next(((ns, name) for ns, name in UNITS if max(abs(first), abs(last)) >= 2 * ns), UNITS[-1])
     margin = 0.01 * max(last - first, 1.0)
     ax.set_xlim((first - margin) / scale, (last + margin) / scale)
-    places = [lanes[key] for key in zip(at["agent"], at["group"], at["track"], at["depth"], strict=True)]
-    _bars(ax, at.assign(y=places), scale)
+    _bars(ax, at.assign(y=places, begin=begin / scale, long=(end - begin) / scale, is_instant=at["duration"] == 0))
     _axis(ax, lanes, unit)
     for moment in moments:
         if first <= moment <= last:
@@ -74,25 +83,25 @@ def _number(group: str) -> int:
     return int(words[1]) if words[:1] == ["request"] else 0
 
 
-def _bars(ax: "Axes", at: "pd.DataFrame", scale: float) -> None:
+def _bars(ax: "Axes", at: "pd.DataFrame") -> None:
+    """Draw bars and, for what takes no time, marks; `at` has their beginnings and lengths on the axis."""
     import matplotlib.patheffects as effects
 
     for kind, of_kind in at.groupby("kind"):
-        long = of_kind[of_kind["duration"] > 0]
-        for y, of_lane in long.groupby("y"):
-            spans = list(zip(of_lane["begin_ns"] / scale, of_lane["duration"] / scale, strict=True))
-            ax.broken_barh(spans, (int(y) - 0.42, 0.84), facecolors=COLOURS[str(kind)], edgecolors="white", linewidth=0.4)
-        short = of_kind[of_kind["duration"] == 0]
-        ax.plot(short["begin_ns"] / scale, short["y"], "d", color=COLOURS[str(kind)], markersize=6, markeredgecolor="black", linestyle="")
+        colour = COLOURS[str(kind)]
+        for y, of_lane in of_kind[~of_kind["is_instant"]].groupby("y"):
+            spans = list(zip(of_lane["begin"], of_lane["long"], strict=True))
+            ax.broken_barh(spans, (int(y) - 0.42, 0.84), facecolors=colour, edgecolors="white", linewidth=0.4)
+        short = of_kind[of_kind["is_instant"]]
+        ax.plot(short["begin"], short["y"], "d", color=colour, markersize=6, markeredgecolor="black", linestyle="")
     if len(at) > MOST_LABELS:
         return
-    ax.figure.draw_without_rendering()
+    ax.figure.canvas.figure.draw_without_rendering()  # of the whole figure, of which `ax` may have a part only
     per_unit = ax.get_window_extent().width * 72 / ax.figure.dpi / (ax.get_xlim()[1] - ax.get_xlim()[0])
     for event in at.to_dict("records"):
         text = event["detail"] or NAMES.get(event["kind"], event["kind"])
-        if event["duration"] / scale * per_unit > LETTER * len(text):
-            middle = (event["begin_ns"] + event["duration"] / 2) / scale
-            said = ax.text(middle, event["y"], text, ha="center", va="center", fontsize=8, clip_on=True)
+        if event["long"] * per_unit > LETTER * len(text) + MARGIN:
+            said = ax.text(event["begin"] + event["long"] / 2, event["y"], text, ha="center", va="center", fontsize=SIZE, clip_on=True)
             said.set_path_effects([effects.withStroke(linewidth=1.5, foreground="white")])
 
 

@@ -43,6 +43,8 @@ class Timeline:
         The counter whose moments were looked for; "" if none.
     moments : sequence of int
         Its moments, in cycles.
+    shown_ns : (float, float), optional
+        The time that a picture shows unless told otherwise; by default that of all events.
 
     Attributes
     ----------
@@ -56,12 +58,12 @@ class Timeline:
 
     def __init__(
         self, agents: tuple[AgentInfo, ...], rows: Sequence[tuple[int, int]], events: np.ndarray, omitted: np.ndarray, ns_per_cycle: float,
-        naming: Naming, around: str = "", moments: Sequence[int] = (),
+        naming: Naming, around: str = "", moments: Sequence[int] = (), shown_ns: tuple[float, float] | None = None,
     ) -> None:  # fmt: skip
         kept = np.array(events, log.EVENT)
         self.cycles = kept[np.lexsort((kept["kind"], kept["row"], -kept["end"], kept["begin"]))]
         self.cycles.flags.writeable = False
-        self.agents, self.ns_per_cycle, self.around = agents, ns_per_cycle, around
+        self.agents, self.ns_per_cycle, self.around, self.shown_ns = agents, ns_per_cycle, around, shown_ns
         self.omitted = {kind: int(n) for kind, n in zip(log.KINDS, omitted, strict=True) if n}
         self.moments_ns = tuple(at * ns_per_cycle for at in moments)
         self._agent_of = np.array([agent for agent, _ in rows], np.int64)
@@ -123,7 +125,9 @@ class Timeline:
             found[others[fits]] = mine[at[fits]]
         return found
 
-    def plot(self, ax: "Axes | None" = None, kinds: Sequence[str] | None = None) -> "Axes":
+    def plot(
+        self, ax: "Axes | None" = None, kinds: Sequence[str] | None = None, window_ns: tuple[float, float] | None = None
+    ) -> "Axes":
         """Draw the events over time, agents as bands, kinds as colours; what lies within another is drawn on it, or in a lane below.
 
         Parameters
@@ -132,16 +136,23 @@ class Timeline:
             Where; by default a figure of its own, as high as its lanes need.
         kinds : sequence of str, optional
             Only these.
+        window_ns : (float, float), optional
+            Only this time of the run; by default that of all events, or, around a counter's moments, from the first window to the last.
 
         Raises
         ------
         KeyError
             If a kind is none.
+        ValueError
+            If the window has no time.
         """
         for kind in kinds or ():
             self.count(kind)
         frame = self.frame()
-        return picture.draw(frame if kinds is None else frame[frame["kind"].isin(list(kinds))], ax, self.moments_ns, self.around)
+        if window_ns is not None and not window_ns[0] < window_ns[1]:
+            raise ValueError(f"a window of time ends after it begins, not {window_ns}")
+        chosen = frame if kinds is None else frame[frame["kind"].isin(list(kinds))]
+        return picture.draw(chosen, ax, self.moments_ns, self.around, window_ns or self.shown_ns)
 
     def to_perfetto(self, path: str | os.PathLike[str]) -> None:
         """Write the events as Chrome's trace-event JSON, for ui.perfetto.dev or chrome://tracing, whole or not at all.

@@ -22,9 +22,9 @@ def picoseconds(microseconds):
 
 
 def parse(data):
-    """The spans and instants of a file, (process, thread, name, begin, end, category, arguments) in picoseconds; AssertionError if it is none.
+    """The spans and instants of a file: (process, thread, name, begin, end, category, arguments), in picoseconds.
 
-    Spans of a thread must lie within one another or apart; all processes and threads have names.
+    Spans of a thread must lie within one another or apart; all processes and threads have names. An error says what is not so.
     """
     told = json.loads(data)
     assert isinstance(told, dict) and isinstance(told["traceEvents"], list) and told.get("displayTimeUnit", "ms") in ("ms", "ns")
@@ -52,7 +52,10 @@ def parse(data):
             assert event["ph"] == "X" or event["s"] in ("g", "p", "t")
     assert not any(begun.values()), "a span begins and never ends"
     check_nesting(spans)
-    return [(names[pid, None], names[pid, tid], e["name"], at, end, e.get("cat", ""), e.get("args", {})) for (pid, tid), e, at, end in spans]
+    return [
+        (names[pid, None], names[pid, tid], event["name"], begin, end, event.get("cat", ""), event.get("args", {}))
+        for (pid, tid), event, begin, end in spans
+    ]
 
 
 def check_nesting(spans):

@@ -1,25 +1,23 @@
 """Where one machine becomes cheaper than another: a grid of settings, and every crossing found exactly; `breakeven`, `BreakEven`."""
 
-import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from analysis.axes import WORKLOAD, Axes, axes_of, check_axes
+from analysis.brackets import Bracket, found_in, narrowed, written
 from analysis.experiments import experiment
 from analysis.metrics import Metric
 from analysis.overhead import Figure
 from analysis.replicates import interval
-from analysis.tables import cell
 from analysis.terms import EQUAL, Terms, on_equal_terms
 from analysis.uncertainty import OVERHEAD, have_the_figure, single
 from hwmodel.arguments import machines_of
 from hwmodel.machine import ConfigError, Machine
-from hwmodel.op import TraceError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,35 +25,6 @@ if TYPE_CHECKING:
     from hwmodel.trace import Trace
 
 MOST_AXES = 3
-WIDE = 16
-"""From this ratio of its ends on a bracket of floats is halved by its logarithm, if both are above 0."""
-TRIES = 1 << 17
-"""Most whole numbers that are tried to find one between two that the machines accept."""
-
-
-class Bracket(NamedTuple):
-    """Two neighbouring settings on the first axis, with the other machine cheaper at each, and the values on the other axes.
-
-    Attributes
-    ----------
-    others : tuple
-        The values on the other axes.
-    below, above : int or float
-        The settings.
-    sign : int
-        At `below`: -1 if the first machine is cheaper there, 1 if the second is.
-    reason : str
-        Why it could not be made narrower; empty if it is as narrow as was asked for.
-    done : bool
-        Whether nothing is left to do.
-    """
-
-    others: tuple[Any, ...]
-    below: Any
-    above: Any
-    sign: int
-    reason: str = ""
-    done: bool = False
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -70,6 +39,8 @@ class BreakEven:
     crossings : DataFrame
         A row for each change along the first axis: the other axes' values; below and above, two neighbouring settings; cheaper_below and
         cheaper_above; at, the middle of the two; note: why the two are no closer. Without any row there is none in range.
+    visited : DataFrame
+        The rows of `frame`, and those of the points at which crossings were narrowed down.
     axes : tuple of str
         The axes, the first one first.
     machines : tuple of str
@@ -82,6 +53,7 @@ class BreakEven:
 
     frame: "pd.DataFrame"
     crossings: "pd.DataFrame"
+    visited: "pd.DataFrame"
     axes: tuple[str, ...]
     machines: tuple[str, str]
     figure: Metric | Figure
@@ -103,7 +75,8 @@ class BreakEven:
         from analysis.plots.breakeven import draw_lines_with_crossings, draw_map, draw_maps
 
         if len(self.axes) == 1:
-            return draw_lines_with_crossings(self.frame, self.axes[0], self.machines, self.crossings["at"], self.figure.title, axes)
+            between = [(row["at"], f"{written(row['below'])} to {written(row['above'])}") for row in self.crossings.to_dict("records")]
+            return draw_lines_with_crossings(self.visited, self.axes[0], self.machines, between, self.figure.title, axes)
         if len(self.axes) == 2:
             return draw_map(self.frame, self.axes, self.machines, self.crossings, axes)
         if axes is not None:
@@ -116,7 +89,7 @@ class BreakEven:
         told = []
         for values, rows in groups:
             at = dict(zip(others, values, strict=True))
-            where = ", ".join(f"{name} {_told(value)}" for name, value in at.items())
+            where = ", ".join(f"{name} {written(value)}" for name, value in at.items())
             told.append(f"{where + ': ' if where else ''}{self._sentence(first, rows, self._crossings(at))}")
         return "\n".join(told)
 
@@ -127,7 +100,7 @@ class BreakEven:
         return found
 
     def _sentence(self, axis: str, rows: "pd.DataFrame", crossings: "pd.DataFrame") -> str:
-        low, high = _told(rows[axis].iloc[0]), _told(rows[axis].iloc[-1])
+        low, high = written(rows[axis].iloc[0]), written(rows[axis].iloc[-1])
         if crossings.empty:
             winners = set(rows["cheaper"]) - {"equal", "undecided"}
             open_ = rows["cheaper"].isin(["equal", "undecided"]).sum()
@@ -135,7 +108,7 @@ class BreakEven:
             told = f"{winners.pop()} is cheaper{some}" if winners else "equal or undecided throughout"
             return f"no crossing of {axis} in the range {low} to {high}: {told}."
         steps = [
-            f"{row['cheaper_above']} from {_told(row['above'])} on ({row['cheaper_below']} up to {_told(row['below'])}"
+            f"{row['cheaper_above']} from {written(row['above'])} on ({row['cheaper_below']} up to {written(row['below'])}"
             f"{'; ' + row['note'] if row['note'] else ''})"
             for row in crossings.to_dict("records")
         ]
@@ -209,16 +182,19 @@ def breakeven(
     options |= {"progress": progress, "store": store, "executor": executor, "threads": threads}
     told: dict[str, None] = dict.fromkeys(notes)
     found: list[Metric | Figure] = []
+    visited: list[dict[str, Any]] = []
 
     def run(points: list[dict[str, Any]]) -> "list[dict[str, Any]]":
         asked = experiment(machines, given, points, seeds=listed, metrics=[figure], **options)
         told.update(dict.fromkeys(asked.notes))
         found[:] = asked.metrics
-        return _compared(asked.frame, asked.metrics[0].name, list(machines), points, len(listed))
+        rows = _compared(asked.frame, asked.metrics[0].name, list(machines), points, len(listed))
+        visited.extend(rows)
+        return rows
 
     rows = run(list(axes.points))
-    brackets = _refined(_brackets(rows, axes), axes, machines, tolerance, run)
-    return _result(rows, brackets, axes, list(machines), found[0], list(told))
+    brackets = narrowed(found_in(rows, axes), axes, machines, tolerance, run)
+    return _result((rows, visited), brackets, axes, list(machines), found[0], list(told))
 
 
 def _pair(a: Any, b: Any) -> dict[str, Machine]:
@@ -266,113 +242,14 @@ def _compared(frame: "pd.DataFrame", name: str, machines: list[str], points: lis
     return rows
 
 
-def _sign(row: Mapping[str, Any]) -> int:
-    """Return -1 where the first machine is cheaper, 1 where the second one is, 0 where neither is known to be."""
-    return -1 if row["high"] < 0 else int(row["low"] > 0)
-
-
-def _brackets(rows: Sequence[Mapping[str, Any]], axes: Axes) -> list[Bracket]:
-    """Return two neighbours for each change along the first axis; points that are undecided or equal in between are left out."""
-    first, *others = axes.names
-    last: dict[tuple[Any, ...], tuple[Any, int]] = {}
-    found = []
-    for row in sorted(rows, key=lambda one: one[first]):
-        sign, key = _sign(row), tuple(row[name] for name in others)
-        if not sign:
-            continue
-        before = last.get(key)
-        if before and before[1] != sign:
-            found.append(Bracket(key, before[0], row[first], before[1]))
-        last[key] = row[first], sign
-    return sorted(found, key=lambda one: (_place(one.others, axes), one.below))
-
-
-def _place(others: tuple[Any, ...], axes: Axes) -> int:
-    """Return where the values of the other axes first stand in the grid."""
-    return next(place for place, point in enumerate(axes.points) if tuple(point[name] for name in axes.names[1:]) == others)
-
-
-def _refined(
-    brackets: list[Bracket], axes: Axes, machines: Mapping[str, Machine], tolerance: float, run: Callable[[list[dict[str, Any]]], Any]
-) -> list[Bracket]:
-    """Return the brackets, each as narrow as can be; all that are open are halved together, so that runs go side by side."""
-    while any(not one.done for one in brackets):
-        middles = {number: _middle(one, axes, machines, tolerance) for number, one in enumerate(brackets) if not one.done}
-        brackets = [_ended(one) if middles.get(number, 0) is None else one for number, one in enumerate(brackets)]
-        asked = {number: _point(brackets[number].others, middle, axes) for number, middle in middles.items() if middle is not None}
-        if not asked:
-            continue
-        try:
-            rows = dict(zip(asked, run(list(asked.values())), strict=True))
-        except (ConfigError, TraceError) as error:  # a parameter of the workload that has limits of its own
-            brackets = [one._replace(done=True, reason=str(error)) if number in asked else one for number, one in enumerate(brackets)]
-            continue
-        brackets = [_halved(one, rows[number], axes.names[0]) if number in rows else one for number, one in enumerate(brackets)]
-    return brackets
-
-
-def _ended(one: Bracket) -> Bracket:
-    """Return a bracket that has no middle, with the reason if that is not for sure."""
-    untried = isinstance(one.below, int) and isinstance(one.above, int) and one.above - one.below > TRIES
-    return one._replace(done=True, reason=f"of the whole numbers between only {TRIES:,} were tried" if untried else "")
-
-
-def _halved(one: Bracket, row: Mapping[str, Any], axis: str) -> Bracket:
-    """Return the half of a bracket in which the change is; a middle at which neither machine is known to be cheaper ends the search."""
-    sign = _sign(row)
-    if not sign:
-        return one._replace(done=True, reason=f"{row['cheaper']} at {_told(row[axis])}")
-    return one._replace(below=row[axis]) if sign == one.sign else one._replace(above=row[axis])
-
-
-def _middle(one: Bracket, axes: Axes, machines: Mapping[str, Machine], tolerance: float) -> Any:
-    """Return the setting that halves a bracket, one that the machines accept; None if there is none, or the bracket is narrow enough."""
-    low, high = one.below, one.above
-    if isinstance(low, int) and isinstance(high, int):
-        return _whole_middle(one, axes, machines)
-    if high - low <= tolerance * max(abs(low), abs(high)):
-        return None
-    return math.sqrt(low * high) if low > 0 and high / low >= WIDE else (low + high) / 2
-
-
-def _whole_middle(one: Bracket, axes: Axes, machines: Mapping[str, Machine]) -> int | None:
-    """Return the accepted whole number nearest to the middle, by the logarithm if the ends are far apart."""
-    low, high = one.below, one.above
-    centre = math.isqrt(low * high) if low > 0 and high / low >= WIDE else (low + high) // 2
-    near = [low << shift for shift in range(1, 64) if 0 < low << shift < high] if low > 0 else []  # sizes are mostly doubled
-    doubled = sorted(near, key=lambda value: abs(value - centre))
-    for value in (*doubled, *_outward(low, high, centre)):
-        if _is_accepted(_point(one.others, value, axes), axes, machines):
-            return value
-    return None
-
-
-def _outward(low: int, high: int, centre: int) -> Iterable[int]:
-    """Yield the whole numbers between two others, those nearest to a centre first, at most `TRIES`."""
-    for step in range(min(high - low, TRIES // 2)):
-        yield from (value for value in dict.fromkeys((centre - step, centre + step)) if low < value < high)
-
-
-def _is_accepted(point: Mapping[str, Any], axes: Axes, machines: Mapping[str, Machine]) -> bool:
-    """Return whether every machine accepts the settings of a point."""
-    try:
-        for label, machine in machines.items():
-            machine.with_(**axes.settings(point, label, machine))
-    except ConfigError:
-        return False
-    return True
-
-
-def _point(others: tuple[Any, ...], value: Any, axes: Axes) -> dict[str, Any]:
-    return dict(zip(axes.names, (value, *others), strict=True))
-
-
 def _result(
-    rows: list[dict[str, Any]], brackets: list[Bracket], axes: Axes, machines: list[str], figure: Metric | Figure, notes: list[str]
-) -> BreakEven:
+    found: tuple[list[dict[str, Any]], list[dict[str, Any]]], brackets: list[Bracket], axes: Axes, machines: list[str],
+    figure: Metric | Figure, notes: list[str],
+) -> BreakEven:  # fmt: skip
+    """Return the outcome; `found` are the rows of the grid, and those of all points that were visited."""
     import pandas as pd
 
-    others = axes.names[1:]
+    first, *others = axes.names
     columns = [*others, "below", "above", "cheaper_below", "cheaper_above", "at", "note"]
     crossings = [
         {
@@ -382,14 +259,10 @@ def _result(
         }
         for one in brackets
     ]  # fmt: skip
-    open_ = sum(row["cheaper"] == "undecided" for row in rows)
+    frame, visited = (pd.DataFrame(rows) for rows in found)
+    visited = visited.sort_values([first, *others], kind="stable", ignore_index=True)
+    open_ = (frame["cheaper"] == "undecided").sum()
     if open_:
-        notes.append(f"Undecided at {open_} of {len(rows)} points: the sign changes with the seed.")
-    frame, table = pd.DataFrame(rows), pd.DataFrame(crossings, columns=columns)
-    return BreakEven(frame, table, axes.names, (machines[0], machines[1]), figure, tuple(notes))
-
-
-def _told(value: Any) -> str:
-    """Return a setting as people write it."""
-    value = value.item() if isinstance(value, np.generic) else value
-    return cell(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+        notes.append(f"Undecided at {open_} of {len(frame)} points: the sign changes with the seed.")
+    table = pd.DataFrame(crossings, columns=columns)
+    return BreakEven(frame, table, visited, axes.names, (machines[0], machines[1]), figure, tuple(notes))

@@ -67,6 +67,7 @@ NEAREST = {
     "analysis/uncertainty.py": ("tests/analysis/test_uncertainty.py",),
     "analysis/sensitivity.py": ("tests/analysis/test_sensitivity.py",),
     "analysis/breakeven.py": ("tests/analysis/test_breakeven.py",),
+    "analysis/brackets.py": ("compiled", "tests/analysis/test_breakeven.py"),
     "analysis/explanation.py": ("tests/analysis/test_explanation.py",),
     "analysis/": RESULTS,
     "workloads/coalesce.py": ("tests/workloads/test_coalesce.py",),

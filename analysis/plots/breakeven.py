@@ -25,20 +25,20 @@ MOST = 9
 
 
 def draw_lines_with_crossings(
-    frame: "pd.DataFrame", axis: str, machines: Sequence[str], crossings: Iterable[float], title: str, axes: Any = None
+    frame: "pd.DataFrame", axis: str, machines: Sequence[str], crossings: Iterable[tuple[float, str]], title: str, axes: Any = None
 ) -> Any:
     """Draw the figures of two machines over one axis and mark where they cross.
 
     Parameters
     ----------
     frame : DataFrame
-        As `BreakEven.frame` has it.
+        As `BreakEven.visited` has it.
     axis : str
         The axis.
     machines : sequence of str
         The two machines.
-    crossings : iterable of float
-        The crossings, on the axis.
+    crossings : iterable of (float, str)
+        The crossings: where on the axis, and what is written there.
     title : str
         What the figure is, with its unit.
     axes : matplotlib Axes, optional
@@ -51,9 +51,9 @@ def draw_lines_with_crossings(
     rows = frame.melt(id_vars=[axis], value_vars=list(machines), var_name="machine", value_name="figure")
     axes = draw_lines(rows, (axis, "figure", "machine"), title, axes)
     with rc_context(STYLE):
-        for at in crossings:
+        for at, text in crossings:
             axes.axvline(at, color=INK, linewidth=1, linestyle=(0, (4, 3)))
-            axes.annotate(f"{at:,.5g}", (at, 1), (3, -2), xycoords=axes.get_xaxis_transform(), textcoords="offset points",
+            axes.annotate(text, (at, 1), (3, -2), xycoords=axes.get_xaxis_transform(), textcoords="offset points",
                           fontsize=9, color=MUTED, va="top", rotation=90,
                           bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.6})  # fmt: skip
     return axes

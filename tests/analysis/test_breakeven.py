@@ -155,9 +155,11 @@ def test_two_of_one_name_are_told_apart(monkeypatch):
 
 def test_pictures(monkeypatch):
     formula = against(3.0, lambda point: 1000 / point["tlb.entries"] + point.get("device.window", 0) / 10)
-    axes = find(monkeypatch, formula, {"tlb.entries": SIZES}).plot()
+    one = find(monkeypatch, formula, {"tlb.entries": SIZES})
+    assert one.visited["tlb.entries"].tolist() == [16, 64, 256, 512, 1024, 4096], "the lines go through all that was run"
+    axes = one.plot()
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["GRU", "EPT"]
-    assert [line.get_xdata()[0] for line in axes.lines[2:]] == [384.0] and [text.get_text() for text in axes.texts] == ["384"]
+    assert [line.get_xdata()[0] for line in axes.lines[2:]] == [384.0] and [text.get_text() for text in axes.texts] == ["256 to 512"]
     two = find(monkeypatch, formula, {"tlb.entries": SIZES, "device.window": [1, 8, 40]})
     chart = two.plot()
     assert chart.images[0].get_array().shape == (3, 4) and chart.get_xlabel() == "tlb.entries" and chart.get_ylabel() == "device.window"

@@ -78,6 +78,8 @@ BAD = {
     "what a suite's workloads have already": ([*SUITE, "--unit", "page"], "--unit: means nothing to a suite"),
     "a setting that no line-up has": ([*SUITE, "--set", "tlb.entires=1"], "did you mean tlb.entries"),
     "no seed": (with_("--seeds", "0"), "--seeds"),
+    "draws too few for a band": (with_("--draws", "5"), "draws: must be a whole number from 20 on, not 5"),
+    "a suite of too few draws": ([*SUITE, "--draws", "1"], "draws: must be a whole number from 20 on, not 1"),
     "no such option": (["presets", "--all"], "--all"),
     "no such command": (["compete"], "compete"),
     "a word for a number": (with_("--share", "half"), "--share"),

@@ -52,6 +52,7 @@ RESULTS = ("tests/analysis/test_metrics.py", "tests/analysis/test_result.py", "t
 SETTINGS = ("tests/test_config.py", "tests/test_config_files.py", "tests/test_config_shared.py")
 OF_LACKEY, OF_THREADS, OF_DYNAMORIO = (f"tests/workloads/test_{name}.py" for name in ("lackey", "threads", "drmemtrace"))
 OF_KERNEL = tuple(f"tests/workloads/test_{name}.py" for name in ("ftrace_lines", "ftrace", "kernel_cases"))
+OF_EVENTS = tuple(f"tests/test_{name}.py" for name in ("samples", "timeline", "events"))
 OF_COLUMNS = "tests/workloads/test_columns.py"
 OF_COSTS, OF_PICTURES = (("compiled", f"tests/analysis/test_{name}.py") for name in ("operation_cost", "pictures"))
 NEAREST = {
@@ -89,6 +90,12 @@ NEAREST = {
     "hwmodel/trace/": ("tests/test_trace.py",),
     "hwmodel/op.py": ("tests/test_trace.py",),
     "hwmodel/core/ledger.py": RESULTS,
+    "hwmodel/core/log.py": OF_EVENTS,
+    "hwmodel/events.py": OF_EVENTS,
+    "hwmodel/recorder.py": OF_EVENTS,
+    "hwmodel/measure/lanes.py": OF_EVENTS,
+    "hwmodel/measure/perfetto.py": OF_EVENTS,
+    "hwmodel/measure/timeline.py": OF_EVENTS,
     "hwmodel/measure/": RESULTS,
     "hwmodel/modelled.py": ("tests/model/test_09_operations_refused.py",),
     "hwmodel/run.py": ("tests/test_run.py",),

@@ -113,7 +113,7 @@ def lacking(axes: Axes, machines: Mapping[str, Machine]) -> list[str]:
 
 
 def latin_hypercube(ranges: Mapping[str, tuple[Any, Any]], samples: int, seed: int = 0, log: Iterable[str] = ()) -> list[dict[str, Any]]:
-    """Return points that cover ranges evenly, axis by axis: a Latin hypercube, for `over` of `experiment`; needs SciPy.
+    """Return points that cover ranges evenly, axis by axis: a Latin hypercube, for `over` of `experiment`.
 
     Parameters
     ----------
@@ -152,10 +152,8 @@ def _scaled(
     for name, (low, high) in ranges.items():
         if not low < high or (name in log and low <= 0):
             raise ConfigError(f"{name}: {low} to {high} is no range{' of a logarithm' if name in log else ''}")
-    try:
-        from scipy.stats import qmc
-    except ImportError:
-        raise ConfigError("samples of ranges need SciPy: pip install 'hwmodel[study]'") from None
+    from scipy.stats import qmc
+
     columns = {name: _values(unit, *ranges[name], name in log) for name, unit in zip(ranges, draw(qmc).T, strict=True)}
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 

@@ -12,7 +12,7 @@ from analysis.explanation import Explanation, explain
 from analysis.metrics import accesses, account_rows, accounts_frame, headline, overheads_frame
 from analysis.overhead import FIGURES
 from analysis.points import DEPENDENT, Point, Runner, bounds
-from analysis.uncertainty import OVERHEAD, Uncertainty, check_draws, drawn_on_terms
+from analysis.uncertainty import FEWEST, OVERHEAD, Uncertainty, check_draws, drawn_on_terms
 from analysis.verdicts import Verdict
 from hwmodel import html
 from hwmodel.arguments import interactive, machines_of
@@ -39,7 +39,7 @@ def compare(
     seeds: Iterable[int] | None = None,
     warmup: int | float = 0,
     vary_latency: bool = False,
-    draws: int = 0,
+    draws: int = FEWEST,
     threads: int = 2,
     progress: bool | None = None,
 ) -> "Comparison":
@@ -77,9 +77,9 @@ def compare(
         Run machines with dependent accesses also at the ends of the range of `device.latency_ns`: a verdict that flips there says so.
         That takes twice as long.
     draws : int
-        Draw every uncertain cost so often (`analysis.uncertainty`), for the first seed and the machines' own window: verdicts have the
-        share of the draws and the band of the ratio, and are undecided if the band includes 1. None by default: 20,
-        the fewest, make it take 3.4 times as long (two machines, a million records of sqlite, CPU time): 60 runs beside 6.
+        Run with so many draws of all that is uncertain too, as `analysis.uncertainty` does, first seed and own window: verdicts have the
+        share of the draws and the band of the ratio, and are undecided if the band includes 1. 0, or the fewest or more; 20 draws make a
+        comparison three times as long.
     threads : int
         Runs at the same time.
     progress : bool, optional
@@ -361,7 +361,7 @@ class Comparison:
         from analysis.report import Report
 
         heading = title or f"{' against '.join(self.results)}: what translation costs"
-        Report(self.sheet, self.points, self.results, heading, command).write(path)
+        Report(self.sheet, self.points, self.results, self.draws, heading, command).write(path)
 
     def _repr_html_(self) -> str:
         """Return the verdicts above a table: what translation costs each machine in each window; the warnings below it."""

@@ -36,7 +36,7 @@ VaryLatency = Annotated[
     bool | None, typer.Option(help="Also at the ends of the range of device.latency_ns: a suite does.", show_default=False)
 ]
 Draws = Annotated[
-    int | None, typer.Option("--draws", help="Draws of all uncertain costs, 20 or more, or 0; of a trace 0, of a suite 20.", min=0)
+    int | None, typer.Option("--draws", help="Draws of all uncertain costs, 20 or more, or 0; 20.", min=0)
 ]
 Changes = Annotated[list[str] | None, typer.Option("--set", help="SETTING=VALUE, for every machine that has the setting; may be repeated.")]
 Warmup = Annotated[str, typer.Option("--warmup", help="Records, or a share of them (0.5), that are in no figure.")]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from analysis import cautions, files, plots, tables, verdicts
+from analysis.explanation import explain
 from analysis.metrics import METRICS, SIDES
 from analysis.overhead import FIGURES
 from hwmodel.html import NOTHING
@@ -18,6 +19,7 @@ from hwmodel.version import model_version
 
 if TYPE_CHECKING:
     from analysis.points import Point
+    from analysis.uncertainty import Uncertainty
     from hwmodel.machine import Provenance
     from hwmodel.measure.result import Result
 
@@ -74,6 +76,8 @@ class Report:
         Every machine in every window.
     results : dict of str to Result
         The runs, by the name of the machine.
+    draws : Uncertainty, optional
+        What draws of the uncertain costs say.
     title : str
         Its heading.
     command : str
@@ -83,6 +87,7 @@ class Report:
     sheet: tables.Sheet
     points: "Sequence[Point]"
     results: "dict[str, Result]"
+    draws: "Uncertainty | None"
     title: str
     command: str
 
@@ -99,10 +104,10 @@ class Report:
             loader=jinja2.PackageLoader("analysis"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
             finalize=lambda value: visible(value) if isinstance(value, str) and not value.startswith("data:") else value,
         )  # fmt: skip
-        sheet = self.sheet
+        sheet, draws = self.sheet, len(self.draws.drawn) if self.draws else 0
         return environment.get_template("report.html").render(
             title=self.title, subtitle=sheet.subtitle, command=self.command, versions=_versions(), sections=list(self._sections()),
-            verdicts=tables.verdict_lines(sheet.verdicts), basis=[verdicts.basis(self.points)] if sheet.verdicts else [],
+            verdicts=tables.verdict_lines(sheet.verdicts), basis=[verdicts.basis(self.points, draws)] if sheet.verdicts else [],
             terms=[*cautions.descriptions(self.results), *sheet.notes],
         )  # fmt: skip
 
@@ -114,6 +119,14 @@ class Report:
             alt="Translation overhead of each machine, and what it consists of on either side, in ns for each access of the engines",
             tables=[Table("In figures", ["", *sheet.names], _metrics(sheet))],
         )  # fmt: skip
+        yield from self._reasons()
+        if self.draws:
+            draws = self.draws
+            yield Section(
+                "How sure is that?", [f"{one.first} or {one.second}: {draws.verdict(one.first, one.second)}." for one in sheet.verdicts],
+                picture=_svg(lambda: draws.plot().figure),
+                alt="Share of the draws of all uncertain costs below each ratio of the overheads",
+            )  # fmt: skip
         yield Section(
             "How long a miss takes that needs software", picture=_svg(lambda: plots.draw_latencies(self.results, sheet.subtitle)),
             alt="Distribution of the latencies of misses that need software, for each machine",
@@ -128,6 +141,18 @@ class Report:
         yield Section("Where the cycles went", ["Accounts of all agents, in ns for each access."], tables=accounts)
         yield _settings(self.results, sheet)
         yield Section("What is measured", listed=[f"{one.title}: {one.definition}" for one in (*FIGURES, *METRICS)])
+
+
+    def _reasons(self) -> Iterator[Section]:
+        """Yield why the machines of each pair differ."""
+        for one in self.sheet.verdicts:
+            why = explain(self.points, one.first, one.second)
+            first, *others = str(why).splitlines()
+            yield Section(
+                f"Why {one.first} and {one.second} differ", [first], [line.removeprefix("- ") for line in others],
+                picture=_svg(lambda why=why: why.plot().figure),
+                alt=f"From the overhead of {one.second}, cause by cause, to that of {one.first}",
+            )  # fmt: skip
 
 
 def _metrics(sheet: tables.Sheet) -> list[list[str]]:

@@ -11,7 +11,7 @@ from analysis.comparison import Comparison, drawn, warmup_notes
 from analysis.points import Pending, Runner
 from analysis.replicates import Replica
 from analysis.terms import Terms, on_equal_terms
-from analysis.uncertainty import check_draws
+from analysis.uncertainty import FEWEST, check_draws
 from analysis.verdicts import DRAWN, NUMBERS, WINDOWS
 from hwmodel import html
 from hwmodel.arguments import interactive, machines_of
@@ -32,8 +32,6 @@ LINE_UPS: dict[str, tuple[str, ...]] = {
 """The presets of each line-up; the bound runs beside each of them."""
 SEEDS = range(5)
 """The seeds of a study: as many as `make compare` has time for."""
-DRAWS = 20
-"""The draws of uncertain costs of a study, likewise: the fewest of which a band can be told."""
 
 
 def compare_suite(
@@ -46,7 +44,7 @@ def compare_suite(
     seeds: Iterable[int] = SEEDS,
     warmup: int | float = 0,
     vary_latency: bool = True,
-    draws: int = DRAWS,
+    draws: int = FEWEST,
     threads: int = 2,
     progress: bool | None = None,
 ) -> "Study":

@@ -1,6 +1,5 @@
 """The style of every picture: type, ink and colours; and writing of pictures."""
 
-import io
 import os
 from collections.abc import Callable
 from typing import Any, BinaryIO
@@ -9,6 +8,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
+from hwmodel.measure import figure as plain
 from hwmodel.outside import visible
 
 INK, MUTED, FAINT, PAPER = "#1f2328", "#6b7280", "#dfe3e8", "#ffffff"
@@ -32,24 +32,22 @@ STYLE: Any = {
     "figure.facecolor": PAPER,
     "savefig.facecolor": PAPER,
 }
-DPI = 160
 NAME, LINE = 40, 160
 """Most characters of a name and of a line that are drawn."""
 
 
-class Picture(Figure):
-    """A figure that a notebook shows without pyplot."""
+class Picture(plain.Picture):
+    """A figure in this style that a notebook shows without pyplot."""
 
     def _repr_png_(self) -> bytes:
-        target = io.BytesIO()
-        save(self, target)
-        return target.getvalue()
+        with rc_context(STYLE):
+            return super()._repr_png_()
 
 
 def save(figure: Figure, target: str | os.PathLike[str] | BinaryIO) -> None:
     """Write a picture as PNG; the same picture gives the same bytes."""
     with rc_context(STYLE):
-        figure.savefig(target, format="png", dpi=DPI, metadata={"Software": None})
+        figure.savefig(target, format="png", dpi=plain.DPI, metadata={"Software": None})
 
 
 def inches(figure: Any) -> tuple[float, float]:

@@ -42,14 +42,14 @@ def draw(
     window : (float, float), optional
         The time to show, in ns; by default that of all events. What began before or ends after it is cut.
     """
-    import matplotlib.pyplot as plt
+    from hwmodel.measure.figure import Picture
 
     if window is not None:
         frame = frame[(frame["begin_ns"] <= window[1]) & (frame["end_ns"] >= window[0])]
     at = placed(frame)
     lanes = _lanes(at)
     if ax is None:
-        _, ax = plt.subplots(figsize=(11, 1.6 + 0.3 * max(len(lanes), 4)), layout="constrained")
+        ax = Picture(figsize=(11, 1.6 + 0.3 * max(len(lanes), 4)), layout="constrained").subplots()
     first, last = (float(at["begin_ns"].min()), float(at["end_ns"].max())) if len(at) else (0.0, 1.0)
     if window is not None:
         first, last = (max(first, window[0]), min(last, window[1])) if len(at) else window

@@ -93,7 +93,6 @@ def test_zips_points_frames_and_products_are_the_same_points():
 
 @pytest.mark.parametrize("draw", [analysis.latin_hypercube, analysis.sobol])
 def test_samples_cover_their_ranges(draw):
-    pytest.importorskip("scipy", reason="NOT SHOWN: samples of ranges, for SciPy is not installed")
     ranges = {"tlb.cbrs": (1, 128), "driver.interrupt_ns": (100.0, 2700.0)}
     found = draw(ranges, 64, seed=1, log=["tlb.cbrs"])
     assert found == draw(ranges, 64, seed=1, log=["tlb.cbrs"]) != draw(ranges, 64, seed=2, log=["tlb.cbrs"])

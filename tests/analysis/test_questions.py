@@ -114,5 +114,5 @@ def test_a_question_takes_six_lines_and_one_picture(question, names):
 
 
 def test_swap_and_pins_are_refused_by_name():
-    with pytest.raises(TraceError, match=r"PAGEOUT is not modelled yet"):
-        hwmodel.simulate("gru-2008", workloads.swap_pressure(accesses=2000, pages=64, devices=1))
+    with pytest.raises(TraceError, match=r"not modelled yet"):
+        hwmodel.simulate("gru-2008", workloads.swap_pressure(accesses=20_000, pages=64, memory=32, devices=1))

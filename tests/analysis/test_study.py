@@ -34,13 +34,13 @@ def few(monkeypatch):
 
 def test_every_machine_runs_in_two_windows_beside_its_bound(simulated, trace):
     """The bounds of machines on one device are one run for each window."""
-    found = analysis.compare(["gru-2008", "ideal-2008"], trace)
+    found = analysis.compare(["gru-2008", "ideal-2008"], trace, draws=0)
     assert windows(simulated, "gru-2008") == [1, 8] and windows(simulated, "ideal-2008") == [1, 8]
     assert [(point.machine, point.window, point.configured) for point in found.points] == [
         ("gru-2008", 8, True), ("gru-2008", 1, False), ("ideal-2008", 8, True), ("ideal-2008", 1, False)
     ]  # fmt: skip
     simulated.clear()
-    analysis.compare({"a": preset("gru-2008"), "b": preset("gru-2008").with_(**{"tlb.entries": 64})}, trace)
+    analysis.compare({"a": preset("gru-2008"), "b": preset("gru-2008").with_(**{"tlb.entries": 64})}, trace, draws=0)
     assert windows(simulated, "ideal-2008") == [1, 8]
     simulated.clear()
     analysis.compare({"a": preset("gru-2008").with_(**{"device.window": 1})}, trace)

@@ -66,7 +66,6 @@ def test_seeds_may_be_a_number_and_points_a_list_or_a_sample(written):
     assert list(studyfile.read(written(LEAST + "seeds = 3"))["seeds"]) == [0, 1, 2]
     listed = studyfile.read(written(LEAST + "points = [{tlb.entries = 64, tlb.ways = 2}, {tlb.entries = 128, tlb.ways = 4}]"))
     assert listed["over"] == [{"tlb.entries": 64, "tlb.ways": 2}, {"tlb.entries": 128, "tlb.ways": 4}]
-    pytest.importorskip("scipy", reason="NOT SHOWN: samples of ranges, for SciPy is not installed")
     for method in ("latin_hypercube", "sobol"):
         text = f'[sample]\nmethod = "{method}"\nsamples = 8\nseed = 3\nlog = ["tlb.cbrs"]\n[sample.ranges]\ntlb.cbrs = [1, 128]\n'
         drawn = studyfile.read(written(LEAST + text))["over"]

@@ -114,7 +114,7 @@ def drawn(
 
     Options are those of `analysis.experiment`.
     """
-    able = {point.machine: machines[point.machine] for point in points if point.overheads}
+    able = {point.machine: machines[point.machine] for point in points if point.per_access and not math.isnan(point.per_access.median)}
     if not draws or len(able) < 2:
         return None
     trace = replica.of(next(iter(able.values())))

@@ -11,8 +11,8 @@ NOTHING = "–"
 """Written where nothing is known."""
 MOST = 40
 """Most rows of a table, and columns: what is longer is no small table."""
-LONGEST = 200
-"""Most characters of a text in a cell."""
+LONGEST = 500
+"""Most characters of a text in a cell: a verdict has 250."""
 
 
 def cell(value: Any) -> str:

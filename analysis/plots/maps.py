@@ -20,7 +20,7 @@ COLOURS = "cividis"
 """A scale of even steps that those who can't tell red from green see as others do (Nuñez, Anderton and Renslow 2018)."""
 WRITTEN = 12
 """Most columns, and rows, of a map whose cells have their values written in."""
-FAR = 100
+FAR = 10
 """From this ratio of its ends on, and if it is above 0, a figure has a scale of powers."""
 LEVELS = 10
 """Most lines of equal value on an even scale; on one of powers there are three for each power of ten, if these are few."""

@@ -71,7 +71,7 @@ def operation_size(cost: Costs) -> tuple[float, float]:
     """Return the width and height of the picture, in inches."""
     several = len(cost.steps)
     width = max(7.2, LEFT + several * (PANEL + BETWEEN) - BETWEEN + RIGHT)
-    rows = 1 + (cost.total["threads"].nunique() > 1)
+    rows = len(_rows(cost, 0, 0))
     below = KEY * -(-(2 + len(CAUSES)) // _columns(width)) + LINES * len(_notes(cost, width))
     return width, TOP + rows * ROW + (rows - 1) * BETWEEN_ROWS + BELOW + below + 0.15
 
@@ -83,10 +83,10 @@ def _columns(width: float) -> int:
 
 def _rows(cost: Costs, pages: int, threads: int) -> list[tuple[str, str, int, str]]:
     """Return the rows of panels: what x is, what is fixed at which value, and how that is told."""
-    found = [("pages", "threads", threads, f"   ({threads} CPU{'s' * (threads > 1)})")]
-    if cost.total["threads"].nunique() > 1:
-        found.append(("threads", "pages", pages, f" that share the memory   ({pages:,} page{'s' * (pages > 1)})"))
-    return found
+    over_pages = ("pages", "threads", threads, f"   ({threads} CPU{'s' * (threads > 1)})")
+    over_threads = ("threads", "pages", pages, f" that share the memory   ({pages:,} page{'s' * (pages > 1)})")
+    several = {row[0]: row for row in (over_pages, over_threads) if cost.total[row[0]].nunique() > 1}
+    return list(several.values()) or [over_pages]
 
 
 def _lines(axes: Any, cost: Costs, machine: str, by: str, over: str, fixed: tuple[str, int]) -> None:

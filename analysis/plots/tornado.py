@@ -8,7 +8,8 @@ from matplotlib import rc_context
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from analysis.plots.figure import INK, LINE, MACHINES, MUTED, NAME, PAPER, STYLE, Picture, number
+from analysis.plots.figure import INK, LINE, MACHINES, MUTED, NAME, PAPER, STYLE, Picture
+from hwmodel.html import cell
 from hwmodel.outside import visible
 
 if TYPE_CHECKING:
@@ -96,5 +97,5 @@ def _write_ends(axes: Any, place: int, row: Any) -> None:
     for (at, end), side in zip(ends, ("right", "left"), strict=True):
         shift = -4 if side == "right" else 4
         edge = min(at, row["at_value"]) if side == "right" else max(at, row["at_value"])
-        axes.annotate(f"{number(row[end])} {row['unit']}", (edge, place), (shift, 0), textcoords="offset points", ha=side, va="center",
+        axes.annotate(f"{cell(row[end])} {row['unit']}", (edge, place), (shift, 0), textcoords="offset points", ha=side, va="center",
                       fontsize=8, color=MUTED, bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.6})  # fmt: skip

@@ -111,7 +111,7 @@ def test_the_tornado_has_a_bar_for_each_end(monkeypatch):
     assert [label.get_text() for label in axes.get_yticklabels()] == [f"{DRAM} (M)", f"{EXCEPTION} (M)"]
     widths = [bar.get_width() for bar in axes.patches]
     assert widths == pytest.approx([3 * -35 / 65, 3 * 30 / 65, -200 / 500, 300 / 500])
-    assert {"65.0 ns", "130 ns", "600 cycles", "1,100 cycles"} == {text.get_text() for text in axes.texts}
+    assert {"65 ns", "130 ns", "600 cycles", "1,100 cycles"} == {text.get_text() for text in axes.texts}
     assert axes.get_xlabel() == f"GRU: {METRICS[0].title}" and found.plot(2, axes=axes) is axes
 
 

@@ -150,6 +150,10 @@ def _name(axes: Any, grid: "pd.DataFrame", image: Any, title: str) -> None:
     bar.outline.set_visible(False)
     bar.set_label(textwrap.fill(visible(title, LINE), NAME))
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}".replace("-", "−")))
+    if isinstance(image.norm, LogNorm):
+        marks = _levels(grid.to_numpy(float)[np.isfinite(grid.to_numpy(float))], image.norm)
+        bar.ax.yaxis.set_major_locator(FixedLocator([mark for mark in marks if image.norm.vmin <= mark <= image.norm.vmax]))
+        bar.ax.yaxis.set_minor_locator(NullLocator())
     bar.ax.tick_params(which="both", length=0)
 
 

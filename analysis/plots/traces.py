@@ -124,7 +124,7 @@ def _draw_reuse(axes: Any, agents: "pd.DataFrame", frame: "pd.DataFrame") -> Non
     axes.minorticks_off()
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %")
     axes.tick_params(axis="y", labelsize=8)
-    axes.set_xlabel("entries of a fully associative LRU TLB for data, and of one for fetches")
+    axes.set_xlabel("entries of a fully associative LRU TLB\nfor data, and of one for fetches", fontsize=9)
     axes.set_title("Misses per reference", loc="left", fontsize=10.5, color=INK, pad=7)
     axes.tick_params(colors=MUTED)
     if busiest:

@@ -106,6 +106,16 @@ def test_lines_of_equal_value_reach_around_all_values(values):
     assert axes.figure.axes[1].get_ylabel() == "time, end to end, ms"
 
 
+@pytest.mark.parametrize("draw", ["heatmap", "contour"])
+@pytest.mark.parametrize("most", [48, 90, 5e7])
+def test_colours_of_powers_have_round_numbers_beside_them(draw, most):
+    found = made(GRID, lambda p: 4.7 if p["a"] == min(GRID["a"]) else most)
+    bar = getattr(found, draw)("a", "b", "time_ms").figure.axes[1]
+    bar.figure.canvas.draw()
+    told = [text.get_text() for text in (*bar.get_yticklabels(), *bar.get_yticklabels(minor=True)) if text.get_text()]
+    assert len(told) >= 2 and all(float(text.replace(",", "")) > 0 for text in told), told
+
+
 def test_pictures_are_drawn_where_one_says():
     from analysis.plots import Picture
 

@@ -82,7 +82,7 @@ def follow(spaces, agents, ops):
 
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=60, derandomize=True)
 @given(RNG, st.booleans(), st.booleans())
 def test_each_seam_makes_the_layout_of_the_next(rng, fresh, several):
     traces = [small_trace(rng, ends=False, huge=rng.random() < 0.2) for _ in range(rng.randint(2, 3))]

@@ -16,6 +16,7 @@ from analysis.overhead import Figure
 from analysis.replicates import interval
 from analysis.terms import EQUAL, Terms, on_equal_terms
 from analysis.uncertainty import OVERHEAD, have_the_figure, single
+from hwmodel import html
 from hwmodel.arguments import machines_of
 from hwmodel.machine import ConfigError, Machine
 
@@ -118,10 +119,7 @@ class BreakEven:
         return f"<BreakEven of {' and '.join(self.machines)} over {', '.join(self.axes)}: {len(self.crossings)} crossings>\n{self}"
 
     def _repr_html_(self) -> str:
-        from html import escape
-
-        lines = "".join(f"<p>{escape(line)}</p>" for line in str(self).splitlines())
-        return f"{lines}{self.frame.to_html(index=False, float_format='{:.4g}'.format)}"
+        return html.lines(*str(self).splitlines()) + html.of_frame(self.frame, "points")
 
 
 def breakeven(

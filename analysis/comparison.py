@@ -15,7 +15,7 @@ from analysis.points import DEPENDENT, Point, Runner, bounds
 from analysis.uncertainty import FEWEST, OVERHEAD, Uncertainty, check_draws, drawn_on_terms
 from analysis.verdicts import Verdict
 from hwmodel import html
-from hwmodel.arguments import interactive, machines_of
+from hwmodel.arguments import is_shown, machines_of
 from hwmodel.config import Scalar
 from hwmodel.machine import DEVICE, PRIMARY, Machine
 
@@ -102,7 +102,7 @@ def compare(
     notes += [*filter(None, [made[0].note]), *warmup_notes(warmup)]
     if draws:
         check_draws(draws)
-    with Runner(threads, interactive() if progress is None else progress) as runner:
+    with Runner(threads, is_shown(progress)) as runner:
         points = [pending.point() for pending in runner.begin(named, made, vary_latency, warmup=warmup)]
     return Comparison.of(points, notes, drawn(named, points, made[0], draws, warmup=warmup, threads=threads, progress=progress))
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from analysis import batches, onepass
 from analysis.batches import Job, Ways
 from analysis.replicates import replicas
-from hwmodel.arguments import interactive, machine_of
+from hwmodel.arguments import is_shown, machine_of
 from hwmodel.machine import ConfigError, Machine
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def miss_curve(
     found = replicas(trace, machines, None, share=share, unit=unit, bytes=bytes)
     counts, reason = onepass.counts(machines, found[0].shared, progress)
     if reason:
-        ways = Ways([{}], None, threads, None, interactive() if progress is None else progress, "miss curve")
+        ways = Ways([{}], None, threads, None, is_shown(progress), "miss curve")
         ran = batches.run([Job(m, 0) for m in machines], [found[0].shared], ways, lambda job, result: result.counters)
         counts = [{name: ran[Job(m, 0)][name] for name in onepass.COUNTERS} for m in machines]
     rows = []

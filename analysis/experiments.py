@@ -15,7 +15,7 @@ from analysis.pointstore import opened_store
 from analysis.replicates import checked_seeds
 from analysis.terms import EQUAL, Terms, on_equal_terms
 from analysis.traces import sources_of
-from hwmodel.arguments import interactive, machines_of
+from hwmodel.arguments import is_shown, machines_of
 from hwmodel.config.errors import suggestion
 from hwmodel.machine import ConfigError, Machine
 from hwmodel.regions import WARMUP
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from hwmodel.regions import Named
 
 Columns = Callable[["Result"], dict[str, float]]
+"""A function that makes columns of a run besides its figures."""
 Figures = tuple[Metric | Figure, ...]
-"""What makes columns of a run besides its figures."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -267,7 +267,7 @@ def experiment(
     plan = planned(chosen, sources, axes, checked_seeds(seeds), {"share": share, "unit": unit, "bytes": bytes})
     plan = part_of(plan._replace(notes=notes + plan.notes), shard)
     parts = runs.parts(plan.traces, warmup, regions)
-    shown = interactive() if progress is None else progress
+    shown = is_shown(progress)
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(opened_store(store)) if store is not None else None
         ways = Ways([parts] * len(plan.traces), executor, threads, opened, shown, title)

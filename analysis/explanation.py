@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.metrics import overheads_frame
 from analysis.points import DEPENDENT, Point
 from analysis.tables import cell
+from hwmodel import html
 from hwmodel.config.errors import suggestion
 from hwmodel.core import ledger
 from hwmodel.machine import ConfigError
@@ -159,10 +160,8 @@ class Explanation:
         return f"<Explanation of {self.machines[0]} against {self.machines[1]}>\n{self}"
 
     def _repr_html_(self) -> str:
-        from html import escape
-
         shown = self.frame.drop(columns=["cycles_a", "cycles_b"])
-        return f"<p>{escape(str(self).splitlines()[0])}</p>{shown.to_html(index=False, float_format='{:.4g}'.format, na_rep='')}"
+        return html.block(str(self).splitlines()[0], html.of_frame(shown, "causes"))
 
 
 def explain(points: Sequence[Point], a: str, b: str, dependent: bool = False) -> Explanation:

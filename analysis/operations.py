@@ -17,7 +17,7 @@ from analysis.batches import Job, Ways
 from analysis.payers import NO_COSTS, PAYERS, Step
 from analysis.pointstore import PointStore
 from hwmodel import html
-from hwmodel.arguments import interactive, machines_of
+from hwmodel.arguments import is_shown, machines_of
 from hwmodel.machine import ConfigError, Machine
 
 if TYPE_CHECKING:
@@ -240,7 +240,7 @@ def operation_cost(
     numbers = {key: number for number, key in enumerate(traces)}
     jobs = {point: Job(chosen[point.machine], numbers[point[1:]]) for point in points}
     parts = [{"warmup": trace.info["record"]} for trace in traces.values()]
-    shown = interactive() if progress is None else progress
+    shown = is_shown(progress)
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(PointStore(store)) if store is not None else None
         ways = Ways(parts, executor, workers, opened, shown, kind)

@@ -16,6 +16,7 @@ from analysis.ranges import Quantity, quantities, setting_of
 from analysis.tables import cell
 from analysis.terms import EQUAL, Terms, on_equal_terms
 from analysis.uncertainty import OVERHEAD, have_the_figure, single
+from hwmodel import html
 from hwmodel.arguments import machines_of
 from hwmodel.config.errors import suggestion
 from hwmodel.machine import ConfigError, Machine
@@ -115,11 +116,9 @@ class Sensitivity:
         return f"<Sensitivity ({self.method}) of {self.frame['quantity'].nunique()} quantities>\n{self}"
 
     def _repr_html_(self) -> str:
-        from html import escape
-
         first = self.first(5)
         shown = [name for name in first.columns if name not in ("measure", "machines")]
-        return f"<p>{escape(str(self).splitlines()[0])}</p>{first[shown].to_html(index=False, float_format='{:.4g}'.format)}"
+        return html.block(str(self).splitlines()[0], html.of_frame(first[shown], "quantities"))
 
 
 def sensitivity(

@@ -14,7 +14,7 @@ from analysis.terms import Terms, on_equal_terms
 from analysis.uncertainty import FEWEST, check_draws
 from analysis.verdicts import DRAWN, NUMBERS, WINDOWS
 from hwmodel import html
-from hwmodel.arguments import interactive, machines_of
+from hwmodel.arguments import is_shown, machines_of
 from hwmodel.config import Scalar
 from hwmodel.machine import ConfigError, Machine
 
@@ -87,7 +87,7 @@ def compare_suite(
     seeds = list(seeds)
     if draws:
         check_draws(draws)
-    with Runner(threads, interactive() if progress is None else progress) as runner:
+    with Runner(threads, is_shown(progress)) as runner:
         begun: list[tuple[str, str, list[Pending], list[str], Replica]] = []
         for workload in listed:
             for line_up, (machines, notes) in chosen.items():

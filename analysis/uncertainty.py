@@ -14,6 +14,7 @@ from analysis.metrics import Metric
 from analysis.overhead import Figure
 from analysis.ranges import Quantity, quantities, setting_of
 from analysis.terms import EQUAL, Terms, on_equal_terms
+from hwmodel import html
 from hwmodel.arguments import machines_of
 from hwmodel.config.errors import suggestion
 from hwmodel.machine import ConfigError, Machine
@@ -164,14 +165,8 @@ class Uncertainty:
         return f"<Uncertainty of {', '.join(self.machines)}: {len(self.drawn)} draws of {len(self.drawn.columns)} quantities>\n{self}"
 
     def _repr_html_(self) -> str:
-        from html import escape
-
-        lines = "".join(f"<p>{escape(line)}</p>" for line in str(self).splitlines())
-        bands = {one: _band(self.of(one))._asdict() for one in self.machines}
-        import pandas as pd
-
-        table = pd.DataFrame(bands).T.rename(columns={name: f"{end} %" for name, end in zip(Band._fields, ENDS, strict=True)})
-        return f"{lines}<p>{escape(self.figure.title)}:</p>{table.to_html(float_format='{:.4g}'.format)}"
+        table = html.table(["", *(f"{end} %" for end in ENDS)], [(one, *_band(self.of(one))) for one in self.machines])
+        return html.lines(*str(self).splitlines()) + html.block(self.figure.title, table)
 
 
 def uncertainty(

@@ -18,7 +18,6 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "hwmodel"
-html_static_path = ["_static"] if (HERE / "_static").is_dir() else []
 
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3  # `model.md#the-ledger` is a link

@@ -19,9 +19,9 @@ def names_traces(opener: Callable[[str], Trace]) -> Callable[[str], Trace]:
     return opener
 
 
-def interactive() -> bool:
-    """Return whether someone is watching, a terminal or a notebook: then progress is shown by default."""
-    return "ipykernel" in sys.modules or sys.stderr.isatty()
+def is_shown(progress: bool | None) -> bool:
+    """Return whether progress is shown: as somebody asked for, else if someone is watching, a terminal or a notebook."""
+    return "ipykernel" in sys.modules or sys.stderr.isatty() if progress is None else progress
 
 
 def machine_of(given: Any) -> Machine:

@@ -65,6 +65,12 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], what: str = "ro
     return f'<table style="margin: 0.7em 0"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}'
 
 
+def of_frame(frame: Any, what: str = "rows") -> str:
+    """Return a DataFrame as `table` does, without its index; what is missing has a dash."""
+    known = frame.astype(object).where(frame.notna(), None)
+    return table([str(name) for name in frame.columns], known.itertuples(index=False), what)
+
+
 def nonzero(columns: Sequence[str], rows: Iterable[Sequence[Any]], what: str) -> str:
     """Return a table without the rows all of whose numbers are 0 or missing, and a line with how many these are.
 

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterable
 from typing import Any
 
-from hwmodel.arguments import interactive, machine_of, trace_of
+from hwmodel.arguments import is_shown, machine_of, trace_of
 from hwmodel.config import ConfigError
 from hwmodel.core.tables import NEVER
 from hwmodel.events import Events
@@ -157,7 +157,7 @@ def bar(progress: bool | None, size: tuple[int, int] | None) -> Any:
     from tqdm import tqdm
 
     records = size[0] if size else None
-    shown = interactive() if progress is None else progress
+    shown = is_shown(progress)
     return tqdm(total=records, unit=" records", unit_scale=True, disable=not shown, leave=False, delay=0 if progress else 1)
 
 

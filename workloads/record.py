@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from hwmodel.arguments import interactive
+from hwmodel.arguments import is_shown
 from hwmodel.op import Agent, TraceError, TraceWarning, count_references
 from hwmodel.output import is_replaced
 from hwmodel.trace import Trace
@@ -71,7 +71,7 @@ def record(
         raise TraceError(f"cannot record {command[0]!r}: no such program")
     if loss:
         warnings.warn(f"recording with {taken}, {loss}", TraceWarning, stacklevel=2)
-    trace = _Recording(TOOLS[taken].Recorder(command, cwd, env), command[0], interactive() if progress is None else progress)
+    trace = _Recording(TOOLS[taken].Recorder(command, cwd, env), command[0], is_shown(progress))
     if out is not None:
         trace.save(out)
         if is_replaced(out):

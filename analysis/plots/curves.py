@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib import rc_context
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
-from analysis.plots.figure import MACHINES, STYLE, Picture, label
+from analysis.plots.figure import MACHINES, STYLE, axes_or_new, label
 from analysis.plots.lines import MARKS, MOST, WIDE
 from hwmodel.machine import ConfigError
 
@@ -45,8 +45,7 @@ def draw_miss_curve(curves: "pd.DataFrame | Mapping[str, pd.DataFrame]", axes: A
     if not named:
         raise ConfigError("curves: there is none")
     with rc_context(STYLE):
-        if axes is None:
-            axes = Picture(figsize=(7.2, 4.2), layout="constrained").add_subplot()
+        axes = axes_or_new(axes, (7.2, 4.2))
         for place, (name, frame) in enumerate(named.items()):
             styles = {"linestyle": LINES, "color": MACHINES, "marker": MARKS}
             style: dict[str, Any] = {what: some[place % len(some)] for what, some in styles.items()}

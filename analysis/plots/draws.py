@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
-from analysis.plots.figure import INK, LINE, MACHINES, MUTED, NAME, STYLE, Picture, label, powers
+from analysis.plots.figure import INK, LINE, MACHINES, MUTED, NAME, STYLE, axes_or_new, label, powers
 from hwmodel.outside import visible
 
 if TYPE_CHECKING:
@@ -40,8 +40,7 @@ def draw_draws(lines: "Mapping[str, pd.Series]", equal: float | None, title: str
         Those given, or those of a new `Picture`.
     """
     with rc_context(STYLE):
-        if axes is None:
-            axes = Picture(figsize=(7.2, 3.8), layout="constrained").add_subplot()
+        axes = axes_or_new(axes, (7.2, 3.8))
         every = np.concatenate([values.to_numpy() for values in lines.values()] + ([] if equal is None else [np.array([equal])]))
         _scale(axes, every)
         for place, (name, values) in enumerate(lines.items()):

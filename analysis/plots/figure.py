@@ -44,6 +44,11 @@ class Picture(plain.Picture):
             return super()._repr_png_()
 
 
+def axes_or_new(given: Any, size: tuple[float, float]) -> Any:
+    """Return the axes where somebody wants to draw, or those of a new picture of that size in inches."""
+    return Picture(figsize=size, layout="constrained").add_subplot() if given is None else given
+
+
 def save(figure: Figure, target: str | os.PathLike[str] | BinaryIO) -> None:
     """Write a picture as PNG; the same picture gives the same bytes."""
     with rc_context(STYLE):

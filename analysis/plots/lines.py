@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib import rc_context
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
-from analysis.plots.figure import LINE, MACHINES, NAME, STYLE, Picture, label, number
+from analysis.plots.figure import LINE, MACHINES, NAME, STYLE, axes_or_new, label, number
 from hwmodel.outside import visible
 
 if TYPE_CHECKING:
@@ -40,8 +40,7 @@ def draw_lines(frame: "pd.DataFrame", columns: tuple[str, str, str | None], titl
     """
     x, y, hue = columns
     with rc_context(STYLE):
-        if axes is None:
-            axes = Picture(figsize=(7.2, 4.2), layout="constrained").add_subplot()
+        axes = axes_or_new(axes, (7.2, 4.2))
         groups = [(None, frame)] if hue is None else list(frame.groupby(hue, sort=False))
         for place, (value, rows) in enumerate(groups):
             found = rows.groupby(x)[y].agg(["median", "min", "max"])

@@ -8,7 +8,7 @@ from matplotlib import rc_context
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
-from analysis.plots.figure import INK, LINE, NAME, PAPER, STYLE, Picture, label, number
+from analysis.plots.figure import INK, LINE, NAME, PAPER, STYLE, axes_or_new, label, number
 from analysis.plots.lines import WIDE
 from hwmodel.machine import ConfigError
 from hwmodel.outside import visible
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 COLOURS = "cividis"
 """A scale of even steps that those who can't tell red from green see as others do (Nuñez, Anderton and Renslow 2018)."""
+SIZE = (7.2, 4.8)
+"""Inches of the picture."""
 WRITTEN = 12
 """Most columns, and rows, of a map whose cells have their values written in."""
 FAR = 10
@@ -45,7 +47,7 @@ def draw_heatmap(grid: "pd.DataFrame", title: str, axes: Any = None) -> Any:
     """
     values = grid.to_numpy(float)
     with rc_context(STYLE):
-        axes = _axes(axes)
+        axes = axes_or_new(axes, SIZE)
         scale = _scale(values)
         image = axes.imshow(np.ma.masked_invalid(values), aspect="auto", origin="lower", cmap=COLOURS, norm=scale, interpolation="nearest")
         for axis, known in ((axes.xaxis, grid.columns), (axes.yaxis, grid.index)):
@@ -83,7 +85,7 @@ def draw_contour(grid: "pd.DataFrame", title: str, axes: Any = None) -> Any:
     if missing := int((~np.isfinite(values)).sum()):
         raise ConfigError(f"{missing} pairs of {grid.columns.name} and {grid.index.name} have no value; draw a heat map")
     with rc_context(STYLE):
-        axes = _axes(axes)
+        axes = axes_or_new(axes, SIZE)
         scale = _scale(values)
         levels = _levels(values, scale)
         image = axes.contourf(grid.columns, grid.index, values, levels=levels, cmap=COLOURS, norm=scale)
@@ -92,10 +94,6 @@ def draw_contour(grid: "pd.DataFrame", title: str, axes: Any = None) -> Any:
             _ticks(axes, name, np.asarray(known, float))
         _name(axes, grid, image, title)
     return axes
-
-
-def _axes(given: Any) -> Any:
-    return Picture(figsize=(7.2, 4.8), layout="constrained").add_subplot() if given is None else given
 
 
 def _scale(values: np.ndarray) -> Any:

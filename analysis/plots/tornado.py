@@ -8,7 +8,7 @@ from matplotlib import rc_context
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from analysis.plots.figure import INK, LINE, MACHINES, MUTED, NAME, PAPER, STYLE, Picture
+from analysis.plots.figure import INK, LINE, MACHINES, MUTED, NAME, PAPER, STYLE, axes_or_new
 from hwmodel.html import cell
 from hwmodel.outside import visible
 
@@ -40,7 +40,7 @@ def draw_tornado(rows: "pd.DataFrame", equal: float | None, title: str, axes: An
     Axes
     """
     with rc_context(STYLE):
-        axes = axes or _axes(len(rows))
+        axes = axes_or_new(axes, _size(len(rows)))
         for place, row in enumerate(rows.to_dict("records")):
             for end, colour in (("at_low", LOW), ("at_high", HIGH)):
                 axes.barh(place, row[end] - row["at_value"], 0.62, left=row["at_value"], color=colour, linewidth=0)
@@ -63,7 +63,7 @@ def draw_tornado(rows: "pd.DataFrame", equal: float | None, title: str, axes: An
 def draw_indices(rows: "pd.DataFrame", axes: Any = None) -> Any:
     """Draw the Sobol indices of quantities, first order and total, each with its 95 % interval; `rows` as `Sensitivity.frame` has them."""
     with rc_context(STYLE):
-        axes = axes or _axes(len(rows))
+        axes = axes_or_new(axes, _size(len(rows)))
         kinds = (("first_order", -0.17, LOW, "alone"), ("total", 0.17, HIGH, "with all that it acts together with"))
         for kind, shift, colour, words in kinds:
             places = [place + shift for place in range(len(rows))]
@@ -77,8 +77,8 @@ def draw_indices(rows: "pd.DataFrame", axes: Any = None) -> Any:
     return axes
 
 
-def _axes(bars: int) -> Any:
-    return Picture(figsize=(9.4, REST + ROW * max(bars, 2)), layout="constrained").add_subplot()
+def _size(bars: int) -> tuple[float, float]:
+    return 9.4, REST + ROW * max(bars, 2)
 
 
 def _name(axes: Any, names: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib import rc_context
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from analysis.plots.figure import INK, MACHINES, MUTED, NAME, STYLE, Picture, duration
+from analysis.plots.figure import INK, MACHINES, MUTED, NAME, STYLE, axes_or_new, duration
 from hwmodel.outside import visible
 
 if TYPE_CHECKING:
@@ -43,8 +43,7 @@ def draw_waterfall(frame: "pd.DataFrame", machines: Sequence[str], totals: Seque
     steps = _steps(frame, max(map(abs, totals)))
     first, second = (visible(name, NAME) for name in machines)
     with rc_context(STYLE):
-        if axes is None:
-            axes = Picture(figsize=(9.4, REST + ROW * (len(steps) + 2)), layout="constrained").add_subplot()
+        axes = axes_or_new(axes, (9.4, REST + ROW * (len(steps) + 2)))
         axes.barh(0, totals[1], 0.62, color=MUTED)
         at = totals[1]
         _write(axes, 0, 0.0, at, duration(1e6 * at) if at >= 0 else f"−{duration(-1e6 * at)}")

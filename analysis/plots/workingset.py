@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib import rc_context
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from analysis.plots.figure import MACHINES, STYLE, Picture
+from analysis.plots.figure import MACHINES, STYLE, axes_or_new
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,8 +27,7 @@ def draw_working_set(frame: "pd.DataFrame", axes: Any = None) -> Any:
         Those given, or those of a new `Picture`.
     """
     with rc_context(STYLE):
-        if axes is None:
-            axes = Picture(figsize=(7.2, 4.0), layout="constrained").add_subplot()
+        axes = axes_or_new(axes, (7.2, 4.0))
         last = frame.iloc[-1] if len(frame) else None
         edges = [*frame["first_reference"], last["first_reference"] + last["references"]] if last is not None else [0, 1]
         for column, colour, name, line in (

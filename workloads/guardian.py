@@ -2,7 +2,8 @@
 
 The guardian runs in a session of its own and reads from a pipe whose other end the recorder holds; so it notices every end of the recorder.
 The recorder announces each thing before making it. A program announces itself, as its last act before it becomes the program (`shim`):
-at no moment is it unknown.
+at no moment is it unknown. A program that dies by itself leaves its descendants without a parent, and so without a trace: the guardian
+holds the reading ends of its pipes open, so that it does not die of SIGPIPE when its recorder does.
 
 This file is run by itself, and must import nothing from the project.
 """
@@ -39,19 +40,27 @@ GRACE = 1.0
 class Guardian:
     """The recorder's side, a context manager: enter before making anything that needs cleaning up, leave after all of it has been removed.
 
+    Parameters
+    ----------
+    pipes : sequence of int
+        Descriptors to hold open until `release`, or until the recorder's end has been dealt with.
+
     Raises
     ------
     OSError
         If the guardian can't be started, or has gone.
     """
 
+    def __init__(self, pipes: Sequence[int] = ()) -> None:
+        self._pipes = pipes
+
     def __enter__(self) -> "Guardian":
         self._instances: list[pathlib.Path] = []
         reading, self.descriptor = os.pipe()
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", __file__], stdin=reading, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd="/",
-                start_new_session=True,
+                [sys.executable, "-I", "-S", __file__, *map(str, self._pipes)], stdin=reading, stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL, cwd="/", start_new_session=True, pass_fds=self._pipes,
             )  # fmt: skip
         finally:
             os.close(reading)
@@ -75,6 +84,10 @@ class Guardian:
     def program_ended(self) -> None:
         """Tell the guardian that the program has ended; its number may soon be another's."""
         self._tell("ended")
+
+    def release(self) -> None:
+        """Let the guardian close the pipes: nobody reads on, and the program may learn of it."""
+        self._tell("release")
 
     def will_make(self, path: str | os.PathLike[str]) -> None:
         """Announce a file, to be removed."""
@@ -114,6 +127,9 @@ def watch() -> None:
                 programs[int(value)] = _born(int(value))
             elif kind == "ended":
                 programs.clear()
+            elif kind == "release":
+                for descriptor in map(int, sys.argv[1:]):
+                    os.close(descriptor)
             else:
                 made.append((kind, value))
     instances = [pathlib.Path(path) for kind, path in made if kind == "instance"]

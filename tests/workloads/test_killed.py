@@ -26,9 +26,11 @@ MARK = "HWMODEL_TESTED"
 class Recorder:
     """`hwmodel record` as a process, and all that it starts: its environment has a mark that no other's has."""
 
-    def __init__(self, folder, *options, before=(), program=PROGRAM):
+    def __init__(self, folder, *options, before=(), program=PROGRAM, script=None):
         self.folder, self.mark = folder, uuid.uuid4().hex
         command = [*before, sys.executable, "-m", "analysis.cli", "record", *options, "--out", str(folder / "out.ftrace"), "--", *program]
+        if script is not None:
+            command = [sys.executable, "-c", script]
         environment = os.environ | {MARK: self.mark, "PYTHONPATH": str(ROOT)}
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self.process = subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, **quiet)
@@ -185,3 +187,24 @@ def test_a_recorder_of_accesses_that_is_killed_at_random_moments_leaves_nothing(
         moments.append((SIGNALS[k % len(SIGNALS)].name, after := draw.uniform((k // 4 % 2) * 0.7 * ready, ready + 0.5)))
         time.sleep(after)
         assert recorder.kill(SIGNALS[k % len(SIGNALS)]) == [], moments[-1]
+
+
+WRITES = """
+from workloads.recorders.launch import Launch
+program = "(sleep 61 & sleep 62) & sleep 0.1; while echo {}; do :; done > /dev/fd/{}"
+with Launch(lambda log: ["sh", "-c", program.format("x" * 1000, {} or log)], bool, None, None) as launch:
+    while launch.log.read(1 << 16):
+        pass
+"""
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("descriptor", [0, 2], ids=["log", "errors"])
+def test_a_program_that_writes_without_end_does_not_die_of_its_pipe_and_leave_descendants(tmp_path, monkeypatch, number, descriptor):
+    """What dies of SIGPIPE before the guardian sees it leaves its descendants without a parent: nobody would find them."""
+    if not TRACEFS:
+        monkeypatch.setattr(Recorder, "own_instances", lambda self: [])
+    recorder = Recorder(tmp_path, script=WRITES.replace("{} or", f"{descriptor} or"))
+    recorder.wait_for(recorder.has_forked)
+    time.sleep(0.3)
+    assert recorder.kill(number) == []

@@ -39,28 +39,34 @@ class Launch:
         self.status: int | None = None
 
     def __enter__(self) -> "Launch":
-        self._stack = contextlib.ExitStack()
-        self._guardian = self._stack.enter_context(Guardian())
         reading, writing = os.pipe()
+        complaints, complaining = os.pipe()
         self.log: BinaryIO = open(reading, "rb", buffering=0)
+        errors = open(complaints, "rb")
+        self._stack = contextlib.ExitStack()
         try:
+            self._guardian = self._stack.enter_context(Guardian((reading, complaints)))
             _enlarge(writing)
             places = {"cwd": self._cwd, "env": self._env, "pass_fds": (writing, self._guardian.descriptor, *self._share)}
             command = self._guardian.shim(self._command(writing), self._env)
-            self._process = subprocess.Popen(command, stderr=subprocess.PIPE, **places)
+            self._process = subprocess.Popen(command, stderr=complaining, **places)
         except BaseException:
             self._stack.close()
+            self.log.close()
+            errors.close()
             raise
         finally:
             os.close(writing)
-        self._errors = threading.Thread(target=self._watch_errors, daemon=True)
+            os.close(complaining)
+        self._errors = threading.Thread(target=self._watch_errors, args=(errors,), daemon=True)
         self._errors.start()
         return self
 
     def __exit__(self, kind: type | None, *_: object) -> None:
-        self.log.close()
         if kind is not None:
-            self._guardian.kill(self._process)
+            self._guardian.kill(self._process)  # before it can die of a closed pipe, and its descendants lose their parent
+        self.log.close()
+        self._guardian.release()
         self.wait()
         self._errors.join(timeout=5)  # a daemon started by the program may hold it open
         self._stack.close()
@@ -72,8 +78,8 @@ class Launch:
             self._guardian.program_ended()
         return self.status
 
-    def _watch_errors(self) -> None:
-        with self._process.stderr as errors:  # type: ignore[union-attr]
+    def _watch_errors(self, errors: BinaryIO) -> None:
+        with errors:
             for line in errors:
                 if not self._keep(line):
                     self.complaint = line.decode("utf-8", "replace").strip()

@@ -270,3 +270,51 @@ def test_the_plugin_is_built_once():
     assert path.stat().st_mtime_ns == before
     root = pathlib.Path(workloads.__file__).parent
     assert not list(root.rglob("*.so"))
+
+
+FAKE = """#!/bin/sh
+case $1 in --version) echo "qemu-x86_64 version 10.0.13 (Debian)";; --help) echo "-seed SEED";; *) echo "unknown option" >&2; exit 1;; esac
+"""
+
+
+@needs_valgrind
+def test_a_qemu_without_plugins_is_not_taken(tmp_path, monkeypatch):
+    """As those of Debian 13 and Ubuntu 24.04: the other tool records, and why is told."""
+    (tmp_path / "qemu-x86_64").write_text(FAKE)
+    (tmp_path / "qemu-x86_64").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    qemu._version.cache_clear()
+    try:
+        with pytest.raises(TraceError, match=r"^recording needs a qemu-x86_64 with plugins; this one, version 10.0.13, was built without"):
+            record(["true"], tool="qemu")
+        with pytest.warns(TraceWarning, match=r"needs a qemu-x86_64 with plugins"):
+            assert "lackey" in record(["true"]).info["recorder"]
+    finally:
+        qemu._version.cache_clear()
+
+
+HOST = r"""
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+int main(int count, char **words) {
+  struct { const char *target; int least, latest; _Bool whole; } about = {"x86_64", 2, atoi(words[2]), 0};
+  void *plugin = dlopen(words[1], RTLD_LAZY);
+  if (!plugin) return fprintf(stderr, "%s\n", dlerror()), 9;
+  int (*install)(unsigned long, const void *, int, char **);
+  *(void **) &install = dlsym(plugin, "qemu_plugin_install");
+  return install(1, &about, 0, NULL);
+}
+"""
+
+
+@needs_qemu
+@pytest.mark.parametrize("interface, message", [(7, "QEMU's plugin interface 7 is not known yet"), (6, "cannot record to")])
+def test_the_plugin_refuses_an_interface_with_other_callbacks(tmp_path, interface, message):
+    """It calls nothing of QEMU before it looks; and a function that QEMU 6.2 lacks does not hinder its loading."""
+    host = tmp_path / "host"
+    subprocess.run(["cc", "-x", "c", "-", "-o", host, "-ldl"], input=HOST, text=True, check=True)
+    done = subprocess.run([host, qemu.plugin(), str(interface)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stderr.startswith(f"hwmodel: {message}")
+    unresolved = subprocess.run(["nm", "-D", qemu.plugin()], capture_output=True, text=True, check=True).stdout
+    assert " w qemu_plugin_path_to_binary" in unresolved and " U qemu_plugin_path_to_binary" not in unresolved

@@ -4,7 +4,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* Not of that interface: QEMU's own list of the program's pages, which QEMU 7.2 lets plugins see. */
+/* Not of that interface: QEMU's own list of the program's pages, which QEMU 6.2 to 8.2 lets plugins see. */
 typedef int on_region(void *data, uint64_t start, uint64_t end, unsigned long flags);
 int walk_memory_regions(void *data, on_region *) __attribute__((weak));
 extern uintptr_t guest_base __attribute__((weak));

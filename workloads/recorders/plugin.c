@@ -27,9 +27,10 @@ static pthread_mutex_t memory = PTHREAD_MUTEX_INITIALIZER;
 static bool knows_program;
 static unsigned threads;
 static int api;
+static const char *program;
 
 static void append_program(struct slot *slot) {
-    const char *path = qemu_plugin_path_to_binary();
+    const char *path = qemu_plugin_path_to_binary ? qemu_plugin_path_to_binary() : program;
     for (size_t left = path ? strlen(path) : 0, size; left; left -= size, path += size) {
         uint64_t text = 0;
         size = left < sizeof text ? left : sizeof text;
@@ -243,6 +244,8 @@ EXPORT int qemu_plugin_install(uint64_t id, const struct about *about, int count
         *(value ? value++ : (value = args[i])) = 0;
         if (!strcmp(args[i], "out")) {
             to = value;
+        } else if (!strcmp(args[i], "program")) {
+            program = value; /* QEMU 6.2 does not tell */
         } else if (!strcmp(args[i], "buffers")) {
             fd = atoi(value);
         } else if (!strcmp(args[i], "slots")) {
@@ -253,6 +256,10 @@ EXPORT int qemu_plugin_install(uint64_t id, const struct about *about, int count
     }
     if (strcmp(about->target, "x86_64") || about->whole_system) {
         fprintf(stderr, "hwmodel: only programs of x86-64 can be recorded, not %s\n", about->target);
+        return 1;
+    }
+    if (about->api.latest > LATEST_API) {
+        fprintf(stderr, "hwmodel: QEMU's plugin interface %d is not known yet, only those up to %d\n", about->api.latest, LATEST_API);
         return 1;
     }
     out = to ? open_output(to) : -1;

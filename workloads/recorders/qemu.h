@@ -1,5 +1,6 @@
 /* What QEMU's plugin interface has of use here: no package brings its header. The same in its versions 1 (QEMU 4.2 to 8.2)
- * to 4; PLUGIN_API says to QEMU which one is meant. */
+ * to 6; PLUGIN_API says to QEMU which one is meant. From version 7 on the callbacks have other arguments
+ * (QEMU include/plugins/qemu-plugin.h, "version 7"). */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -15,7 +16,7 @@ typedef void on_access(unsigned cpu, uint32_t access, uint64_t address, void *da
 typedef void on_call(uint64_t id, unsigned cpu, int64_t number, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t,
                      uint64_t, uint64_t);
 typedef void on_return(uint64_t id, unsigned cpu, int64_t number, int64_t result);
-enum { NO_REGISTERS = 0, READS_AND_WRITES = 3 };
+enum { NO_REGISTERS = 0, READS_AND_WRITES = 3, LATEST_API = 6 };
 void qemu_plugin_register_vcpu_init_cb(uint64_t id, on_cpu *);
 void qemu_plugin_register_vcpu_exit_cb(uint64_t id, on_cpu *);
 void qemu_plugin_register_atexit_cb(uint64_t id, on_end *, void *data);
@@ -30,4 +31,4 @@ uint64_t qemu_plugin_insn_vaddr(const struct instruction *);
 size_t qemu_plugin_insn_size(const struct instruction *);
 unsigned qemu_plugin_mem_size_shift(uint32_t access);
 bool qemu_plugin_mem_is_store(uint32_t access);
-const char *qemu_plugin_path_to_binary(void);
+const char *qemu_plugin_path_to_binary(void) __attribute__((weak)); /* not in QEMU 6.2 */

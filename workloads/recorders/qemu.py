@@ -2,7 +2,7 @@
 
 The plugin in this folder, in C, is built on first use with the system's C compiler. It writes a thread recording
 (`workloads.readers.threads`), which is read as it arrives. QEMU lists the program's memory before it runs, so VMAs are exact
-if it passes the list to plugins (versions 7.2 to 8.2); otherwise they are inferred from use.
+if it passes the list to plugins (versions 6.2 to 8.2); otherwise they are inferred from use.
 
 A deterministic program of one thread gives the same recording each time: QEMU places programs without randomisation, and the random bytes
 that a program gets at its start are seeded. The order of threads is not repeatable, nor is anything that depends on it. A forked process
@@ -41,6 +41,8 @@ QEMU = "qemu-x86_64"
 SOURCES = ("plugin.c", "qemu.h", "stream.h", "layout.h")
 FLAGS = ("-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-pthread")
 OPTIONS = ("-cpu", "max", "-seed", "1")
+PACKAGES = "those of Debian 12 and Ubuntu 22.04 have them, of Debian 11 and 13 and Ubuntu 24.04 not; else configure --enable-plugins"
+"""Looked at with --help: qemu-user 5.2, 10.0, 11.1 of Debian 11, 13 and unstable, 8.2 of Ubuntu 24.04; 7.2 and 6.2 of the others."""
 SLOTS, ENTRIES = 1024, 4096  # most threads at a time; most entries that each may hold back
 SHARED, HEADER, ENTRY = 64, 64, 16  # bytes: at the front of the buffers; at the front of each; of an entry
 SLOT = HEADER + ENTRIES * ENTRY
@@ -50,6 +52,8 @@ def missing() -> str:
     """Return why this recorder cannot be used here; empty if it can."""
     if shutil.which(QEMU) is None:
         return f"{QEMU}, which is not installed (package qemu-user; openSUSE: qemu-linux-user; Alpine: qemu-x86_64)"
+    if "-plugin" not in _said([QEMU, "--help"]):
+        return f"a {QEMU} with plugins; this one, version {_version()}, was built without ({PACKAGES})"
     if shutil.which("cc") is None:
         return "a C compiler, cc, which is not installed (package gcc, and libc6-dev on Debian and Ubuntu)"
     return ""
@@ -117,6 +121,7 @@ def _built(*arguments: str) -> bytes:
 
 
 def _said(command: list[str]) -> str:
+    """Return the standard output of a command."""
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
@@ -131,7 +136,7 @@ class Recorder:
     """One run of a program under QEMU, as `workloads.recorders` says."""
 
     def __init__(self, command: list[str], cwd: Any = None, env: Mapping[str, str] | None = None) -> None:
-        self._command, self._plugin = command, plugin()
+        self._command, self._cwd, self._plugin = command, cwd, plugin()
         self._program = _program(command, cwd, env)
         self._buffers = os.memfd_create("hwmodel")
         os.truncate(self._buffers, SHARED + SLOTS * SLOT)
@@ -156,9 +161,10 @@ class Recorder:
         return prelude, info | {"recorder": recorder, "command": self._command, "exit_status": self._launch.status}
 
     def _line(self, log: int) -> list[str]:
-        path = str(self._plugin).replace(",", ",,")
-        arguments = f"{path},out={log},buffers={self._buffers},slots={SLOTS},entries={ENTRIES}"
-        return [str(shutil.which(QEMU)), *OPTIONS, "-plugin", arguments, *self._program]
+        program = self._program[2] if self._program[0] == "-0" else self._program[0]
+        named = f"program={os.path.abspath(os.path.join(self._cwd or '', program))}"
+        words = [str(self._plugin), f"out={log}", f"buffers={self._buffers}", f"slots={SLOTS}", f"entries={ENTRIES}", named]
+        return [str(shutil.which(QEMU)), *OPTIONS, "-plugin", ",".join(word.replace(",", ",,") for word in words), *self._program]
 
     def _was_killed(self) -> bool:
         return self._launch.wait() < 0

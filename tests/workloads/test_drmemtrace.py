@@ -205,15 +205,15 @@ def test_05_arm64_stack(file):
     assert "user_end" not in read(file(pack(*on(8), *ACCESSES, *END))).info
 
 
-NUMBERS = {0x40: (9, 10, 11, 28, 231), 8: (222, 226, 215, 233, 94), 0x20: (192, 125, 91, 219, 252)}
-"""mmap, mprotect, munmap, madvise, exit_group on x86-64, AArch64 and 32-bit x86 (Linux's tables)."""
+NUMBERS = {0x40: (9, 10, 11, 28, 231), 8: (222, 226, 215, 233, 94), 0x20: (192, 125, 91, 219, 252), 0x10: (192, 125, 91, 220, 248)}
+"""mmap, mprotect, munmap, madvise, exit_group on x86-64, AArch64, 32-bit x86 and 32-bit ARM (Linux's tables)."""
 
 
 @pytest.mark.parametrize("bits", NUMBERS)
 def test_calls_have_the_numbers_of_the_architecture(file, bits):
     mmap, mprotect, munmap, madvise, leave = NUMBERS[bits]
-    at = 0xF7000000 if bits == 0x20 else 0xFFFFB2000000 if bits == 8 else 0x7F0000000000
-    offset = 3 if bits == 0x20 else 3 * op.PAGE  # mmap2 of 32-bit x86 takes pages
+    at = 0xF7000000 if bits in (0x10, 0x20) else 0xFFFFB2000000 if bits == 8 else 0x7F0000000000
+    offset = 3 if bits in (0x10, 0x20) else 3 * op.PAGE  # mmap2 takes pages
     rows = [*call(mmap, 0, 8192, 3, 2, 5, offset, result=at), *call(mprotect, at, 4096, 1), *call(madvise, at, 4096, 4),
             *call(munmap, at, 8192), *call(leave, 0)]  # fmt: skip
     trace = read(file(pack(*on(bits), *rows, *END)))

@@ -235,6 +235,25 @@ def test_04_a_32_bit_program_beside_a_64_bit_one():
     ]  # fmt: skip
 
 
+def test_04_numbers_of_32_bit_arm_are_told_from_those_of_i386():
+    text = calls(call(322, 0xFFFFFF9C, 0x804A000, 0, result=3), call(192, 0, 0x2000, 3, 0x22, -1, result=0xB6D00000 - (1 << 32)),
+                 call(220, 0xB6D00000, 0x1000, 4), call(91, 0xB6D00000, 0x2000), call(3, 3, 0x804A000, 8, result=8))  # fmt: skip
+    for options in ({}, {"arch": "arm"}, {"arch": "armv7l"}):
+        trace = read(text, **options)
+        assert trace.info["operations"] == {"madvise": 1, "mmap": 1, "munmap": 1, "syscall": 2} and trace.info["system_calls"] == "arm"
+    assert read(text, arch="i386").info["operations"] == {"mmap": 1, "munmap": 1, "syscall": 3}
+
+
+def test_04_a_32_bit_arm_program_beside_a_64_bit_one():
+    wide = (call(222, 0, 0x2000, 3, 0x22, -1, result=A), call(233, A, 0x2000, 4), call(215, A, 0x2000))
+    narrow = (call(322, 0xFFFFFF9C, 0x804A000, 0, result=3), call(192, 0, 0x1000, 3, 0x22, -1, result=0xF7000000 - (1 << 32)),
+              call(91, 0xF7000000, 0x1000))  # fmt: skip
+    text = calls(*wide, thread=300, process=300) + calls(*narrow, thread=400, process=400)
+    assert [record[:3] for record in records(read(text), ("mmap", "munmap"))] == [
+        ("mmap", A, 2), ("munmap", A, 2), ("mmap", 0xF7000000, 1), ("munmap", 0xF7000000, 1),
+    ]  # fmt: skip
+
+
 def test_04_the_header_of_perf_names_the_machine():
     text = calls(call(222, 0, 0x2000, 3, 0x22, -1, result=SMALL))
     assert read("# arch : aarch64\n" + text).info["operations"] == {"mmap": 1}

@@ -30,7 +30,7 @@ from workloads.readers import drentries as dr
 from workloads.readers import passes
 from workloads.readers.assembly import Assembly
 from workloads.readers.entries import Entries
-from workloads.readers.kernel.numbers import GENERIC, I386, X86_64
+from workloads.readers.kernel.numbers import ARM, GENERIC, I386, X86_64, Numbering
 from workloads.streams import Source, Stream, file_source
 
 NAME = "drmemtrace"
@@ -38,8 +38,10 @@ ZIP = b"PK\x03\x04"
 VERSIONS = range(1, 100)
 FILTERS = 0x1 | 0x80 | 0x100
 """Bits of a file's type: an online filter (a small cache) has left out accesses, of both kinds, of instructions, of data."""
-AARCH64, X86_32 = 0x8, 0x20
-"""Bits of a file's type for architectures with other numbers of system calls (offline_file_type_t); AArch64's user memory ends at 2^48."""
+AARCH64 = 0x8
+"""A bit of a file's type (offline_file_type_t): its user memory ends at 2^48."""
+NUMBERS: dict[int, Numbering] = {AARCH64: GENERIC, 0x10: ARM, 0x20: I386, 0x40: X86_64}
+"""Numbers of system calls by the bit of a file's type that names its architecture."""
 RAW_RESULTS = 6  # from this version on, a call's recorded result is its return value
 MMAP, MAP_FIXED, EXITS = 9, 0x10, (60, 231)
 UNKNOWN = -1
@@ -332,7 +334,7 @@ class _Run:
     def type_of_file(self, bits: int) -> None:
         """Note what a file's type says (offline_file_type_t)."""
         self.filtered |= bool(bits & FILTERS)
-        self.numbering = GENERIC if bits & AARCH64 else I386 if bits & X86_32 else self.numbering
+        self.numbering = next((numbers for bit, numbers in NUMBERS.items() if bits & bit), self.numbering)
         if bits & AARCH64:
             self.user_end = op.user_end_of(op.USER_END)
             self.assembly.reach(self.user_end)

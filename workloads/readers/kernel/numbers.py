@@ -1,6 +1,7 @@
 """Numbers of system calls by architecture, and whose a recording's calls have; they become x86-64's, which `syscalls` takes.
 
-Sources of the numbers: Linux, arch/x86/entry/syscalls/syscall_{64,32}.tbl; include/uapi/asm-generic/unistd.h for arm64 and RISC-V.
+Sources of the numbers: Linux, arch/x86/entry/syscalls/syscall_{64,32}.tbl; include/uapi/asm-generic/unistd.h for arm64 and RISC-V;
+arch/arm/tools/syscall.tbl for 32-bit ARM (common and eabi).
 """
 
 from collections import Counter
@@ -67,9 +68,17 @@ GENERIC = Numbering("arm64", {
     23: 32, 24: 292, 25: 72, 56: 257, 93: 60, 94: 231, 214: 12, 215: 11, 216: 25, 220: 56, 221: 59, 222: 9, 226: 10, 233: 28, 260: 61,
     279: 319, 281: 322, 435: 435,
 })  # fmt: skip
-NUMBERINGS = (X86_64, I386, GENERIC)
+ARM = Numbering("arm", {
+    1: 60, 2: 57, 5: 2, 8: 85, 11: 59, 41: 32, 45: 12, 55: 72, 63: 33, 91: 11, 114: 61, 120: 56, 125: 10, 163: 25, 190: 58, 192: 9,
+    220: 28, 221: 72, 248: 231, 322: 257, 358: 292, 385: 319, 387: 322, 435: 435,
+}, words=True, in_pages=frozenset({192}))  # fmt: skip
+NUMBERINGS = (X86_64, I386, GENERIC, ARM)
+"""In the order in which they are taken if the calls fit several: those of 32-bit ARM differ from i386's in a few calls only."""
+TOGETHER = ((X86_64, I386), (GENERIC, ARM))
+"""Numberings of which one kernel has both: its programs may have 32 bits."""
 MACHINES = {
     "x86-64": X86_64, "x86_64": X86_64, "amd64": X86_64, "i386": I386, "i586": I386, "i686": I386, "x86": I386,
+    "arm": ARM, "armhf": ARM, "armv6l": ARM, "armv7l": ARM, "armv8l": ARM,
     "arm64": GENERIC, "aarch64": GENERIC, "riscv": GENERIC, "riscv64": GENERIC, "loongarch64": GENERIC,
 }  # fmt: skip
 """Numberings by the name of a machine: as `arch=` and as uname -m have it."""

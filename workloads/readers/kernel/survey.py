@@ -17,7 +17,7 @@ from workloads.readers.kernel.cachedfiles import joined
 from workloads.readers.kernel.counts import REMOTE, SEND
 from workloads.readers.kernel.lines import Event, Lines
 from workloads.readers.kernel.masks import Masks
-from workloads.readers.kernel.numbers import I386, MACHINES, NUMBERINGS, X86_64, Evidence, Numbering, mapped_range
+from workloads.readers.kernel.numbers import MACHINES, NUMBERINGS, TOGETHER, X86_64, Evidence, Numbering, mapped_range
 from workloads.streams import Source
 
 VCPU = re.compile(r"(?:CPU |fc_vcpu |vcpu|kvm-vcpu-|crosvm_vcpu)(\d+)(?:/K(?:VM?)?)?$")
@@ -135,8 +135,8 @@ class Survey:
         if not self._given and not told and total.is_foreign():
             raise TraceError(f"{self._name}: line {self._first_call}: system calls have numbers of another architecture: arch= names it")
         found = {process: evidence.best() for process, evidence in by_process.items()}
-        mixed = not self._given and self._common in (X86_64, I386)  # the only two of which one kernel has both
-        self._numberings = {process: best for process, best in found.items() if mixed and best in (X86_64, I386)}
+        family = () if self._given else next(family for family in TOGETHER if self._common in family)
+        self._numberings = {process: best for process, best in found.items() if best in family}
 
     def _machine(self, name: str) -> Numbering:
         if name not in MACHINES:

@@ -82,24 +82,18 @@ class Checker:
 
 def check_modelled(trace: Trace, ops: np.ndarray, at: np.ndarray, before: int = 0) -> None:
     """Refuse operations that traces may contain and the engine does not model; `at`: the indices of the operations in `ops`."""
-    large = trace.user_end > op.USER_END
-    for index in at[np.isin(ops["kind"][at], (op.MMAP, op.MADVISE, op.FORK, *NOT_YET))]:
-        reason = not_modelled(ops, int(index), large)
+    for index in at[np.isin(ops["kind"][at], (op.MMAP, op.MADVISE, *NOT_YET))]:
+        reason = not_modelled(ops, int(index))
         if reason:
             raise op.TraceError(f"{trace.prefix}record {before + index}: {reason} is not modelled yet")
 
 
-def not_modelled(ops: np.ndarray, at: int, large: bool = False) -> str:
-    """Return the part of the operation at `at` that the engine does not model; empty if the engine models all of it.
-
-    `large`: user memory ends above 2^47, below which a fork copies.
-    """
+def not_modelled(ops: np.ndarray, at: int) -> str:
+    """Return the part of the operation at `at` that the engine does not model; empty if the engine models all of it."""
     kind = int(ops["kind"][at])
     arg = int(ops["count"][at + 1]) if kind in (op.MADVISE, op.MMAP) else 0
     if kind == op.MADVISE:
         return f"madvise {NOT_YET_ADVICE[arg]}" if arg in NOT_YET_ADVICE else ""
     if kind == op.MMAP:
         return "a mapping of XPMEM" if arg >> 3 & 7 == op.XPMEM else ""
-    if kind == op.FORK:
-        return f"fork of user memory that ends above {op.USER_END:#x}" if large else ""
     return op.NAMES[kind] if kind in NOT_YET else ""

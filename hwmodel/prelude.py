@@ -55,4 +55,6 @@ def declare_extra(m: Machine, trace: Trace, first: int, last: int) -> Machine:
         if m.spaces[space].subscribers:
             m = grow(m)
             feed.declare(m, space, ops, 0)
+            own = (m.vmas["space"] == space) & (m.vmas["first"] == first)
+            m.vmas["dontcopy"][own] = 1  # QEMU marks guest memory MADV_DONTFORK
     return m

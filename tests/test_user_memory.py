@@ -100,8 +100,18 @@ def test_machines_refuse_what_their_tables_do_not_reach(preset, end, most):
         hwmodel.simulate(preset, trace, progress=False)
 
 
-def test_a_fork_of_large_memory_is_not_modelled_yet():
-    agents = [op.Agent("cpu", 0, "app"), op.Agent("cpu", 1, "child")]
-    records = [*op.mmap_unit(HIGH, 1, RW), (0, 1, 0, op.FORK, 0)]
-    with pytest.raises(TraceError, match=r"^record 2: fork of user memory that ends above 0x800000000000 is not modelled yet$"):
-        hwmodel.simulate("cpu-only", Trace.from_records(agents, records, info={"user_end": ARM64}), progress=False)
+@pytest.mark.parametrize("preset", ["cpu-only", "gru-2008", "ideal-2008"])
+def test_a_fork_of_high_memory_costs_what_one_of_low_memory_does(preset):
+    """Parent and child write what they share, 2^47 bytes higher: the same copies, in both of them."""
+    devices = int(preset != "cpu-only")
+    agents = [op.Agent("cpu", 0, "app"), op.Agent("cpu", 1, "child"), *(op.Agent("device", 1, "engine") for _ in range(devices))]
+
+    def forked(base, end):
+        records = [*op.mmap_unit(base, 600, RW), *((base + page * op.PAGE, 1, 0, op.WRITE, 0) for page in range(0, 600, 3))]
+        records += [(0, 1, 0, op.FORK, 0), *((base + page * op.PAGE, 1, 0, op.WRITE, 0) for page in range(0, 600, 6))]
+        records += [(base + page * op.PAGE, 1, 0, op.WRITE, 1 + page % (1 + devices)) for page in range(0, 600, 9)]
+        return Trace.from_records(agents, records, info={"user_end": end} if end else {})
+
+    one, other = (hwmodel.simulate(preset, forked(base, end), progress=False) for base, end in ((LOW, None), (LOW + (1 << 47), ARM64)))
+    assert one.counters["faults.cow"] >= 30 and one.clocks.tolist() == other.clocks.tolist()
+    assert one.counters.array.tolist() == other.counters.array.tolist() and one.ledger.array.tolist() == other.ledger.array.tolist()

@@ -126,8 +126,11 @@ SPACE = table(
     "root", "epoch", "opened", "born", "subscribers", "brk", "tlb_gen", "wlock_first", "wlock_last", "wlock_to", "wlock_to_last"
 )
 """An address space; its root is -1 after its exit; `subscribers` says how many hear of its notices."""
-VMA = table("space", "first", "last", "prot", "mapping", "file", "offset", "advice", "grows", "accounted", "anon", "forked")
-"""Pages [first, last) of a space, sorted by (space, first); anon: the number of its anon_vma (0: none); forked: a fork made that."""
+VMA = table(
+    "space", "first", "last", "prot", "mapping", "file", "offset", "advice", "grows", "accounted", "anon", "forked", "dontcopy",
+)  # fmt: skip
+"""Pages [first, last) of a space, sorted by (space, first); anon: the number of its anon_vma (0: none); forked: a fork made that;
+dontcopy: a fork leaves it out (VM_DONTCOPY)."""
 FRAME = table("refs", "owner", "more", "cached")
 """A page frame: references; its first mapping (space << 40 | vpn, -1 none) and further ones (LINK row, -1); 1 if in the page cache."""
 LINK = table("owner", "more")

@@ -20,8 +20,6 @@ from hwmodel.parts import radix
 from hwmodel.primary import frames, gather, memory, notify, ranges, shootdown, vmas, zap
 
 FORKING = account("fork", KERNEL, "copying an address space")
-USER_PAGES = 1 << 35
-"""The end of a program's pages; a guest's page tables lie above it."""
 
 
 @routine
@@ -29,8 +27,10 @@ def dup(m, r):
     """DUP: copy the next VMA of the parent; of a private one that has anonymous pages, copy the page tables too."""
     row, call, span = m.rows[r], m.calls[r], m.spans[r]
     k = vmas.above(m, row.space, span.at)
-    if not vmas.is_of(m, k, row.space) or m.vmas[k].first >= USER_PAGES:  # QEMU marks guest memory MADV_DONTFORK
-        shootdown.call(m, r, 0, USER_PAGES, 1, 1, 1, UNLOCK)  # flush_tlb_mm counts tables as freed
+    while vmas.is_of(m, k, row.space) and m.vmas[k].dontcopy:
+        k += 1
+    if not vmas.is_of(m, k, row.space):
+        shootdown.call(m, r, 0, radix.REACH, 1, 1, 1, UNLOCK)  # flush_tlb_mm counts tables as freed
         return
     to = vmas.above(m, call.child, m.vmas[k].first)
     vmas.open_row(m, to)

@@ -17,7 +17,7 @@ def copy_row(m, to, at):
     a, b = m.vmas[to], m.vmas[at]
     a.space, a.first, a.last, a.prot, a.mapping = b.space, b.first, b.last, b.prot, b.mapping
     a.file, a.offset, a.advice, a.grows, a.accounted = b.file, b.offset, b.advice, b.grows, b.accounted
-    a.anon, a.forked = b.anon, b.forked
+    a.anon, a.forked, a.dontcopy = b.anon, b.forked, b.dontcopy
 
 
 @routine
@@ -151,7 +151,7 @@ def insert(m, space, first, last, prot, mapping, file, offset, grows):
     v = m.vmas[k]
     v.space, v.first, v.last, v.prot, v.mapping = space, first, last, prot, mapping
     v.file, v.offset, v.advice, v.grows, v.anon, v.forked = file, offset if file > 0 else first, 0, grows, 0, 0
-    v.accounted = is_private(v) and prot & PROT_WRITE != 0
+    v.dontcopy, v.accounted = 0, is_private(v) and prot & PROT_WRITE != 0
     return k
 
 

@@ -1,5 +1,7 @@
 """KVM with EPT in the oracle: two-dimensional walks, violations, zapping, kicks (docs/model.md, section 11)."""
 
+from dataclasses import replace
+
 from tests.reference.banks import LARGE, SMALL, Processor
 from tests.reference.device import Device
 from tests.reference.faults import fault
@@ -47,7 +49,7 @@ class Kvm(Walks, Device):
             space.vm = Machine(world, space) if space.engines else None
             if space.engines:
                 space.subscribers = [self]
-                space.vmas.insert(Vma.new(GT, GUEST_END, READ | WRITE))
+                space.vmas.insert(replace(Vma.new(GT, GUEST_END, READ | WRITE), copied=False))
         for vcpu in world.engines:
             vcpu.banks = Processor(world.machine)
             vcpu.banks.add_nested(world.machine)

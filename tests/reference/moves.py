@@ -120,9 +120,12 @@ def fork(row, op):
     while True:
         yield from step(row, "DUP")
         vma = space.vmas.next(at)
-        if vma is None or vma.first >= 1 << 35:
+        if vma is None:
             skip(row)
             break
+        if not vma.copied:
+            at = vma.last
+            continue
         at, first, last = vma.last, vma.first, vma.last
         child.vmas.items.append(vma.inherited())
         child.vmas.items.sort(key=lambda copied: copied.first)
@@ -131,7 +134,7 @@ def fork(row, op):
             yield from notice(row, "start", first, last, "COPY")
             yield from copy(row, child, first, last)
             yield from notice(row, "end", first, last, "DUP")
-    yield from flush(row, 0, 1 << 35, 1, "UNLOCK", freed_tables=True, full=True)
+    yield from flush(row, 0, 1 << 36, 1, "UNLOCK", freed_tables=True, full=True)
     yield from step(row, "UNLOCK")
     child.born = True
     child.brk = space.brk

@@ -34,6 +34,7 @@ class Vma:
     grows: bool = False
     anon: AnonVma | None = None
     charged: bool = False
+    copied: bool = True
 
     @classmethod
     def new(cls, first, last, prot, mapping=ANONYMOUS, file=0, offset=0, grows=False):

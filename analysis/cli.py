@@ -4,7 +4,7 @@ import os
 import shlex
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     take_any_text()
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
+            warnings.showwarning = _once()
             status = app(arguments or ["--help"], prog_name="hwmodel", standalone_mode=False)
         return status if isinstance(status, int) else 0
     except (BrokenPipeError, SystemExit) as error:
@@ -345,8 +345,16 @@ def _refuse(message: str) -> int:
     return 2
 
 
-def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    tell(f"warning: {message}")
+def _once() -> Callable[..., None]:
+    """Return a function that shows a warning, unless it has shown the same before: each machine's run may give it again."""
+    told = set[str]()
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        if str(message) not in told:
+            told.add(str(message))
+            tell(f"warning: {message}")
+
+    return show
 
 
 if __name__ == "__main__":

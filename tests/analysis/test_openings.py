@@ -209,6 +209,19 @@ def test_what_is_lost_is_told_once_on_standard_error(run, format):
             assert named <= OPTIONS, "an option is named that the command does not have"
 
 
+@pytest.mark.filterwarnings("always::UserWarning")
+def test_a_warning_of_each_machine_s_run_is_told_once(run):
+    status, _, error = run("compare", "address,kind\n")
+    assert status == 0 and error.count("hwmodel: warning: file: the trace has no records\n") == 1, error
+
+
+def test_engines_without_an_access_have_no_overhead_to_draw(run):
+    """A recording none of whose records is an engine's is compared, with a picture that says so."""
+    status, _, error = run("compare", "I  00001000,3\nI  00002000,3\n")
+    assert (status, [line for line in error.splitlines() if "compiling" not in line]) == (0, [])
+    assert {path.name for path in pathlib.Path("out").iterdir()} >= {"costs.png", "compare.csv"}
+
+
 CUT = {
     "ftrace": kernel(fault(A)) + LINE.format(9, fault(A))[:50],
     "lackey": "I  00001000,3\nI  0000",

@@ -4,7 +4,7 @@ import os
 import shlex
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     take_any_text()
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
+            warnings.showwarning = _once()
             status = app(arguments or ["--help"], prog_name="hwmodel", standalone_mode=False)
         return status if isinstance(status, int) else 0
     except (BrokenPipeError, SystemExit) as error:
@@ -76,7 +76,9 @@ def _options(
 
 
 @app.command()
+@options.opens
 def compare(
+    opening: options.Opening,
     out: Annotated[str, typer.Option("--out", help="Folder for tables and pictures.", show_default=False)],
     trace: Annotated[str | None, typer.Option("--trace", help="A shipped recording's name, or a file.", show_default=False)] = None,
     suite: Annotated[str | None, typer.Option("--suite", help="In place of a trace: quick or full, the workloads of a suite.")] = None,
@@ -86,7 +88,6 @@ def compare(
     share: Annotated[float | None, options.Share.__metadata__[0]] = None,
     unit: Annotated[str | None, options.Unit.__metadata__[0]] = None,
     bytes: Annotated[int | None, options.Bytes.__metadata__[0]] = None,
-    partial: options.Partial = False,
     same_primary: options.SamePrimary = None,
     same_device: options.SameDevice = None,
     as_built: options.AsBuilt = False,
@@ -103,13 +104,13 @@ def compare(
     terms = options.terms(same_primary, same_device, as_built, changes, seeds, vary_latency, draws)
     output.check_folder(out)
     if suite is not None:
-        _compare_suite(suite, chosen, [*stream, *(["partial"] if partial else [])], out, terms)
+        _compare_suite(suite, chosen, [*(f"--{name}" for name in stream), *opening.given()], out, terms)
     elif chosen is None:
         raise ConfigError("compare: --machines is missing")
     else:
         from analysis import comparison, views
 
-        found = comparison.compare(chosen, _trace(str(trace), partial), **terms, **stream)
+        found = comparison.compare(chosen, opening.trace(str(trace)), **terms, **stream)
         written = found.save(out)
         console = _console()
         views.show_comparison(console, found)
@@ -121,7 +122,7 @@ def _compare_suite(suite: str, machines: dict[str, Machine] | None, idle: Sequen
     from analysis import study, views
 
     if idle:
-        raise ConfigError(f"--{idle[0]}: means nothing to a suite, whose workloads have their devices")
+        raise ConfigError(f"{idle[0]}: means nothing to a suite, which has traces with devices")
     found = study.compare_suite(suite, None if machines is None else {"own": machines}, **terms)  # type: ignore[arg-type]  # it checks the name
     written = found.save(out)
     console = _console()
@@ -130,7 +131,9 @@ def _compare_suite(suite: str, machines: dict[str, Machine] | None, idle: Sequen
 
 
 @app.command()
+@options.opens
 def report(
+    opening: options.Opening,
     trace: options.Trace,
     machines: Annotated[str, typer.Option("--machines", help="Presets or TOML files, separated by commas.", show_default=False)],
     out: Annotated[str, typer.Option("--out", help="HTML file to write: one file, with everything in it.", show_default=False)],
@@ -138,7 +141,6 @@ def report(
     share: options.Share = 0.5,
     unit: options.Unit = "line",
     bytes: options.Bytes = 8,
-    partial: options.Partial = False,
     warmup: options.Warmup = "0",
     same_primary: options.SamePrimary = None,
     same_device: options.SameDevice = None,
@@ -157,13 +159,15 @@ def report(
     chosen = machines_of(options.listed("--machines", machines))
     terms = options.terms(same_primary, same_device, as_built, changes, seeds, vary_latency, draws)
     stream: dict[str, Any] = {"share": share, "unit": unit, "bytes": bytes, "warmup": options.parts(warmup, None)["warmup"]}
-    found = comparison.compare(chosen, _trace(trace, partial), **terms, **stream)
+    found = comparison.compare(chosen, opening.trace(trace), **terms, **stream)
     found.report(out, title, shlex.join(["hwmodel", *sys.argv[1:]]))
     _console(out).line(f"Written: {out}", "dim")
 
 
 @app.command()
+@options.opens
 def sweep(
+    opening: options.Opening,
     file: Annotated[
         str | None, typer.Argument(metavar="[FILE.toml]", help="An experiment, in place of --trace, --machine and --set.")
     ] = None,
@@ -180,7 +184,6 @@ def sweep(
     share: Annotated[float | None, options.Share.__metadata__[0]] = None,
     unit: Annotated[str | None, options.Unit.__metadata__[0]] = None,
     bytes: Annotated[int | None, options.Bytes.__metadata__[0]] = None,
-    partial: options.Partial = False,
     threads: Annotated[int | None, typer.Option("--threads", help="Points that run at the same time; 2.")] = None,
     warmup: Annotated[str | None, options.Warmup.__metadata__[0]] = None,
     region: options.Region = None,
@@ -191,12 +194,12 @@ def sweep(
     from analysis import sweepcommand
 
     one = {"--trace": trace, "--machine": machine, "--set": settings, "--share": share, "--unit": unit, "--bytes": bytes,
-           "--partial": partial, "--warmup": warmup, "--region": region, "--seeds": seeds, "--overhead": overhead}  # fmt: skip
+           "--warmup": warmup, "--region": region, "--seeds": seeds, "--overhead": overhead}  # fmt: skip
     sweepcommand.check_out(out)
     if file is not None:
-        found = sweepcommand.of_file(file, one, store, shard, threads)
+        found = sweepcommand.of_file(file, one, opening, store, shard, threads)
     else:
-        found = sweepcommand.of_options(one, {"--store": store, "--shard": shard}, 2 if threads is None else threads, _trace)
+        found = sweepcommand.of_options(one, {"--store": store, "--shard": shard}, 2 if threads is None else threads, opening)
     sweepcommand.show(_console(out), found, out)
 
 
@@ -218,7 +221,7 @@ def record(
     if kernel:
         status = workloads.record_kernel(command, out, kvm=kvm)["exit_status"]
         if output.is_replaced(out):  # output sent to a pipe can't be read back
-            views.show_trace(_console(), _trace(out))
+            views.show_trace(_console(), options.Opening().trace(out))
     else:
         trace = workloads.record(command, out, tool=tool)
         views.show_trace(_console(out), trace)
@@ -228,38 +231,22 @@ def record(
 
 
 @app.command()
+@options.opens
 def replay(
+    opening: options.Opening,
     file: Annotated[
         str, typer.Argument(help="kernel, or a file of record --kernel, trace-cmd report or perf script.", show_default=False)
     ],
     machine: Annotated[str, typer.Option("--machine", help="A preset or a TOML file.")] = "kvm-ept-2024",
     out: Annotated[str | None, typer.Option("--out", help="Folder for the table.")] = None,
-    guest_base: Annotated[
-        str | None, typer.Option("--guest-base", help="Host address of guest address 0, if the recording has none.")
-    ] = None,
-    arch: Annotated[
-        str | None, typer.Option("--arch", help="Machine of the system calls' numbers, if the recording does not tell.")
-    ] = None,
-    process: Annotated[
-        list[str] | None,
-        typer.Option("--process", help="Threads of one process, separated by commas, if lines have no process ids."),
-    ] = None,
-    partial: options.Partial = False,
 ) -> None:
     """Replay a recording of the kernel's events: the model's notices, flushes and faults beside Linux's."""
-    import workloads
     from analysis import views
     from analysis.replay import replay as replayed
 
     if out is not None:
         output.check_folder(out)
-    base = None if guest_base is None else _integer("--guest-base", guest_base, 0)
-    threads = [[_integer("--process", number, 10) for number in options.listed("--process", one)] for one in process or ()]
-    if file == "kernel":
-        trace = workloads.recorded(file)
-    else:
-        trace = workloads.read_kernel(file, strict=not partial, guest_base=base, arch=arch, processes=threads)
-    found = replayed(trace, machine_of(machine))
+    found = replayed(opening.trace(file), machine_of(machine))
     console = _console()
     views.show_replay(console, found)
     if out is not None:
@@ -267,7 +254,9 @@ def replay(
 
 
 @app.command()
+@options.opens
 def convert(
+    opening: options.Opening,
     file: Annotated[str, typer.Argument(metavar="IN", help="A shipped recording's name, or a file.")],
     out: Annotated[str, typer.Argument(metavar="OUT", help="File to write; its name tells the format.", show_default=False)],
     format: Annotated[str | None, typer.Option("--format", help="Format to write, whatever the name of OUT.")] = None,
@@ -276,18 +265,12 @@ def convert(
     ] = None,
     agent: Annotated[int | None, typer.Option("--agent", help="Whose records, where the format holds one agent.")] = None,
     lossy: Annotated[bool, typer.Option("--lossy", help="Leave out what the format can't hold instead of refusing.")] = False,
-    ignore: Annotated[str | None, typer.Option("--ignore", help="Columns of IN that mean nothing here.")] = None,
-    columns: options.Columns = None,
-    partial: options.Partial = False,
 ) -> None:
     """Write a trace in another format: .hwtrace, .csv, .champsim, the latter two also .gz, .xz, .bz2, .zst."""
     from analysis import conversion
-    from workloads.named import named
 
     output.check(out)
-    given = options.listed("--ignore", ignore) if ignore else (), options.listed("--columns", columns) if columns else ()
-    trace = named(file, partial, *given)
-    done = conversion.convert(trace, out, format, options.listed("--drop", drop) if drop else (), agent, lossy)
+    done = conversion.convert(opening.named(file), out, format, options.listed("--drop", drop) if drop else (), agent, lossy)
     console = _console(out)
     for name, count in done.items():
         console.line(f"Left out or changed: {count:,} {name}")
@@ -295,11 +278,11 @@ def convert(
 
 
 @app.command()
+@options.opens
 def inspect(
+    opening: options.Opening,
     file: Annotated[str, typer.Argument(help="A shipped recording's name, or a file.")],
     picture: Annotated[str | None, typer.Option("--picture", help="PNG file to write.")] = None,
-    columns: options.Columns = None,
-    partial: options.Partial = False,
 ) -> None:
     """Show what a trace is: agents, memory, operations, reuse of pages; and draw it."""
     from analysis import files, inspection, views
@@ -308,7 +291,7 @@ def inspect(
         if not picture.endswith(".png"):
             raise ConfigError(f"--picture: {picture} does not end in .png")
         output.check(picture)
-    found = inspection.inspect(_trace(file, partial, options.listed("--columns", columns) if columns else ()), picture is not None)
+    found = inspection.inspect(opening.trace(file), picture is not None)
     console = _console(picture)
     views.show_inspection(console, found)
     if picture is not None:
@@ -344,16 +327,6 @@ def show(
     views.show_machine(_console(), machine_of(machine))
 
 
-def _trace(name: str, partial: bool = False, columns: Sequence[str] = ()) -> Any:
-    """Return a trace, completely checked: nothing runs or is compiled if a record is bad, or a file is cut short and not `partial`."""
-    from hwmodel.trace import validate
-    from workloads.named import named
-
-    trace = named(name, partial, (), columns)
-    validate(trace)
-    return trace
-
-
 def _console(out: str | None = None) -> Terminal:
     """Return standard output for results, or standard error if the file being written may be standard output (/dev/stdout, a pipe)."""
     return Terminal(stderr=out is not None and not output.is_replaced(out))
@@ -372,16 +345,16 @@ def _refuse(message: str) -> int:
     return 2
 
 
-def _integer(option: str, text: str, base: int) -> int:
-    """Return a number given to an option; base 0 takes 0x and hexadecimal digits, too."""
-    try:
-        return int(text, base)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no number", param_hint=option) from None
+def _once() -> Callable[..., None]:
+    """Return a function that shows a warning, unless it has shown the same before: each machine's run may give it again."""
+    told = set[str]()
 
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        if str(message) not in told:
+            told.add(str(message))
+            tell(f"warning: {message}")
 
-def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    tell(f"warning: {message}")
+    return show
 
 
 if __name__ == "__main__":

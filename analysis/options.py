@@ -1,26 +1,25 @@
 """Options that several commands have, and what their texts mean."""
 
+import functools
+import inspect
 import tomllib
-from collections.abc import Sequence
-from typing import Annotated, Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hwmodel.machine import ConfigError
 
+if TYPE_CHECKING:
+    from hwmodel.trace import Trace as AnyTrace
+
 Trace = Annotated[str, typer.Option("--trace", help="A shipped recording's name, or a file.", show_default=False)]
-Partial = Annotated[bool, typer.Option("--partial", help="Use a file that is cut short as far as it goes.")]
 Share = Annotated[
     float, typer.Option("--share", help="Data accesses that an engine gets if the trace has no device agent.")
 ]
 Unit = Annotated[
     str, typer.Option("--unit", help="What an access of that engine is: one of the program's (record), to a line, or to a page.")
-]
-Columns = Annotated[
-    str | None,
-    typer.Option(
-        "--columns", help="What a list's fields mean, separated by commas: address, kind, size ...; - for nothing; address:hex without 0x."
-    ),
 ]
 Bytes = Annotated[int, typer.Option("--bytes", help="Bytes that an access of the program moves on average, for --unit line.")]
 SamePrimary = Annotated[
@@ -43,6 +42,82 @@ Warmup = Annotated[str, typer.Option("--warmup", help="Records, or a share of th
 Region = Annotated[
     list[str] | None, typer.Option("--region", help="NAME=RECORD: a part with figures of its own, from this record on; may be repeated.")
 ]
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How a trace is opened: what the options that every command with a trace has say of its file."""
+
+    partial: Annotated[bool, typer.Option("--partial", help="Use a file that is cut short as far as it goes.")] = False
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            "--columns", help="What a list's fields mean, by commas: address, kind, size ...; - for nothing; address:hex without 0x."
+        ),
+    ] = None
+    ignore: Annotated[str | None, typer.Option("--ignore", help="Columns of a file that mean nothing here, by commas.")] = None
+    guest_base: Annotated[
+        str | None, typer.Option("--guest-base", help="Of the kernel's events: host address of guest address 0, if the file has none.")
+    ] = None
+    arch: Annotated[
+        str | None,
+        typer.Option("--arch", help="Of the kernel's events: x86-64, i386, arm64 or riscv64, if the system calls do not tell."),
+    ] = None
+    process: Annotated[
+        list[str] | None,
+        typer.Option("--process", help="Of the kernel's events: a process's threads, by commas, if lines don't say; may be repeated."),
+    ] = None
+
+    def given(self) -> dict[str, Any]:
+        """Return what is given, by the options' names."""
+        values = {f"--{field.name.replace('_', '-')}": getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if value}
+
+    def named(self, name: str) -> "AnyTrace":
+        """Open a shipped recording or a file.
+
+        Raises
+        ------
+        ConfigError
+            If an option can't be meant.
+        TraceError, OSError
+            As of `workloads.named`.
+        """
+        from workloads.named import named
+        from workloads.readers.kernel import facts
+
+        told = given(
+            guest_base=None if self.guest_base is None else integer("--guest-base", self.guest_base, 0),
+            arch=self.arch,
+            processes=[[integer("--process", number, 10) for number in listed("--process", one)] for one in self.process or ()],
+        )
+        facts.check(told, facts.SPELLED.__getitem__)
+        lists = [listed(option, text) if text else () for option, text in (("--ignore", self.ignore), ("--columns", self.columns))]
+        return named(name, self.partial, *lists, **told)
+
+    def trace(self, name: str) -> "AnyTrace":
+        """Open a trace and check it completely: nothing runs or is compiled if a record is bad, or the file is cut short."""
+        from hwmodel.trace import validate
+
+        trace = self.named(name)
+        validate(trace)
+        return trace
+
+
+def opens(command: Callable[..., None]) -> Callable[..., None]:
+    """Decorate a command that opens a trace: in place of its parameter `opening` it gets the options of `Opening`."""
+    own = inspect.signature(command).parameters.values()
+    added = [inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type)
+             for field in fields(Opening)]  # fmt: skip
+    parameters = [*(parameter for parameter in own if parameter.name != "opening"), *added]
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        command(opening=Opening(**{field.name: given.pop(field.name) for field in fields(Opening)}), **given)
+
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # that is how a signature is told
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
 
 
 def terms(
@@ -86,6 +161,14 @@ def _region(text: str) -> tuple[str, int]:
     if not name.strip() or not record.strip().isdecimal():
         raise ConfigError(f"--region: {text!r} is not of the form NAME=RECORD")
     return name.strip(), int(record)
+
+
+def integer(option: str, text: str, base: int) -> int:
+    """Return a number given to an option; base 0 takes 0x and hexadecimal digits, too."""
+    try:
+        return int(text, base)
+    except ValueError:
+        raise ConfigError(f"{option}: {text!r} is no number") from None
 
 
 def listed(option: str, text: str) -> list[str]:

@@ -50,11 +50,23 @@ class _Sample(_Table):
     log: list[str] = []
 
 
+class _Opened(_Table):
+    """A trace's file, or a shipped recording's name, and how it is opened."""
+
+    file: str = _is("a recording's name, or a path")
+    partial: bool = _is("true or false", False)
+    columns: list[str] = _is("a list of names", [])
+    ignore: list[str] = _is("a list of names", [])
+    guest_base: int | None = _is("a whole number", None)
+    arch: str | None = _is("a name", None)
+    processes: list[list[int]] = _is("a list with the numbers of each process's threads", [])
+
+
 class _File(_Table):
     """What a file may hold."""
 
     machines: list[str] | dict[str, str | _Machine] = _is("a list of names, or a table of them by names of your own")
-    workloads: list[str] | dict[str, str | dict[str, Any]] = _is("a list of names, or a table of names and generators")
+    workloads: list[str] | dict[str, str | dict[str, Any]] = _is("a list of names, or a table of names, files and generators")
     over: dict[str, Any] | None = _is("a table of lists by axis", None)
     points: list[dict[str, Any]] | None = _is("a list of tables, a value by axis", None)
     sample: _Sample | None = _is("a table with samples and ranges", None)
@@ -80,8 +92,8 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     ----------
     path : path
         A TOML file: ``machines`` and ``workloads`` (a list, or a table by name: of presets or files; of recordings, files, or tables with a
-        ``generator`` and its parameters), one of ``over``, ``points`` and ``sample``, and the other parameters of `analysis.experiment`.
-        ``seeds`` is a list, or how many.
+        ``generator`` and its parameters, or a ``file`` and how `workloads.named` opens it), one of ``over``, ``points`` and ``sample``, and
+        the other parameters of `analysis.experiment`. ``seeds`` is a list, or how many.
 
     Raises
     ------
@@ -138,12 +150,14 @@ def _problem(problem: Any) -> str:
     """Return what is wrong, in one line that begins with the dotted setting."""
     kinds = ("list[", "dict[", "function-")
     path = [str(part) for part in problem["loc"] if not str(part).startswith(kinds) and part not in ("_Machine", "int", "float", "str")]
-    where, table = ".".join(path), {"sample": _Sample, "machines": _Machine}.get(path[0], _File)
+    tables: dict[str, type[_Table]] = {"sample": _Sample, "machines": _Machine, "workloads": _Opened}
+    where, table = ".".join(path), tables.get(path[0], _File)
     if problem["type"] == "extra_forbidden":
         return f"{where}: there is no such setting{suggestion(path[-1], list((table if len(path) > 1 else _File).model_fields))}"
     if problem["type"] == "missing":
         return f"{where}: is missing"
-    about = _File.model_fields[path[0]].description if len(path) == 1 else None
+    holder: dict[int, type[_Table]] = {1: _File, 3: _Opened} if table is _Opened else {1: _File}
+    about = holder[len(path)].model_fields[path[-1]].description if len(path) in holder else None
     return f"{where}: must be {about}, not {problem['input']!r}" if about else f"{where}: {problem['msg'][:1].lower()}{problem['msg'][1:]}"
 
 
@@ -167,11 +181,44 @@ def _machine(folder: str, label: str, given: str | _Machine) -> Machine:
 
 
 def _workload(folder: str, label: str, given: str | dict[str, Any]) -> Any:
+    if isinstance(given, str):
+        return _place(folder, given)
+    return _opened(folder, label, given) if "file" in given else _generator(label, dict(given))
+
+
+def _place(folder: str, name: str) -> str:
+    """Return the name of a shipped recording as it is, any other as a path from the file's folder."""
     from workloads.recorded import names
 
-    if isinstance(given, str):
-        return given if given in names() else os.path.join(folder, given)
-    return _generator(label, dict(given))
+    return name if name in names() else os.path.join(folder, name)
+
+
+def _opened(folder: str, label: str, given: dict[str, Any]) -> Any:
+    """Return the trace that a table names, opened as it says."""
+    from hwmodel.op import TraceError
+    from workloads.named import named
+    from workloads.readers.kernel import facts
+
+    where = f"workloads.{label}"
+    try:
+        asked = dict(_Opened.model_validate(given))
+        facts.check({name: asked[name] for name in facts.SPELLED}, f"{where}.{{}}".format)
+        return named(_place(folder, asked.pop("file")), **asked)
+    except pydantic.ValidationError as error:
+        problem = max(error.errors(), key=_certainty)
+        raise ConfigError(_problem({**problem, "loc": ("workloads", label, *problem["loc"])})) from None
+    except TraceError as error:
+        raise ConfigError(str(error) if str(error).startswith(f"{where}.") else f"{where}: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"{where}.file: {error}") from None
+
+
+def setting_of(option: str) -> str:
+    """Return the setting of a file that an option of the command line stands for, of those that open a trace."""
+    from workloads.readers.kernel.facts import SPELLED
+
+    settings = {spelled: name for name, spelled in SPELLED.items()}
+    return f"workloads.NAME.{settings.get(option, option.removeprefix('--'))}"
 
 
 def _generator(label: str, given: dict[str, Any]) -> Callable[..., Any]:

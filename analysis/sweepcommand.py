@@ -1,7 +1,7 @@
 """The command `hwmodel sweep`: a sweep that options describe, or an experiment that a file does."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from analysis import files, options, studyfile, sweeps, views
@@ -26,7 +26,14 @@ def check_out(out: str | None) -> None:
     output.check(out)
 
 
-def of_file(file: str, others: Mapping[str, Any], store: Sequence[str] | None, shard: str | None, threads: int | None) -> "pd.DataFrame":
+def of_file(
+    file: str,
+    others: Mapping[str, Any],
+    opening: options.Opening,
+    store: Sequence[str] | None,
+    shard: str | None,
+    threads: int | None,
+) -> "pd.DataFrame":
     """Return the frame of the experiment that a file describes.
 
     Parameters
@@ -35,12 +42,16 @@ def of_file(file: str, others: Mapping[str, Any], store: Sequence[str] | None, s
         The file.
     others : mapping
         Options that describe a sweep, by name: none may be given, for the file does that.
+    opening : Opening
+        Likewise: the file says it of the workload that it is of.
     store, shard, threads
         Options that say how it runs; they come before what the file says.
     """
     given = [name for name, value in others.items() if value]
     if given:
         raise ConfigError(f"{given[0]}: is told by {file} already")
+    for name in opening.given():
+        raise ConfigError(f"{name}: {file} says that of each workload, {studyfile.setting_of(name)}")
     asked = studyfile.read(file)
     own = {"store": list(store) if store else None, "shard": None if shard is None else _shard(shard), "threads": threads}
     found = experiment(**asked | {name: value for name, value in own.items() if value is not None})
@@ -50,7 +61,7 @@ def of_file(file: str, others: Mapping[str, Any], store: Sequence[str] | None, s
 
 
 def of_options(
-    one: Mapping[str, Any], others: Mapping[str, Any], threads: int, opened: Callable[[str, bool], Any]
+    one: Mapping[str, Any], others: Mapping[str, Any], threads: int, opening: options.Opening
 ) -> "pd.DataFrame":
     """Return the frame of a sweep that options describe.
 
@@ -62,8 +73,8 @@ def of_options(
         Those that a file alone has a use for.
     threads : int
         Points that run at the same time.
-    opened : callable
-        Opens and checks the trace of a name.
+    opening : Opening
+        How the trace is opened.
     """
     for name in NEEDED:
         if not one[name]:
@@ -75,7 +86,7 @@ def of_options(
     stream = {name: one[f"--{name}"] for name in ("share", "unit", "bytes") if one[f"--{name}"] is not None}
     parts = options.parts(one["--warmup"] or "0", one["--region"])
     seeds = range(one["--seeds"]) if (one["--seeds"] or 1) > 1 else None
-    trace = opened(one["--trace"], one["--partial"])
+    trace = opening.trace(one["--trace"])
     return sweeps.sweep(one["--machine"], points, trace, threads=threads, seeds=seeds, overhead=one["--overhead"], **stream, **parts)
 
 

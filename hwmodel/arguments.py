@@ -3,17 +3,18 @@
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from hwmodel.config import ConfigError, files
 from hwmodel.machine import Machine, load, preset
 from hwmodel.op import TraceError
 from hwmodel.trace import Trace
 
+Opener = TypeVar("Opener", bound=Callable[..., Trace])
 _openers: list[Callable[[str], Trace]] = []
 
 
-def names_traces(opener: Callable[[str], Trace]) -> Callable[[str], Trace]:
+def names_traces(opener: Opener) -> Opener:
     """Decorate the function that opens a trace by its name: `workloads` has it, which this package does not know."""
     _openers.append(opener)
     return opener

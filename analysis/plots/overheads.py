@@ -1,5 +1,6 @@
 """What translation costs: for each workload the overhead of every machine, and of what it consists on either side, in one unit."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,7 @@ def draw_overheads(groups: "Mapping[str, Sequence[Point]]", subtitle: str, figur
     Figure or SubFigure
     """
     rows = _rows(groups)
-    titles, otherwise = ("What translation costs", subtitle), "No machine has engines whose translation could be free."
+    titles, otherwise = ("What translation costs", subtitle), "No machine has engines with an access whose translation could be free."
     return rows.drawn(figure, titles, otherwise, lambda figure: _draw(figure, rows))
 
 
@@ -59,7 +60,7 @@ def overheads_size(groups: "Mapping[str, Sequence[Point]]") -> tuple[float, floa
 
 
 def _rows(groups: "Mapping[str, Sequence[Point]]") -> Rows:
-    return Rows(groups, lambda point: point.overheads)
+    return Rows(groups, lambda point: point.per_access and not math.isnan(point.per_access.median))  # NaN: engines without an access
 
 
 def _draw(figure: Any, rows: Rows) -> None:

@@ -118,7 +118,7 @@ def test_the_command_prints_and_writes_it(tmp_path, capsys):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["replay.csv", "replay.md"]
     assert "| fault | faults | 8 | 8 | 0 |  |" in (tmp_path / "out" / "replay.md").read_text()
     assert cli.main(["replay", str(FOLDER / "gcc.hwtrace")]) == 2
-    assert "not the kernel's trace events" in capsys.readouterr().err
+    assert "no recording of the kernel's events" in capsys.readouterr().err
 
 
 def test_groups_are_the_whole_trace_in_order():

@@ -14,6 +14,8 @@ from tests.workloads.naive_champsim import LAYOUTS, parse
 from workloads import read
 from workloads.readers import champsim, entries
 
+pytestmark = pytest.mark.filterwarnings(r"ignore:.*\d+ accesses to the kernel's memory are left out")
+
 FILE = "x.champsim"
 KERNEL = (1 << 64) - 0x1000
 

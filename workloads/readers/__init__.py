@@ -30,6 +30,10 @@ def read(
     format: str | None = None,
     ignore: Sequence[str] = (),
     columns: Sequence[str] = (),
+    *,
+    guest_base: int | None = None,
+    arch: str | None = None,
+    processes: Sequence[Sequence[int]] = (),
 ) -> Trace:
     """Open a trace of any known format: a trace file, columns (CSV, NumPy, Parquet), or another tool's recording.
 
@@ -52,6 +56,12 @@ def read(
         What the fields of a line mean, in a text without a line of names: `address`, `kind` and the other columns of a CSV,
         ``-`` for a field that means nothing; ``address:hex`` has hexadecimal digits without 0x. Fields are separated by commas,
         semicolons, colons or blanks. A `din` file has ``kind,address:hex``, pinatrace's ``-,kind,address``.
+    guest_base : int, optional
+        Of a recording of the kernel's events, whose file has no evidence of it: the host address of guest address 0, for EPT violations.
+    arch : str, optional
+        Likewise: the machine whose numbers the system calls have, x86-64, i386, arm64 or riscv64.
+    processes : sequence of sequences of int
+        Likewise: the threads of each process, by number, as ``[[501, 502]]``; the first is the process's own number.
 
     Returns
     -------
@@ -62,27 +72,38 @@ def read(
     ------
     TraceError
         If the format is unknown or the file is damaged, in one line that names the file; also if the file is cut short and
-        its format has an index at the end, or `strict` is set.
+        its format has an index at the end, or `strict` is set; if a file of another format is told what is the kernel's.
     FileNotFoundError, IsADirectoryError
         If the file does not exist.
 
     Warns
     -----
     TraceWarning
-        If the file is cut short; says where.
+        If the file is cut short; says where. If something is lost or not sure; says how much.
     """
+    facts = kernel.Facts(guest_base, arch, processes)
     if os.path.isdir(path) and drmemtrace.files_of(pathlib.Path(path)):
+        facts.refuse(os.fspath(path), f"of the format {drmemtrace.NAME}")
         return drmemtrace.read_folder(pathlib.Path(path), events, strict)
     drmemtrace.refuse_raw(pathlib.Path(path))
     source = file_source(path, strict)
     head = source.head()
     if head.startswith(arrays.PARQUET) and is_trace_file(path):
+        facts.refuse(source.name, "a trace file")
         return Trace.load(path)
-    return lists.read(source, events, columns) if columns else read_source(source, head, events, format, ignore)
+    if columns:
+        facts.refuse(source.name, "a list of addresses")
+        return lists.read(source, events, columns)
+    return read_source(source, head, events, format, ignore, facts)
 
 
 def read_source(
-    source: Source, head: bytes, events: bool = True, format: str | None = None, ignore: Sequence[str] = ()
+    source: Source,
+    head: bytes,
+    events: bool = True,
+    format: str | None = None,
+    ignore: Sequence[str] = (),
+    facts: kernel.Facts = kernel.DEFAULT,
 ) -> Trace:
     """Return the trace of a source that begins with `head`, by the reader of `format`, or the first that recognises `head`."""
     if not head:
@@ -92,10 +113,11 @@ def read_source(
         raise TraceError(f"{source.name}: no format {format!r}; there are {known}")
     for reader in READERS:
         if reader.NAME == format or (format is None and reader.recognises(head)):
-            if reader is table:
-                return table.read(source, events, ignore)
-            if ignore:
+            if ignore and reader is not table:
                 raise TraceError(f"{source.name}: {reader.NAME} has no columns to ignore")
-            return reader.read(source, events)
+            if reader is kernel:
+                return kernel.read(source, events, kernel.Options(facts.guest_base, facts.arch, facts.processes))
+            facts.refuse(source.name, f"of the format {reader.NAME}")
+            return table.read(source, events, ignore) if reader is table else reader.read(source, events)
     hint = closest(head, READERS)
     raise TraceError(f"{source.name}: not a trace of a known format{f': {hint}' if hint else f' (a trace file, {known})'}")

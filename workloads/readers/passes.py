@@ -8,6 +8,7 @@ import numpy as np
 
 from hwmodel.op import Agent, count_references
 from hwmodel.trace import Trace
+from workloads.readers import losses
 from workloads.streams import Source
 
 
@@ -28,6 +29,7 @@ def two_passes(source: Source, begin: Callable[[bool], Pass]) -> Trace:
     """Return the trace of a recording, read again by `begin(watch)` at every iteration; `watch` tells whether to note which memory is used.
 
     Raises TraceError if the recording is damaged. If it is cut short, a TraceWarning says where; if `source` is strict, the error does.
+    What else is lost is told by a TraceWarning each, with a count.
     """
     first = begin(True)
     records = references = 0
@@ -36,6 +38,7 @@ def two_passes(source: Source, begin: Callable[[bool], Pass]) -> Trace:
     if first.cut:
         source.warn_cut("; ".join(first.cut))
     prelude, info = first.finish()
+    losses.tell(source.name, info)
     if first.cut:
         info["cut_short"] = first.cut
     return Trace(first.agents, functools.partial(_again, begin), prelude, info, source.name, records, references)

@@ -95,7 +95,7 @@ def columns_of(names: Sequence[str], ignore: Sequence[str], name: str) -> list[i
             column = UNKNOWN
         elif column == UNKNOWN:
             known = ", ".join((*COLUMNS, *SYNONYMS))
-            raise op.TraceError(f"{name}: column {shorten(text)} has no meaning here (known: {known}); ignore= leaves columns out")
+            raise op.TraceError(f"{name}: column {shorten(text)} has no meaning here (known: {known}); ignore= (--ignore) leaves it out")
         elif column in found:
             raise op.TraceError(f"{name}: column {text!r} means the same as {names[found.index(column)]!r}")
         found.append(column)

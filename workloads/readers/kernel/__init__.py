@@ -15,13 +15,14 @@ from hwmodel import op
 from hwmodel.trace import Trace
 from workloads.readers import passes
 from workloads.readers.kernel.counts import Counts
+from workloads.readers.kernel.facts import Facts
 from workloads.readers.kernel.layouts import recognises
 from workloads.readers.kernel.lines import Lines
 from workloads.readers.kernel.run import DEFAULT, OUTSIDE_AS, Options, Run
 from workloads.readers.kernel.survey import Survey
 from workloads.streams import Source, file_source
 
-__all__ = ["NAME", "Options", "kernel_counts", "read", "read_kernel", "recognises"]
+__all__ = ["DEFAULT", "NAME", "Facts", "Options", "kernel_counts", "read", "read_kernel", "recognises"]
 NAME = "ftrace"
 
 
@@ -68,7 +69,7 @@ def read_kernel(
     source = file_source(path, strict)
     if not recognises(source.head()):
         raise op.TraceError(f"{source.name}: not the kernel's trace events (ftrace, trace-cmd report, perf script)")
-    return read(source, events, Options(guest_base, outside, files_in_memory, arch, processes))
+    return read(source, events, Options(guest_base, arch, processes, outside, files_in_memory))
 
 
 def read(source: Source, events: bool = True, options: Options = DEFAULT) -> Trace:

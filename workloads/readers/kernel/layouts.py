@@ -116,6 +116,11 @@ def is_no_event(text: str) -> bool:
     return any(pattern.match(text) for pattern in (HEADER, FRAME, GRAPH_CALL, GRAPH_SWITCH, LOG))
 
 
+def _is_call(line: str) -> bool:
+    """Return whether a line is a function graph's, without an event."""
+    return not GRAPH.match(line) and bool(GRAPH_CALL.match(line) or GRAPH_SWITCH.match(line))
+
+
 def recognises(head: bytes) -> bool:
     """Return whether text that begins with `head` is of one of these layouts."""
     if b"\0" in head:
@@ -123,7 +128,7 @@ def recognises(head: bytes) -> bool:
     if head.startswith(b"# tracer:") or DUMP in head:
         return True
     lines = head.decode("utf-8", "replace").split("\n")[:-1] or [head.decode("utf-8", "replace")]
-    first = next((line for line in lines if not HEADER.match(line) and not LOST.match(line)), "")
+    first = next((line for line in lines if not HEADER.match(line) and not LOST.match(line) and not _is_call(line)), "")
     return Layouts().split(first) is not None or bool(NO_THREAD.match(first))
 
 

@@ -10,10 +10,11 @@ import numpy as np
 
 from hwmodel import op
 from workloads.readers.assembly import Assembly
-from workloads.readers.kernel import clones, losses
+from workloads.readers.kernel import clones
 from workloads.readers.kernel import parsers as f
 from workloads.readers.kernel.cachedfiles import CachedFiles
 from workloads.readers.kernel.counts import OUTSIDE, Counts
+from workloads.readers.kernel.facts import Facts
 from workloads.readers.kernel.lines import Event, Lines
 from workloads.readers.kernel.numbers import X86_64
 from workloads.readers.kernel.survey import Survey
@@ -30,14 +31,11 @@ EXECUTING, WAITING, MUNMAP = (59, 322), (61,), 11
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Facts):
     """Options of `read_kernel`, which says what they mean."""
 
-    guest_base: int | None = None
     outside: str = "dontneed"
     files_in_memory: bool = True
-    arch: str | None = None
-    processes: Sequence[Sequence[int]] = ()
 
 
 DEFAULT = Options()
@@ -55,6 +53,7 @@ class Run:
         self._tasks = Tasks(self._run, survey)
         self._about: dict[str, Any] = {}
         self._slots: list[tuple[int, int, int]] = []
+        self._idle = 0  # events, if none of them became a record
         if options.guest_base is not None:
             self._slots.append((0, options.guest_base, op.USER_END))
 
@@ -62,10 +61,9 @@ class Run:
 
     def chunks(self) -> Iterator[np.ndarray]:
         """Yield the records."""
-        started = False
-        for event in self._lines.events():
-            if not started:
-                started = True
+        number = 0
+        for number, event in enumerate(self._lines.events(), 1):
+            if number == 1:
                 self._start()
             what = self._counts.note(event, event.kind == f.UNMAP and self._survey.is_foreign(event))
             try:
@@ -75,6 +73,7 @@ class Run:
             if self._run.is_short(ROOM):
                 yield from self._noted(self._run.flush())
         if not self.agents:
+            self._idle = number
             self._tasks.root("process")
         self._tasks.finish()
         yield from self._noted(self._run.finish())
@@ -147,16 +146,14 @@ class Run:
                     self._about |= dict(json.loads(value))
                 except (ValueError, TypeError):
                     raise op.TraceError(f"{self._source.name}: line {line}: garbled comment: {value[:80]!r}") from None
-        if self._watch:
-            out_of_slots = {} if self._slots else {"guest_memory_not_known": self._run.notes["guest_faults_left_out"]}
-            losses.tell(self._source.name, {**self._losses(), **out_of_slots})
 
     def _losses(self) -> dict[str, Any]:
-        """Return what is lost or not sure, by the names of `ftracelosses`."""
-        survey, notes = self._survey, self._run.notes
-        found: dict[str, Any] = {name: notes[name] for name in losses.COUNTED}
-        found |= {"lost_events": self._lines.lost, "threads_without_process": survey.unsure(), "threads_joined_by_name": survey.doubtful()}
-        found["events_without_thread"] = survey.threadless
+        """Return what is lost or not sure beside the notes, by the names of `losses`."""
+        survey, guest = self._survey, self._run.notes["guest_faults_left_out"]
+        found: dict[str, Any] = {"lost_events": self._lines.lost, "events_without_thread": survey.threadless}
+        found |= {"threads_without_process": survey.unsure(), "threads_joined_by_name": survey.doubtful()}
+        found["guest_faults_outside" if self._slots else "guest_memory_not_known"] = guest
+        found["only_counted"] = 0 if guest else self._idle
         if self._lines.unknown and not self._lines.known:
             found["no_event_of_use"] = sum(self._lines.unknown.values())
         return {name: value for name, value in found.items() if value}
@@ -182,7 +179,8 @@ class Run:
         done, task.call, task.done = task.done, (), False
         if number is None or number != event.numbers[0]:
             told_twice, is_born = event.numbers[0] == task.last, event.numbers[0] in clones.MAKING and result == 0
-            if number is not None or not (told_twice or is_born):
+            is_of_new_program = event.numbers[0] in EXECUTING  # its beginning was the old one's
+            if number is not None or not (told_twice or is_born or is_of_new_program):
                 self._run.notes["calls_without_beginning"] += 1
             return
         task.last = number

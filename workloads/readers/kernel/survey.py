@@ -15,6 +15,7 @@ from workloads.readers.kernel import clones
 from workloads.readers.kernel import parsers as f
 from workloads.readers.kernel.cachedfiles import joined
 from workloads.readers.kernel.counts import REMOTE, SEND
+from workloads.readers.kernel.facts import SPELLED, way
 from workloads.readers.kernel.lines import Event, Lines
 from workloads.readers.kernel.masks import Masks
 from workloads.readers.kernel.numbers import MACHINES, NUMBERINGS, TOGETHER, X86_64, Evidence, Numbering, mapped_range
@@ -42,7 +43,7 @@ class Survey:
 
     def __init__(self, source: Source, arch: str | None = None, processes: Sequence[Sequence[int]] = ()) -> None:
         self._name = source.name
-        self._given = self._machine(arch) if arch is not None else None
+        self._given = MACHINES[arch] if arch is not None else None
         self._groups = Groups()
         self._acting: dict[int, str] = {}  # names of the threads that become agents
         self._made, self._doubtful = set[int](), set[int]()
@@ -106,8 +107,8 @@ class Survey:
     def _read(self, source: Source, processes: Sequence[Sequence[int]]) -> None:
         for threads in processes:
             self._groups.know(threads[0])
-            if not all(self._groups.join(threads[0], thread) for thread in threads):
-                raise TraceError(f"{self._name}: a thread is named as one of two processes: {', '.join(map(str, threads))}")
+            for thread in threads:
+                self._groups.join(threads[0], thread)
         lines, seen = Lines(source), set[int]()
         for event in lines.events():
             seen.add(event.thread)
@@ -116,7 +117,7 @@ class Survey:
             self._note(event)
         strange = [thread for threads in processes for thread in threads if thread not in seen and thread not in self._made]
         if strange:
-            raise TraceError(f"{self._name}: no line is of thread {strange[0]}, which is named as one of a process")
+            raise TraceError(f"{self._name}: processes ({SPELLED['processes']}): no line is of thread {strange[0]}")
         self._use_comments([text for _, text in lines.comments])
         self._join_vcpus()
         self._settle(lines.machine)
@@ -130,17 +131,19 @@ class Survey:
         for thread, evidence in self._evidence.items():
             total.add(evidence)
             by_process[self.process(thread)].add(evidence)
-        told = self._machine(machine) if machine and self._first_call else None
+        told = self._machine(machine) if machine and self._first_call and not self._given else None
         self._common = self._given or told or total.best() or X86_64
         if not self._given and not told and total.is_foreign():
-            raise TraceError(f"{self._name}: line {self._first_call}: system calls have numbers of another architecture: arch= names it")
+            line = f"{self._name}: line {self._first_call}"
+            raise TraceError(f"{line}: system calls have numbers of another architecture ({way('arch', 'names it')})")
         found = {process: evidence.best() for process, evidence in by_process.items()}
         family = () if self._given else next(family for family in TOGETHER if self._common in family)
         self._numberings = {process: best for process, best in found.items() if best in family}
 
     def _machine(self, name: str) -> Numbering:
         if name not in MACHINES:
-            raise TraceError(f"{self._name}: no numbers of system calls for {name!r}; there are {', '.join(MACHINES)}")
+            known = f"there are {', '.join(MACHINES)} ({way('arch', 'names another')})"
+            raise TraceError(f"{self._name}: no numbers of system calls for {name!r}; {known}")
         return MACHINES[name]
 
     def _use_comments(self, comments: Iterable[str]) -> None:

@@ -1,4 +1,7 @@
-"""Write several files so that a reader never sees one without the others."""
+"""Write several files of a folder: all are complete before the first takes its place, and an error leaves none.
+
+A process that is killed just then may leave some of them new and others old, each whole.
+"""
 
 import contextlib
 import functools

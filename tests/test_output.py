@@ -284,6 +284,38 @@ def test_writers_at_the_same_time_never_lose_their_files(tmp_path, way):
     assert not failed and sorted(os.listdir(tmp_path)) == ["0", "1", "2", "3"]
 
 
+AT_LAST = """
+import os, signal, sys
+from hwmodel import output
+path, way, step, moment = sys.argv[1:]
+output.UNNAMED = output.UNNAMED if way == "unnamed" else 0
+usual = getattr(os, step)
+def last(*arguments, **named):
+    if moment == "after":
+        usual(*arguments, **named)
+    os.kill(os.getpid(), signal.SIGKILL)
+setattr(os, step, last)
+with output.whole(path) as file:
+    file.write(b"new")
+"""
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("step", ["fchmod", "link", "replace"])
+def test_a_kill_at_the_last_moment(tmp_path, way, step, moment):
+    """The file is the old one until it is the new one; a name beside it is removed by the next writer."""
+    if (way, step) == ("named", "link"):
+        pytest.skip("a file that has a name gets no other")
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    assert subprocess.run([sys.executable, "-c", AT_LAST, path, way, step, moment], cwd=ROOT, check=False).returncode == -signal.SIGKILL
+    assert path.read_bytes() == (b"new" if (step, moment) == ("replace", "after") else b"old")
+    beside = [name for name in os.listdir(tmp_path) if name != "file"]
+    assert all(name.startswith(output.PREFIX) for name in beside)
+    write(tmp_path / "other")
+    assert sorted(os.listdir(tmp_path)) == ["file", "other"]
+
+
 INTERRUPTED = """
 import sys
 import numpy as np

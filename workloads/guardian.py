@@ -9,9 +9,11 @@ This file is run by itself, and must import nothing from the project.
 """
 
 import contextlib
+import functools
 import os
 import pathlib
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -90,7 +92,7 @@ class Guardian:
         self._tell("release")
 
     def will_make(self, path: str | os.PathLike[str]) -> None:
-        """Announce a file, to be removed."""
+        """Announce a file, or a folder with all that will be in it, to be removed."""
         self._tell(f"file {os.fspath(path)}")
 
     def will_trace(self, path: str | os.PathLike[str]) -> None:
@@ -138,9 +140,17 @@ def watch() -> None:
     if programs:
         _kill(programs, instances)
     until = time.monotonic() + PATIENCE
-    left = [*(path.rmdir for path in instances), *(pathlib.Path(path).unlink for kind, path in made if kind == "file")]
+    left = [*(path.rmdir for path in instances), *(functools.partial(_remove, path) for kind, path in made if kind == "file")]
     while (left := [remove for remove in left if not _try(remove)]) and time.monotonic() < until:
         time.sleep(PAUSE)
+
+
+def _remove(path: str) -> None:
+    """Remove a file, or a folder with its content."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    else:
+        os.unlink(path)
 
 
 def _try(action: Any) -> bool:

@@ -4,54 +4,35 @@ import os
 import pathlib
 import random
 import signal
-import subprocess
 import sys
 import time
-import uuid
 
 import pytest
 
+from tests.support.marked import Marked
 from workloads import guardian, record_kernel, recordkernel, tracefs
 from workloads.recorders import lackey, qemu
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 TRACEFS = [pathlib.Path(root) for root in tracefs.ROOTS if os.path.isdir(f"{root}/instances")]
 able = os.geteuid() == 0 and TRACEFS and os.access(TRACEFS[0] / "instances", os.W_OK) and os.access(recordkernel.KVM, os.R_OK | os.W_OK)
 needs_tracefs = pytest.mark.skipif(not able, reason="NOT SHOWN that nothing traces on after a kill: needs root, tracefs and KVM")
 PROGRAM = ["sh", "-c", "(sleep 61 & sleep 62) & sleep 63"]
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL]
-MARK = "HWMODEL_TESTED"
 
 
-class Recorder:
-    """`hwmodel record` as a process, and all that it starts: its environment has a mark that no other's has."""
+class Recorder(Marked):
+    """`hwmodel record` as a process, and all that it starts."""
 
     def __init__(self, folder, *options, before=(), program=PROGRAM, script=None):
-        self.folder, self.mark = folder, uuid.uuid4().hex
-        command = [*before, sys.executable, "-m", "analysis.cli", "record", *options, "--out", str(folder / "out.ftrace"), "--", *program]
-        if script is not None:
-            command = [sys.executable, "-c", script]
-        environment = os.environ | {MARK: self.mark, "PYTHONPATH": str(ROOT)}
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self.process = subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, **quiet)
-
-    def alive(self):
-        """Command lines of the processes that have the mark and have not ended."""
-        found = {}
-        for path in pathlib.Path("/proc").glob("[0-9]*"):
-            try:
-                if f"{MARK}={self.mark}".encode() in (path / "environ").read_bytes().split(b"\0"):
-                    found[int(path.name)] = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:
-                continue
-        return found
+        self.folder = folder
+        command = ["-m", "hwmodel_command", "record", *options, "--out", str(folder / "out.ftrace"), "--", *program]
+        super().__init__([*before, sys.executable, *(command if script is None else ["-c", script])], folder)
 
     def left(self):
-        """All that there is of it."""
-        return [*self.alive().values(), *self.own_instances(), *os.listdir(self.folder)]
+        return [*super().left(), *self.own_instances(), *os.listdir(self.folder)]
 
     def own_instances(self):
-        return [path.name for path in (TRACEFS[0] / "instances").iterdir() if path.name.startswith(f"hwmodel-{self.process.pid}-")]
+        return [path.name for root in TRACEFS for path in (root / "instances").glob(f"hwmodel-{self.process.pid}-*")]
 
     def wait_for(self, condition):
         until = time.monotonic() + 120
@@ -66,18 +47,6 @@ class Recorder:
     def has_forked(self):
         """Whether the program has started others."""
         return any(line.startswith("sleep 61") for line in self.alive().values())
-
-    def kill(self, number):
-        """Send a signal; what is left after two seconds."""
-        self.process.send_signal(number)
-        until = time.monotonic() + 2
-        while self.left() and time.monotonic() < until:
-            self.process.poll()
-            time.sleep(0.02)
-        left = self.left()
-        self.process.kill()
-        self.process.wait()
-        return left
 
 
 @needs_tracefs
@@ -158,8 +127,6 @@ def tool(request, tmp_path, monkeypatch):
     if request.param is qemu:
         qemu.plugin()
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    if not TRACEFS:
-        monkeypatch.setattr(Recorder, "own_instances", lambda self: [])
     return "--tool", request.param.__name__.rpartition(".")[2]
 
 
@@ -189,6 +156,28 @@ def test_a_recorder_of_accesses_that_is_killed_at_random_moments_leaves_nothing(
         assert recorder.kill(SIGNALS[k % len(SIGNALS)]) == [], moments[-1]
 
 
+COMPILER = """#!/bin/sh
+case $1 in --version) echo slow 1.0;; *) touch "${TMPDIR:-/tmp}/part.o"; sleep 64; esac
+"""
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.skipif("CI" not in os.environ and bool(qemu.missing()), reason=qemu.missing())
+def test_a_recorder_that_is_killed_while_its_plugin_is_built_leaves_nothing(tmp_path, monkeypatch, number):
+    """Neither a compiler that goes on, nor its files."""
+    compiler, folder = tmp_path / "bin" / "cc", tmp_path / "folder"
+    compiler.parent.mkdir()
+    folder.mkdir()
+    compiler.write_text(COMPILER)
+    compiler.chmod(0o700)
+    for name, value in {"PATH": f"{compiler.parent}:{os.environ['PATH']}", "TMPDIR": folder, "HWMODEL_CACHE": tmp_path / "cache"}.items():
+        monkeypatch.setenv(name, str(value))
+    recorder = Recorder(folder, "--tool", "qemu")
+    recorder.wait_for(lambda: any(line.startswith("sleep 64") for line in recorder.alive().values()))
+    assert os.listdir(folder)
+    assert recorder.kill(number) == []
+
+
 WRITES = """
 from workloads.recorders.launch import Launch
 program = "(sleep 61 & sleep 62) & sleep 0.1; while echo {}; do :; done > /dev/fd/{}"
@@ -200,10 +189,8 @@ with Launch(lambda log: ["sh", "-c", program.format("x" * 1000, {} or log)], boo
 
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("descriptor", [0, 2], ids=["log", "errors"])
-def test_a_program_that_writes_without_end_does_not_die_of_its_pipe_and_leave_descendants(tmp_path, monkeypatch, number, descriptor):
+def test_a_program_that_writes_without_end_does_not_die_of_its_pipe_and_leave_descendants(tmp_path, number, descriptor):
     """What dies of SIGPIPE before the guardian sees it leaves its descendants without a parent: nobody would find them."""
-    if not TRACEFS:
-        monkeypatch.setattr(Recorder, "own_instances", lambda self: [])
     recorder = Recorder(tmp_path, script=WRITES.replace("{} or", f"{descriptor} or"))
     recorder.wait_for(recorder.has_forked)
     time.sleep(0.3)

@@ -21,6 +21,7 @@ import os
 import pathlib
 import platform
 import re
+import secrets
 import shutil
 import subprocess
 import tempfile
@@ -33,6 +34,7 @@ from hwmodel.jit import CACHE_DIR
 from hwmodel.op import TraceError
 from hwmodel.output import whole
 from hwmodel.store import Store
+from workloads.guardian import Guardian
 from workloads.readers.threads import Run
 from workloads.recorders.launch import Launch
 from workloads.streams import Stream, bytes_source
@@ -102,22 +104,33 @@ def _store() -> Store:
 
 @functools.cache
 def _own_folder() -> str:
-    """Return a folder that is removed when this process ends."""
-    folder = tempfile.TemporaryDirectory(prefix="hwmodel-")
-    atexit.register(folder.cleanup)
-    return folder.name
+    """Return a folder that is removed when this process ends, whatever ends it."""
+    guardian = Guardian().__enter__()
+    atexit.register(guardian.__exit__)
+    return _folder(guardian)
+
+
+def _folder(guardian: Guardian) -> str:
+    """Make a folder that the guardian removes."""
+    path = os.path.join(tempfile.gettempdir(), f"hwmodel-{secrets.token_hex(8)}")
+    guardian.will_make(path)
+    os.mkdir(path, 0o700)
+    return path
 
 
 @functools.cache
 def _built(*arguments: str) -> bytes:
-    """Compile a shared library and return its bytes."""
-    with tempfile.TemporaryDirectory(prefix="hwmodel-") as folder:
-        path = pathlib.Path(folder) / "plugin.so"
-        found = subprocess.run(["cc", *arguments, "-o", str(path)], capture_output=True, text=True, check=False)
+    """Compile a shared library and return its bytes; the compiler and its files end with this process."""
+    with Guardian() as guardian:
+        folder = _folder(guardian)
+        path, env = os.path.join(folder, "plugin.so"), os.environ | {"TMPDIR": folder}
+        command = guardian.shim(["cc", *arguments, "-o", path], env)
+        found = subprocess.run(command, capture_output=True, text=True, check=False, env=env, pass_fds=(guardian.descriptor,))
+        guardian.program_ended()
         if found.returncode:
             errors = [line for line in found.stderr.splitlines() if "error" in line] or found.stderr.splitlines() or ["it says nothing"]
             raise TraceError(f"cc cannot build the plugin of QEMU: {errors[0]}")
-        return path.read_bytes()
+        return pathlib.Path(path).read_bytes()
 
 
 def _said(command: list[str]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from hwmodel.arguments import names_traces
 from hwmodel.trace import Trace
-from workloads.readers import read
+from workloads.formats import read
 from workloads.recorded import load, names
 
 

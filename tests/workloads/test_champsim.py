@@ -12,7 +12,7 @@ from hwmodel.trace import validate
 from tests.workloads.naive import expand, expected
 from tests.workloads.naive_champsim import LAYOUTS, parse
 from workloads import read
-from workloads.readers import champsim, entries
+from workloads.formats import champsim, entries
 
 FILE = "x.champsim"
 KERNEL = (1 << 64) - 0x1000

@@ -8,9 +8,10 @@ from hwmodel import op
 from hwmodel.op import Agent, TraceError
 from hwmodel.trace import Trace
 from tests.workloads.naive_champsim import parse
-from workloads import champsim_writer, read
-from workloads.champsim_writer import save_champsim
+from workloads import read
 from workloads.coalesce import coalesce
+from workloads.formats.champsim import write as champsim_writer
+from workloads.formats.champsim.write import save_champsim
 
 CPU = Agent("cpu", 0, "cpu")
 F, R, W = op.FETCH, op.READ, op.WRITE

@@ -9,7 +9,7 @@ from hwmodel import op
 from hwmodel.op import Agent, TraceError, TraceWarning, mmap_unit
 from hwmodel.trace import Trace, validate
 from workloads import read, recorded, save_csv, select, uniform
-from workloads.csvfile import PRELUDE
+from workloads.formats.columns.csvfile import PRELUDE
 
 CPU = Agent("cpu", 0, 'a "name", with é')
 BASE = 1 << 32

@@ -16,7 +16,7 @@ from hwmodel.trace import validate
 from tests.workloads.naive import expand, expected
 from tests.workloads.naive_drmemtrace import parse
 from workloads import read
-from workloads.readers import entries
+from workloads.formats import entries
 
 FILE = "drmemtrace.x.5.1.trace"
 READ, WRITE, INSTR, BUNDLE, THREAD, THREAD_EXIT, PID, HEADER, FOOTER, MARKER, NO_FETCH, MAYBE, ENCODING = (

@@ -11,7 +11,8 @@ import pytest
 from hwmodel import op
 from hwmodel.op import TraceError, TraceWarning
 from hwmodel.trace import validate
-from workloads.readers import assembly, lackeylog, read_source
+from workloads.formats import assembly, read_source
+from workloads.formats.lackey import log as lackeylog
 from workloads.streams import bytes_source
 
 PRINTED = """\

@@ -31,23 +31,11 @@ from tests.workloads import (
 )
 from tests.workloads.fuzzing import Format
 from tests.workloads.naive import expand, expected
-from workloads import csvfile
-from workloads.readers import (
-    READERS,
-    assembly,
-    champsim,
-    columns,
-    columntext,
-    drmemtrace,
-    entries,
-    execlog,
-    kernel,
-    lackey,
-    lackeylog,
-    rows,
-    threads,
-)
-from workloads.readers.kernel import lines as kernel_lines
+from workloads.formats import READERS, assembly, champsim, columns, drmemtrace, entries, execlog, kernel, lackey, threads
+from workloads.formats.columns import csvfile, rows
+from workloads.formats.columns import text as columntext
+from workloads.formats.kernel import lines as kernel_lines
+from workloads.formats.lackey import log as lackeylog
 from workloads.streams import bytes_source
 
 BATCH = 100

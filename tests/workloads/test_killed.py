@@ -11,8 +11,8 @@ import uuid
 
 import pytest
 
-from workloads import guardian, record_kernel, recordkernel, tracefs
-from workloads.recorders import lackey, qemu
+from workloads import record_kernel
+from workloads.recorders import guardian, lackey, qemu, recordkernel, tracefs
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TRACEFS = [pathlib.Path(root) for root in tracefs.ROOTS if os.path.isdir(f"{root}/instances")]

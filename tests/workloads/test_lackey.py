@@ -11,7 +11,8 @@ from hwmodel import op as t
 from hwmodel.op import TraceError, TraceWarning
 from hwmodel.trace import validate
 from workloads import read
-from workloads.readers import assembly, lackeylog
+from workloads.formats import assembly
+from workloads.formats.lackey import log as lackeylog
 
 HEAD = """\
 ==7== Lackey, an example Valgrind tool

@@ -1,0 +1,102 @@
+"""Readers of traces recorded elsewhere: one module or folder per format, found by the file's content.
+
+A reader module has `NAME`, the name of its format; `recognises(head)`, which decides from the first bytes of the
+uncompressed file; and `read(source, events)`, which returns a Trace: coalesced, and read again, in constant memory, at every iteration.
+Without `events` the recorded system calls are left out; every used page is then in memory, mapped with every right, from the start, and
+nothing faults. What makes no sense raises a TraceError, in one line that names the file and the line, row or entry.
+"""
+
+import os
+import pathlib
+from collections.abc import Sequence
+from types import ModuleType
+
+from hwmodel.op import TraceError
+from hwmodel.trace import Trace
+from hwmodel.trace.file import is_trace_file
+from workloads.formats import champsim, drmemtrace, execlog, kernel, lackey, threads
+from workloads.formats import columns as table
+from workloads.formats.columns import arrays, lists
+from workloads.formats.hints import closest
+from workloads.streams import Source, file_source
+
+READERS: tuple[ModuleType, ...] = (threads, drmemtrace, execlog, table, lackey, kernel, champsim)
+"""Readers in the order in which they are asked: formats with a mark of their own at the beginning come first."""
+
+
+def read(
+    path: str | os.PathLike[str],
+    events: bool = True,
+    strict: bool = False,
+    format: str | None = None,
+    ignore: Sequence[str] = (),
+    columns: Sequence[str] = (),
+) -> Trace:
+    """Open a trace of any known format: a trace file, columns (CSV, NumPy, Parquet), or another tool's recording.
+
+    Parameters
+    ----------
+    path : path
+        The file, plain or compressed with gzip, xz, bzip2 or zstd. Its content decides, not its name. Or the folder of
+        a drmemtrace recording.
+    events : bool
+        False leaves out the recorded operations on memory and system calls; all memory that a program uses is then present
+        and mapped from the start, so that nothing faults. No effect on a trace file.
+    strict : bool
+        Refuse a file that is cut short, instead of reading all its whole records and warning.
+    format : str, optional
+        The name of the format, if the content is not enough: a ChampSim trace has no mark, and a piece of fewer than
+        four instructions is not recognised.
+    ignore : sequence of str
+        Names of columns to ignore; other unknown columns are refused.
+    columns : sequence of str
+        What the fields of a line mean, in a text without a line of names: `address`, `kind` and the other columns of a CSV,
+        ``-`` for a field that means nothing; ``address:hex`` has hexadecimal digits without 0x. Fields are separated by commas,
+        semicolons, colons or blanks. A `din` file has ``kind,address:hex``, pinatrace's ``-,kind,address``.
+
+    Returns
+    -------
+    Trace
+        Its records are read at every iteration, in constant memory.
+
+    Raises
+    ------
+    TraceError
+        If the format is unknown or the file is damaged, in one line that names the file; also if the file is cut short and
+        its format has an index at the end, or `strict` is set.
+    FileNotFoundError, IsADirectoryError
+        If the file does not exist.
+
+    Warns
+    -----
+    TraceWarning
+        If the file is cut short; says where.
+    """
+    if os.path.isdir(path) and drmemtrace.files_of(pathlib.Path(path)):
+        return drmemtrace.read_folder(pathlib.Path(path), events, strict)
+    drmemtrace.refuse_raw(pathlib.Path(path))
+    source = file_source(path, strict)
+    head = source.head()
+    if head.startswith(arrays.PARQUET) and is_trace_file(path):
+        return Trace.load(path)
+    return lists.read(source, events, columns) if columns else read_source(source, head, events, format, ignore)
+
+
+def read_source(
+    source: Source, head: bytes, events: bool = True, format: str | None = None, ignore: Sequence[str] = ()
+) -> Trace:
+    """Return the trace of a source that begins with `head`, by the reader of `format`, or the first that recognises `head`."""
+    if not head:
+        raise TraceError(f"{source.name}: not a trace of a known format: it is empty, or compressed and cut short at once")
+    known = ", ".join(reader.NAME for reader in READERS)
+    if format is not None and format not in [reader.NAME for reader in READERS]:
+        raise TraceError(f"{source.name}: no format {format!r}; there are {known}")
+    for reader in READERS:
+        if reader.NAME == format or (format is None and reader.recognises(head)):
+            if reader is table:
+                return table.read(source, events, ignore)
+            if ignore:
+                raise TraceError(f"{source.name}: {reader.NAME} has no columns to ignore")
+            return reader.read(source, events)
+    hint = closest(head, READERS)
+    raise TraceError(f"{source.name}: not a trace of a known format{f': {hint}' if hint else f' (a trace file, {known})'}")

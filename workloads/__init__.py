@@ -5,10 +5,9 @@ Every trace is a `hwmodel.trace.Trace`: lazy, in constant memory, read as often 
 
 from workloads import synthetic
 from workloads.compose import as_guest, assign, concatenate, head, interleave, repeat, select, shift, stretch
-from workloads.formats import read
+from workloads.formats import read, write
 from workloads.formats.columns.csvfile import save_csv
 from workloads.formats.kernel import kernel_counts, read_kernel
-from workloads.formats.writers import write
 from workloads.named import named
 from workloads.offload import offload
 from workloads.operation import operation

@@ -1,9 +1,10 @@
-"""Readers of traces recorded elsewhere: one module or folder per format, found by the file's content.
+"""Formats of traces: a folder for each, with its reader, its writer, and what they alone need; beside the folders, what several need.
 
-A reader module has `NAME`, the name of its format; `recognises(head)`, which decides from the first bytes of the
+A format that is read has `NAME`, its name; `recognises(head)`, which decides from the first bytes of the
 uncompressed file; and `read(source, events)`, which returns a Trace: coalesced, and read again, in constant memory, at every iteration.
 Without `events` the recorded system calls are left out; every used page is then in memory, mapped with every right, from the start, and
 nothing faults. What makes no sense raises a TraceError, in one line that names the file and the line, row or entry.
+A format that is written has `WRITER`, a `writer.Writer`, found by the name of the file.
 """
 
 import os
@@ -14,18 +15,21 @@ from types import ModuleType
 from hwmodel.op import TraceError
 from hwmodel.trace import Trace
 from hwmodel.trace.file import is_trace_file
-from workloads.formats import champsim, drmemtrace, execlog, kernel, lackey, threads
+from workloads.formats import champsim, drmemtrace, execlog, hwtrace, kernel, lackey, threads
 from workloads.formats import columns as table
 from workloads.formats.columns import arrays, lists
 from workloads.formats.hints import closest
-from workloads.streams import Source, file_source
+from workloads.formats.writer import Path, Writer
+from workloads.streams import COMPRESSED, Source, file_source
 
-READERS: tuple[ModuleType, ...] = (threads, drmemtrace, execlog, table, lackey, kernel, champsim)
-"""Readers in the order in which they are asked: formats with a mark of their own at the beginning come first."""
+FORMATS: tuple[ModuleType, ...] = (hwtrace, threads, drmemtrace, execlog, table, lackey, kernel, champsim)
+"""Formats in the order in which their readers are asked: those with a mark of their own at the beginning come first."""
+READERS = tuple(format for format in FORMATS if hasattr(format, "read"))
+WRITERS: dict[str, Writer] = {format.WRITER.name: format.WRITER for format in FORMATS if hasattr(format, "WRITER")}
 
 
 def read(
-    path: str | os.PathLike[str],
+    path: Path,
     events: bool = True,
     strict: bool = False,
     format: str | None = None,
@@ -82,9 +86,7 @@ def read(
     return lists.read(source, events, columns) if columns else read_source(source, head, events, format, ignore)
 
 
-def read_source(
-    source: Source, head: bytes, events: bool = True, format: str | None = None, ignore: Sequence[str] = ()
-) -> Trace:
+def read_source(source: Source, head: bytes, events: bool = True, format: str | None = None, ignore: Sequence[str] = ()) -> Trace:
     """Return the trace of a source that begins with `head`, by the reader of `format`, or the first that recognises `head`."""
     if not head:
         raise TraceError(f"{source.name}: not a trace of a known format: it is empty, or compressed and cut short at once")
@@ -93,10 +95,55 @@ def read_source(
         raise TraceError(f"{source.name}: no format {format!r}; there are {known}")
     for reader in READERS:
         if reader.NAME == format or (format is None and reader.recognises(head)):
-            if reader is table:
-                return table.read(source, events, ignore)
-            if ignore:
+            if ignore and reader is not table:
                 raise TraceError(f"{source.name}: {reader.NAME} has no columns to ignore")
-            return reader.read(source, events)
+            return reader.read(source, events, ignore) if ignore else reader.read(source, events)
     hint = closest(head, READERS)
     raise TraceError(f"{source.name}: not a trace of a known format{f': {hint}' if hint else f' (a trace file, {known})'}")
+
+
+def write(trace: Trace, path: Path, format: str | None = None, agent: int | None = None, lossy: bool = False) -> dict[str, int]:
+    """Write a trace, checked on the way, in the format that the file's name tells.
+
+    Parameters
+    ----------
+    trace : Trace
+        Any trace.
+    path : path
+        Ends in ``.hwtrace`` (Parquet), ``.csv`` or ``.champsim``; the latter two may be compressed (``.csv.gz``, ``.xz``,
+        ``.bz2``, ``.zst``). Written whole or not at all.
+    format : str, optional
+        The name of one of these formats (hwtrace, csv, champsim), whatever the file's name.
+    agent : int, optional
+        For formats of one agent (ChampSim): the agent whose records to write.
+    lossy : bool
+        Leave out records that the format can't hold, instead of refusing the trace.
+
+    Returns
+    -------
+    dict
+        Number of records left out, by kind; empty for formats that hold everything.
+
+    Raises
+    ------
+    TraceError
+        If no format is known by that name, a record is invalid, or the format can't hold it.
+    OSError
+        If the file can't be written.
+    """
+    return WRITERS[format_of(path, format)].save(trace, path, agent, lossy)
+
+
+def format_of(path: Path, format: str | None = None) -> str:
+    """Return the format of a file to be written; raise TraceError if its name tells none."""
+    name = pathlib.Path(path)
+    packed = name.suffix in COMPRESSED
+    suffix = name.with_suffix("").suffix if packed else name.suffix
+    endings = {ending: writer.name for writer in WRITERS.values() for ending in writer.endings}
+    found = format or endings.get(suffix)
+    if found not in WRITERS:
+        why = f"no format {format!r} ({', '.join(WRITERS)})" if format else f"the name tells no format ({', '.join(endings)})"
+        raise TraceError(f"{os.fspath(path)}: {why}")
+    if packed and not WRITERS[found].packed:
+        raise TraceError(f"{os.fspath(path)}: {found} is compressed in itself: leave out {name.suffix}")
+    return found

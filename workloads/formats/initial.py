@@ -1,6 +1,5 @@
-"""The memory that existed before a recording's first record: from valgrind's own list, or inferred from use."""
+"""The memory that existed before a recording's first record: as its list has it, or inferred from use."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -11,11 +10,6 @@ from hwmodel.jit import entry, part
 from workloads.formats.syscalls import Files, Unit
 from workloads.pagetable import EMPTY, find_page
 
-SEGMENT = re.compile(
-    r"--\d+:\d+:\s*aspacem\s+\d+: (\S+) ([0-9a-f]+)-([0-9a-f]+)\s+\S+ ([-r])([-w])([-x])\S*"
-    r"(?: Sm(\w+)|.* o=(\d+)\s+\((\d+),)?"
-)
-SEGMENT_NAME = re.compile(r"--\d+:\d+:\s*aspacem \((\d+),\d+,\d+\) (.*)")
 JOIN = 64  # most untouched pages between touched ones that are assumed to belong to one mapping
 READ_USE, WRITE_USE, FETCH_USE = 1, 2, 4
 
@@ -31,67 +25,11 @@ SEEN = np.dtype((np.record, [
 
 @dataclass
 class Layout:
-    """The client's memory before it runs, as listed by valgrind -d."""
+    """A program's memory before it runs, as a recording lists it."""
 
     units: list[Unit] = field(default_factory=list)
     covered: list[tuple[int, int]] = field(default_factory=list)  # ranges of pages, with the room that a stack may grow into
     break_: int | None = None
-
-
-def parse_layout(lines: Iterable[str], files: Files) -> Layout:
-    """Return the layout at client startup in debug output of valgrind -d; empty if there is none.
-
-    Raises ValueError with the text of a garbled line.
-    """
-    layout, names, rows = Layout(), dict[str, str](), list[re.Match[str]]()
-    inside = False
-    for line in lines:
-        inside = inside or "Memory layout at client startup" in line
-        if not inside:
-            continue
-        if "aspacem >>>" in line:
-            break
-        name, segment = SEGMENT_NAME.match(line), SEGMENT.match(line)
-        if name:
-            names[name[1]] = name[2].strip()
-        elif segment:
-            rows.append(segment)
-    for before, row, after in zip([None, *rows], rows, [*rows[1:], None], strict=False):
-        if row[1] in ("file", "anon"):
-            _add_segment(layout, names, files, before, row, after)
-    return layout
-
-
-def _add_segment(
-    layout: Layout,
-    names: dict[str, str],
-    files: Files,
-    before: re.Match[str] | None,
-    row: re.Match[str],
-    after: re.Match[str] | None,
-) -> None:
-    """Add a segment of the client (lower-case in the list); a reservation next to it shows where it may grow."""
-    start, end = int(row[2], 16), int(row[3], 16) + 1
-    if end > t.USER_END:
-        return
-    pages = (end - start) >> t.PAGE_SHIFT
-    if pages < 1:
-        raise ValueError(row.string.strip())
-    prot = sum(bit for bit, letter in zip((1, 2, 4), row.group(4, 5, 6), strict=True) if letter != "-")
-    if after is not None and after[7] == "Lower":  # the heap: valgrind maps its first page before the first brk
-        layout.break_ = start
-        return
-    below = before if before is not None and before[7] == "Upper" else None
-    room = start if below is None else int(below[2], 16)
-    offset = int(row[8] or -1) if row[1] == "file" else 0
-    if room > start or not 0 <= offset < 1 << 63:
-        raise ValueError(row.string.strip())
-    layout.covered.append((room >> t.PAGE_SHIFT, end >> t.PAGE_SHIFT))
-    if row[1] == "file":
-        number = files.number(names.get(row[9], ("segment", row[9])))
-        layout.units.append(t.mmap_unit(start, pages, prot, t.PRIVATE_FILE, number, offset >> t.PAGE_SHIFT))
-    else:
-        layout.units.append(t.mmap_unit(start, pages, prot, grows_down=below is not None))
 
 
 class Coverage:

@@ -19,9 +19,11 @@ from hwmodel.jit import entry, part
 from hwmodel.trace import Trace
 from workloads.formats import passes
 from workloads.formats.assembly import Assembly
+from workloads.formats.champsim.write import WRITER
 from workloads.formats.entries import Entries
 from workloads.streams import Source, Stream
 
+__all__ = ["NAME", "WRITER", "read", "recognises"]
 NAME = "champsim"
 LEAST = 4  # instructions needed to recognise the format: 96 bytes of one layout may look like one of the other
 FLAGS = 1  # the word with is_branch and branch_taken in its low bytes

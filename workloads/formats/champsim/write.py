@@ -15,6 +15,8 @@ from hwmodel import op as t
 from hwmodel.jit import entry, part
 from hwmodel.trace import Trace
 from workloads import streams
+from workloads.compose.numbering import checked
+from workloads.formats.writer import Writer
 
 WORDS, STORES, LOADS, IP = 8, 2, 4, 0  # words of an instruction; the indices at which stores and loads begin, and of the ip
 MOST_STORES, MOST_LOADS = 2, 4
@@ -44,7 +46,7 @@ def save_champsim(trace: Trace, path: str | os.PathLike[str], agent: int | None 
     Parameters
     ----------
     trace : Trace
-        Any; it is not checked.
+        Any; checked record by record while it is written.
     path : path
         Written whole or not at all.
     agent : int, optional
@@ -61,7 +63,7 @@ def save_champsim(trace: Trace, path: str | os.PathLike[str], agent: int | None 
     Raises
     ------
     TraceError
-        At a record that the format cannot hold.
+        At a record that is invalid, or that the format cannot hold.
     """
     if agent is None and len(trace.agents) > 1:
         raise t.TraceError(f"ChampSim has one agent a file: choose one of the trace's {len(trace.agents)}")
@@ -72,13 +74,16 @@ def save_champsim(trace: Trace, path: str | os.PathLike[str], agent: int | None 
     with streams.create(path) as file:
         writer = _Writer(trace, file, lossy)
         before = 0
-        for chunk in trace.chunks():
+        for chunk in checked(trace):
             ops, indices = _accesses(trace, chunk, chosen, lossy, lost, before)
             writer.write(ops, indices)
             before += chunk.size
         writer.finish()
     invented = int(writer.state["invented"][0])
     return lost | ({"instructions made up": invented} if invented else {})
+
+
+WRITER = Writer("champsim", (".champsim", ".champsimtrace"), save_champsim)
 
 
 def _accesses(

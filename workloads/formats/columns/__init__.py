@@ -5,22 +5,24 @@ array for each column. CSV and .npy that are cut short give their whole rows; th
 """
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from hwmodel.op import TraceError
 from hwmodel.trace import Trace
 from workloads.formats import passes
 from workloads.formats.columns import arrays, csvfile
-from workloads.formats.columns.rows import ADDRESS, COLUMNS, KIND, ROLE, SYNONYMS, WORDS, Block, RowsPass, Table, columns_of, empty_values
+from workloads.formats.columns.csvfile import WRITER
+from workloads.formats.columns.rows import ADDRESS, COLUMNS, SYNONYMS, Block, RowsPass, Table, columns_of
 from workloads.formats.columns.text import BOM, Lines
 from workloads.streams import Source
 
+__all__ = ["NAME", "WRITER", "read", "recognises"]
 NAME = "columns"
 
 
 def recognises(head: bytes) -> bool:
     """Return whether `head` begins a NumPy or Parquet file, or a CSV whose first line names a column `address`."""
-    return head.startswith((arrays.NPY, arrays.PARQUET)) or arrays.is_npz(head) or csvfile.recognises(head) or _is_csv(head)
+    return arrays.table_of(head) is not None or csvfile.recognises(head) or _is_csv(head)
 
 
 def _is_csv(head: bytes) -> bool:
@@ -38,27 +40,12 @@ def read(source: Source, events: bool = True, ignore: Sequence[str] = ()) -> Tra
     head = source.head()
     if csvfile.recognises(head):
         return csvfile.read(source)
-    if head.startswith(arrays.NPY):
-        return passes.two_passes(source, functools.partial(_begin, "NumPy", arrays.NpyTable, source, events, ignore))
-    if arrays.is_npz(head):
-        return passes.two_passes(source, functools.partial(_begin, "NumPy", arrays.NpzTable, source, events, ignore))
-    if head.startswith(arrays.PARQUET):
-        return passes.two_passes(source, functools.partial(_begin, "Parquet", arrays.ParquetTable, source, events, ignore))
-    return passes.two_passes(source, functools.partial(_begin, "CSV", CsvTable, source, events, ignore))
+    format, table = arrays.table_of(head) or ("CSV", CsvTable)
+    return passes.two_passes(source, functools.partial(RowsPass, source, functools.partial(table, source, ignore), format, events))
 
 
-def _begin(
-    format: str, table: Callable[[Source, Sequence[str]], Table], source: Source, events: bool, ignore: Sequence[str], watch: bool
-) -> RowsPass:
-    return RowsPass(source, table(source, ignore), format, events, watch)
-
-
-class CsvTable:
+class CsvTable(Table):
     """The rows of a CSV."""
-
-    def __init__(self, source: Source, ignore: Sequence[str]) -> None:
-        self.cut, self.columns = "", list[str]()
-        self._source, self._ignore = source, ignore
 
     def blocks(self) -> Iterator[Block]:
         """Yield the rows."""
@@ -71,10 +58,7 @@ class CsvTable:
                 raise TraceError(f"{self._source.name}: cut short within line {lines.line + 1}, which names its columns")
             self.columns = _fields(header)
             plan = columns_of(self.columns, self._ignore, self._source.name)
-            values = empty_values()
-            numbers = values[0].copy()
-            for rows in lines.rows(self.columns, plan, {KIND: WORDS[KIND], ROLE: WORDS[ROLE]}, values, numbers):
-                yield Block(values, rows, lines=numbers)
+            yield from lines.blocks(self.columns, plan)
             self.cut = lines.cut
 
 

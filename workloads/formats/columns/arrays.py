@@ -11,8 +11,7 @@ from hwmodel import op
 from hwmodel.arrow import arrow
 from hwmodel.trace.file import told
 from workloads.formats.columns import rows as r
-from workloads.formats.columns.rows import COLUMNS, UNKNOWN, WORDS, Block, columns_of, empty_values
-from workloads.streams import Source
+from workloads.formats.columns.rows import COLUMNS, UNKNOWN, WORDS, Block, Table, columns_of, empty_values
 
 NPY, ZIP, PARQUET = b"\x93NUMPY", b"PK\x03\x04", b"PAR1"
 WIDEST = 1 << 16  # most bytes of a row
@@ -26,12 +25,17 @@ def is_npz(head: bytes) -> bool:
     return head.startswith(ZIP) and head[30 : 30 + length].endswith(b".npy")
 
 
-class ArrayTable:
-    """Common part of the three kinds of table; a kind that can be cut short overrides only `cut`."""
+def table_of(head: bytes) -> tuple[str, type[Table]] | None:
+    """Return the name and the reader of the kind of table that begins with `head`; None if it is none of these."""
+    if head.startswith(NPY):
+        return "NumPy", NpyTable
+    if is_npz(head):
+        return "NumPy", NpzTable
+    return ("Parquet", ParquetTable) if head.startswith(PARQUET) else None
 
-    def __init__(self, source: Source, ignore: Sequence[str]) -> None:
-        self.cut, self.columns = "", list[str]()
-        self._source, self._ignore = source, ignore
+
+class ArrayTable(Table):
+    """Common part of the three kinds of table."""
 
     def _refuse(self, why: str) -> op.TraceError:
         return op.TraceError(f"{self._source.name}: {why}")

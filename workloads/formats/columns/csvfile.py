@@ -18,7 +18,9 @@ from hwmodel.trace import Trace
 from hwmodel.trace.check import Validator
 from workloads import streams
 from workloads.compose.numbering import joined
+from workloads.formats import passes
 from workloads.formats.columns.text import BUFFER, Lines
+from workloads.formats.writer import Writer, whole
 from workloads.streams import Source
 
 MARK = "hwmodel.csv"
@@ -65,6 +67,9 @@ def save_csv(trace: Trace, path: str | os.PathLike[str]) -> None:
             _write(file, chunk)
 
 
+WRITER = Writer("csv", (".csv",), whole(save_csv))
+
+
 def _heading(trace: Trace, records: int, name: str) -> Iterator[bytes]:
     about = {
         MARK: VERSION, "records": records, "prelude": trace.prelude.size,
@@ -99,28 +104,17 @@ def read(source: Source) -> Trace:
     Raises TraceError, which names the line and the column, if the file is damaged, or cut short in its first lines. If it is cut short
     later, a TraceWarning says where, or the error if `source` is strict; all whole units of the file are used.
     """
-    reading = _Reading(source)
-    records = references = 0
-    for chunk in reading.chunks():
-        records, references = records + chunk.size, references + op.count_references(chunk)
-    if reading.cut:
-        source.warn_cut(reading.cut)
-    source_of = functools.partial(_again, source)
-    return Trace(reading.agents, source_of, op.as_records(reading.prelude), reading.info, source.name, records, references)
-
-
-def _again(source: Source) -> Iterator[np.ndarray]:
-    yield from _Reading(source).chunks()
+    return passes.two_passes(source, functools.partial(_Reading, source))
 
 
 class _Reading:
     """One pass over the file."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, watch: bool) -> None:
         self.agents: list[op.Agent] = []
-        self.prelude: list[tuple[int, ...]] = []
-        self.info: dict[str, Any] = {}
-        self.cut = ""
+        self.cut: list[str] = []
+        self._prelude: list[tuple[int, ...]] = []
+        self._info: dict[str, Any] = {}
         self._source, self._records = source, 0
 
     def chunks(self) -> Iterator[np.ndarray]:
@@ -140,13 +134,18 @@ class _Reading:
                     yield ops[:whole]
             yield from self._end(lines, held, rows)
 
+    def finish(self) -> tuple[np.ndarray, dict[str, Any]]:
+        """Return (prelude, info), after a complete pass."""
+        return op.as_records(self._prelude), self._info
+
     def _end(self, lines: Lines, held: np.ndarray, rows: int) -> Iterator[np.ndarray]:
         """Yield the last unit, if it is complete or the file is not cut short."""
-        self.cut = lines.cut
+        cut = lines.cut
         if rows > self._records:
             raise op.TraceError(f"{self._source.name}: damaged: {rows} records, but it should have {self._records}")
         if rows < self._records:
-            self.cut = f"{self.cut or f'ends behind line {lines.line}'} ({rows} of {self._records} records)"
+            cut = f"{cut or f'ends behind line {lines.line}'} ({rows} of {self._records} records)"
+        self.cut += [cut] if cut else []
         if held.size and (rows == self._records or held.size >= _wanted(held)):
             yield held
 
@@ -159,10 +158,10 @@ class _Reading:
             self.agents = [op.Agent(agent["role"], int(agent["space"]), str(agent["name"])) for agent in about["agents"]]
             if not 0 < len(self.agents) <= op.AGENTS:
                 raise op.TraceError(f"a trace has 1 to {op.AGENTS} agents, not {len(self.agents)}")
-            self.info, self._records, prelude = dict(about["info"]), int(about["records"]), int(about["prelude"])
-            while len(self.prelude) < prelude:
-                self.prelude += [tuple(map(int, record)) for record in self._line(lines)["prelude"]]
-            op.as_records(self.prelude)
+            self._info, self._records, prelude = dict(about["info"]), int(about["records"]), int(about["prelude"])
+            while len(self._prelude) < prelude:
+                self._prelude += [tuple(map(int, record)) for record in self._line(lines)["prelude"]]
+            op.as_records(self._prelude)
         except op.TraceError as error:
             raise op.TraceError(f"{self._source.name}: line {lines.line}: {error}") from None
         except KeyError as error:

@@ -14,7 +14,7 @@ import numpy as np
 from hwmodel.op import TraceError
 from hwmodel.trace import Trace
 from workloads.formats import passes
-from workloads.formats.columns.rows import ADDRESS, KIND, ROLE, WORDS, Block, RowsPass, columns_of, empty_values
+from workloads.formats.columns.rows import ADDRESS, KIND, WORDS, Block, RowsPass, Table, columns_of
 from workloads.formats.columns.text import BUFFER, DECIMAL, HEXADECIMAL, Lines
 from workloads.streams import PIECE, Source, Stream
 
@@ -34,7 +34,7 @@ def read(source: Source, events: bool, columns: Sequence[str]) -> Trace:
     Raises TraceError for an unknown name and for a line that makes no sense.
     """
     plan(columns, source.name)
-    return passes.two_passes(source, functools.partial(_begin, source, events, columns))
+    return passes.two_passes(source, functools.partial(RowsPass, source, functools.partial(ListTable, source, columns), NAME, events))
 
 
 def plan(columns: Sequence[str], name: str) -> tuple[list[str], list[int], list[int]]:
@@ -49,17 +49,12 @@ def plan(columns: Sequence[str], name: str) -> tuple[list[str], list[int], list[
     return names, columns_of(names, [LEFT_OUT], name), bases
 
 
-def _begin(source: Source, events: bool, columns: Sequence[str], watch: bool) -> RowsPass:
-    return RowsPass(source, ListTable(source, columns), NAME, events, watch)
-
-
-class ListTable:
+class ListTable(Table):
     """The rows of a list."""
 
     def __init__(self, source: Source, columns: Sequence[str]) -> None:
-        self.cut = ""
+        super().__init__(source)
         self.columns, self._plan, self._bases = plan(columns, source.name)
-        self._source = source
 
     def blocks(self) -> Iterator[Block]:
         """Yield the rows."""
@@ -68,11 +63,7 @@ class ListTable:
             place = self._plan.index(ADDRESS)
             for _ in range(names_until(self._source.head(), place, NUMBERS[self._bases[place]])):
                 lines.next()
-            values = empty_values()
-            numbers = values[0].copy()
-            words = {KIND: WORDS[KIND], ROLE: WORDS[ROLE]}
-            for rows in lines.rows(self.columns, self._plan, words, values, numbers, self._bases):
-                yield Block(values, rows, lines=numbers)
+            yield from lines.blocks(self.columns, self._plan, self._bases)
             self.cut = lines.cut
 
 

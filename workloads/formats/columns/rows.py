@@ -4,9 +4,9 @@ Columns: `address`, `kind`, `size` (bytes), `count`, `gap`, `thread`, `space`, `
 is its thread of its space; agents are numbered as they first appear.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -69,14 +69,24 @@ class Block:
         return f"row {self.before + row}" if self.lines is None else f"line {int(self.lines[row])}"
 
 
-class Table(Protocol):
-    """A file of rows. After the last block, `cut` tells where the file ends early, if it does."""
+class Table:
+    """A file of rows, from its beginning; `columns` are their names. After the last block, `cut` tells where it ends early, if it does.
 
-    columns: list[str]
-    cut: str
+    Parameters
+    ----------
+    source : Source
+        The file.
+    ignore : sequence of str
+        Names of columns to ignore.
+    """
+
+    def __init__(self, source: Source, ignore: Sequence[str] = ()) -> None:
+        self.cut, self.columns = "", list[str]()
+        self._source, self._ignore = source, ignore
 
     def blocks(self) -> Iterator[Block]:
         """Yield the rows."""
+        raise NotImplementedError
 
 
 def empty_values() -> np.ndarray:
@@ -106,17 +116,17 @@ def columns_of(names: Sequence[str], ignore: Sequence[str], name: str) -> list[i
 
 @dataclass
 class RowsPass:
-    """One pass over a table."""
+    """One pass over a table, which `open` opens."""
 
     source: Source
-    table: Table
+    open: Callable[[], Table]
     format: str
     events: bool
     watch: bool
     cut: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._run = Assembly(self.source.name, self.format, self.events, self.watch)
+        self._run, self._table = Assembly(self.source.name, self.format, self.events, self.watch), self.open()
         self._state = np.zeros(1, STATE)
         self._known = np.zeros(op.AGENTS, KNOWN)
         self._spaces: dict[int, int] = {}
@@ -125,7 +135,7 @@ class RowsPass:
 
     def chunks(self) -> Iterator[np.ndarray]:
         """Yield the coalesced records."""
-        for block in self.table.blocks():
+        for block in self._table.blocks():
             self._state["at"] = 0
             while (reason := self._convert(block)) != DONE:
                 if reason == NEW:
@@ -137,14 +147,14 @@ class RowsPass:
             self._rows += block.rows
         if not self.agents:
             self._run.process("process")
-        self.cut += [self.table.cut] if self.table.cut else []
+        self.cut += [self._table.cut] if self._table.cut else []
         yield from self._run.finish()
 
     def finish(self) -> tuple[np.ndarray, dict[str, Any]]:
         """Return (prelude, info), after a complete pass."""
         if self.events and self._state[0]["calls"]:
             self._run.counts["syscall"] = int(self._state[0]["calls"])
-        return self._run.prelude(), {**self._run.about(), "columns": list(self.table.columns), "rows": self._rows}
+        return self._run.prelude(), {**self._run.about(), "columns": list(self._table.columns), "rows": self._rows}
 
     def _convert(self, block: Block) -> int:
         state, batch = self._state, self._run.batch
@@ -172,7 +182,7 @@ class RowsPass:
         self._state["agents"] = len(self.agents)
 
     def _named(self) -> set[str]:
-        return {SYNONYMS.get(name.strip().lower(), name.strip().lower()) for name in self.table.columns}
+        return {SYNONYMS.get(name.strip().lower(), name.strip().lower()) for name in self._table.columns}
 
     def _refuse(self, block: Block, reason: int) -> None:
         at = int(self._state[0]["at"])

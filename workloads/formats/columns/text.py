@@ -10,6 +10,7 @@ import numpy as np
 
 from hwmodel import op
 from hwmodel.jit import entry, part
+from workloads.formats.columns.rows import WORDS, Block, empty_values
 from workloads.formats.textbuffer import TextBuffer, shorten
 from workloads.streams import Stream
 
@@ -58,6 +59,13 @@ class Lines(TextBuffer):
                 self._say_cut()
                 return None
         return (line.removeprefix(BOM) if self.line == 1 else line).decode("utf-8", "replace").rstrip("\r")
+
+    def blocks(self, names: Sequence[str], plan: Sequence[int], bases: Sequence[int] = ()) -> Iterator[Block]:
+        """Yield the rows of a table; the parameters are those of `rows`."""
+        values = empty_values()
+        numbers = values[0].copy()
+        for rows in self.rows(names, plan, WORDS, values, numbers, bases):
+            yield Block(values, rows, lines=numbers)
 
     def rows(
         self,

@@ -20,8 +20,8 @@ from hwmodel import op
 from hwmodel.trace import Trace
 from workloads.formats import passes
 from workloads.formats.assembly import Assembly
-from workloads.formats.initial import parse_layout
 from workloads.formats.lackey.calls import Calls, Fork
+from workloads.formats.lackey.layout import parse_layout
 from workloads.formats.lackey.log import ROOM, Log
 from workloads.formats.textbuffer import shorten
 from workloads.streams import Source, Stream, file_source

@@ -25,6 +25,8 @@ from workloads.formats.initial import Coverage, Layout, inferred_units, populate
 from workloads.formats.syscalls import Files, Process, Unit
 
 BATCH = 1 << 19  # records
+LONGEST, SPANS = 15 * op.PAGE, 16
+"""The longest access that a recording may have, in bytes, and how many pages it may lie in."""
 COALESCED = "consecutive accesses of one kind to one page, by stream (fetches, data)"
 
 

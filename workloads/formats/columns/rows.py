@@ -12,7 +12,7 @@ import numpy as np
 
 from hwmodel import op
 from hwmodel.jit import entry, part
-from workloads.formats.assembly import Assembly
+from workloads.formats.assembly import LONGEST, SPANS, Assembly
 from workloads.formats.textbuffer import shorten
 from workloads.streams import Source
 
@@ -32,9 +32,7 @@ KINDS = {
 ROLES = {"cpu": 0, "device": 1}
 WORDS = {KIND: KINDS, ROLE: ROLES}
 UNKNOWN = -1
-PAGES = 15  # the longest access spans at most this many pages
-LONGEST = PAGES * op.PAGE
-ROOM = PAGES + 3  # most records of a row
+ROOM = SPANS + 2  # most records of a row
 MOST_GAP = (1 << 15) - 1
 MOST = (1 << 31) - 1
 BLOCK = 1 << 15

@@ -11,6 +11,7 @@ import numpy as np
 from hwmodel import op
 from hwmodel.jit import entry, part
 from workloads.formats.columns.rows import WORDS, Block, empty_values
+from workloads.formats.digits import is_digit
 from workloads.formats.textbuffer import TextBuffer, shorten
 from workloads.streams import Stream
 
@@ -26,8 +27,7 @@ SAFE = (1 << 58) - 1  # numbers up to this can take another digit: dividing at e
 
 CURSOR = np.dtype((np.record, [
     ("at", "i8"),      # index of the next byte
-    ("end", "i8"),     # number of bytes in the buffer
-    ("whole", "i8"),   # index after the last newline: no byte from there on is parsed, so a newline ends every loop
+    ("end", "i8"),     # index after the last newline
     ("line", "i8"),    # lines so far
     ("rows", "i8"),    # rows parsed into the values
     ("field", "i8"),   # the invalid field
@@ -50,12 +50,12 @@ class Lines(TextBuffer):
     """The lines of a stream: first single ones, then rows of fields."""
 
     def __init__(self, stream: Stream, name: str) -> None:
-        super().__init__(stream, name, CURSOR, BUFFER)
+        super().__init__(stream, name, np.zeros(1, CURSOR), BUFFER)
 
     def next(self) -> str | None:
         """Return the next line without its end, or None if there is no complete one."""
-        while (line := self._next_line()) is None:
-            if not self._refill():
+        while (line := self.next_line()) is None:
+            if not self.refill():
                 self._say_cut()
                 return None
         return (line.removeprefix(BOM) if self.line == 1 else line).decode("utf-8", "replace").rstrip("\r")
@@ -105,10 +105,10 @@ class Lines(TextBuffer):
             at += len(table)
         more = True
         while more:
-            reason = _parse(self._codes, self._cursor, targets, bases, tables, codes, values, lines)
+            reason = _parse(self.codes, self._cursor, targets, bases, tables, codes, values, lines)
             if reason > FULL:
                 self._refuse(reason, names)
-            if reason == FULL or not (more := self._refill()):
+            if reason == FULL or not (more := self.refill()):
                 yield int(self._row["rows"])
                 self._row["rows"] = 0
         self._say_cut()
@@ -123,13 +123,8 @@ class Lines(TextBuffer):
             raise op.TraceError(f"{where}, column {names[field]!r}: {shorten(shown)} makes no sense")
         raise op.TraceError(f"{where} has {'fewer' if reason == FEW else 'more'} than {len(names)} fields: {shorten(text)}")
 
-    def _refill(self) -> bool:
-        got = super()._refill()
-        self._row["whole"] = self._bytes.rfind(b"\n", 0, int(self._row["end"])) + 1
-        return got
-
     def _say_cut(self) -> None:
-        rest = self._rest()
+        rest = self.rest()
         if rest.strip():
             self.cut = f"line {self.line + 1} has no end: {shorten(rest)}"
         elif self._stream.cut:
@@ -140,7 +135,7 @@ class Lines(TextBuffer):
 def _parse(text, cursor, targets, bases, tables, codes, values, lines):
     """Parse complete lines; return END: none is left, FULL: no room, or the error in the line at the cursor."""
     row = cursor[0]
-    begin, end, line, rows = row.at, row.whole, row.line, row.rows
+    begin, end, line, rows = row.at, row.end, row.line, row.rows
     reason = END
     while begin < end:
         if rows == lines.size:
@@ -208,7 +203,7 @@ def _field(text, at, base, first, last, codes):
     quoted = text[at] == QUOTE
     if quoted:
         at += 1
-    if first < last and not _is_digit(text[at]):
+    if first < last and not is_digit(text[at]):
         at, value = _word(text, at, first, last, codes)
         good = value != NO_WORD
     else:
@@ -218,11 +213,6 @@ def _field(text, at, base, first, last, codes):
         at += 1 if good else 0
     at = _skip(text, at)
     return at, good and (text[at] == COMMA or text[at] == NEWLINE), value
-
-
-@part
-def _is_digit(byte):
-    return byte >= ZERO and byte <= ZERO + 9
 
 
 @part

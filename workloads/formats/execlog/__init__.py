@@ -23,16 +23,16 @@ from hwmodel import op
 from hwmodel.jit import entry, part
 from hwmodel.trace import Trace
 from workloads.formats import passes
-from workloads.formats.assembly import Assembly, Batch
-from workloads.formats.lackey.log import COMMA, DIGITS, END, FULL, NEWLINE, OTHER, RETURN, SPACE, Log
-from workloads.formats.textbuffer import shorten
-from workloads.streams import Source, Stream
+from workloads.formats.assembly import Assembly
+from workloads.formats.digits import COMMA, NEWLINE, RETURN, SPACE, ZERO
+from workloads.formats.textbuffer import END, FULL, OTHER, Log, shorten
+from workloads.streams import Source
 
 NAME = "execlog"
 START = re.compile(rb'(\d{1,4}), 0x[0-9a-f]{1,16}, 0x[0-9a-f]{1,8}, "')
 DEVICE = re.compile(rb', (?:load|store), 0x[0-9a-f]+, (?!load, |store, |[^,]* -> )')
 CPUS = 10_000  # virtual CPUs have at most four digits
-QUOTE, LETTER_X, ZERO, BIGGER = 34, 120, 48, 62
+QUOTE, LETTER_X, BIGGER = 34, 120, 62
 LOAD, STORE = np.frombuffer(b"load", np.uint8), np.frombuffer(b"store", np.uint8)
 BAD = -1
 
@@ -65,7 +65,7 @@ class _Run:
 
     def chunks(self) -> Iterator[np.ndarray]:
         with self._source.open() as text:
-            log = _Log(text, self._source.name, self._run.batch, self._agents)
+            log = Log(text, self._source.name, self._run.batch, functools.partial(_lines, self._agents))
             for line in log.stops():
                 if line is None:
                     yield from self._run.flush()
@@ -98,20 +98,9 @@ class _Run:
         raise op.TraceError(f"{self._source.name}: line {number} is garbled: {shorten(line)}")
 
 
-class _Log(Log):
-    """A log of execlog's lines."""
-
-    def __init__(self, text: Stream, name: str, batch: Batch, agents: np.ndarray) -> None:
-        super().__init__(text, name, 0, batch)
-        self._agents = agents
-
-    def _scan(self) -> int:
-        return _lines(self._codes, DIGITS, self._batch.ops, self._cursor, self._agents)
-
-
 @entry
-def _lines(text, digits, ops, cursor, agents):
-    """Parse lines; return END: none is left, FULL: no room for another, OTHER: at a line that is garbled or incomplete."""
+def _lines(agents, text, digits, ops, cursor):
+    """Parse lines, as `textbuffer.Log` says; OTHER: at a line that is garbled, or of a CPU that is not known yet."""
     row = cursor[0]
     begin, end, filled, line = row.at, row.end, row.filled, row.line
     reason = END
@@ -128,7 +117,7 @@ def _lines(text, digits, ops, cursor, agents):
         if after > ops.size:
             reason = FULL
             break
-        if at == BAD or at >= end:
+        if at == BAD:
             reason = OTHER
             break
         filled = after

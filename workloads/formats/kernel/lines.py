@@ -12,6 +12,7 @@ from workloads.formats.kernel import clones, scan
 from workloads.formats.kernel import parsers as p
 from workloads.formats.kernel.layouts import NO_THREAD, STACKS, Layouts, Line, is_no_event, lost
 from workloads.formats.numbers import X86_64, Numbering
+from workloads.formats.textbuffer import TextBuffer
 from workloads.streams import Source
 
 MARK = "# hwmodel "
@@ -103,21 +104,25 @@ class Lines:
         TraceError
             At a line of no known layout, or a garbled known event.
         """
-        for data, end in self._blocks():
-            codes, self._place["at"], self._place["end"] = np.frombuffer(data, np.uint8), 0, end
-            text = data.decode("latin-1")
-            while self._row["at"] < end:
-                self._row["rows"] = 0
-                scan.scan(codes, self._place, self._known, self._rows, self._latest, LONGEST)
-                rows = self._rows[: self._row["rows"]]
-                scanned = zip(rows["line"].tolist(), rows["kind"].tolist(), self._scanned(text, rows), strict=True)
-                for self.line, parser, event in scanned:
-                    if parser != scan.HANDED_OUT:
-                        yield event
-                    else:
-                        yield from self._slow(data[event.numbers[0] : event.numbers[1]])
-            self.line = int(self._row["line"])
-            self._count_useless()
+        with self._source.open() as stream:
+            buffer = TextBuffer(stream, self._source.name, self._place, LONGEST_COMMENT + 1, BLOCK)
+            while buffer.refill():
+                text = buffer.text()
+                while self._row["at"] < self._row["end"]:
+                    self._row["rows"] = 0
+                    scan.scan(buffer.codes, self._place, self._known, self._rows, self._latest, LONGEST)
+                    rows = self._rows[: self._row["rows"]]
+                    scanned = zip(rows["line"].tolist(), rows["kind"].tolist(), self._scanned(text, rows), strict=True)
+                    for self.line, parser, event in scanned:
+                        if parser != scan.HANDED_OUT:
+                            yield event
+                        else:
+                            yield from self._slow(text[event.numbers[0] : event.numbers[1]].encode("latin-1"))
+                self.line = buffer.line
+                self._count_useless()
+                self._check_length(buffer.rest(), self.line + 1)
+            if buffer.rest() or stream.cut:
+                self.cut = f"in line {buffer.line + 1}"
 
     def _scanned(self, text: str, rows: np.ndarray) -> Iterator[Event]:
         """Return the events of lines that the kernel took apart; of those that it handed out, the numbers are where they are."""
@@ -241,20 +246,6 @@ class Lines:
         elif not is_no_event(text):
             what = "no thread number (perf script -F +tid)" if NO_THREAD.match(text) else "no trace event"
             raise TraceError(f"{self._source.name}: line {self.line}: {what}: {text[:80].strip()!r}")
-
-    def _blocks(self) -> Iterator[tuple[bytes, int]]:
-        """Yield bytes with the index after their last newline; set `cut` if the last line is incomplete."""
-        rest = b""
-        with self._source.open() as stream:
-            while block := stream.read(BLOCK):
-                data = rest + block
-                end = data.rfind(b"\n") + 1
-                if end:
-                    yield data + bytes(scan.SLACK), end
-                rest = data[end:]
-                self._check_length(rest, int(self._row["line"]) + 1)
-            if rest or stream.cut:
-                self.cut = f"in line {int(self._row['line']) + 1}"
 
     def _check_length(self, line: bytes, number: int) -> None:
         longest = LONGEST_COMMENT if line.startswith(b"#") else LONGEST

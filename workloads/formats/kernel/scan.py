@@ -7,7 +7,7 @@ and one of the commonest events, or one known to be of no use. At any doubt a li
 import numpy as np
 
 from hwmodel.jit import entry, part
-from workloads.formats.kernel.digits import (
+from workloads.formats.digits import (
     MINUS,
     MOST_HEX,
     NONE,
@@ -29,8 +29,8 @@ NEWLINE, HASH, OPEN, CLOSE, SLASH, COLON, DOT, COMMA, EQUALS = 10, 35, 91, 93, 4
 ROUND, ROUND_END, DELETE = 40, 41, 127
 HANDED_OUT = -1
 MOST_FLAGS = 9
-NUMBERS, ROWS, SLACK = 7, 1 << 11, 64
-"""Numbers of an event; events taken apart at once; zero bytes after the text."""
+NUMBERS, ROWS = 7, 1 << 11
+"""Numbers of an event; events taken apart at once."""
 
 ROW = np.dtype((np.record, [
     ("line", "i8"), ("kind", "i8"),

@@ -22,14 +22,16 @@ from workloads.formats import passes
 from workloads.formats.assembly import Assembly
 from workloads.formats.lackey.calls import Calls, Fork
 from workloads.formats.lackey.layout import parse_layout
-from workloads.formats.lackey.log import ROOM, Log
-from workloads.formats.textbuffer import shorten
+from workloads.formats.lackey.log import ROOM, parse
+from workloads.formats.textbuffer import Log, shorten
 from workloads.streams import Source, Stream, file_source
 
 NAME = "lackey"
 ACCESS = re.compile(rb"(?:(?:I  ?| [LSM] )[0-9a-f]+,\d+|SB [0-9a-f]+)\r?\n")
 NOISE = (b"==", b"--", b"**")
 CALLS = (b"SYSCALL[", b" -->")
+EXECVE = b"](59) "
+"""The one call that does not return: a log may end with it."""
 COMMAND = re.compile(rb"==\d+== Command: (.*)")
 
 
@@ -103,7 +105,8 @@ class Run:
 
     def _process(self, text: Stream, name: str, agent: int) -> Iterator[np.ndarray]:
         """Yield the records of a process, with those of its children after their forks."""
-        log, calls = Log(text, name, agent, self._run.batch), Calls(self._run, agent)
+        calls = Calls(self._run, agent)
+        log = Log(text, name, self._run.batch, functools.partial(parse, agent), lambda rest: EXECVE in rest)
         for line in log.stops():
             if line is not None and self._is_noise(line):
                 continue

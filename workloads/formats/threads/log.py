@@ -6,17 +6,15 @@ import numpy as np
 
 from hwmodel import op
 from hwmodel.jit import entry, part
-from workloads.formats.assembly import Batch
+from workloads.formats.assembly import LONGEST, SPANS, Batch
 from workloads.formats.entries import Entries
-from workloads.formats.lackey.log import ROOM as LINE_ROOM
 from workloads.streams import Stream
 
 READ, WRITE, FETCH, THREAD, THREAD_END, CALL, ARGUMENT, MAPPED_FILE, PROGRAM, BEGIN, EXEC, END = range(12)
 SAME, INITIAL, FORKED = 1, 2, 4
 ARGUMENTS = 6
 ENTRY = np.dtype((np.record, [("address", "<i8"), ("number", "<i4"), ("thread", "<u2"), ("kind", "u1"), ("marks", "u1")]))
-ROOM = LINE_ROOM  # most records of an entry
-LONGEST = (ROOM - 1) * op.PAGE
+ROOM = SPANS  # most records of an entry
 WORD, VECTOR = 8, 64  # bytes: of the pieces in which an access may come; of the longest such access
 NO_MORE, FULL, OTHER = 0, 1, 2
 

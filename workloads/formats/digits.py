@@ -4,7 +4,10 @@ import numpy as np
 
 from hwmodel.jit import part
 
-SPACE, MINUS, ZERO, UNDERSCORE, X = 32, 45, 48, 95, 120
+NEWLINE, RETURN, SPACE, COMMA, MINUS, ZERO, UNDERSCORE, X = 10, 13, 32, 44, 45, 48, 95, 120
+DIGITS = np.full(256, -1, np.int64)
+"""The value of each character as a hexadecimal digit, -1 for others: a table is quicker than questions where each line is an access."""
+DIGITS[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
 NONE = -1
 MOST_DIGITS, MOST_HEX, WHOLE = 18, 15, 16
 """Digits of numbers that fit in 63 bits; hexadecimal ones of 64."""
@@ -43,6 +46,8 @@ def signed(text, at, p):
 @part
 def digits(text, at, p):
     """Read a decimal number; return the index after it, -1 if there is none of a usual length."""
+    if at < 0:
+        return NONE
     begin = at
     value = np.int64(0)
     while is_digit(text[at]) and at - begin < MOST_DIGITS:

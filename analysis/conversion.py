@@ -11,7 +11,7 @@ import workloads
 from hwmodel.op import COMPUTE, FETCH, READ, WRITE
 from hwmodel.simulate import bar
 from hwmodel.trace import Trace
-from workloads.writers import format_of
+from workloads.formats import format_of
 
 EVENTS = "events"
 ACCESSES = (READ, WRITE, FETCH, COMPUTE)

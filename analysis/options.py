@@ -83,8 +83,8 @@ class Opening:
         TraceError, OSError
             As of `workloads.named`.
         """
+        from workloads.formats.kernel import facts
         from workloads.named import named
-        from workloads.readers.kernel import facts
 
         told = given(
             guest_base=None if self.guest_base is None else integer("--guest-base", self.guest_base, 0),

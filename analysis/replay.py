@@ -47,7 +47,7 @@ COMPARED: dict[str, tuple[Count, Count]] = {
     "flushed pages": (_sum("flushes.pages"), _sum("flushes.pages")),
     "full flushes": (_sum("flushes.full"), _sum("flushes.full")),
 }
-"""Quantities counted on both sides: from the kernel's counts (`workloads.readers.kernel.counts.COUNTS`), and the model's counters."""
+"""Quantities counted on both sides: from the kernel's counts (`workloads.formats.kernel.counts.COUNTS`), and the model's counters."""
 TOTAL, IPIS = "total", "interrupts for flushes"
 MOST = 1 << 22
 """Most records of a recording that is replayed operation by operation."""
@@ -106,7 +106,7 @@ def replay(trace: "Trace | str | os.PathLike[str]", machine: Machine | str = "kv
         If the machine can't run it.
     """
     from hwmodel.simulate import ALONE, simulate
-    from workloads.readers.kernel import read_kernel
+    from workloads.formats.kernel import read_kernel
     from workloads.recorded import names
 
     is_file = isinstance(trace, str | os.PathLike) and trace not in names()

@@ -196,8 +196,8 @@ def _place(folder: str, name: str) -> str:
 def _opened(folder: str, label: str, given: dict[str, Any]) -> Any:
     """Return the trace that a table names, opened as it says."""
     from hwmodel.op import TraceError
+    from workloads.formats.kernel import facts
     from workloads.named import named
-    from workloads.readers.kernel import facts
 
     where = f"workloads.{label}"
     try:
@@ -215,7 +215,7 @@ def _opened(folder: str, label: str, given: dict[str, Any]) -> Any:
 
 def setting_of(option: str) -> str:
     """Return the setting of a file that an option of the command line stands for, of those that open a trace."""
-    from workloads.readers.kernel.facts import SPELLED
+    from workloads.formats.kernel.facts import SPELLED
 
     settings = {spelled: name for name, spelled in SPELLED.items()}
     return f"workloads.NAME.{settings.get(option, option.removeprefix('--'))}"

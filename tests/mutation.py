@@ -51,7 +51,7 @@ ANALYSIS = ("compiled", "tests/analysis")
 RESULTS = ("tests/analysis/test_metrics.py", "tests/analysis/test_result.py", "tests/analysis/test_comparison.py")
 SETTINGS = ("tests/test_config.py", "tests/test_config_files.py", "tests/test_config_shared.py")
 OF_LACKEY, OF_THREADS, OF_DYNAMORIO = (f"tests/workloads/test_{name}.py" for name in ("lackey", "threads", "drmemtrace"))
-OF_KERNEL = tuple(f"tests/workloads/test_{name}.py" for name in ("ftrace_lines", "ftrace", "kernel_cases"))
+OF_KERNEL = tuple(f"tests/workloads/test_{name}.py" for name in ("ftrace_lines", "ftrace", "kernel_cases", "facts"))
 OF_EVENTS = tuple(f"tests/test_{name}.py" for name in ("samples", "timeline", "events"))
 OF_COLUMNS = "tests/workloads/test_columns.py"
 OF_COSTS, OF_PICTURES = (("compiled", f"tests/analysis/test_{name}.py") for name in ("operation_cost", "pictures"))
@@ -74,17 +74,14 @@ NEAREST = {
     "workloads/coalesce.py": ("tests/workloads/test_coalesce.py",),
     "workloads/offload.py": ("tests/workloads/test_offload.py", "tests/workloads/test_merging.py"),
     "workloads/merging.py": ("tests/workloads/test_merging.py",),
-    "workloads/readers/lackey": (OF_LACKEY,),
-    "workloads/readers/thread": (OF_THREADS,),
-    "workloads/readers/dr": (OF_DYNAMORIO,),
-    "workloads/readers/execlog": ("tests/workloads/test_execlog.py",),
-    "workloads/readers/champsim": ("tests/workloads/test_champsim.py",),
-    "workloads/readers/kernel": OF_KERNEL,
-    "workloads/readers/procmaps": OF_KERNEL,
-    "workloads/readers/column": (OF_COLUMNS,),
-    "workloads/readers/rows": (OF_COLUMNS,),
-    "workloads/readers/arrays": (OF_COLUMNS,),
-    "workloads/readers/": (OF_LACKEY, OF_THREADS, OF_DYNAMORIO),
+    "workloads/formats/lackey": (OF_LACKEY,),
+    "workloads/formats/threads": (OF_THREADS,),
+    "workloads/formats/drmemtrace": (OF_DYNAMORIO,),
+    "workloads/formats/execlog": ("tests/workloads/test_execlog.py",),
+    "workloads/formats/champsim": ("tests/workloads/test_champsim.py",),
+    "workloads/formats/kernel": OF_KERNEL,
+    "workloads/formats/columns": (OF_COLUMNS,),
+    "workloads/formats/": (OF_LACKEY, OF_THREADS, OF_DYNAMORIO),
     "hwmodel/config/": SETTINGS,
     "hwmodel/machine.py": SETTINGS,
     "hwmodel/trace/": ("tests/test_trace.py",),

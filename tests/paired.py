@@ -68,7 +68,7 @@ def write_kernel(path: pathlib.Path, events: str, lines: int) -> pathlib.Path:
 
 def parse_kernel(path: pathlib.Path) -> int:
     """Return the number of events of a text."""
-    from workloads.readers.kernel.lines import Lines
+    from workloads.formats.kernel.lines import Lines
     from workloads.streams import file_source
 
     return sum(1 for _ in Lines(file_source(path)).events())

@@ -16,7 +16,7 @@ from hwmodel.trace import Trace, validate
 from hwmodel.trace.file import GROUP
 from tests.support import bad_files
 from workloads import streams
-from workloads.readers.kernel.lines import Lines
+from workloads.formats.kernel.lines import Lines
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 COST = """

@@ -14,6 +14,6 @@ def test_the_list_covers_what_it_should():
     files = " ".join(fault.changes[0].file for fault in faults())
     parts = "primary secondary parts config engine feed build run modelled trace".split()
     parts += "core/order core/clock core/locks core/ledger measure/result measure/latency".split()
-    others = ("workloads/coalesce", "workloads/offload", "workloads/readers", "analysis/metrics")
+    others = ("workloads/coalesce", "workloads/offload", "workloads/formats", "analysis/metrics")
     for part in (*(f"hwmodel/{part}" for part in parts), *others):
         assert part in files, part

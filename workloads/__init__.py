@@ -5,18 +5,17 @@ Every trace is a `hwmodel.trace.Trace`: lazy, in constant memory, read as often 
 
 from workloads import synthetic
 from workloads.compose import as_guest, assign, concatenate, head, interleave, repeat, select, shift, stretch
-from workloads.csvfile import save_csv
+from workloads.formats import read, write
+from workloads.formats.columns.csvfile import save_csv
+from workloads.formats.kernel import kernel_counts, read_kernel
 from workloads.named import named
 from workloads.offload import offload
 from workloads.operation import operation
-from workloads.readers import read
-from workloads.readers.kernel import kernel_counts, read_kernel
-from workloads.record import record
 from workloads.recorded import load as recorded
-from workloads.recordkernel import record_kernel
+from workloads.recorders.record import record
+from workloads.recorders.recordkernel import record_kernel
 from workloads.suite import Workload, suite
 from workloads.synthetic import *  # noqa: F403
-from workloads.writers import write
 
 __all__ = [
     "Workload",

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from hwmodel.arguments import names_traces
 from hwmodel.trace import Trace
-from workloads.readers import read
-from workloads.readers.kernel import Facts
+from workloads.formats import read
+from workloads.formats.kernel import Facts
 from workloads.recorded import load, names
 
 

@@ -237,6 +237,10 @@ def bytes_source(data: bytes, name: str = "bytes", strict: bool = False) -> Sour
     return Source(name, functools.partial(io.BytesIO, data), strict)
 
 
+COMPRESSED = (".gz", ".xz", ".bz2", ".zst")
+"""Endings of names of files that `create` compresses."""
+
+
 @contextlib.contextmanager
 def create(path: str | os.PathLike[str], told: Callable[[str], object] = lambda name: None) -> Iterator[BinaryIO]:
     """Open a file to be written, whole or not at all; its name tells the compression (.gz, .xz, .bz2, .zst, or none).

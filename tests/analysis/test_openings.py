@@ -14,7 +14,7 @@ from tests.workloads import test_execlog as execlog
 from tests.workloads import test_facts as told
 from tests.workloads import test_lackey as lackey
 from tests.workloads import test_threads as threads
-from workloads.readers import READERS
+from workloads.formats import READERS
 
 COMMANDS = {
     "inspect": ["inspect", "FILE"],

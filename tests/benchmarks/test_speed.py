@@ -16,7 +16,7 @@ from tests.paired import KERNEL_TEXT, parse_kernel, write_kernel, write_lackey
 from tests.support import designs
 from tests.support.engine_only import engine_only
 from workloads import synthetic
-from workloads.readers import drentries
+from workloads.formats.drmemtrace import entries as drentries
 from workloads.recorded import names
 
 PRESETS = [designs.design(name).machine.name for name in designs.names()]

@@ -12,7 +12,7 @@ import numpy as np
 import workloads
 from hwmodel.op import TraceError, TraceWarning
 from hwmodel.trace import Trace, validate
-from workloads.readers import read_source
+from workloads.formats import read_source
 from workloads.streams import bytes_source
 
 PLACE = re.compile(

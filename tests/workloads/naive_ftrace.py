@@ -1,8 +1,8 @@
-"""The naive twin of `workloads.readers.kernel.lines`: cutting at fixed texts; and what a garbled line can at most have told."""
+"""The naive twin of `workloads.formats.kernel.lines`: cutting at fixed texts; and what a garbled line can at most have told."""
 
 import re
 
-from workloads.readers.kernel import parsers as f
+from workloads.formats.kernel import parsers as f
 
 TOLD_BY_NAME = {f.ENTER: 1, f.LEAVE: 1, f.IPI: 2, f.GUEST_FAULT: 0}
 """How many of an event's first numbers its line may tell by a name instead."""

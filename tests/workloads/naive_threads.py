@@ -3,7 +3,7 @@
 import struct
 
 from hwmodel import op
-from workloads.readers.threadlog import (
+from workloads.formats.threads.log import (
     ARGUMENT,
     BEGIN,
     CALL,

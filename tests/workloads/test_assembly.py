@@ -3,8 +3,8 @@
 import numpy as np
 
 from hwmodel import op as t
-from workloads.readers.assembly import Assembly
-from workloads.readers.initial import Layout
+from workloads.formats.assembly import Assembly
+from workloads.formats.initial import Layout
 
 RW, ANONYMOUS, NO_FILE = 3, 0x22, 0xFFFFFFFF
 MMAP, MUNMAP, BRK, MREMAP, GETPID = 9, 11, 12, 25, 39

@@ -12,7 +12,7 @@ from hwmodel.trace import validate
 from tests.workloads.naive import expand, expected
 from tests.workloads.naive_champsim import LAYOUTS, parse
 from workloads import read
-from workloads.readers import champsim, entries
+from workloads.formats import champsim, entries
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:.*\d+ accesses to the kernel's memory are left out")
 

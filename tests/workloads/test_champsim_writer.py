@@ -8,9 +8,10 @@ from hwmodel import op
 from hwmodel.op import Agent, TraceError
 from hwmodel.trace import Trace
 from tests.workloads.naive_champsim import parse
-from workloads import champsim_writer, read
-from workloads.champsim_writer import save_champsim
+from workloads import read
 from workloads.coalesce import coalesce
+from workloads.formats.champsim import write as champsim_writer
+from workloads.formats.champsim.write import save_champsim
 
 CPU = Agent("cpu", 0, "cpu")
 F, R, W = op.FETCH, op.READ, op.WRITE
@@ -63,15 +64,20 @@ def test_what_the_format_does_not_have_is_refused(tmp_path, records, reason):
 
 
 def test_what_is_lost_is_told(tmp_path):
-    records = [(R, 0x5000, 7), (op.COMPUTE, 0, 9), (F, 0x1000, 1), (W, 0x6000, 3), (R | op.CONTINUES, 0x7000, 1)]
+    records = [(R, 0x5000, 7), (op.COMPUTE, 0, 9), (F, 0x1000, 1), (W, 0x6000, 2), (W, 0x6FFF, 1), (W | op.CONTINUES, 0x7000, 1)]
     rows, lost = written(tmp_path, trace_of(records), lossy=True)
     assert lost == {"compute": 1, "second half": 1, "instructions made up": 2}
     made_up = (F, champsim_writer.INVENTED)
     assert accesses(rows) == [
         [made_up, *[(R, 0x5000)] * 4],
         [(F, 0x1000), *[(R, 0x5000)] * 3, (W, 0x6000), (W, 0x6000)],
-        [made_up, (W, 0x6000)],
+        [made_up, (W, 0x6FFF)],
     ]
+
+
+def test_an_invalid_record_is_refused(tmp_path):
+    with pytest.raises(TraceError, match=r"^x: record 1: second half of a write without its first half on the page before"):
+        written(tmp_path, trace_of([(F, 0x1000, 1), (W | op.CONTINUES, 0x2000, 1)]), lossy=True)
 
 
 def test_one_agent_is_written(tmp_path):

@@ -19,7 +19,7 @@ from hwmodel.trace import Trace, validate
 from tests.workloads.naive import expand
 from tests.workloads.naive_columns import parse
 from workloads import read, save_csv
-from workloads.readers import read_source
+from workloads.formats import read_source
 from workloads.streams import bytes_source
 
 TEXT = """\

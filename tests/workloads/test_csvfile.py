@@ -1,5 +1,7 @@
 """Traces as CSV: a round trip is the identity, and what is damaged or cut is said."""
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,7 +11,7 @@ from hwmodel import op
 from hwmodel.op import Agent, TraceError, TraceWarning, mmap_unit
 from hwmodel.trace import Trace, validate
 from workloads import read, recorded, save_csv, select, uniform
-from workloads.csvfile import PRELUDE
+from workloads.formats.columns.csvfile import PRELUDE
 
 CPU = Agent("cpu", 0, 'a "name", with é')
 BASE = 1 << 32
@@ -84,6 +86,7 @@ def test_a_cut_file_gives_its_whole_units(text, open_text, lines, kept, where):
         with pytest.warns(TraceWarning, match=where if not rest else rf"line {lines + 1} has no end: 'ar' \("):
             trace = open_text(head + rest)
         assert len(records(trace)) == len(trace) == kept
+        assert re.search(where if not rest else "has no end", *trace.info["cut_short"])
         validate(trace)
         with pytest.raises(TraceError, match="cut short"):
             open_text(head + rest, strict=True)

@@ -16,7 +16,7 @@ from hwmodel.trace import validate
 from tests.workloads.naive import expand, expected
 from tests.workloads.naive_drmemtrace import parse
 from workloads import read
-from workloads.readers import entries
+from workloads.formats import entries
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:.*\d+ (accesses to the kernel's memory|prefetches|flushes of cache lines) are left out")
 

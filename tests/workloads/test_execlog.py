@@ -11,7 +11,7 @@ import pytest
 from hwmodel import op
 from hwmodel.op import TraceError, TraceWarning
 from hwmodel.trace import validate
-from workloads.readers import assembly, lackeylog, read_source
+from workloads.formats import assembly, read_source, textbuffer
 from workloads.streams import bytes_source
 
 PRINTED = """\
@@ -36,7 +36,7 @@ USES = re.compile(r"(load|store), 0x([0-9a-f]+)")
 @pytest.fixture(autouse=True)
 def small_buffers(monkeypatch):
     """Thousands of short texts are read."""
-    monkeypatch.setattr(lackeylog, "BUFFER", 1 << 14)
+    monkeypatch.setattr(textbuffer, "BUFFER", 1 << 14)
     monkeypatch.setattr(assembly, "BATCH", 1 << 9)
 
 

@@ -14,8 +14,8 @@ from tests.workloads import test_drmemtrace as dr
 from tests.workloads import test_execlog as execlog
 from tests.workloads import test_threads as threads
 from workloads import named, read, read_kernel
-from workloads.readers import READERS
-from workloads.readers.kernel import facts
+from workloads.formats import READERS
+from workloads.formats.kernel import facts
 
 FILE = "file"
 BASE = 0x7F0000000000

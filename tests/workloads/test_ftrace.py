@@ -13,7 +13,7 @@ import workloads
 from hwmodel import op
 from hwmodel.op import TraceError, TraceWarning
 from hwmodel.trace import validate
-from workloads.readers import kernel as ftrace
+from workloads.formats import kernel as ftrace
 from workloads.streams import bytes_source
 
 DATA = pathlib.Path(__file__).parent / "data"

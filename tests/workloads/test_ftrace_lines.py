@@ -7,9 +7,9 @@ import naive_ftrace
 import pytest
 
 from hwmodel.op import TraceError
-from workloads.readers.kernel import parsers as f
-from workloads.readers.kernel import recognises, scan
-from workloads.readers.kernel.lines import Event, Lines
+from workloads.formats.kernel import parsers as f
+from workloads.formats.kernel import recognises, scan
+from workloads.formats.kernel.lines import Event, Lines
 from workloads.streams import bytes_source
 
 DATA = pathlib.Path(__file__).parent / "data"

@@ -31,23 +31,10 @@ from tests.workloads import (
 )
 from tests.workloads.fuzzing import Format
 from tests.workloads.naive import expand, expected
-from workloads import csvfile
-from workloads.readers import (
-    READERS,
-    assembly,
-    champsim,
-    columns,
-    columntext,
-    drmemtrace,
-    entries,
-    execlog,
-    kernel,
-    lackey,
-    lackeylog,
-    rows,
-    threads,
-)
-from workloads.readers.kernel import lines as kernel_lines
+from workloads.formats import READERS, assembly, champsim, columns, drmemtrace, entries, execlog, kernel, lackey, textbuffer, threads
+from workloads.formats.columns import csvfile, rows
+from workloads.formats.columns import text as columntext
+from workloads.formats.kernel import lines as kernel_lines
 from workloads.streams import bytes_source
 
 BATCH = 100
@@ -189,7 +176,7 @@ SAMPLES = tuple(sample for form in FORMATS.values() for sample in form.samples)
 @pytest.fixture(scope="module", autouse=True)
 def small_buffers():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lackeylog, "BUFFER", 4096)
+        patch.setattr(textbuffer, "BUFFER", 4096)
         patch.setattr(entries, "BUFFER", 2000)
         patch.setattr(assembly, "BATCH", 64)
         patch.setattr(columntext, "BUFFER", 4096)

@@ -8,7 +8,7 @@ from hwmodel import op
 from hwmodel.op import TraceError
 from hwmodel.trace import validate
 from workloads import kernel_counts
-from workloads.readers import kernel as ftrace
+from workloads.formats import kernel as ftrace
 from workloads.streams import bytes_source
 
 A, B = 0x7F0000000000, 0x7E0022240000

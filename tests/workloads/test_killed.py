@@ -10,8 +10,8 @@ import time
 import pytest
 
 from tests.support.marked import Marked
-from workloads import guardian, record_kernel, recordkernel, tracefs
-from workloads.recorders import lackey, qemu
+from workloads import record_kernel
+from workloads.recorders import guardian, lackey, qemu, recordkernel, tracefs
 
 TRACEFS = [pathlib.Path(root) for root in tracefs.ROOTS if os.path.isdir(f"{root}/instances")]
 able = os.geteuid() == 0 and TRACEFS and os.access(TRACEFS[0] / "instances", os.W_OK) and os.access(recordkernel.KVM, os.R_OK | os.W_OK)

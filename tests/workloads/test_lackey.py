@@ -11,7 +11,7 @@ from hwmodel import op as t
 from hwmodel.op import TraceError, TraceWarning
 from hwmodel.trace import validate
 from workloads import read
-from workloads.readers import assembly, lackeylog
+from workloads.formats import assembly, textbuffer
 
 HEAD = """\
 ==7== Lackey, an example Valgrind tool
@@ -351,12 +351,18 @@ def test_buffers_and_batches_do_not_matter(file, monkeypatch):
     path = file(HEAD + "\n".join(lines) + "\n" + MMAP * 3 + "\n".join(lines) + "\n")
     whole = records(read(path))
     for size, batch in ((200, 64), (1000, 17), (4096, 4096)):
-        monkeypatch.setattr(lackeylog, "BUFFER", size)
+        monkeypatch.setattr(textbuffer, "BUFFER", size)
         monkeypatch.setattr(assembly, "BATCH", batch)
         assert records(read(path)) == whole
 
 
+def test_a_return_within_the_line_of_a_block_is_garbled(file):
+    """The character after it is no part of the next line's end."""
+    with pytest.raises(TraceError, match=r"line 2 is garbled: 'SB 4000"):
+        read(file("I  4000,3\nSB 4000\rI  5000,3\n L 6000,4\n"))
+
+
 def test_an_endless_line_is_refused(file, monkeypatch):
-    monkeypatch.setattr(lackeylog, "BUFFER", 1000)
+    monkeypatch.setattr(textbuffer, "BUFFER", 1000)
     with pytest.raises(TraceError, match="line 11 is longer than 1000 bytes"):
         read(file(HEAD + ACCESSES + "I" * 2000))

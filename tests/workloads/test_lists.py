@@ -10,7 +10,8 @@ import pytest
 from hwmodel import op
 from hwmodel.op import TraceError
 from workloads import read
-from workloads.readers import lists, textbuffer
+from workloads.formats import textbuffer
+from workloads.formats.columns import lists
 
 FILE = "list"
 R, W, F = op.READ, op.WRITE, op.FETCH

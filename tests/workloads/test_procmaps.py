@@ -3,10 +3,10 @@
 import pytest
 
 from hwmodel import op
-from workloads.readers.initial import Layout
-from workloads.readers.kernel.cachedfiles import BASE, MOST, CachedFiles
-from workloads.readers.procmaps import parse_maps
-from workloads.readers.syscalls import Files
+from workloads.formats.initial import Layout
+from workloads.formats.kernel.cachedfiles import BASE, MOST, CachedFiles
+from workloads.formats.kernel.procmaps import parse_maps
+from workloads.formats.syscalls import Files
 
 MAPS = """\
 00400000-00403000 r-xp 00001000 fe:00 26 /bin/prog

@@ -71,7 +71,7 @@ def test_an_unknown_name_lists_the_known():
         workloads.recorded("redis")
 
 
-@pytest.mark.parametrize("first", ["workloads.recorded", "workloads.recorded.make", "workloads.record", "workloads"])
+@pytest.mark.parametrize("first", ["workloads.recorded", "workloads.recorded.make", "workloads.recorders.record", "workloads"])
 def test_names_are_functions_in_whatever_order_modules_are_imported(first):
     names = ("recorded", "record", "offload", "operation", "read", "suite", "head", "zipf")
     code = f"import {first}, workloads, workloads.recorded.make; assert all(map(callable, {[*names]!r} and "

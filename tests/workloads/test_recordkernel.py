@@ -13,7 +13,8 @@ import pytest
 from hwmodel import op
 from hwmodel.op import TraceError
 from hwmodel.trace import validate
-from workloads import kernel_counts, read, record_kernel, recordkernel, tracefs
+from workloads import kernel_counts, read, record_kernel
+from workloads.recorders import recordkernel, tracefs
 
 TRACEFS = [root for root in tracefs.ROOTS if os.path.isdir(f"{root}/instances")]
 able = os.geteuid() == 0 and TRACEFS and os.access(f"{TRACEFS[0]}/instances", os.W_OK) and shutil.which("cc")

@@ -11,9 +11,9 @@ from hwmodel.trace import validate
 from tests.workloads import naive_threads
 from tests.workloads.naive import expand, expected
 from workloads import read
-from workloads.readers import assembly, read_source
-from workloads.readers import entries as entries_module
-from workloads.readers.threadlog import (
+from workloads.formats import assembly, read_source
+from workloads.formats import entries as entries_module
+from workloads.formats.threads.log import (
     ARGUMENT,
     BEGIN,
     CALL,

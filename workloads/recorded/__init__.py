@@ -8,7 +8,7 @@ import pathlib
 from hwmodel.op import TraceError
 from hwmodel.trace import Trace
 from hwmodel.trace.file import SUFFIX
-from workloads.readers.kernel import read_kernel
+from workloads.formats.kernel import read_kernel
 
 KERNEL_SUFFIX = ".ftrace.xz"
 ABOUT = {

@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator
 
 from hwmodel.op import TraceError
 from hwmodel.trace import Trace
-from workloads.readers.kernel import read_kernel
-from workloads.record import record
+from workloads.formats.kernel import read_kernel
 from workloads.recorded import KERNEL_SUFFIX
-from workloads.recordkernel import record_kernel
+from workloads.recorders.record import record
+from workloads.recorders.recordkernel import record_kernel
 
 HERE = pathlib.Path(__file__).resolve().parent
 ENV = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "HOME": "."}

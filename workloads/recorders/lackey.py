@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from hwmodel.op import TraceError
-from workloads.readers.lackey import Run
+from workloads.formats.lackey import Run
 from workloads.recorders.launch import Launch
 from workloads.streams import Stream, bytes_source
 

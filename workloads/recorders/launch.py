@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO
 
-from workloads.guardian import Guardian
+from workloads.recorders.guardian import Guardian
 
 PIPE_SIZE = 1 << 20  # bytes: the most that a process without privileges may ask for
 SET_PIPE_SIZE = getattr(fcntl, "F_SETPIPE_SZ", 1031)

@@ -1,6 +1,6 @@
 /* A plugin of QEMU's user mode (x86-64) that records what every thread of a program fetches, reads, writes and calls.
  *
- * Arguments: out=FD or out=FILE, where the recording goes, in the format of workloads/readers/threads.py. A launcher that
+ * Arguments: out=FD or out=FILE, where the recording goes, in the format of workloads/formats/threads/__init__.py. A launcher that
  * wants what a killed program left behind also gives buffers=FD of shared memory, slots=N of them and entries=N in each.
  *
  * Calls on memory are made one at a time (`memory`), and at the return of each everybody's buffer is written before the call is:

@@ -1,7 +1,7 @@
 """Record a program with QEMU's user mode: every thread is an agent.
 
 The plugin in this folder, in C, is built on first use with the system's C compiler. It writes a thread recording
-(`workloads.readers.threads`), which is read as it arrives. QEMU lists the program's memory before it runs, so VMAs are exact
+(`workloads.formats.threads`), which is read as it arrives. QEMU lists the program's memory before it runs, so VMAs are exact
 if it passes the list to plugins (versions 6.2 to 8.2); otherwise they are inferred from use.
 
 A deterministic program of one thread gives the same recording each time: QEMU places programs without randomisation, and the random bytes
@@ -34,8 +34,8 @@ from hwmodel.jit import CACHE_DIR
 from hwmodel.op import TraceError
 from hwmodel.output import whole
 from hwmodel.store import Store
-from workloads.guardian import Guardian
-from workloads.readers.threads import Run
+from workloads.formats.threads import Run
+from workloads.recorders.guardian import Guardian
 from workloads.recorders.launch import Launch
 from workloads.streams import Stream, bytes_source
 

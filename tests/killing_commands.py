@@ -186,12 +186,17 @@ class Victim:
         return f"after {part:.2f} of its time"
 
     def _writes(self, run: Marked) -> bool:
-        """Whether the process has a file of its folder open that is not there yet."""
+        """Whether the process has a file of its folder open to write; a database and the turns of a cache are open all the time."""
+        process = pathlib.Path(f"/proc/{run.process.pid}")
         try:
-            open_files = [os.readlink(path) for path in pathlib.Path(f"/proc/{run.process.pid}/fd").iterdir()]
+            for path in (process / "fd").iterdir():
+                file, about = os.readlink(path), (process / "fdinfo" / path.name).read_text()
+                if file.startswith(f"{self.folder}/") and int(about.split("flags:")[1].split()[0], 8) & os.O_ACCMODE:
+                    if "points.db" not in file and not file.endswith("/turns"):
+                        return True
         except OSError:
-            return False
-        return any(file.startswith(str(self.folder)) and (file.endswith(" (deleted)") or PREFIX in file) for file in open_files)
+            pass  # it has been closed meanwhile
+        return False
 
     def _await_end(self, run: Marked) -> None:
         until = time.monotonic() + PATIENCE

@@ -22,8 +22,7 @@ from analysis.pointstore import PointStore
 from hwmodel.output import PREFIX
 from hwmodel.store import SUFFIX, Store
 from tests.support.marked import Marked
-from workloads import recordkernel, tracefs
-from workloads.recorders import lackey, qemu
+from workloads.recorders import lackey, qemu, recordkernel, tracefs
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL]
 ENTRY = [sys.executable, "-W", "ignore", "-m", "hwmodel_command"]
@@ -77,6 +76,7 @@ COMPARED = ("out/compare.csv", "out/compare.md", "out/settings.csv", "out/costs.
 SWEPT = "sweep --trace ../small.hwtrace --machine gru-2008 --set tlb.entries=16,64,256 --out out.csv"
 COMMANDS = {
     "compile": Command(SWEPT, ("out.csv",), compiles=True),
+    "compile readers": Command("convert ../large.hwtrace out.csv.gz --lossy", ("out.csv.gz",), compiles=True),
     "compare": Command("compare --trace ../small.hwtrace --machines gru-2008,kvm-ept-2024 --draws 20 --out out", COMPARED),
     "report": Command("report --trace ../small.hwtrace --machines gru-2008,kvm-ept-2024 --draws 20 --out out.html", ("out.html",)),
     "sweep": Command(SWEPT, ("out.csv",)),

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import analysis
+import workloads
 from analysis.cli import main
 from hwmodel import op
 from hwmodel.op import Agent
@@ -66,6 +67,19 @@ def test_fetches_between_data_do_not_evict_it():
         frame = analysis.inspect(Trace.from_records(AGENTS[:1], [*op.mmap_unit(A, 600, 3), *records, loop[1]]), picture=False).reuse
         misses = frame.set_index("entries")["all"] * 35
         assert [round(misses[size]) for size in (1, 16, 19, 64)] == [19, 19, 18, 18]
+
+
+@pytest.mark.parametrize("loads, codes, misses", [
+    ([*range(16)], [0] * 17 + [1, 0], 16 + 2), ([*range(17)] * 2, [0] * 35, 34 + 1), ([*range(16)] * 2, [*range(16)] * 2, 16 + 16),
+])  # fmt: skip
+def test_18_unified_lru(tmp_path, loads, codes, misses):
+    """Code and data in turns, in a log of lackey's: 16 entries of either kind miss as a list that is kept by hand does."""
+    text = ""
+    for at, code in enumerate(codes):
+        text += f"I  {0x4001000 + 4096 * code:08x},4\n" + (f" L {0x1FFE000000 + 4096 * loads[at]:x},8\n" if at < len(loads) else "")
+    (tmp_path / "log").write_text(text)
+    frame = analysis.inspect(workloads.read(tmp_path / "log", events=False), picture=False).reuse.set_index("entries")
+    assert frame.loc[16, "all"] == pytest.approx(misses / (len(loads) + len(codes)))
 
 
 def test_memory_and_time(trace):

@@ -62,7 +62,8 @@ def draw_waterfall(frame: "pd.DataFrame", machines: Sequence[str], totals: Seque
         axes.spines["left"].set_visible(False)
         axes.axvline(0, color=MUTED, linewidth=0.9)
         ends = [0.0, *itertools.accumulate([totals[1], *(step for _, step in steps)])]
-        axes.set_xlim(min(ends) * 1.02, max(ends) * 1.14)  # on the right of a bar is its length
+        if any(ends):
+            axes.set_xlim(min(ends) * 1.02, max(ends) * 1.14)  # on the right of a bar is its length
         axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.grid(axis="x")

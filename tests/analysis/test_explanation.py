@@ -15,6 +15,8 @@ from analysis.points import Point
 from hwmodel.core import ledger
 from hwmodel.core.ledger import CORE, Book
 from hwmodel.machine import presets
+from hwmodel.op import FETCH, Agent
+from hwmodel.trace import Trace
 from tests.support import drawn
 from tests.support.configs import refusal
 
@@ -151,6 +153,15 @@ def test_the_waterfall_ends_at_the_first_machine_s_overhead(by_hand):
     names = [label.get_text() for label in axes.get_yticklabels()]
     assert names[0] == "B in all" and names[-1] == "A in all" and len(names) == len(bars) == len(axes.texts)
     assert found.plot(axes) is axes
+
+
+def test_nothing_to_explain_is_a_picture_too(recwarn):
+    """Engines that make no access have no overhead: two bars of no length."""
+    fetches = Trace.from_records([Agent("cpu", 0, "program")], [(0x400000, 1, 0, FETCH, 0)])
+    found = analysis.compare(PAIR, fetches, progress=False).explain("GRU", "EPT")
+    axes = found.plot()
+    assert found.totals_ms == (0, 0) and [bar.get_width() for bar in axes.patches] == [0, 0]
+    assert not [str(warning.message) for warning in recwarn if "singular" in str(warning.message)]
 
 
 def test_what_can_t_be_explained_is_refused():

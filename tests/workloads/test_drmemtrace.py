@@ -180,6 +180,13 @@ def test_a_filtered_recording_is_told(file, bits):
     assert trace.info["filtered"] and records(trace) == WANTED
 
 
+def test_a_recording_of_instructions_alone_is_told(file):
+    """OFFLINE_FILE_TYPE_INSTRUCTION_ONLY."""
+    with pytest.warns(TraceWarning, match=r"\.trace: accesses to data are missing"):
+        trace = read(file(pack(*begin(), (MARKER, FILE_TYPE, 0x44), *ACCESSES, *END)))
+    assert trace.info["instructions_only"] and records(trace) == WANTED
+
+
 @pytest.mark.parametrize("size, told", [(4096, False), (16384, True), (65536, True)])
 def test_pages_of_another_size_are_told(file, size, told):
     data = pack(*begin(), (MARKER, FILE_TYPE, 0x40 | 0x200 | 0x400), (MARKER, PAGE_SIZE, size), *ACCESSES, *END)

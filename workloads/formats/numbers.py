@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from hwmodel.op import PAGE
 from workloads.formats.syscalls import WORD
 
+NEGATIVE = (1 << 64) - (1 << 31)
+"""From here on a register has a negative number of 32 bits."""
 NOT_X86 = 1 << 16
 """Added to a call that needs no number of x86-64: it has no effect on memory."""
 
@@ -74,6 +76,8 @@ ARM = Numbering("arm", {
 }, words=True, in_pages=frozenset({192}))  # fmt: skip
 NUMBERINGS = (X86_64, I386, GENERIC, ARM)
 """In the order in which they are taken if the calls fit several: those of 32-bit ARM differ from i386's in a few calls only."""
+MAPPINGS = frozenset(number for numbering in NUMBERINGS for number, of_x86 in numbering.calls.items() if of_x86 == 9)
+"""The numbers that mmap has."""
 TOGETHER = ((X86_64, I386), (GENERIC, ARM))
 """Numberings of which one kernel has both: its programs may have 32 bits."""
 MACHINES = {
@@ -136,13 +140,20 @@ class Evidence:
 
     right: Counter[str] = field(default_factory=Counter)
     wrong: Counter[str] = field(default_factory=Counter)
+    strange: int = 0
+    """Calls that look like an mmap, with a number that is mmap's nowhere here."""
 
     def note(self, enter: Sequence[int], leave: Sequence[int]) -> None:
         """Note a call's beginning and end, as recorded."""
         if leave[1] < 0 and leave[1] > -4096:
             return
+        wide = any(WORD < value < NEGATIVE for value in (*enter[1:], leave[1]))  # which no register of 32 bits holds
+        self.strange += len(enter) == 7 and enter[0] not in MAPPINGS and _is_mapping(enter[1:], leave[1])
         for numbering in NUMBERINGS:
             if enter[0] not in numbering.calls:
+                continue
+            if wide and numbering.words:
+                self.wrong[numbering.name] += 1
                 continue
             number, *arguments = numbering.enter(enter[0], enter[1:])
             check = CHECKS.get(number)
@@ -158,6 +169,7 @@ class Evidence:
         """Add the evidence of other calls."""
         self.right.update(other.right)
         self.wrong.update(other.wrong)
+        self.strange += other.strange
 
     def best(self) -> Numbering | None:
         """Return the numbering that the calls have, None if they do not tell."""
@@ -166,7 +178,7 @@ class Evidence:
 
     def is_foreign(self) -> bool:
         """Return whether the calls are of none of these numberings."""
-        return self.best() is None and not self.right and self.wrong[X86_64.name] >= CONTRADICTIONS
+        return self.best() is None and (self.strange > 0 or (not self.right and self.wrong[X86_64.name] >= CONTRADICTIONS))
 
     def _score(self, numbering: Numbering) -> int:
         return self.right[numbering.name] - self.wrong[numbering.name]

@@ -38,6 +38,8 @@ ZIP = b"PK\x03\x04"
 VERSIONS = range(1, 100)
 FILTERS = 0x1 | 0x80 | 0x100
 """Bits of a file's type: an online filter (a small cache) has left out accesses, of both kinds, of instructions, of data."""
+INSTRUCTION_ONLY = 0x4
+"""A bit of a file's type: it has no accesses to data."""
 AARCH64 = 0x8
 """A bit of a file's type (offline_file_type_t): its user memory ends at 2^48."""
 NUMBERS: dict[int, Numbering] = {AARCH64: GENERIC, 0x10: ARM, 0x20: I386, 0x40: X86_64}
@@ -92,6 +94,8 @@ def _told(trace: Trace) -> Trace:
     size = trace.info.get("page_size", op.PAGE)
     if trace.info.get("filtered"):
         _warn(trace, "most accesses are missing: those that hit the cache by which the recording was filtered (-L0_filter)")
+    if trace.info.get("instructions_only"):
+        _warn(trace, "accesses to data are missing: by its file type only instructions were recorded (-instr_only_trace, -L0D_filter)")
     if size != op.PAGE:
         _warn(trace, f"recorded on a machine with pages of {size} bytes; here a page has {op.PAGE}")
     return trace
@@ -305,7 +309,7 @@ class _Run:
         self._sources = sources
         self._processes: dict[int, int] = {}
         self._left_out: dict[str, int] = {}
-        self.filtered, self.page_size = False, op.PAGE
+        self.filtered, self.instructions_only, self.page_size = False, False, op.PAGE
         self.user_end, self.numbering = op.USER_END, X86_64
 
     def chunks(self) -> Iterator[np.ndarray]:
@@ -328,12 +332,14 @@ class _Run:
     def finish(self) -> tuple[np.ndarray, dict[str, Any]]:
         tids = {"threads": self.threads[: len(self.agents)].tolist()}
         said = {**tids, **self._left_out} | ({"filtered": True} if self.filtered else {})
+        said |= {"instructions_only": True} if self.instructions_only else {}
         said |= {"page_size": self.page_size} if self.page_size != op.PAGE else {}
         return self.assembly.prelude(), {**self.assembly.about(), **said}
 
     def type_of_file(self, bits: int) -> None:
         """Note what a file's type says (offline_file_type_t)."""
         self.filtered |= bool(bits & FILTERS)
+        self.instructions_only |= bool(bits & INSTRUCTION_ONLY)
         self.numbering = next((numbers for bit, numbers in NUMBERS.items() if bits & bit), self.numbering)
         if bits & AARCH64:
             self.user_end = op.user_end_of(op.USER_END)

@@ -32,8 +32,8 @@ OTHERS = tuple(map(re.compile, (
 )))  # fmt: skip
 GRAPH = re.compile(r"\s*+(?:[\d.]++\s++\|\s++)?(\d++)\)\s(?:\s*+(\S.*?)-(\d++)\s++\|)?[^/]*/\* " + EVENT)
 GRAPH_SWITCH = re.compile(r"\s*+(?:[\d.]++\s++\|\s++)?(\d++)\)\s++\S.*?-\d++\s++=>\s++(\S.*?)-(\d++)\s*$")
-GRAPH_CALL = re.compile(r"\s*+(?:[\d.]++\s++\|\s++)?\d++\)\s.*[;{}/]\s*$|\s*-{20,}\s*$")
-"""A function that begins or ends; the lines around a task switch."""
+GRAPH_CALL = re.compile(r"\s*+(?:[\d.]++\s++\|\s++)?\d++\)\s(?:.*[;{}/]|\s*+(?:=+>|<=+)\s\|)\s*$|\s*-{20,}\s*$")
+"""A function, or an interrupt (funcgraph-irqs), that begins or ends; the lines around a task switch."""
 LOG = re.compile(r"(?:<\d++>)?(?:\S.*?\skernel:\s)?\[\s*+\d++\.\d++\](?:\[\s*+[CT]\d++\])?\s|\S.*?\skernel:\s")
 """The beginning of a line of the kernel's log, in which an oops dumps the buffer."""
 NO_THREAD = re.compile(r"\s*+(?:\S.*?\s)?(?:\[\d++\]\s++)?\d++\.\d++:\s++(?:\d++\s++)?[\w-]++:\w++:\s")

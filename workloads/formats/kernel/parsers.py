@@ -87,7 +87,7 @@ def _matched(kind: int, pattern: str, *bases: int) -> Callable[[str], tuple[int,
 
 
 def _raw_enter(rest: str) -> tuple[int, tuple[int, ...]]:
-    found = re.match(r": NR (-?\d+) \(([0-9a-f, ]*)\)(?!\S)", rest)
+    found = re.match(r":\s+NR (-?\d+) \(([0-9a-f, ]*)\)(?!\S)", rest)
     if found is None:
         raise ValueError
     arguments = tuple(int(value, 16) for value in found[2].split(","))

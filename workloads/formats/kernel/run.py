@@ -218,9 +218,14 @@ class Run:
         task, pid = self._tasks.of(event), event.numbers[0]
         if task.made == pid:
             return
-        flags = event.numbers[1] if event.kind == f.NEW_TASK else clones.flags_of(*_call(task))
+        if event.kind == f.NEW_TASK:
+            shares = clones.shares_memory(event.numbers[1])
+        elif task.call:
+            shares = clones.shares_memory(clones.flags_of(*_call(task)))
+        else:  # without the call, other lines tell
+            shares = self._survey.process(pid) == self._survey.process(event.thread)
         self._release(task)
-        self._tasks.make(task, pid, clones.shares_memory(flags))
+        self._tasks.make(task, pid, shares)
         task.made = pid
 
     def _exec(self, event: Event, what: str) -> None:
@@ -313,7 +318,7 @@ HANDLERS = {
 
 
 def _call(task: Task) -> tuple[int, list[int]]:
-    number, *arguments = task.call or (clones.FORK,)
+    number, *arguments = task.call
     return number, arguments
 
 

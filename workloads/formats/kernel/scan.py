@@ -59,7 +59,7 @@ PARSED = {"sys_enter": ENTERS, "sys_exit": LEAVES, "page_fault_user": USER, "pag
           "kvm_unmap_hva_range": UNMAPS}  # fmt: skip
 NR, ADDRESS, IP, CODE, PAGES, REASON, RANGE, DASHES, ARROW, NAMED = (
     np.frombuffer(text, np.uint8)
-    for text in (b": NR ", b"address=", b" ip=", b" error_code=0x", b"pages", b" reason", b"mmu notifier unmap range: ", b" -- ", b" -> ",
+    for text in (b"NR ", b"address=", b" ip=", b" error_code=0x", b"pages", b" reason", b"mmu notifier unmap range: ", b" -- ", b" -> ",
                  b": ")
 )  # fmt: skip
 FACTOR, BITS = 131, (1 << 55) - 1
@@ -279,8 +279,15 @@ def _name(text, at):
 
 
 @part
+def _number(text, at, p):
+    """Read a call's number, before which trace-cmd has more blanks."""
+    at = after(text, at, NAMED)
+    return signed(text, after(text, skip(text, at), NR), p) if at >= 0 else NONE
+
+
+@part
 def _enter(text, at, p, numbers):
-    at = signed(text, after(text, at, NR), p)
+    at = _number(text, at, p)
     if at < 0 or text[at] != SPACE or text[at + 1] != ROUND:
         return NONE
     numbers[0] = p.value
@@ -334,7 +341,7 @@ def _result(text, at, p, known, row):
 
 @part
 def _leave(text, at, p, numbers):
-    at = signed(text, after(text, at, NR), p)
+    at = _number(text, at, p)
     if at < 0 or text[at] != SPACE or text[at + 1] != EQUALS or text[at + 2] != SPACE:
         return NONE
     numbers[0] = p.value

@@ -50,7 +50,7 @@ class Survey:
         self._calls: dict[int, tuple[int, ...]] = {}
         self._evidence: defaultdict[int, Evidence] = defaultdict(Evidence)
         self._changing: dict[int, bool] = {}  # whether a thread is in a call that changes mappings
-        self._sending: dict[int, int] = {}  # pages of the flush that a thread waits for
+        self._sending: dict[int, tuple[int, bool]] = {}  # pages of the flush that a thread waits for; whether it is of one address space
         self._masks = Masks()
         self._memory, self._hypervisors = Memory(), set[int]()
         self._first_call, self.threadless = 0, 0
@@ -114,7 +114,9 @@ class Survey:
             seen.add(event.thread)
             if event.event in f.RAW and not self._first_call:
                 self._first_call = lines.line
-            self._note(event)
+            if not self._note(event) and any(event.thread in threads for threads in processes):
+                reason = f"thread {event.thread} is of process {event.process} here"
+                raise TraceError(f"{self._name}: line {lines.line}: processes ({SPELLED['processes']}): {reason}")
         strange = [thread for threads in processes for thread in threads if thread not in seen and thread not in self._made]
         if strange:
             raise TraceError(f"{self._name}: processes ({SPELLED['processes']}): no line is of thread {strange[0]}")
@@ -176,15 +178,17 @@ class Survey:
                 self._doubtful |= {leader, thread}
             taken.add(found[1])
 
-    def _note(self, event: Event) -> None:
+    def _note(self, event: Event) -> bool:
+        """Take note of an event; return False if its process contradicts what the caller, or an earlier line, says."""
+        fits = True
         if event.thread < -1:
             self.threadless += 1
             self._groups.join(-2, event.thread)
         if event.process >= 0:
-            self._groups.know(event.process)
-            self._groups.join(event.process, event.thread)
+            fits = self._groups.know(event.process) and self._groups.join(event.process, event.thread)
         if event.kind in NOTES:
             NOTES[event.kind](self, event)
+        return fits
 
     def _enter(self, event: Event) -> None:
         self._act(event)
@@ -219,11 +223,12 @@ class Survey:
 
     def _flush(self, event: Event) -> None:
         pages, reason = event.numbers
-        if reason == SEND and (pages >= 0 or self._changing.get(event.thread)):  # reclaim flushes all of several address spaces at once
-            self._sending[event.thread] = pages
-        elif reason == REMOTE:
-            senders = [thread for thread, sent in self._sending.items() if sent == pages and thread != event.thread]
-            if len(senders) == 1:
+        if reason == SEND:
+            is_of_one = pages >= 0 or bool(self._changing.get(event.thread))  # reclaim flushes all of several address spaces at once
+            self._sending[event.thread] = pages, is_of_one
+        elif reason == REMOTE and event.thread:  # the idle task of a CPU, 0, runs lazily in anybody's memory
+            senders = [thread for thread, (sent, _) in self._sending.items() if sent == pages and thread != event.thread]
+            if len(senders) == 1 and self._sending[senders[0]][1]:
                 self._groups.join(senders[0], event.thread)
 
     def _mask(self, event: Event) -> None:
@@ -268,9 +273,9 @@ class Groups:
     def __len__(self) -> int:
         return len(self._next)
 
-    def know(self, process: int) -> None:
-        """Note that a number is a process's."""
-        self._known.setdefault(self._root(process), process)
+    def know(self, process: int) -> bool:
+        """Note that a number is a process's; return False if its group is known to be another process's."""
+        return self._known.setdefault(self._root(process), process) == process
 
     def join(self, one: int, other: int) -> bool:
         """Join the groups of two threads; return False if they are known to be of different processes."""

@@ -1,0 +1,74 @@
+"""Further instances of the kinds of tests/workloads/test_kernel_cases.py, as public tools print them."""
+
+import pytest
+
+from hwmodel.op import TraceError
+from tests.workloads.test_kernel_cases import RECEIVED, SENT, A, B, call, calls, fault, lines, read, records, spaces, told
+
+NEW = "sched_process_fork: comm=app pid=501 child_comm=app child_pid={}"
+WHOLE = "tlb_flush: pages:-1 reason:{}"
+
+
+def test_trace_cmd_pads_the_names_of_events():
+    """Its report has `sys_enter:            NR 11`: names are a column."""
+    text = calls(call(9, 0, 0x2000, 3, 0x22, -1, result=A), call(11, A, 0x1000))
+    padded = text.replace("sys_enter: ", "sys_enter:            ").replace("sys_exit: ", "sys_exit:             ")
+    assert records(read(padded)) == records(read(text)) and [record[0] for record in records(read(text))] == ["mmap", "arg", "munmap"]
+
+
+@pytest.mark.parametrize("process, is_thread", [(501, True), (502, False)])
+def test_a_task_that_no_flag_describes_is_what_its_own_lines_say(process, is_thread):
+    """sched_process_fork comes for threads too; without the call that made the task, the process of its lines tells."""
+    text = lines((501, fault(A)), (501, NEW.format(502)), process=501) + lines((502, fault(A + 4096)), process=process)
+    trace = read(text)
+    assert [record[0] for record in records(trace)] == (["write", "write"] if is_thread else ["write", "fork", "write"])
+    assert set(spaces(trace).values()) == ({0} if is_thread else {0, 1})
+
+
+def test_a_task_that_a_flush_joins_is_a_thread():
+    sent, received = WHOLE.format("remote IPI send (4)"), WHOLE.format("remote shootdown (1)")
+    begin, end = call(11, A, 0x1000)
+    text = lines((501, fault(A)), (501, NEW.format(502)), (502, fault(A + 4096)), (501, begin), (501, sent), (502, received), (501, end))
+    trace = read(text)
+    assert len(spaces(trace)) == 2 and set(spaces(trace).values()) == {0}
+
+
+@pytest.mark.parametrize("mmap, munmap", [(90, 91), (5009, 5011), (3009, 3011)], ids=["ppc64", "mips64", "another"])
+def test_an_mmap_with_a_strange_number_is_another_architecture_s(mmap, munmap):
+    text = calls(call(mmap, 0, 0x2000, 3, 0x22, -1, result=0x7FFF80000000), call(munmap, 0x7FFF80000000, 0x2000))
+    with pytest.raises(TraceError, match="line 1: system calls have numbers of another architecture"):
+        read(text)
+
+
+def test_registers_of_64_bits_are_no_32_bit_program_s():
+    """munmap and mprotect of s390x have i386's numbers, but not its registers."""
+    text = calls(call(125, 0x3FFB2000000, 0x1000, 1), call(91, 0x3FFB2000000, 0x2000))
+    assert read(text).info["operations"] == {"syscall": 2}
+
+
+def test_an_interrupt_in_a_function_graph_is_no_event():
+    """options/funcgraph-irqs, on by default."""
+    text = f"# tracer: function_graph\n 2)   ==========> |\n 2)               |  /* {fault(A)} */\n 2)   <========== |\n"
+    assert told(text)[0].references == 1
+    assert told(text.partition("\n")[2])[0].references == 1
+
+
+def test_a_flush_that_reclaim_may_have_sent_joins_nobody():
+    sent, received = WHOLE.format("remote IPI send (4)"), WHOLE.format("remote shootdown (1)")
+    begin, _ = call(11, A, 0x1000)
+    text = lines(("a-501", fault(A)), ("b-601", fault(B)), ("a-501", begin), ("a-501", sent), ("kswapd0-77", sent), ("b-601", received))
+    trace, warned = told(text)
+    assert len(set(spaces(trace).values())) == 2 and any("threads 501, 601" in sentence for sentence in warned)
+
+
+def test_the_idle_task_is_of_no_process():
+    idle = "<idle>-0", RECEIVED
+    text = lines(("a-501", fault(A)), ("b-601", fault(B)), ("a-501", SENT), idle, ("a-501", fault(A)), ("b-601", SENT), idle)
+    assert len(set(spaces(told(text)[0]).values())) == 2
+
+
+@pytest.mark.parametrize("process, processes, wrong", [(501, [[501], [502]], 501), (0, [[501, 502]], 502)])
+def test_processes_that_the_lines_contradict_are_refused(process, processes, wrong):
+    text = lines((501, fault(A)), process=501) + lines((502, fault(B)), process=process or 502)
+    with pytest.raises(TraceError, match=rf"line 2: processes \(--process\): thread 502 is of process {wrong} here$"):
+        read(text, processes=processes)

@@ -174,8 +174,8 @@ LOSSES = {
                       "--guest-base)"]),
         (told.THREADS, ["no process ids: threads 501, 502 are taken as a process each (processes= joins some, on the command line "
                         "--process)"]),
-        (kernel("sys_exit: NR 11 = 0", fault(A)), ["1 system calls are left out"]),
-        (kernel("kvm_age_hva: mmu notifier age hva: 0x1000 -- 0x2000"), ["none of its 1 events becomes a record"]),
+        (kernel("sys_exit: NR 11 = 0", fault(A)), ["1 system call is left out"]),
+        (kernel("kvm_age_hva: mmu notifier age hva: 0x1000 -- 0x2000"), ["none of its 1 event becomes a record"]),
         (kernel("sched_wakeup: comm=a pid=1") * 3, ["none of its 3 events is of use"]),
     ],
     "champsim": [
@@ -183,11 +183,11 @@ LOSSES = {
     ],
     "drmemtrace": [
         (dr.pack(*dr.begin(), *[(dr.READ, 8, -4096)] * 3, (2, 1, 0x7000000), (20, 0, 0x7000000), (20, 0, 0x7000000), *dr.END),
-         [LEFT_OUT, "1 prefetches are left out", "2 flushes of cache lines are left out"]),
+         [LEFT_OUT, "1 prefetch is left out", "2 flushes of cache lines are left out"]),
         (dr.pack(*dr.on(0x40 | 0x80 | 0x100), (dr.READ, 8, 4096), *dr.END), ["most accesses are missing"]),
     ],
-    "threads": [(threads.RECORDING, ["1 forked processes were not recorded"])],
-    "lackey": [("I  00004000,1\n" + lackey.FORK + "I  00004000,1\n", ["1 forked processes have no log"])],
+    "threads": [(threads.RECORDING, ["1 forked process was not recorded"])],
+    "lackey": [("I  00004000,1\n" + lackey.FORK + "I  00004000,1\n", ["1 forked process has no log"])],
     "execlog": [(execlog.PRINTED, [])],
     "columns": [("address,kind\n4096,R\n", [])],
 }  # fmt: skip

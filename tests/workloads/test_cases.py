@@ -49,7 +49,7 @@ DR_READ = ["fetch 400780", "read 7000008", "fetch 401780"]
 FILTERED = "most accesses are missing: those that hit the cache by which the recording was filtered (-L0_filter)"
 COLUMNS = "not a trace of a known format: plain addresses: name the columns, perhaps {} (--columns, columns=)"
 TAR = "not a trace of a known format: a tar archive: unpack it"
-GRAPHED = "1 events have no thread: each CPU's are taken as a thread's of one process (see options/funcgraph-proc)"
+GRAPHED = "1 event has no thread: each CPU's are taken as a thread's of one process (see options/funcgraph-proc)"
 
 READ_AS = {
     "01-tracecmd-cpu-empty": [
@@ -113,7 +113,7 @@ READ_AS = {
 TOLD = {
     "06-ring-buffer-overrun": [
         (f"# entries-in-buffer/entries-written: 1/{written}   #P:8\n" + lines("  app-31  [001] d.... 10.{}: ", fault(A)),
-         f"the kernel lost {written - 1:,} events: what it did then is missing") for written in (26317371, 2, 1001)
+         f"the kernel lost {written - 1:,} event{'s' * (written > 2)}: what it did then is missing") for written in (26317371, 2, 1001)
     ],
     "13-drmemtrace-filtered": [
         (dr.pack(*dr.on(bits), *DR, *dr.END), FILTERED) for bits in (0x40 | 0x80 | 0x100, 0x40 | 0x80, 0x40 | 0x100)

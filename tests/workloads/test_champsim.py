@@ -14,7 +14,7 @@ from tests.workloads.naive_champsim import LAYOUTS, parse
 from workloads import read
 from workloads.formats import champsim, entries
 
-pytestmark = pytest.mark.filterwarnings(r"ignore:.*\d+ accesses to the kernel's memory are left out")
+pytestmark = pytest.mark.filterwarnings(r"ignore:.*\d+ access(es)? to the kernel's memory (is|are) left out")
 
 FILE = "x.champsim"
 KERNEL = (1 << 64) - 0x1000

@@ -18,7 +18,7 @@ from tests.workloads.naive_drmemtrace import parse
 from workloads import read
 from workloads.formats import entries
 
-pytestmark = pytest.mark.filterwarnings(r"ignore:.*\d+ (accesses to the kernel's memory|prefetches|flushes of cache lines) are left out")
+pytestmark = pytest.mark.filterwarnings(r"ignore:.*\d+ (access|prefetch|flush)(es)? .*(is|are) left out")
 
 FILE = "drmemtrace.x.5.1.trace"
 READ, WRITE, INSTR, BUNDLE, THREAD, THREAD_EXIT, PID, HEADER, FOOTER, MARKER, NO_FETCH, MAYBE, ENCODING = (

@@ -198,7 +198,7 @@ def test_an_ept_violation_is_an_access_of_the_vcpu(event):
     script.text, alone = slots + script.text, script.text
     assert records(script.read())[1] == (2 * B + 8, 1, 0, op.WRITE, 1)  # guest address 0x5000 begins the second slot
     script.text = alone
-    with pytest.warns(TraceWarning, match="1 guest page faults are left out"):
+    with pytest.warns(TraceWarning, match="1 guest page fault is left out"):
         left_out = script.read()
     assert len(left_out) == 1 and left_out.info["guest_faults_left_out"] == 1
 
@@ -241,7 +241,7 @@ def test_a_recording_of_ours_says_what_was_mapped():
     head += "# hwmodel present: 7ff000002000 1\n"
     script = Script().fault(0x7FF000002000).say("kvm_page_fault: address 8 error_code 0").say("kvm_page_fault: address 1000 error_code 0")
     script.text = head + script.text + '# hwmodel end: {"exit_status": 3}\n'
-    with pytest.warns(TraceWarning, match="1 guest page faults are left out: no memory of the guest is known at their addresses"):
+    with pytest.warns(TraceWarning, match="1 guest page fault is left out: no memory of the guest is known at its address"):
         trace = script.read()
     assert trace.prelude[:6].tolist() == [
         *op.mmap_unit(0x400000, 2, 5, op.PRIVATE_FILE, 1, 1), *op.mmap_unit(0x7FF000000000, 2, RW, grows_down=True),

@@ -175,7 +175,7 @@ def test_03_guest_faults_without_a_place_are_told():
     trace, warned = told(lines((7, "kvm_page_fault: address 1000 error_code 2")))
     assert records(trace) == []
     way = "guest_base= tells it, on the command line --guest-base"
-    assert warned == [f"1 guest page faults are left out: where guest memory lies is not known ({way})"]
+    assert warned == [f"1 guest page fault is left out: where guest memory lies is not known ({way})"]
 
 
 # Numbers of system calls
@@ -307,7 +307,7 @@ def test_12_a_machine_s_own_thread_may_reclaim_another_s_page():
 def test_12_what_is_nobody_s_is_counted_and_told():
     trace, warned = told(two_machines(lines(("khugepaged-78", unmap(0x7D0000000000, 0x7D0000200000)), process=78)))
     assert records(trace, ("madvise",)) == [] and trace.info["invalidations_of_nobody"] == 1
-    assert warned == ["1 invalidations are left out: whose memory they are of is not known"]
+    assert warned == ["1 invalidation is left out: whose memory was meant is not known"]
 
 
 def test_12_what_may_be_of_two_is_left_out_unless_one_runs_a_virtual_machine():
@@ -337,7 +337,7 @@ def test_12_counts_alone_know_it_too(tmp_path):
 def test_05_user_memory_ends_where_the_addresses_say(address, end, whose):
     trace, warned = told(lines((300, fault(0x7FB2000010)), (300, fault(address)), (300, fault(0xFFFF800000000000))))
     assert records(trace) == [("write", 0x7FB2000010, 1, 0), ("write", address, 1, 0)]
-    assert (trace.user_end, trace.info["kernel_addresses"], warned) == (end, 1, ["1 accesses to the kernel's memory are left out"]), whose
+    assert (trace.user_end, trace.info["kernel_addresses"], warned) == (end, 1, ["1 access to the kernel's memory is left out"]), whose
     assert trace.info["kernel_counts"]["fault"]["faults.user"] == 2
     assert ("user_end" in trace.info) == (end > 1 << 47)
 

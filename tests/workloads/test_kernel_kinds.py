@@ -72,3 +72,25 @@ def test_processes_that_the_lines_contradict_are_refused(process, processes, wro
     text = lines((501, fault(A)), process=501) + lines((502, fault(B)), process=process or 502)
     with pytest.raises(TraceError, match=rf"line 2: processes \(--process\): thread 502 is of process {wrong} here$"):
         read(text, processes=processes)
+
+
+@pytest.mark.parametrize("line", [
+    "app-930 [003] d....  1.1: sys_munmap <-ret_fast_syscall", "app-930 [003] d....  1.1: kvm_unmap_hva_range <-kvm_mmu_notifier",
+    " 2)   1.2 us    |  } /* sys_munmap */", " 2)               |  } /* tlb_flush */",
+])  # fmt: skip
+def test_functions_with_the_name_of_an_event_are_none(line):
+    """Of the tracers function and function_graph; the latter names a function behind its end (options/funcgraph-tail)."""
+    text = f"# tracer: function\n{line}\n" + lines((930, fault(A)))
+    assert records(read(text)) == records(read(lines((930, fault(A)))))
+
+
+def test_a_latency_tracer_s_graph_has_events():
+    """irqsoff with options/display-graph: the time comes first, in microseconds."""
+    text = f"# tracer: irqsoff\n        3 us |   2)   app-930    |  d..1. |               |  /* {fault(A)} */\n"
+    assert records(read(text)) == [("write", A, 1, 0)]
+
+
+def test_a_strange_line_that_begins_with_blanks_is_no_frame():
+    text = lines((930, fault(A))) + "   add 931/933 [003] 1.1 exceptions:page_fault_user: address=0x1\n"
+    with pytest.raises(TraceError, match="line 2: no trace event: 'add 931/933"):
+        read(text)

@@ -220,7 +220,7 @@ EXIT = "SYSCALL[{},1](231) exit_group( 7 ) --> [pre-success] Success(0x0) \n"
 @pytest.mark.jit_off
 @pytest.mark.as_shipped
 def test_a_fork_without_a_log_ends_at_once(file):
-    with pytest.warns(TraceWarning, match=r"log\.7: 1 forked processes have no log of their own"):
+    with pytest.warns(TraceWarning, match=r"log\.7: 1 forked process has no log of their own"):
         trace = read(file("I  00004000,1\n" + FORK + "I  00004000,1\n" + EXIT.format(7)))
     assert operations(trace) == [(0, 1, 0, t.FORK, 0), (0, 0, 0, t.EXIT, 1), (0, 0, 0, t.EXIT, 0)]
     assert [(agent.space, agent.name) for agent in trace.agents] == [(0, "process"), (1, "process:8")]

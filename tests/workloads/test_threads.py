@@ -89,7 +89,7 @@ def test_a_recording_of_two_threads(tmp_path):
     """Every kind of entry once, the records derived by hand."""
     path = tmp_path / "raw"
     path.write_bytes(RECORDING)
-    with pytest.warns(TraceWarning, match="1 forked processes were not recorded"):
+    with pytest.warns(TraceWarning, match="1 forked process was not recorded"):
         trace = read(path)
     assert records(trace) == [
         (CODE, 3, 0, op.FETCH, 0),

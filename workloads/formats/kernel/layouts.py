@@ -30,15 +30,18 @@ OTHERS = tuple(map(re.compile, (
     # perf script without the time
     r"\s*+(?:(.*?)\s\s*+)?(\d++)(?:/(\d++))?()\s++(?:\[(\d++)\]\s++)?(?:\d++\s++)?[\w-]++:(\w++)(:\s.*)",
 )))  # fmt: skip
-GRAPH = re.compile(r"\s*+(?:[\d.]++\s++\|\s++)?(\d++)\)\s(?:\s*+(\S.*?)-(\d++)\s++\|)?[^/]*/\* " + EVENT)
-GRAPH_SWITCH = re.compile(r"\s*+(?:[\d.]++\s++\|\s++)?(\d++)\)\s++\S.*?-\d++\s++=>\s++(\S.*?)-(\d++)\s*$")
-GRAPH_CALL = re.compile(r"\s*+(?:[\d.]++\s++\|\s++)?\d++\)\s(?:.*[;{}/]|\s*+(?:=+>|<=+)\s\|)\s*$|\s*-{20,}\s*$")
+GRAPH_TIME = r"\s*+(?:[\d.]++\s++(?:us\s++)?\|\s++)?"
+GRAPH = re.compile(GRAPH_TIME + r"(\d++)\)\s(?:\s*+(\S.*?)-(\d++)\s++\|)?[^/}]*/\* " + EVENT)
+GRAPH_SWITCH = re.compile(GRAPH_TIME + r"(\d++)\)\s++\S.*?-\d++\s++=>\s++(\S.*?)-(\d++)\s*$")
+GRAPH_CALL = re.compile(GRAPH_TIME + r"\d++\)\s(?:.*[;{}/]|\s*+(?:=+>|<=+)\s\|)\s*$|\s*-{20,}\s*$")
 """A function, or an interrupt (funcgraph-irqs), that begins or ends; the lines around a task switch."""
 LOG = re.compile(r"(?:<\d++>)?(?:\S.*?\skernel:\s)?\[\s*+\d++\.\d++\](?:\[\s*+[CT]\d++\])?\s|\S.*?\skernel:\s")
 """The beginning of a line of the kernel's log, in which an oops dumps the buffer."""
 NO_THREAD = re.compile(r"\s*+(?:\S.*?\s)?(?:\[\d++\]\s++)?\d++\.\d++:\s++(?:\d++\s++)?[\w-]++:\w++:\s")
-FRAME = re.compile(r"\s*=>|\s++[0-9a-f]++(?:\s.*)?$|\s++\S+:\d+\s*$|\s++\[unknown\]")
-"""A line of a stack trace or a call chain."""
+FRAME = re.compile(r"\s*=>|\s++(?:0|[0-9a-f]{5,16})(?:\s.*)?$|\s++\S+:\d+\s*$|\s++\[unknown\]")
+"""A line of a stack trace or a call chain: nothing is mapped at an address of fewer digits (vm.mmap_min_addr); 0 is what is not known."""
+CALLER = re.compile(r"\s*<-\S")
+"""What follows a function's name in the function tracer's lines: the function may have the name of an event."""
 STACKS = frozenset({"kernel_stack", "user_stack", "<stack trace>", "<user stack trace>"})
 HEADER = re.compile(
     r"#|cpus=\d+\s*$|version = \d+\s*$|\s*$|CPU \d+ is empty|CPU:\d+ \[SUBBUFFER START\]"

@@ -10,7 +10,7 @@ import numpy as np
 from hwmodel.op import TraceError
 from workloads.formats.kernel import clones, scan
 from workloads.formats.kernel import parsers as p
-from workloads.formats.kernel.layouts import NO_THREAD, STACKS, Layouts, Line, is_no_event, lost
+from workloads.formats.kernel.layouts import CALLER, NO_THREAD, STACKS, Layouts, Line, is_no_event, lost
 from workloads.formats.numbers import X86_64, Numbering
 from workloads.formats.textbuffer import TextBuffer
 from workloads.streams import Source
@@ -219,6 +219,9 @@ class Lines:
         try:
             parsed = p.ipi_mask(rest, self._lists) if name == "ipi_send_cpumask" else p.parse(name, rest)
         except (ValueError, IndexError):
+            if CALLER.match(rest):
+                self._useless(name, rest[:1])
+                return None
             raise TraceError(f"{self._source.name}: line {self.line}: garbled {name}: {rest[:80].strip()!r}") from None
         if parsed is None:
             if name not in STACKS:

@@ -35,6 +35,9 @@ TOLD = {
     "kernel_addresses": KERNEL_MEMORY,
     "kernel_accesses_left_out": KERNEL_MEMORY,
     "kernel_left_out": KERNEL_MEMORY,
+    "filtered": "most accesses are missing: those that hit the cache by which the recording was filtered (-L0_filter)",
+    "instructions_only":
+        "accesses to data are missing: by its file type only instructions were recorded (-instr_only_trace, -L0D_filter)",
     "prefetches_left_out": "{} [prefetch is|prefetches are] left out",
     "flushes_left_out": "{} [flush of a cache line is|flushes of cache lines are] left out",
 }  # fmt: skip

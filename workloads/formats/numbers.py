@@ -96,6 +96,11 @@ def _is_unmapping(args: Sequence[int], result: int) -> bool:
     return result == 0 and args[0] > 0 and args[0] % PAGE == 0 and args[1] > 0
 
 
+def _is_wide(args: Sequence[int], result: int) -> bool:
+    """Return whether a call has a value that no register of 32 bits holds."""
+    return any(WORD < value < NEGATIVE for value in (*args, result))
+
+
 def _is_change(args: Sequence[int], result: int) -> bool:
     return result == 0 and args[0] % PAGE == 0 and args[0] > 0 and _is_protection(args[2])
 
@@ -147,12 +152,11 @@ class Evidence:
         """Note a call's beginning and end, as recorded."""
         if leave[1] < 0 and leave[1] > -4096:
             return
-        wide = any(WORD < value < NEGATIVE for value in (*enter[1:], leave[1]))  # which no register of 32 bits holds
         self.strange += len(enter) == 7 and enter[0] not in MAPPINGS and _is_mapping(enter[1:], leave[1])
         for numbering in NUMBERINGS:
             if enter[0] not in numbering.calls:
                 continue
-            if wide and numbering.words:
+            if numbering.words and _is_wide(enter[1:], leave[1]):
                 self.wrong[numbering.name] += 1
                 continue
             number, *arguments = numbering.enter(enter[0], enter[1:])

@@ -52,9 +52,10 @@ SLOT = HEADER + ENTRIES * ENTRY
 
 def missing() -> str:
     """Return why this recorder cannot be used here; empty if it can."""
-    if shutil.which(QEMU) is None:
+    path = shutil.which(QEMU)
+    if path is None:
         return f"{QEMU}, which is not installed (package qemu-user; openSUSE: qemu-linux-user; Alpine: qemu-x86_64)"
-    if "-plugin" not in _said([QEMU, "--help"]):
+    if not _has_plugins(path):
         return f"a {QEMU} with plugins; this one, version {_version()}, was built without ({PACKAGES})"
     if shutil.which("cc") is None:
         return "a C compiler, cc, which is not installed (package gcc, and libc6-dev on Debian and Ubuntu)"
@@ -136,6 +137,12 @@ def _built(*arguments: str) -> bytes:
 def _said(command: list[str]) -> str:
     """Return the standard output of a command."""
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+
+@functools.cache
+def _has_plugins(path: str) -> bool:
+    """Return whether this QEMU was built with plugins."""
+    return "-plugin" in _said([path, "--help"])
 
 
 @functools.cache

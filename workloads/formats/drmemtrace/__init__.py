@@ -90,19 +90,12 @@ def read_folder(folder: pathlib.Path, events: bool = True, strict: bool = False)
 
 
 def _told(trace: Trace) -> Trace:
-    """Return the trace, after a warning if it has less than the program did, or pages of another size."""
+    """Return the trace, after a warning if the machine that it is of had pages of another size."""
     size = trace.info.get("page_size", op.PAGE)
-    if trace.info.get("filtered"):
-        _warn(trace, "most accesses are missing: those that hit the cache by which the recording was filtered (-L0_filter)")
-    if trace.info.get("instructions_only"):
-        _warn(trace, "accesses to data are missing: by its file type only instructions were recorded (-instr_only_trace, -L0D_filter)")
     if size != op.PAGE:
-        _warn(trace, f"recorded on a machine with pages of {size} bytes; here a page has {op.PAGE}")
+        what = f"recorded on a machine with pages of {size} bytes; here a page has {op.PAGE}"
+        warnings.warn(trace.prefix + what, op.TraceWarning, stacklevel=3)
     return trace
-
-
-def _warn(trace: Trace, message: str) -> None:
-    warnings.warn(trace.prefix + message, op.TraceWarning, stacklevel=4)
 
 
 def _open(source: Source) -> Stream:

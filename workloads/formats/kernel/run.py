@@ -221,7 +221,7 @@ class Run:
         if event.kind == f.NEW_TASK:
             shares = clones.shares_memory(event.numbers[1])
         elif task.call:
-            shares = clones.shares_memory(clones.flags_of(*_call(task)))
+            shares = clones.shares_memory(clones.flags_of(task.call[0], task.call[1:]))
         else:  # without the call, other lines tell
             shares = self._survey.process(pid) == self._survey.process(event.thread)
         self._release(task)
@@ -315,11 +315,6 @@ HANDLERS = {
     f.EXEC: Run._exec,
     f.ENDED: Run._ended,
 }
-
-
-def _call(task: Task) -> tuple[int, list[int]]:
-    number, *arguments = task.call
-    return number, arguments
 
 
 def _is_range(first: int, size: int) -> bool:

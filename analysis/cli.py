@@ -1,4 +1,4 @@
-"""The command line: `hwmodel compare | report | sweep | record | replay | convert | inspect | presets | show | workloads`."""
+"""The command line: `hwmodel compare | report | sweep | record | replay | conform | convert | inspect | presets | show | workloads`."""
 
 import os
 import shlex
@@ -251,6 +251,22 @@ def replay(
     views.show_replay(console, found)
     if out is not None:
         console.line(f"Written: {', '.join(found.save(out))}", "dim")
+
+
+@app.command()
+def conform(
+    file: Annotated[str, typer.Argument(help="named, random or more: shipped recordings of Linux 6.18; or a file", show_default=False)],
+    strict: Annotated[bool, typer.Option("--strict", help="Fail for known differences too.")] = False,
+) -> None:
+    """Judge the kernel of the model by a recording of Linux; exit with 1 if they differ in what is no known difference."""
+    from analysis import views
+    from analysis.conform import conform as conformed
+    from analysis.conform import read
+
+    found = conformed(read(file))
+    views.show_conformance(_console(), found)
+    if not found.is_passed(strict):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -14,7 +14,8 @@ import numpy as np
 from hwmodel import engine, secondary
 from hwmodel.machine import Machine
 from hwmodel.op import COMPUTE, OP
-from hwmodel.run import power_on
+from hwmodel.recorder import Watcher
+from hwmodel.run import NOBODY, power_on
 from hwmodel.trace import Trace
 
 LOOKAHEAD = 4
@@ -44,7 +45,7 @@ def counts_by_group(machine: Machine, trace: Trace, groups: Iterable[tuple[str, 
     TraceError, ConfigError
         As `simulate`.
     """
-    stepper = _Stepper(machine.with_(**{"engine.lookahead_records": LOOKAHEAD}), trace)
+    stepper = Stepper(machine, trace)
     found: dict[str, Counter[str]] = {}
     counters = secondary.book(machine.design).counters
     for name, ops, agent in _with_next(groups):
@@ -64,13 +65,33 @@ def _with_next(groups: Iterable[tuple[str, np.ndarray]]) -> Iterator[tuple[str, 
         yield (*before, -1)
 
 
-class _Stepper:
-    """An engine that stops after each group."""
+class Stepper:
+    """An engine that stops after each group.
 
-    def __init__(self, machine: Machine, trace: Trace) -> None:
-        self._checker, (self._run,) = power_on([machine], trace, runahead=False)
+    Parameters
+    ----------
+    machine : Machine
+        The machine to run.
+    trace : Trace
+        The trace whose agents and prelude are used.
+    watcher : Watcher
+        Records the run; by default nothing.
+    """
+
+    def __init__(self, machine: Machine, trace: Trace, watcher: Watcher = NOBODY) -> None:
+        machine = machine.with_(**{"engine.lookahead_records": LOOKAHEAD})
+        self._checker, (self._run,) = power_on([machine], trace, runahead=False, watcher=watcher)
         self._fed = 0
         self._before = self._counted()
+
+    @property
+    def m(self) -> Any:
+        """Return the machine's tables as they are now."""
+        return self._run.m
+
+    def row(self, agent: int) -> int:
+        """Return the number of an agent's row."""
+        return int(self._run._row_of[agent])
 
     def run(self, ops: np.ndarray, agent: int) -> np.ndarray:
         """Run records to their end; return the counters' increase. `agent` does nothing meanwhile; -1: the trace ends."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from analysis.comparison import Comparison
+    from analysis.conform import Conformance
     from analysis.inspection import Inspection
     from analysis.replay import Replay
     from analysis.study import Study
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 SWEEP = ("ns_per_access", "device_ns_per_access", "device_miss_rate_percent", "fault_p50_ns", "fault_p99_ns", "traps")
 """Metrics that a sweep prints; its file has all."""
+FIRST = 5
+"""Differences that a conformance prints in full, each of another mechanism; its table counts all."""
 MOST = 7
 """Columns that a sweep prints beside its settings, at the most: more would be cut."""
 TLBS = (16, 64, 256, 1024, 4096)
@@ -164,6 +167,28 @@ def show_replay(console: Terminal, replay: "Replay") -> None:
     console.print(table)
     for note in replay.notes:
         console.print(note)
+
+
+def show_conformance(console: Terminal, found: "Conformance") -> None:
+    """Print the first differences, agreement by field, differences by mechanism, and the summary as the last line."""
+    from analysis.conform import FIELDS, KNOWN
+
+    firsts = {each.mechanism: each for each in reversed(found.differences)}
+    for each in sorted(firsts.values(), key=found.differences.index)[:FIRST]:
+        console.line(f"{each.where}: {each.operation}", "bold")
+        console.line(f"- Linux {each.field}: {each.linux}")
+        console.line(f"+ model {each.field}: {each.model}")
+    table = Table(box=None, pad_edge=False)
+    for column in ("", *FIELDS):
+        table.add_column(column, justify="right" if column else "left")
+    table.add_row("judged", *(cell(found.judged[name]) for name in FIELDS))
+    for mechanism in dict.fromkeys(each.mechanism for each in found.differences):
+        counts = [sum(each.mechanism == mechanism and each.field == name for each in found.differences) for name in FIELDS]
+        table.add_row(mechanism + (" (known)" if mechanism in KNOWN else ""), *(cell(n) if n else "" for n in counts))
+    console.print(table)
+    if found.skipped:
+        console.line(f"{found.skipped:,} operations after a refused one are not judged: the state there is unknown.")
+    console.line(found.summary)
 
 
 def show_presets(console: Terminal, machines: Sequence[Machine]) -> None:

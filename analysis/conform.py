@@ -170,10 +170,21 @@ def _figures(events: Any, counts: Mapping[str, int], row: int) -> dict[str, Any]
 
 
 def _in_strides(spans: list[int], flushed: int) -> list[int]:
-    """Return the pages of flushes; the log has spans of 4 KiB pages, the counter says whether the stride was that of huge pages."""
-    if sum(max(0, span) for span in spans) == flushed:
-        return spans
-    return [span if span < 0 else span // HUGE for span in spans]
+    """Return the pages of flushes, as many in all as the counter says.
+
+    The log has spans in pages of 4 KiB and no stride. A flush of huge leaves or of tables alone counts in 2 MiB: of the sets of flushes
+    whose counts add up to the counter, the smallest, and of these the latest, is taken, since tables are freed last.
+    """
+    ranged = [k for k, span in enumerate(spans) if span >= 0]
+    missing = sum(spans[k] for k in ranged) - flushed
+    sets: dict[int, tuple[int, ...]] = {0: ()}
+    for k in reversed(ranged):
+        for less, chosen in list(sets.items()):
+            fewer = less + spans[k] - spans[k] // HUGE
+            if fewer <= missing and len(chosen) + 1 < len(sets.get(fewer, range(len(spans) + 1))):
+                sets[fewer] = (*chosen, k)
+    chosen = sets[missing]
+    return [span // HUGE if k in chosen else span for k, span in enumerate(spans)]
 
 
 def _judge(found: Conformance, machine: Machine, where: str, mode: str, rows: Sequence[Mapping[str, Any]]) -> None:

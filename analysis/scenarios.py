@@ -18,7 +18,7 @@ RW = op.PROT_READ | op.PROT_WRITE
 MEMFD, FILE = 1, 2
 """The numbers of the two files of a scenario."""
 MAIN, ENGINE, CHILDREN = 0, 1, 2
-"""Agents: the process's thread, the engine whose notifier is attached, its children, each once; a second thread is the last."""
+"""Agents: the process's thread, the engine whose notifier is attached, its children, each once, then a second thread, and the file."""
 ADVICE = {"H": op.NOHUGEPAGE, "T": op.HUGEPAGE, "D": op.DONTNEED, "F": op.FREE, "P": op.PAGEOUT, "C": op.COLD, "B": op.COLLAPSE}
 PROTECTION = {"R": op.PROT_READ, "W": RW, "N": 0}
 OUTSIDE = {
@@ -106,7 +106,12 @@ class Scene:
         agents = [op.Agent("cpu", 0, "main"), op.Agent("device", 0, "engine")]
         agents += [op.Agent("cpu", 1 + k, f"child{k}") for k in range(forks)]
         agents += [op.Agent("cpu", 0, "helper")] * self._has_helper
-        return Trace(agents, lambda: iter(()), None, {"program": "scenario"})
+        pages = max((b + n for _, letter, (_, n, b) in self._parsed if letter in "fg"), default=0)
+        prelude = None
+        if pages:  # the recorded file was in the page cache
+            prelude = op.as_records(op.mmap_unit(BASE, pages, RW, op.SHARED_FILE, FILE, agent=len(agents), populate=True))
+            agents.append(op.Agent("cpu", 1 + forks, "page cache"))
+        return Trace(agents, lambda: iter(()), prelude, {"program": "scenario"})
 
     def begin(self) -> np.ndarray:
         """Return the records before the first operation: every thread has run."""

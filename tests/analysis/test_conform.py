@@ -80,3 +80,19 @@ def test_bad_input_is_one_clear_line(data, reason, tmp_path, capfd):
     assert cli.main(["conform", str(file)]) == 2
     said = capfd.readouterr().err
     assert reason in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("spans", "flushed", "pages"),
+    [
+        ([8, 1], 8, [8, 0]), ([-1, 24, -1, 1], 24, [-1, 24, -1, 0]),
+        ([512], 1, [1]), ([512], 512, [512]), ([1, 1, 1], 3, [1, 1, 1]), ([], 0, []),
+    ],  # fmt: skip
+)
+def test_pages_of_flushes_add_up_to_the_counter(spans, flushed, pages):
+    assert conform._in_strides(spans, flushed) == pages
+
+
+def test_the_file_is_in_the_page_cache(ask):
+    """Fault-around maps 16 pages of it at a time."""
+    assert ask([row("f 0 64 0"), row("r 0 64", faults=4)], "--strict")[0] == 0

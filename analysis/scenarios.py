@@ -14,6 +14,8 @@ from hwmodel.trace import Trace
 
 BASE = 0x700000000000
 """The address of page 0 in the recordings."""
+MOST = 1 << 22
+"""Pages of the region: the memory slot of the recordings has 16 GiB."""
 RW = op.PROT_READ | op.PROT_WRITE
 MEMFD, FILE = 1, 2
 """The numbers of the two files of a scenario."""
@@ -75,6 +77,8 @@ def parse(text: str) -> tuple[str, str, tuple[int, int, int]]:
     letter = words[0][len(who) :] if words else ""
     if letter not in LETTERS or len(words) > 4 or not all(word.isdecimal() and len(word) < 12 for word in words[1:]):
         raise TraceError(f"operation {text!r}: must be a letter of docs/conformance.md and up to three numbers of pages")
+    if any(int(word) > MOST for word in words[1:]):
+        raise TraceError(f"operation {text!r}: the region has {MOST:,} pages")
     a, n, b = (*map(int, words[1:]), 0, 0, 0)[:3]
     if (letter in UNITS and not n) or (who and letter in "KX"):
         raise TraceError(f"operation {text!r}: " + ("must say how many pages" if not who else "only the first thread forks and kills"))

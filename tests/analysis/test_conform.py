@@ -69,6 +69,7 @@ def test_letters_are_those_of_the_documents():
         (b"[]", "it has no scenarios"),
         (json.dumps(recording([{"op": "? 1"}])).encode(), "one with_remote_thread: operation 0: operation '? 1': must be a letter"),
         (json.dumps(recording([{"op": "w 1 0"}])).encode(), "must say how many pages"),
+        (json.dumps(recording([{"op": "w 0 4194305"}])).encode(), "the region has 4,194,304 pages"),
         (json.dumps(recording([row("X")])).encode(), "operation 0: there is no child"),
         (json.dumps(recording([], "alone")).encode(), "must be a list of operations"),
         (json.dumps(recording([row("tw 0 1")], "alone")).encode(), "a second thread in a mode without one"),
@@ -87,7 +88,7 @@ def test_bad_input_is_one_clear_line(data, reason, tmp_path, capfd):
     [
         ([8, 1], 8, [8, 0]), ([-1, 24, -1, 1], 24, [-1, 24, -1, 0]),
         ([512], 1, [1]), ([512], 512, [512]), ([1, 1, 1], 3, [1, 1, 1]), ([], 0, []),
-    ],  # fmt: skip
+    ],
 )
 def test_pages_of_flushes_add_up_to_the_counter(spans, flushed, pages):
     assert conform._in_strides(spans, flushed) == pages

@@ -32,6 +32,7 @@ MOST_KNOWN = 0.01
 """The part of the judged fields that known differences may make up."""
 KNOWN: dict[str, str] = {
     "lazy CPU": "a CPU whose thread sleeps gets no interrupt unless tables were freed; in the model only an ended thread's CPU is lazy",
+    "MAP_NORESERVE": "the recorded mappings are never charged, so VMAs merge that in a trace differ in what is charged (mprotect_fixup)",
 }
 """Differences that are known, by mechanism."""
 
@@ -220,7 +221,14 @@ def _mechanism(row: Mapping[str, Any], name: str, figures: Mapping[str, Any], mo
     """Return the mechanism of a difference; a kind of operation where none is known."""
     if mode == "with_idle_thread" and name == "ipis" and figures[name] > row[name]:
         return "lazy CPU"
+    if name == "notify" and parse(row["op"])[1] in "KRWN" and _is_coarser(row[name], figures[name]):
+        return "MAP_NORESERVE"
     return f"unexplained: {parse(row['op'])[1]}"
+
+
+def _is_coarser(linux: Sequence[Sequence[int]], model: Sequence[Sequence[int]]) -> bool:
+    """Return whether each of the model's ranges lies in one of Linux's, as where VMAs that the model keeps apart are one."""
+    return bool(model) and all(any(a <= first and last <= b for a, b in linux) for first, last in model)
 
 
 def _check(where: str, modes: Any) -> None:

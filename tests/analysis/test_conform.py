@@ -97,3 +97,15 @@ def test_pages_of_flushes_add_up_to_the_counter(spans, flushed, pages):
 def test_the_file_is_in_the_page_cache(ask):
     """Fault-around maps 16 pages of it at a time."""
     assert ask([row("f 0 64 0"), row("r 0 64", faults=4)], "--strict")[0] == 0
+
+
+def test_known_differences_are_of_one_percent_at_most(ask):
+    """Two VMAs of the model are one of Linux: known, but every eighth field of so short a recording is too much."""
+    rows = [row("M 0 8"), row("H 0 8"), row("N 0 2"), row("w 4 1", faults=1), row("N 2 6", notify=[[2, 8]]), row("W 0 8", notify=[[0, 8]])]
+    status, out = ask([{**each, "flush": None, "ipis": None} for each in rows])
+    assert status == 1 and "MAP_NORESERVE (known)" in out
+    long = [row("H 0 8")] * 30
+    status, out = ask([{**each, "flush": None, "ipis": None} for each in [*rows[:2], *long, *rows[2:]]])
+    assert status == 1
+    status, out = ask([{**each, "flush": None, "ipis": None} for each in [*rows[:2], *long * 2, *rows[2:]]])
+    assert status == 0 and out.splitlines()[-1].startswith("faults 100% notify 98.48%")

@@ -94,3 +94,31 @@ def test_a_strange_line_that_begins_with_blanks_is_no_frame():
     text = lines((930, fault(A))) + "   add 931/933 [003] 1.1 exceptions:page_fault_user: address=0x1\n"
     with pytest.raises(TraceError, match="line 2: no trace event: 'add 931/933"):
         read(text)
+
+
+KERNEL_FAULT = "page_fault_kernel: address={:#x} ip=__put_user_4 error_code=0x2"
+EXECUTED = "sched_process_exec: filename=/bin/x pid=501 old_pid=501"
+
+
+def test_a_fault_of_the_kernel_is_an_access_of_its_thread_s_process():
+    """Of a thread with no other event (io_uring's, vhost's, or one that is in a call all the time), too; in its place among the others."""
+    text = lines((501, fault(A)), (601, KERNEL_FAULT.format(B)), (501, fault(A + 4096)), (601, KERNEL_FAULT.format(B + 4096)))
+    trace, warned = told(text)
+    assert [record[:2] for record in records(trace)] == [("write", A), ("write", B), ("write", A + 4096), ("write", B + 4096)]
+    assert {agent.space for agent in trace.agents} == {0, 1} and ["threads 501, 601 are taken" in each for each in warned] == [True]
+    joined = read(text, processes=[[501, 601]])
+    assert set(spaces(joined).values()) == {0} and joined.references == 4
+    alone = read(lines((601, KERNEL_FAULT.format(A)), process=601))
+    assert records(alone) == [("write", A, 1, 0)]
+
+
+@pytest.mark.parametrize("begun, ended", [(True, True), (False, True), (True, False)])
+def test_a_fault_of_the_kernel_within_execve_is_of_the_new_program(begun, ended):
+    """Whichever of the call's ends is recorded; an execve that outlasts the recording loses none."""
+    begin, end = call(59, 0x401000, 0x402000, 0x403000)
+    first = [(501, fault(A)), (501, begin)] if begun else []
+    last = [(501, EXECUTED), (501, end), (501, fault(B))] if ended else []
+    trace = read(lines(*first, (501, KERNEL_FAULT.format(B)), (501, KERNEL_FAULT.format(B + 4096)), *last, process=501))
+    where = [(address, trace.agents[agent].space) for kind, address, _, agent in records(trace, ("write",))]
+    new = int(begun and ended)
+    assert where == [(A, 0)] * begun + [(B, new), (B + 4096, new)] + [(B, new)] * ended

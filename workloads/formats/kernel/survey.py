@@ -19,6 +19,7 @@ from workloads.formats.kernel.facts import SPELLED, way
 from workloads.formats.kernel.lines import Event, Lines
 from workloads.formats.kernel.masks import Masks
 from workloads.formats.numbers import MACHINES, NUMBERINGS, TOGETHER, X86_64, Evidence, Numbering, mapped_range
+from workloads.formats.syscalls import EXECVE, EXECVEAT
 from workloads.streams import Source
 
 VCPU = re.compile(r"(?:CPU |fc_vcpu |vcpu|kvm-vcpu-|crosvm_vcpu)(\d+)(?:/K(?:VM?)?)?$")
@@ -26,6 +27,8 @@ VCPU = re.compile(r"(?:CPU |fc_vcpu |vcpu|kvm-vcpu-|crosvm_vcpu)(\d+)(?:/K(?:VM?
 CHUNK_SHIFT = 21
 CHANGING = (9, 10, 11, 12, 25, 28)
 """Calls that change mappings."""
+EXECUTING = (EXECVE, EXECVEAT)
+"""Calls that give a process another program, by x86-64's numbers."""
 
 
 class Survey:
@@ -47,6 +50,7 @@ class Survey:
         self._groups = Groups()
         self._acting: dict[int, str] = {}  # names of the threads that become agents
         self._made, self._doubtful = set[int](), set[int]()
+        self._executed: dict[int, bool] = {}  # whether an execve comes first of what a thread does, but for the kernel's faults
         self._calls: dict[int, tuple[int, ...]] = {}
         self._evidence: defaultdict[int, Evidence] = defaultdict(Evidence)
         self._changing: dict[int, bool] = {}  # whether a thread is in a call that changes mappings
@@ -87,6 +91,10 @@ class Survey:
     def doubtful(self) -> list[int]:
         """Return the threads that are in one process by their names only."""
         return sorted(self._doubtful)
+
+    def begins_with_exec(self, thread: int) -> bool:
+        """Return whether a thread's first event, but for the kernel's faults, is the end of an execve whose beginning is not recorded."""
+        return self._executed.get(thread, False)
 
     def is_foreign(self, event: Event) -> bool:
         """Return whether a notice is of another process than the running thread's."""
@@ -209,7 +217,7 @@ class Survey:
 
     def _fault(self, event: Event) -> None:
         if event.numbers[0] < MOST_USER_END:
-            self._act(event)
+            self._act(event, is_first=event.numbers[2] == 1)
             self._memory.touch(event.thread, event.numbers[0])
 
     def _guest_fault(self, event: Event) -> None:
@@ -235,8 +243,13 @@ class Survey:
         if event.event == "ipi_send_cpumask":
             self._masks.note(event.text, event.cpu)
 
-    def _act(self, event: Event) -> None:
+    def _executes(self, event: Event) -> None:
+        self._executed.setdefault(event.thread, True)
+
+    def _act(self, event: Event, is_first: bool = True) -> None:
         self._sending.pop(event.thread, None)
+        if is_first:
+            self._executed.setdefault(event.thread, event.kind == f.LEAVE and _may_be(event, EXECUTING))
         self._acting.setdefault(event.thread, event.name)
         if VCPU.match(event.name):
             self._hypervisors.add(event.thread)
@@ -251,6 +264,7 @@ NOTES: Mapping[int, Callable[[Survey, Event], None]] = {
     f.GUEST_FAULT: Survey._guest_fault,
     f.NEW_TASK: Survey._made_task,
     f.FORKED: Survey._made_task,
+    f.EXEC: Survey._executes,
 }
 
 

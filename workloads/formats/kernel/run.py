@@ -19,7 +19,7 @@ from workloads.formats.kernel.lines import Event, Lines
 from workloads.formats.kernel.procmaps import parse_maps
 from workloads.formats.kernel.survey import EXECUTING, Survey
 from workloads.formats.kernel.tasks import Task, Tasks
-from workloads.formats.numbers import X86_64
+from workloads.formats.numbers import NOT_X86, OLD_MMAP, X86_64
 from workloads.streams import Source
 
 OUTSIDE_AS = ("dontneed", "migrate", "skip")
@@ -190,6 +190,8 @@ class Run:
                 self._run.notes["calls_without_beginning"] += 1
             return
         task.last = number
+        if number == OLD_MMAP + NOT_X86 and result > 0 and not result % op.PAGE:
+            self._run.notes["mappings_not_told"] += 1
         if number in EXECUTING and not -4096 < result < 0:
             return
         self._release(task)

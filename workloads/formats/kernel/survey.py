@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from hwmodel.op import MOST_USER_END, PAGE, PAGE_SHIFT, TraceError
+from workloads.formats.evidence import Evidence, mapped_range
 from workloads.formats.kernel import clones
 from workloads.formats.kernel import parsers as f
 from workloads.formats.kernel.cachedfiles import joined
@@ -18,7 +19,7 @@ from workloads.formats.kernel.counts import REMOTE, SEND
 from workloads.formats.kernel.facts import SPELLED, way
 from workloads.formats.kernel.lines import Event, Lines
 from workloads.formats.kernel.masks import Masks
-from workloads.formats.numbers import MACHINES, NUMBERINGS, TOGETHER, X86_64, Evidence, Numbering, mapped_range
+from workloads.formats.numbers import MACHINES, NUMBERINGS, TOGETHER, X86_64, Numbering
 from workloads.formats.syscalls import EXECVE, EXECVEAT
 from workloads.streams import Source
 
@@ -128,6 +129,9 @@ class Survey:
         strange = [thread for threads in processes for thread in threads if thread not in seen and thread not in self._made]
         if strange:
             raise TraceError(f"{self._name}: processes ({SPELLED['processes']}): no line is of thread {strange[0]}")
+        if len(lines.files) > 1 and not lines.is_one_file:
+            several = ", ".join(sorted(lines.files)[:4])
+            raise TraceError(f"{self._name}: lines of several files ({several}): report one at a time (trace-cmd report -i FILE)")
         self._use_comments([text for _, text in lines.comments])
         self._join_vcpus()
         self._settle(lines.machine)
@@ -149,6 +153,10 @@ class Survey:
         found = {process: evidence.best() for process, evidence in by_process.items()}
         family = () if self._given else next(family for family in TOGETHER if self._common in family)
         self._numberings = {process: best for process, best in found.items() if best in family}
+        strange = min((process for process, best in found.items() if best and family and best not in family), default=None)
+        if strange is not None:
+            whose = f"{found[strange].name}'s numbers, others {self._common.name}'s"
+            raise TraceError(f"{self._name}: system calls of process {strange} have {whose} ({way('arch', 'names one')})")
 
     def _machine(self, name: str) -> Numbering:
         if name not in MACHINES:

@@ -61,7 +61,7 @@ class Opening:
     ] = None
     arch: Annotated[
         str | None,
-        typer.Option("--arch", help="Of the kernel's events: x86-64, i386, arm64 or riscv64, if the system calls do not tell."),
+        typer.Option("--arch", help="Of the kernel's events: x86-64, i386, arm, arm64 or riscv64, if the system calls do not tell."),
     ] = None
     process: Annotated[
         list[str] | None,

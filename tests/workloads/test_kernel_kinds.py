@@ -4,6 +4,7 @@ import pytest
 
 from hwmodel.op import TraceError
 from tests.workloads.test_kernel_cases import RECEIVED, SENT, A, B, call, calls, fault, lines, read, records, spaces, told
+from workloads import kernel_counts
 
 NEW = "sched_process_fork: comm=app pid=501 child_comm=app child_pid={}"
 WHOLE = "tlb_flush: pages:-1 reason:{}"
@@ -40,10 +41,78 @@ def test_an_mmap_with_a_strange_number_is_another_architecture_s(mmap, munmap):
         read(text)
 
 
-def test_registers_of_64_bits_are_no_32_bit_program_s():
-    """munmap and mprotect of s390x have i386's numbers, but not its registers."""
-    text = calls(call(125, 0x3FFB2000000, 0x1000, 1), call(91, 0x3FFB2000000, 0x2000))
-    assert read(text).info["operations"] == {"syscall": 2}
+WIDE = 0x3FFB2000000
+FOREIGN = {
+    "s390x: mprotect and munmap have i386's numbers, but not its registers": [call(125, WIDE, 0x1000, 1), call(91, WIDE, 0x2000)],
+    "s390x: an mmap whose arguments are in memory": [call(90, 0x3FFDC0FE5A0, result=WIDE)],
+    "s390x: a file is not there": [call(288, -100, 0x3FFB1C04000, 0x80000, result=-2)],
+    "ppc64: a file is opened": [call(286, -100, 0x7FFFB1C04000, 0x80000, result=3)],
+    "x86-64 has no such calls: they return from a fork with 0, or give a mode an address": [call(57, 3)],
+    "i386's fork beside the results of an x86-64's": [call(90, 0x401000, result=0x7FB2000000)],
+}
+
+
+@pytest.mark.parametrize("case", FOREIGN)
+def test_calls_that_fit_no_architecture_are_refused_unless_it_is_named(case):
+    with pytest.raises(TraceError, match=r"line 1: system calls have numbers of another architecture \(arch= names it, .* --arch\)"):
+        read(calls(*FOREIGN[case]))
+    assert set(read(calls(*FOREIGN[case]), arch="x86-64").info["operations"]) <= {"syscall"}
+
+
+ARM64 = {
+    "a file that is not there": [call(56, -100, 0xFFFFB1C04000, 0x80000, result=-2), call(220, 0x3D0F00, 0xFFFFB2000000, result=502)],
+    "a status by name": [call(79, 0xFFFFFF9C, 0xFFFFB1C04000, 0xFFFFB1C05000), call(57, 3)],
+    "threads alone": [call(220, 0x3D0F00, 0xFFFFB2000000, result=502)],
+    "a fork": [call(220, 0x1200011, result=502)],
+}
+
+
+@pytest.mark.parametrize("case", ARM64)
+def test_one_call_on_a_folder_or_a_clone_tells_the_architecture(case):
+    text = calls(*ARM64[case], thread=501) + lines((502, fault(A)), (501, fault(A + 4096)))
+    trace = read(text) if any(each[0].startswith("sys_enter: NR 220") for each in ARM64[case]) else told(text)[0]
+    assert trace.info["system_calls"] == "arm64"
+    assert records(trace) == records(told(text, arch="aarch64")[0])
+    own = [agent.space for agent in trace.agents if agent.name != "files in memory"]
+    assert sorted(own) == ([0, 0] if "0x3d0f00" in text or "3d0f00" in text else [0, 1])
+
+
+def test_a_folder_s_number_tells_nothing():
+    """A program that opens files in folders, as find does, is of x86-64 all the same."""
+    text = calls(*[call(257, 3, 0x401000, 0x80000, result=at) for at in range(4, 9)], call(257, 3, 0x401000, result=-2))
+    assert read(text).info["operations"] == {"syscall": 6} and "system_calls" not in read(text).info
+
+
+def test_processes_of_two_architectures_are_refused():
+    """One kernel has the calls of two, as x86-64 and i386, but not of these: recordings were put together."""
+    one = calls(call(9, 0, 0x2000, 3, 0x22, -1, result=A), call(11, A, 0x2000), thread=300, process=300)
+    other = calls(call(222, 0, 0x2000, 3, 0x22, -1, result=B), thread=400, process=400)
+    with pytest.raises(TraceError, match=r"system calls of process 400 have arm64's numbers, others x86-64's \(arch= names one, "):
+        read(one + other)
+
+
+def test_an_old_mmap_of_i386_is_told():
+    """Its arguments are in memory: where it mapped is known, how much not."""
+    mapped = 0xF7D00000
+    text = calls(call(90, 0xFFB0A5A0, result=mapped - (1 << 32)), call(91, mapped, 0x1000), thread=300) + lines((300, fault(mapped)))
+    trace, warned = told(text)
+    assert trace.info["system_calls"] == "i386" and [record[:2] for record in records(trace, ("munmap", "write"))] == [
+        ("munmap", mapped), ("write", mapped),
+    ]  # fmt: skip
+    assert warned == ["1 mmap has its arguments in memory: what it mapped is taken from use"]
+
+
+def test_counts_of_the_kernel_s_work_are_told_too(tmp_path):
+    path = tmp_path / "text"
+    path.write_text(calls(call(57, 3), thread=501) + lines((502, fault(A))))
+    counts = kernel_counts(path, arch="arm64", processes=[[501, 502]])
+    assert counts == {"fault": {"faults.user": 1}, "other call": {"calls": 1}}
+    with pytest.raises(TraceError, match="names it, on the command line --arch"):
+        kernel_counts(path)
+    with pytest.raises(TraceError, match="no line is of thread 77"):
+        kernel_counts(path, arch="arm64", processes=[[501, 77]])
+    with pytest.raises(TraceError, match=r"^arch: there is no 'vax'"):
+        kernel_counts(path, arch="vax")
 
 
 def test_an_interrupt_in_a_function_graph_is_no_event():
@@ -94,3 +163,60 @@ def test_a_strange_line_that_begins_with_blanks_is_no_frame():
     text = lines((930, fault(A))) + "   add 931/933 [003] 1.1 exceptions:page_fault_user: address=0x1\n"
     with pytest.raises(TraceError, match="line 2: no trace event: 'add 931/933"):
         read(text)
+
+
+KERNEL_FAULT = "page_fault_kernel: address={:#x} ip=__put_user_4 error_code=0x2"
+EXECUTED = "sched_process_exec: filename=/bin/x pid=501 old_pid=501"
+
+
+def test_a_fault_of_the_kernel_is_an_access_of_its_thread_s_process():
+    """Of a thread with no other event (io_uring's, vhost's, or one that is in a call all the time), too; in its place among the others."""
+    text = lines((501, fault(A)), (601, KERNEL_FAULT.format(B)), (501, fault(A + 4096)), (601, KERNEL_FAULT.format(B + 4096)))
+    trace, warned = told(text)
+    assert [record[:2] for record in records(trace)] == [("write", A), ("write", B), ("write", A + 4096), ("write", B + 4096)]
+    assert {agent.space for agent in trace.agents} == {0, 1} and ["threads 501, 601 are taken" in each for each in warned] == [True]
+    joined = read(text, processes=[[501, 601]])
+    assert set(spaces(joined).values()) == {0} and joined.references == 4
+    alone = read(lines((601, KERNEL_FAULT.format(A)), process=601))
+    assert records(alone) == [("write", A, 1, 0)]
+
+
+@pytest.mark.parametrize("begun, ended", [(True, True), (False, True), (True, False)])
+def test_a_fault_of_the_kernel_within_execve_is_of_the_new_program(begun, ended):
+    """Whichever of the call's ends is recorded; an execve that outlasts the recording loses none."""
+    begin, end = call(59, 0x401000, 0x402000, 0x403000)
+    first = [(501, fault(A)), (501, begin)] if begun else []
+    last = [(501, EXECUTED), (501, end), (501, fault(B))] if ended else []
+    trace = read(lines(*first, (501, KERNEL_FAULT.format(B)), (501, KERNEL_FAULT.format(B + 4096)), *last, process=501))
+    where = [(address, trace.agents[agent].space) for kind, address, _, agent in records(trace, ("write",))]
+    new = int(begun and ended)
+    assert where == [(A, 0)] * begun + [(B, new), (B + 4096, new)] + [(B, new)] * ended
+
+
+def of_file(name, text, width=0):
+    """Lines as `trace-cmd report` prints them when it has several files, or a file with buffers of its own."""
+    return "".join(f"{name + ': ':>{width}}{line}\n" for line in text.splitlines())
+
+
+@pytest.mark.parametrize("names, headed", [
+    (("host.dat", "guest.dat"), True), (("host.dat", "guest.dat"), False), (("a.dat", "b.dat", "c.dat"), True),
+    (("trace.dat", "trace-vm-1.dat"), False),
+])  # fmt: skip
+def test_lines_of_several_files_are_refused(names, headed):
+    """A host's and a guest's threads have equal numbers, and are others."""
+    width = max(map(len, names)) + 2
+    head = "".join(of_file(name, "cpus=8", width) for name in names) if headed else ""
+    text = head + "".join(of_file(name, lines((501, fault(A)), (601, fault(B))), width) for name in names)
+    with pytest.raises(TraceError) as refused:
+        read(text)
+    assert str(refused.value) == (
+        f"bytes: lines of several files ({', '.join(sorted(names))}): report one at a time (trace-cmd report -i FILE)"
+    )  # fmt: skip
+
+
+def test_lines_of_one_file_s_buffers_are_of_one_machine():
+    """A buffer instance's name stands before its lines, blanks before those of the top level (trace-cmd record -B)."""
+    whole = lines((501, fault(A)), (501, fault(A + 4096)), (501, fault(A + 8192)), process=501).splitlines()
+    text = f"cpus=8\n{of_file('flt', whole[0])}     {whole[1]}\n{of_file('two', whole[2])}"
+    assert [record[:2] for record in records(read(text))] == [("write", A), ("write", A + 4096), ("write", A + 8192)]
+    assert read(of_file("host.dat", "cpus=8\n" + "\n".join(whole), 12)).references == 3

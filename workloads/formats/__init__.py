@@ -64,7 +64,7 @@ def read(
     guest_base : int, optional
         Of a recording of the kernel's events, whose file has no evidence of it: the host address of guest address 0, for EPT violations.
     arch : str, optional
-        Likewise: the machine whose numbers the system calls have, x86-64, i386, arm64 or riscv64.
+        Likewise: the machine whose numbers the system calls have, x86-64, i386, arm, arm64 or riscv64.
     processes : sequence of sequences of int
         Likewise: the threads of each process, by number, as ``[[501, 502]]``; the first is the process's own number.
 

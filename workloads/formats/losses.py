@@ -26,6 +26,8 @@ TOLD = {
     "only_counted": "none of its {} [event|events] becomes a record: they are only counted",
     "faults_left_out": "{} page [fault is|faults are] left out: the process has ended, or has no agent",
     "calls_without_beginning": "{} system [call is|calls are] left out: the beginning is missing",
+    "mappings_not_told":
+        "{} [mmap has its|mmaps have their] arguments in memory: what [it|they] mapped is taken from use",
     "munmaps_that_failed": "{} [munmap that failed is|munmaps that failed are] taken as done",
     "processes_left_out": "{} [process is|processes are] left out: a trace has no more agents",
     "forks_left_out": "{} [fork is|forks are] left out: a trace has no more agents",

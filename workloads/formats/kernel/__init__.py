@@ -54,7 +54,7 @@ def read_kernel(
         Whether mapped files are in the page cache from the beginning, as files of programs mostly are. They are
         then also mapped in an address space of their own, whose agent does nothing.
     arch : str, optional
-        The machine whose numbers the system calls have: x86-64, i386, arm64, riscv64. By default as the recording tells.
+        The machine whose numbers the system calls have: x86-64, i386, arm, arm64, riscv64. By default as the recording tells.
     processes : sequence of sequences of int
         The threads of each process, by number, where the recording's lines have no process ids; the first is the process's own number.
         By default as flushes and names tell.
@@ -78,21 +78,31 @@ def read(source: Source, events: bool = True, options: Options = DEFAULT) -> Tra
     return passes.two_passes(source, functools.partial(Run, source, events, options, survey))
 
 
-def kernel_counts(path: str | os.PathLike[str]) -> dict[str, dict[str, int]]:
+def kernel_counts(
+    path: str | os.PathLike[str], *, arch: str | None = None, processes: Sequence[Sequence[int]] = ()
+) -> dict[str, dict[str, int]]:
     """Return the kernel's work in a recording of its trace events, counted by operation.
 
     Parameters
     ----------
     path : path
         Plain or compressed.
+    arch, processes :
+        As of `read_kernel`.
 
     Returns
     -------
     dict
         Counts, as defined by `workloads.formats.kernel.counts.COUNTS`, by operation ("mmap" ... "fault", "other call", "outside").
+
+    Raises
+    ------
+    TraceError
+        As of `read_kernel`.
     """
+    facts = Facts(arch=arch, processes=processes)
     source = file_source(path)
-    survey, counts = Survey(source), Counts()
+    survey, counts = Survey(source, facts.arch, facts.processes), Counts()
     for event in Lines(source, survey.lists, survey.numbering).events():
         counts.note(event, survey.is_foreign(event))
     return counts.table()

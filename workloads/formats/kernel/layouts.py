@@ -42,9 +42,12 @@ FRAME = re.compile(r"\s*=>|\s++(?:0|[0-9a-f]{5,16})(?:\s.*)?$|\s++\S+:\d+\s*$|\s
 """A line of a stack trace or a call chain: nothing is mapped at an address of fewer digits (vm.mmap_min_addr); 0 is what is not known."""
 CALLER = re.compile(r"\s*<-\S")
 """What follows a function's name in the function tracer's lines: the function may have the name of an event."""
+CPUS_OF = re.compile(r"\s*(\S+): +cpus=\d+\s*$")
+FILE = re.compile(r"\s*(\S+): {2,}\S")
+"""A file's name before each of its lines, and before a thread's name: trace-cmd report of several files, or of buffers of one file."""
 STACKS = frozenset({"kernel_stack", "user_stack", "<stack trace>", "<user stack trace>"})
 HEADER = re.compile(
-    r"#|cpus=\d+\s*$|version = \d+\s*$|\s*$|CPU \d+ is empty|CPU:\d+ \[SUBBUFFER START\]"
+    r"#|(?:\s*\S+: +)?cpus=\d+\s*$|version = \d+\s*$|\s*$|CPU \d+ is empty|CPU:\d+ \[SUBBUFFER START\]"
     r"|Dumping ftrace buffer:|-{20,}|\s*\(ftrace buffer empty\)"
     r"|.*PERF_RECORD_|CPU: \d+\s*$|(?:entries|bytes|commit overrun|read events): \d+\s*$"
     r"|(?:oldest event ts|now ts): +[\d.]+\s*$"

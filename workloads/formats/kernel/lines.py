@@ -10,7 +10,7 @@ import numpy as np
 from hwmodel.op import TraceError
 from workloads.formats.kernel import clones, scan
 from workloads.formats.kernel import parsers as p
-from workloads.formats.kernel.layouts import CALLER, NO_THREAD, STACKS, Layouts, Line, is_no_event, lost
+from workloads.formats.kernel.layouts import CALLER, CPUS_OF, FILE, NO_THREAD, STACKS, Layouts, Line, is_no_event, lost
 from workloads.formats.numbers import X86_64, Numbering
 from workloads.formats.textbuffer import TextBuffer
 from workloads.streams import Source
@@ -84,6 +84,8 @@ class Lines:
         self.lost = 0
         self.known = False
         self.machine = ""
+        self.files = set[str]()  # names of files that lines say they are of
+        self.is_one_file = False
         self.unknown: dict[str, int] = {}
         self.comments: list[tuple[int, str]] = []  # (line, text)
         self._layouts = Layouts()
@@ -136,6 +138,7 @@ class Lines:
         for at in np.unique(like).tolist():
             row = rows[at]
             who[:, at] = int(row["thread"]), int(row["process"]), text[row["at"] : row["end"]]
+            self._note_file(who[2, at])
         events, nothing = self._names[rows["slot"]].tolist(), repeat("")
         columns = zip(
             KINDS[parsers].tolist(), numbers, *who[:, like].tolist(), nothing, rows["cpu"].tolist(), events, nothing, strict=False
@@ -228,6 +231,7 @@ class Lines:
                 self._useless(name, rest[:1] or "\n")
             return None
         self.known = True
+        self._note_file(line.comm)
         self._know_call(name, rest[:1])
         kind, numbers = parsed
         if name in p.RAW:
@@ -246,9 +250,18 @@ class Lines:
             self.machine = found[1]
         elif text.startswith(MARK):
             self.comments.append((self.line, text[len(MARK) :]))
+        elif found := CPUS_OF.match(text):
+            self.files.add(found[1])
+        elif text.startswith("cpus="):
+            self.is_one_file = True
         elif not is_no_event(text):
             what = "no thread number (perf script -F +tid)" if NO_THREAD.match(text) else "no trace event"
             raise TraceError(f"{self._source.name}: line {self.line}: {what}: {text[:80].strip()!r}")
+
+    def _note_file(self, comm: str) -> None:
+        """Note the file that a line is of, which stands before its thread's name if `trace-cmd report` prints several."""
+        if ":  " in comm and (found := FILE.match(comm)):
+            self.files.add(found[1])
 
     def _check_length(self, line: bytes, number: int) -> None:
         longest = LONGEST_COMMENT if line.startswith(b"#") else LONGEST

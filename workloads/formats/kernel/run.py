@@ -17,16 +17,18 @@ from workloads.formats.kernel.counts import OUTSIDE, Counts
 from workloads.formats.kernel.facts import Facts
 from workloads.formats.kernel.lines import Event, Lines
 from workloads.formats.kernel.procmaps import parse_maps
-from workloads.formats.kernel.survey import Survey
+from workloads.formats.kernel.survey import EXECUTING, Survey
 from workloads.formats.kernel.tasks import Task, Tasks
-from workloads.formats.numbers import X86_64
+from workloads.formats.numbers import NOT_X86, OLD_MMAP, X86_64
 from workloads.streams import Source
 
 OUTSIDE_AS = ("dontneed", "migrate", "skip")
 WRITE_BIT, FETCH_BIT = 1 << 1, 1 << 4
-ROOM = 64
+ROOM = 1 << 12
 """Most records that one event can add."""
-EXECUTING, WAITING, MUNMAP = (59, 322), (61,), 11
+MOST_PENDING = ROOM // 2
+"""Page faults of an execve that wait for its end: its arguments are 512 pages, a quarter of a stack of 8 MiB, at the most (fs/exec.c)."""
+WAITING, MUNMAP = (61,), 11
 """Numbers of system calls; waitid does not return the number of the process whose exit it saw."""
 
 
@@ -70,6 +72,10 @@ class Run:
                 HANDLERS[event.kind](self, event, what)
             except (ValueError, IndexError, OverflowError):
                 raise op.TraceError(f"{self._source.name}: line {self._lines.line}: no kernel does that: {event.numbers}") from None
+            if self._run.is_short(ROOM):
+                yield from self._noted(self._run.flush())
+        for task in self._tasks.waiting():  # an execve that ends after the recording
+            self._release(task)
             if self._run.is_short(ROOM):
                 yield from self._noted(self._run.flush())
         if not self.agents:
@@ -184,6 +190,8 @@ class Run:
                 self._run.notes["calls_without_beginning"] += 1
             return
         task.last = number
+        if number == OLD_MMAP + NOT_X86 and result > 0 and not result % op.PAGE:
+            self._run.notes["mappings_not_told"] += 1
         if number in EXECUTING and not -4096 < result < 0:
             return
         self._release(task)
@@ -246,9 +254,15 @@ class Run:
         kind = op.WRITE if code & WRITE_BIT else op.FETCH if code & FETCH_BIT else op.READ
         task = self._tasks.of(event)
         task.pending.append((address, kind))
-        # the kernel's own faults in an execve belong to the new program, before the recording announces it
-        if user or (task.agent >= 0 and (not task.call or task.call[0] not in EXECUTING)):
+        # the kernel's own faults in an execve, before the recording announces the new program, are of that
+        if user or not self._executes(task) or len(task.pending) == MOST_PENDING:
             self._release(task)
+
+    def _executes(self, task: Task) -> bool:
+        """Return whether a thread is about to have another program's memory."""
+        if task.call:
+            return task.call[0] in EXECUTING
+        return task.agent < 0 and self._survey.begins_with_exec(task.pid)
 
     def _release(self, task: Task) -> None:
         """Append the accesses that faulted."""
@@ -258,7 +272,7 @@ class Run:
         if agent < 0:
             self._run.notes["faults_left_out"] += len(task.pending)
         else:
-            self._run.batch.append([(address, 1, 0, kind, agent) for address, kind in task.pending[-ROOM // 2 :]])
+            self._run.batch.append([(address, 1, 0, kind, agent) for address, kind in task.pending])
         task.pending.clear()
 
     def _unmap(self, event: Event, what: str) -> None:

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from hwmodel.op import MOST_USER_END, PAGE, PAGE_SHIFT, TraceError
+from workloads.formats.evidence import Evidence, mapped_range
 from workloads.formats.kernel import clones
 from workloads.formats.kernel import parsers as f
 from workloads.formats.kernel.cachedfiles import joined
@@ -18,7 +19,8 @@ from workloads.formats.kernel.counts import REMOTE, SEND
 from workloads.formats.kernel.facts import SPELLED, way
 from workloads.formats.kernel.lines import Event, Lines
 from workloads.formats.kernel.masks import Masks
-from workloads.formats.numbers import MACHINES, NUMBERINGS, TOGETHER, X86_64, Evidence, Numbering, mapped_range
+from workloads.formats.numbers import MACHINES, NUMBERINGS, TOGETHER, X86_64, Numbering
+from workloads.formats.syscalls import EXECVE, EXECVEAT
 from workloads.streams import Source
 
 VCPU = re.compile(r"(?:CPU |fc_vcpu |vcpu|kvm-vcpu-|crosvm_vcpu)(\d+)(?:/K(?:VM?)?)?$")
@@ -26,6 +28,8 @@ VCPU = re.compile(r"(?:CPU |fc_vcpu |vcpu|kvm-vcpu-|crosvm_vcpu)(\d+)(?:/K(?:VM?
 CHUNK_SHIFT = 21
 CHANGING = (9, 10, 11, 12, 25, 28)
 """Calls that change mappings."""
+EXECUTING = (EXECVE, EXECVEAT)
+"""Calls that give a process another program, by x86-64's numbers."""
 
 
 class Survey:
@@ -47,6 +51,7 @@ class Survey:
         self._groups = Groups()
         self._acting: dict[int, str] = {}  # names of the threads that become agents
         self._made, self._doubtful = set[int](), set[int]()
+        self._executed: dict[int, bool] = {}  # whether an execve comes first of what a thread does, but for the kernel's faults
         self._calls: dict[int, tuple[int, ...]] = {}
         self._evidence: defaultdict[int, Evidence] = defaultdict(Evidence)
         self._changing: dict[int, bool] = {}  # whether a thread is in a call that changes mappings
@@ -88,6 +93,10 @@ class Survey:
         """Return the threads that are in one process by their names only."""
         return sorted(self._doubtful)
 
+    def begins_with_exec(self, thread: int) -> bool:
+        """Return whether a thread's first event, but for the kernel's faults, is the end of an execve whose beginning is not recorded."""
+        return self._executed.get(thread, False)
+
     def is_foreign(self, event: Event) -> bool:
         """Return whether a notice is of another process than the running thread's."""
         return event.kind == f.UNMAP and self.owner(event.thread, *event.numbers) not in (self.process(event.thread), None)
@@ -120,6 +129,9 @@ class Survey:
         strange = [thread for threads in processes for thread in threads if thread not in seen and thread not in self._made]
         if strange:
             raise TraceError(f"{self._name}: processes ({SPELLED['processes']}): no line is of thread {strange[0]}")
+        if len(lines.files) > 1 and not lines.is_one_file:
+            several = ", ".join(sorted(lines.files)[:4])
+            raise TraceError(f"{self._name}: lines of several files ({several}): report one at a time (trace-cmd report -i FILE)")
         self._use_comments([text for _, text in lines.comments])
         self._join_vcpus()
         self._settle(lines.machine)
@@ -141,6 +153,10 @@ class Survey:
         found = {process: evidence.best() for process, evidence in by_process.items()}
         family = () if self._given else next(family for family in TOGETHER if self._common in family)
         self._numberings = {process: best for process, best in found.items() if best in family}
+        strange = min((process for process, best in found.items() if best and family and best not in family), default=None)
+        if strange is not None:
+            whose = f"{found[strange].name}'s numbers, others {self._common.name}'s"
+            raise TraceError(f"{self._name}: system calls of process {strange} have {whose} ({way('arch', 'names one')})")
 
     def _machine(self, name: str) -> Numbering:
         if name not in MACHINES:
@@ -209,7 +225,7 @@ class Survey:
 
     def _fault(self, event: Event) -> None:
         if event.numbers[0] < MOST_USER_END:
-            self._act(event)
+            self._act(event, is_first=event.numbers[2] == 1)
             self._memory.touch(event.thread, event.numbers[0])
 
     def _guest_fault(self, event: Event) -> None:
@@ -235,8 +251,13 @@ class Survey:
         if event.event == "ipi_send_cpumask":
             self._masks.note(event.text, event.cpu)
 
-    def _act(self, event: Event) -> None:
+    def _executes(self, event: Event) -> None:
+        self._executed.setdefault(event.thread, True)
+
+    def _act(self, event: Event, is_first: bool = True) -> None:
         self._sending.pop(event.thread, None)
+        if is_first:
+            self._executed.setdefault(event.thread, event.kind == f.LEAVE and _may_be(event, EXECUTING))
         self._acting.setdefault(event.thread, event.name)
         if VCPU.match(event.name):
             self._hypervisors.add(event.thread)
@@ -251,6 +272,7 @@ NOTES: Mapping[int, Callable[[Survey, Event], None]] = {
     f.GUEST_FAULT: Survey._guest_fault,
     f.NEW_TASK: Survey._made_task,
     f.FORKED: Survey._made_task,
+    f.EXEC: Survey._executes,
 }
 
 

@@ -105,6 +105,10 @@ class Tasks:
         """Return whether a number is that of a recorded process that has exited."""
         return pid in self._tasks and self._tasks[pid].space.exited and self._tasks[pid].space.agent >= 0
 
+    def waiting(self) -> list[Task]:
+        """Return the threads with page faults that have not become records."""
+        return [task for task in self._tasks.values() if task.pending]
+
     def root(self, name: str, pid: int = 0) -> Task:
         """Add a process that exists from the beginning, with an agent; return its thread."""
         task = Task(pid, Space(), name)

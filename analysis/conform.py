@@ -13,7 +13,6 @@ from typing import Any
 from analysis.replay import COMPARED
 from analysis.scenarios import BASE, MAIN, RefusedError, Scene, parse
 from analysis.stepping import Stepper
-from hwmodel import secondary
 from hwmodel.core import log
 from hwmodel.events import Events
 from hwmodel.machine import Machine, preset
@@ -146,7 +145,6 @@ def run(machine: Machine, ops: Sequence[str], mode: str) -> Iterator[dict[str, A
     scene = Scene(ops, mode != "alone")
     recorder = Recorder(machine, Events(kinds=("notice", "flush"), limit=1 << 20))
     stepper = Stepper(machine, scene.trace(), recorder)
-    names = list(secondary.book(machine.design).counters)
     stepper.run(scene.begin(), MAIN)
     for k in range(len(ops)):
         try:
@@ -155,7 +153,7 @@ def run(machine: Machine, ops: Sequence[str], mode: str) -> Iterator[dict[str, A
             yield refusal
             return
         before = int(stepper.m.ctl[0].logged)
-        counts = dict(zip(names, stepper.run(records, MAIN).tolist(), strict=True))
+        counts = stepper.run(records, MAIN)
         yield _figures(stepper.m.log[before : stepper.m.ctl[0].logged], counts, stepper.row(agent))
 
 

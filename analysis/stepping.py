@@ -47,10 +47,9 @@ def counts_by_group(machine: Machine, trace: Trace, groups: Iterable[tuple[str, 
     """
     stepper = Stepper(machine, trace)
     found: dict[str, Counter[str]] = {}
-    counters = secondary.book(machine.design).counters
     for name, ops, agent in _with_next(groups):
         gained = stepper.run(ops, agent)
-        found.setdefault(name, Counter()).update({key: int(n) for key, n in zip(counters, gained, strict=True) if n})
+        found.setdefault(name, Counter()).update({key: n for key, n in gained.items() if n})
     return found
 
 
@@ -81,6 +80,7 @@ class Stepper:
     def __init__(self, machine: Machine, trace: Trace, watcher: Watcher = NOBODY) -> None:
         machine = machine.with_(**{"engine.lookahead_records": LOOKAHEAD})
         self._checker, (self._run,) = power_on([machine], trace, runahead=False, watcher=watcher)
+        self._counters = tuple(secondary.book(machine.design).counters)
         self._fed = 0
         self._before = self._counted()
 
@@ -93,14 +93,14 @@ class Stepper:
         """Return the number of an agent's row."""
         return int(self._run._row_of[agent])
 
-    def run(self, ops: np.ndarray, agent: int) -> np.ndarray:
-        """Run records to their end; return the counters' increase. `agent` does nothing meanwhile; -1: the trace ends."""
+    def run(self, ops: np.ndarray, agent: int) -> dict[str, int]:
+        """Run records to their end; return each counter's increase. `agent` does nothing meanwhile; -1: the trace ends."""
         self._feed(ops)
         end = self._fed
         while not self._run.go_on() and (agent < 0 or self._oldest() < end):
             self._feed(None if agent < 0 else _rest(agent))
         gained, self._before = self._counted() - self._before, self._counted()
-        return gained
+        return dict(zip(self._counters, gained.tolist(), strict=True))
 
     def _feed(self, ops: np.ndarray | None) -> None:
         self._run.feed(None if ops is None else self._checker.check(ops))
@@ -108,14 +108,14 @@ class Stepper:
 
     def _oldest(self) -> int:
         """Return the index of the oldest record that is not complete; engines' outstanding requests count."""
-        m = self._run.m
+        m = self.m
         rows, agents = m.rows, int(m.ctl[0].agents)
         heads = [int(m.queue[row.head].index) for row in rows[:agents] if row.head < row.tail]
         outstanding = [int(row.index) for row in rows[agents:] if row.phase != engine.VACANT]
         return min([*heads, *outstanding], default=self._fed)
 
     def _counted(self) -> Any:
-        return self._run.m.counts.sum(axis=0)
+        return self.m.counts.sum(axis=0)
 
 
 def _rest(agent: int) -> np.ndarray:

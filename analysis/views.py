@@ -1,6 +1,7 @@
 """The command line's output: tables that fit a terminal of 100 columns."""
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from analysis.comparison import Comparison
-    from analysis.conform import Conformance
+    from analysis.conform import Conformance, Difference
     from analysis.inspection import Inspection
     from analysis.replay import Replay
     from analysis.study import Study
@@ -173,8 +174,12 @@ def show_conformance(console: Terminal, found: "Conformance") -> None:
     """Print the first differences, agreement by field, differences by mechanism, and the summary as the last line."""
     from analysis.conform import FIELDS, KNOWN
 
-    firsts = {each.mechanism: each for each in reversed(found.differences)}
-    for each in sorted(firsts.values(), key=found.differences.index)[:FIRST]:
+    firsts: dict[str, Difference] = {}
+    counts: Counter[tuple[str, str]] = Counter()
+    for each in found.differences:
+        firsts.setdefault(each.mechanism, each)
+        counts[each.mechanism, each.field] += 1
+    for each in list(firsts.values())[:FIRST]:
         console.line(f"{each.where}: {each.operation}", "bold")
         console.line(f"- Linux {each.field}: {each.linux}")
         console.line(f"+ model {each.field}: {each.model}")
@@ -182,9 +187,9 @@ def show_conformance(console: Terminal, found: "Conformance") -> None:
     for column in ("", *FIELDS):
         table.add_column(column, justify="right" if column else "left")
     table.add_row("judged", *(cell(found.judged[name]) for name in FIELDS))
-    for mechanism in dict.fromkeys(each.mechanism for each in found.differences):
-        counts = [sum(each.mechanism == mechanism and each.field == name for each in found.differences) for name in FIELDS]
-        table.add_row(mechanism + (" (known)" if mechanism in KNOWN else ""), *(cell(n) if n else "" for n in counts))
+    for mechanism in firsts:
+        cells = (cell(n) if (n := counts[mechanism, name]) else "" for name in FIELDS)
+        table.add_row(mechanism + (" (known)" if mechanism in KNOWN else ""), *cells)
     console.print(table)
     if found.skipped:
         console.line(f"{found.skipped:,} operations after a refused one are not judged: the state there is unknown.")
